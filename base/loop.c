@@ -1,0 +1,177 @@
+/* base/loop.c: see loop.h. The async handle is sent once per burst: only the push that finds the queue empty wakes. */
+#include "base/loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+struct sl_loop {
+	uv_loop_t uv;
+	uv_async_t wake;
+	uv_prepare_t before_poll;
+	uv_check_t after_poll;
+	pthread_t thread;
+	_Atomic int started; /* 0 not yet, 1 running, 2 joined */
+	_Atomic bool stopping;
+	struct sl_mpsc queue;
+	char name[16];
+	uint64_t turn_began_us;
+	uint64_t window_began_us, window_most_us;
+	_Atomic uint64_t lag_us;
+};
+
+static void drain(struct sl_loop *l)
+{
+	struct sl_link *it;
+	while ((it = sl_mpsc_take(&l->queue)))
+		while (it) {
+			struct sl_post *p = SL_CONTAINER_OF(it, struct sl_post, link);
+			it = it->next; /* before run: p may be freed there */
+			p->run(p);
+		}
+}
+
+static void on_wake(uv_async_t *h)
+{
+	struct sl_loop *l = h->data;
+	drain(l);
+	if (atomic_load(&l->stopping))
+		uv_stop(&l->uv);
+}
+
+static void on_before_poll(uv_prepare_t *h)
+{
+	struct sl_loop *l = h->data;
+	uint64_t now = sl_clock_mono_us(), took = now - l->turn_began_us;
+	if (took > l->window_most_us)
+		l->window_most_us = took;
+	if (now - l->window_began_us > 1000000) {
+		atomic_store_explicit(&l->lag_us, l->window_most_us, memory_order_relaxed);
+		l->window_began_us = now;
+		l->window_most_us = 0;
+	}
+}
+
+static void on_after_poll(uv_check_t *h)
+{
+	struct sl_loop *l = h->data;
+	l->turn_began_us = sl_clock_mono_us();
+}
+
+enum sl_code sl_loop_new(const char *name, struct sl_loop **out)
+{
+	struct sl_loop *l = calloc(1, sizeof(*l));
+	if (!l)
+		return SL_NO_MEMORY;
+	if (uv_loop_init(&l->uv) != 0) {
+		free(l);
+		return SL_NO_MEMORY;
+	}
+	sl_mpsc_init(&l->queue);
+	strncpy(l->name, name, sizeof(l->name) - 1);
+	SL_BUG_ON(uv_async_init(&l->uv, &l->wake, on_wake) != 0);
+	l->wake.data = l;
+	uv_prepare_init(&l->uv, &l->before_poll);
+	uv_check_init(&l->uv, &l->after_poll);
+	l->before_poll.data = l->after_poll.data = l;
+	uv_prepare_start(&l->before_poll, on_before_poll);
+	uv_check_start(&l->after_poll, on_after_poll);
+	uv_unref((uv_handle_t *)&l->before_poll);
+	uv_unref((uv_handle_t *)&l->after_poll);
+	l->turn_began_us = l->window_began_us = sl_clock_mono_us();
+	*out = l;
+	return SL_OK;
+}
+
+static void *loop_main(void *arg)
+{
+	struct sl_loop *l = arg;
+	(void)pthread_setname_np(pthread_self(), l->name); /* a name is a nicety */
+	l->turn_began_us = sl_clock_mono_us();
+	(void)uv_run(&l->uv, UV_RUN_DEFAULT); /* ends by uv_stop; open handles are closed in sl_loop_stop */
+	return NULL;
+}
+
+enum sl_code sl_loop_start(struct sl_loop *l)
+{
+	if (pthread_create(&l->thread, NULL, loop_main, l) != 0)
+		return SL_NO_MEMORY;
+	atomic_store(&l->started, 1);
+	return SL_OK;
+}
+
+void sl_loop_post(struct sl_loop *l, struct sl_post *p)
+{
+	if (sl_mpsc_push(&l->queue, &p->link))
+		uv_async_send(&l->wake);
+}
+
+struct call {
+	struct sl_post post;
+	void (*fn)(void *);
+	void *arg;
+};
+
+static void call_run(struct sl_post *p)
+{
+	struct call *c = SL_CONTAINER_OF(p, struct call, post);
+	void (*fn)(void *) = c->fn;
+	void *arg = c->arg;
+	free(c);
+	fn(arg);
+}
+
+enum sl_code sl_loop_call(struct sl_loop *l, void (*fn)(void *), void *arg)
+{
+	struct call *c = malloc(sizeof(*c));
+	if (!c)
+		return SL_NO_MEMORY;
+	*c = (struct call){ .post.run = call_run, .fn = fn, .arg = arg };
+	sl_loop_post(l, &c->post);
+	return SL_OK;
+}
+
+static void close_one(uv_handle_t *h, void *arg)
+{
+	if (!uv_is_closing(h))
+		uv_close(h, NULL);
+}
+
+void sl_loop_stop(struct sl_loop *l)
+{
+	if (atomic_load(&l->started) == 1) {
+		atomic_store(&l->stopping, true);
+		uv_async_send(&l->wake);
+		pthread_join(l->thread, NULL);
+		atomic_store(&l->started, 2);
+	}
+	drain(l);
+}
+
+void sl_loop_free(struct sl_loop *l)
+{
+	if (!l)
+		return;
+	sl_loop_stop(l);
+	uv_walk(&l->uv, close_one, NULL);
+	while (uv_run(&l->uv, UV_RUN_DEFAULT) != 0) {
+	}
+	SL_BUG_ON(uv_loop_close(&l->uv) != 0);
+	free(l);
+}
+
+uv_loop_t *sl_loop_uv(struct sl_loop *l)
+{
+	return &l->uv;
+}
+
+bool sl_loop_is_here(const struct sl_loop *l)
+{
+	return atomic_load(&((struct sl_loop *)(uintptr_t)l)->started) != 1 || pthread_equal(l->thread, pthread_self());
+}
+
+uint64_t sl_loop_lag_us(const struct sl_loop *l)
+{
+	return atomic_load_explicit(&((struct sl_loop *)(uintptr_t)l)->lag_us, memory_order_relaxed);
+}

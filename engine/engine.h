@@ -1,0 +1,150 @@
+/* engine/engine.h: the heart, as its doors see it: submit, command, look at and watch runs.
+ *
+ * Owns      the runs that are in memory (unfinished, or finished a moment ago), the worker pool, timers.
+ * Thread    everything here [any]; callbacks say theirs.
+ * Not for   HTTP, sockets, SQL, node types by name: what it needs from outside are the ports below, filled in by cmd.
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "base/record.h"
+#include "engine/stream.h"
+
+struct sl_engine;
+struct sl_node_type;
+struct sl_middleware;
+struct sl_services; /* nodes/services.h: what plug-ins may use; the engine only carries the pointer */
+
+/* The journal port. All calls [any], all callbacks [store] exactly once when the call returned SL_OK. */
+struct sl_journal {
+	/* Takes the batch (on any return). Batches of one run are written in the order of the calls, each atomically.
+	 * SL_BUSY: SL_LIMIT_CREATED_QUEUE_BYTES wait already (only for batches with `create`). */
+	enum sl_code (*append)(void *ctx, struct sl_batch *b);
+	/* Up to `max` unfinished runs that nobody alive owns become ours, with a new epoch. `runs` and its elements are
+	 * the callee's. Fewer than max: there are no more now. */
+	enum sl_code (*claim)(void *ctx, size_t max,
+	                      void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run **runs, size_t n), void *arg);
+	/* One run with all its records. SL_NOT_FOUND: none. */
+	enum sl_code (*load)(void *ctx, struct sl_run_id id,
+	                     void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run *run), void *arg);
+	void *ctx;
+};
+
+/* What subscribers learn, after the commit. Shared and immutable; hold it with a reference. */
+struct sl_notice {
+	_Atomic uint32_t refs;
+	struct sl_run_id run;
+	const char *status; /* of the run, after these events */
+	size_t n_records;
+	struct sl_record *records; /* seq, wall_ms, event, data; detail is NULL here */
+	size_t n_streams;
+	struct sl_stream **streams; /* begun by these events: now readable, offset 0 */
+};
+struct sl_notice *sl_notice_ref(struct sl_notice *n);
+void sl_notice_unref(struct sl_notice *n);
+
+/* The bus port. publish [store or worker], in the order of seq for one run. Must not block: post it to your loop. Only
+ * runs that are watched (sl_engine_view with SL_VIEW_WATCH) and, while `all` is set, all runs, are published. */
+struct sl_bus {
+	void (*publish)(void *ctx, struct sl_notice *n);
+	void *ctx;
+};
+
+struct sl_engine_config {
+	const struct sl_clock *clock;
+	struct sl_journal journal;
+	struct sl_bus bus;
+	struct sl_services *services;
+	const struct sl_node_type *const *node_types; /* NULL-terminated, the generated table */
+	const struct sl_middleware *const *middleware;
+	uint32_t workers;        /* 0: none, the test turns the crank with sl_engine_step() */
+	uint64_t seed;           /* jitter; 0 takes one from the system */
+	uint32_t default_timeout_s; /* of a run without limits.timeout_s */
+	/* [any] called when the earliest timer changes: call sl_engine_tick() at that mono_ms (UINT64_MAX: no timer). */
+	void (*wake_at)(void *ctx, uint64_t deadline_ms);
+	void *wake_ctx;
+};
+
+SL_MUST_USE enum sl_code sl_engine_new(const struct sl_engine_config *config, struct sl_engine **out, struct sl_error *err);
+/* Stops the workers. Runs stay as they are in the journal; nothing is cancelled. [not a worker] */
+void sl_engine_stop(struct sl_engine *e);
+void sl_engine_free(struct sl_engine *e); /* after stop, and after the journal port has gone quiet */
+SL_DEFINE_AUTO(sl_engine)
+
+/* Claims unfinished runs until there are no more, and goes on with them. Call at start, and whenever an instance died.
+ * `fn` [store] once, with the number of runs that were taken. */
+SL_MUST_USE enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum sl_code rc, size_t runs), void *arg);
+void sl_engine_tick(struct sl_engine *e);                 /* fires timers that are due */
+bool sl_engine_step(struct sl_engine *e);                 /* workers == 0: serves one mailbox; false: nothing to do */
+enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers);
+void sl_engine_bus_all(struct sl_engine *e, bool all);    /* publish notices of all runs */
+
+struct sl_engine_stats {
+	uint32_t workers, runs_active, runs_waiting, nodes_pending;
+	uint64_t runs_started, runs_succeeded, runs_failed, runs_cancelled, recovered;
+	uint64_t nodes_completed, nodes_failed, node_retries, results_deduplicated, stale_epoch;
+	uint64_t expr_aborts;
+	uint32_t mailbox_depth; /* runs that wait for a worker */
+};
+void sl_engine_stats(struct sl_engine *e, struct sl_engine_stats *out);
+
+/* Validates a definition and, when `inputs` is set, the inputs. All problems at once. */
+struct sl_problem {
+	bool warning;
+	char *pointer;
+	char *message;
+};
+struct sl_problems {
+	struct sl_problem *items;
+	size_t n, dropped; /* dropped: beyond SL_LIMIT_DEFINITION_ERRORS */
+	size_t errors;     /* how many are no warnings, dropped ones included */
+};
+void sl_problems_fini(struct sl_problems *p);
+void sl_problems_add(struct sl_problems *p, bool warning, struct sl_str pointer, const char *fmt, ...) SL_PRINTF(4, 5);
+/* SL_OK also when there are problems; else no memory. */
+SL_MUST_USE enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs,
+                                            struct sl_problems *out);
+
+/* Starts a run. Takes `head` (on any return): id and created_ms are set here, project and inputs get their defaults.
+ * Returns SL_INVALID with `problems` filled when definition or inputs do not fit, SL_BUSY when too many runs are active.
+ * fn [store] after the first commit: SL_OK; SL_CONFLICT: the idempotency key is taken, `existing` tells by whom and
+ * `same_request` whether it is the same request. */
+typedef void sl_submit_fn(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request);
+SL_MUST_USE enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head, struct sl_problems *problems,
+                                          sl_submit_fn *fn, void *arg, struct sl_error *err);
+
+enum sl_command_kind {
+	SL_CMD_PAUSE_DRAIN,
+	SL_CMD_PAUSE_NOW,
+	SL_CMD_RESUME,
+	SL_CMD_CANCEL,
+};
+/* fn [store or worker]: SL_OK once the decision is committed; SL_CONFLICT: not allowed in this state (err says which);
+ * SL_NOT_FOUND: no such run in memory or journal. `status` is the run's wire state either way ("" when not found). */
+typedef void sl_command_fn(void *arg, enum sl_code rc, const char *status, const struct sl_error *err);
+SL_MUST_USE enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind,
+                                           struct sl_str by, struct sl_str reason, sl_command_fn *fn, void *arg);
+
+/* A run as GET /runs/{id} shows it, and its streams: consistent as of last_seq, which is committed. */
+struct sl_view_stream {
+	struct sl_str path; /* of the stream */
+	struct sl_stream *stream;
+};
+struct sl_view {
+	struct sl_run_id run;
+	uint64_t last_seq;
+	const char *status;
+	bool live;             /* in memory: more notices will come */
+	struct sl_bytes *json; /* the run object, without `streams` */
+	struct sl_view_stream *streams; /* the latest attempt of each node that has one */
+	size_t n_streams;
+};
+void sl_view_free(struct sl_view *v);
+SL_DEFINE_AUTO(sl_view)
+enum sl_view_watch { SL_VIEW_ONCE, SL_VIEW_WATCH };
+/* fn [worker or store]; SL_NOT_FOUND. With SL_VIEW_WATCH every notice after last_seq is published from now on (some of
+ * earlier seq may come, too), until sl_engine_unwatch(). `v` is the callee's. */
+typedef void sl_view_fn(void *arg, enum sl_code rc, struct sl_view *v);
+SL_MUST_USE enum sl_code sl_engine_view(struct sl_engine *e, struct sl_run_id id, enum sl_view_watch watch, sl_view_fn *fn,
+                                        void *arg);
+void sl_engine_unwatch(struct sl_engine *e, struct sl_run_id id);

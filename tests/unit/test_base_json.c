@@ -1,0 +1,119 @@
+#include "tests/lib/test.h"
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/utf8.h"
+
+static enum sl_code parse(const char *text, struct sl_error *err)
+{
+	SL_AUTO_JSON o = NULL;
+	return sl_json_parse(sl_str(text), &o, err);
+}
+
+static void values_of_every_type_round_trip(void **state)
+{
+	static const char *const texts[] = { "null", "true", "false", "0", "-1", "9223372036854775807", "1.5", "1e+300", "\"\"",
+					     "\"a\\\"\\\\\\n\\u0001é\"", "[]", "{}", "[1,[2,{\"a\":[null]}]]", "0.1", "18446744073709551615" };
+	for (size_t i = 0; i < SL_COUNT_OF(texts); i++) {
+		SL_AUTO_JSON o = NULL;
+		struct sl_error err;
+		SL_BUF(out, 1000);
+		assert_int_equal(sl_json_parse(sl_str(texts[i]), &o, &err), SL_OK);
+		sl_json_write(&out, o);
+		assert_string_equal(out.data, texts[i]);
+	}
+}
+
+static void bad_text_is_refused_with_its_place(void **state)
+{
+	static const char *const texts[] = { "", " ", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "[1] 2", "tru", "nul", "01", "\"\xff\"",
+					     "{\"a\":1,\"a\":2}", "{\"x\":{\"b\":1,\"c\":[],\"b\":3}}", "[\"\t\"]", "NaN", "[1 2]", "{a:1}", "\"abc" };
+	for (size_t i = 0; i < SL_COUNT_OF(texts); i++) {
+		struct sl_error err = { 0 };
+		if (parse(texts[i], &err) == SL_OK)
+			fail_msg("accepted: %s", texts[i]);
+		assert_int_equal(err.code, SL_INVALID);
+		assert_non_null(strstr(err.text, "line 1, column"));
+	}
+}
+
+static void equal_keys_in_different_objects_are_fine(void **state)
+{
+	struct sl_error err;
+	assert_int_equal(parse("[{\"a\":1},{\"a\":{\"a\":\"a\"}}]", &err), SL_OK);
+	assert_int_equal(parse("{\"a\":[\"a\",\"a\"],\"b\":\"a\"}", &err), SL_OK);
+}
+
+static void depth_bombs_are_refused(void **state)
+{
+	char text[2 * 100000 + 1];
+	struct sl_error err;
+	memset(text, '[', 100000);
+	memset(text + 100000, ']', 100000);
+	text[200000] = 0;
+	assert_int_equal(parse(text, &err), SL_INVALID);
+	assert_non_null(strstr(err.text, "nested deeper"));
+}
+
+static void out_of_memory_is_an_error_body(void *arg)
+{
+	struct sl_error err;
+	SL_AUTO_JSON o = NULL;
+	SL_IGNORE(sl_json_parse(SL_STR("{\"a\":[1,2,{\"b\":\"c\"}]}"), &o, &err)); /* any outcome, but no crash and no leak */
+}
+
+static void survives_every_failed_allocation(void **state)
+{
+	(void)sl_test_torture(out_of_memory_is_an_error_body, NULL);
+}
+
+static void writer_places_commas_and_replaces_bad_bytes(void **state)
+{
+	SL_BUF(b, 1000);
+	sl_buf_addc(&b, '{');
+	sl_buf_json_kz(&b, "a", "x\xffy");
+	sl_buf_json_ki64(&b, "b", INT64_MIN);
+	sl_buf_json_kz(&b, "c", NULL);
+	sl_buf_addc(&b, '}');
+	assert_string_equal(b.data, "{\"a\":\"x\xef\xbf\xbdy\",\"b\":-9223372036854775808,\"c\":null}");
+}
+
+static void a_full_buffer_fails_whole(void **state)
+{
+	SL_BUF(b, 5);
+	sl_buf_adds(&b, "abc");
+	sl_buf_adds(&b, "defg");
+	sl_buf_adds(&b, "h");
+	assert_true(b.failed);
+	assert_string_equal(b.data, "abc");
+	assert_null(sl_buf_bytes(&b));
+}
+
+static void utf8_is_cut_between_characters(void **state)
+{
+	const char *s = "aé\xf0\x9f\x98\x80z"; /* 1 + 2 + 4 + 1 bytes */
+	static const size_t want[] = { 0, 1, 1, 3, 3, 3, 3, 7, 8 };
+	for (size_t max = 0; max <= 8; max++)
+		assert_int_equal(sl_utf8_cut(s, 8, max), want[max]);
+	assert_true(sl_utf8_tail_incomplete("\xf0\x9f\x98", 3));
+	assert_false(sl_utf8_tail_incomplete("\xc0", 1));
+	assert_false(sl_utf8_valid("\xed\xa0\x80", 3));     /* a surrogate */
+	assert_false(sl_utf8_valid("\xc0\xaf", 2));         /* overlong */
+	assert_false(sl_utf8_valid("\xf4\x90\x80\x80", 4)); /* above U+10FFFF */
+}
+
+int main(void)
+{
+	sl_expect_aborts = true;
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(values_of_every_type_round_trip),
+		cmocka_unit_test(bad_text_is_refused_with_its_place),
+		cmocka_unit_test(equal_keys_in_different_objects_are_fine),
+		cmocka_unit_test(depth_bombs_are_refused),
+		cmocka_unit_test(survives_every_failed_allocation),
+		cmocka_unit_test(writer_places_commas_and_replaces_bad_bytes),
+		cmocka_unit_test(a_full_buffer_fails_whole),
+		cmocka_unit_test(utf8_is_cut_between_characters),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
