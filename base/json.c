@@ -111,6 +111,9 @@ static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *er
 			key_next = false;
 		} else if (c == ',') {
 			key_next = true;
+		} else if (c == '\'') { /* json-c 0.16 takes single quotes even when it is strict */
+			place(t, i, &line, &col);
+			return sl_fail(err, SL_INVALID, "line %u, column %u: strings are written in double quotes", line, col);
 		}
 	}
 	return SL_OK;

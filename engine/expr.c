@@ -1,0 +1,2 @@
+/* expr: being built. */
+#include "engine/expr.h"

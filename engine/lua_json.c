@@ -1,0 +1,2 @@
+/* lua_json: being built. */
+#include "engine/expr.h"

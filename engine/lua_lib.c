@@ -1,0 +1,2 @@
+/* lua_lib: being built. */
+#include "engine/expr.h"

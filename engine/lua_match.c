@@ -1,0 +1,2 @@
+/* lua_match: being built. */
+#include "engine/expr.h"

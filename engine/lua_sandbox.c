@@ -1,0 +1,2 @@
+/* lua_sandbox: being built. */
+#include "engine/expr.h"

@@ -1,0 +1,138 @@
+/* engine/node.h: what a node type implements, and what a running node may ask of the engine.
+ *
+ * A node type is one file in nodes/, named in nodes/meson.build; nothing else knows it. Its params_schema is the single
+ * source for validation, the form in the UI, the docs and OpenAPI. Besides JSON Schema's own keywords it may say of a property:
+ *   "x-expr": "value" | "code"   the string is Lua, not a template; fetched with sl_node_eval()
+ *   "x-graph": true              the object is a nested graph { nodes, edges }
+ *   "x-constant": true           no {{ }} allowed: the value is needed before the node starts
+ *
+ * Thread    every slot and every sl_node_* call: [run], the worker that serves the run's mailbox. Only struct sl_remote is [any].
+ * Lifetime  struct sl_node lives from start until it is completed, failed or cancelled; never keep a pointer to it beyond.
+ */
+#pragma once
+
+#include "base/json.h"
+#include "engine/stream.h"
+
+struct sl_node;
+struct sl_remote;
+struct sl_services;
+struct sl_graph;
+
+enum sl_step {
+	SL_DONE,    /* sl_node_complete() has been called */
+	SL_PENDING, /* will be completed or failed later; no thread is held */
+	SL_FAILED,  /* err says why; retry, fallback and on_error follow */
+};
+
+enum sl_effects {
+	SL_EFFECTS_NONE,     /* pure: starts at once, is repeated after a crash */
+	SL_EFFECTS_MODEL,    /* costs money but changes nothing: starts at once, journaled when it starts */
+	SL_EFFECTS_EXTERNAL, /* leaves the system: starts only when everything before it is committed */
+};
+
+/* How a node with several incoming edges becomes ready. Without a policy: all edges settled, at least one taken. */
+struct sl_join_policy {
+	uint32_t need;       /* taken edges that suffice; n_in for "all" */
+	uint32_t timeout_ms; /* from the first arrival; 0: none. Then it starts with what has arrived */
+	bool cancel_rest;    /* nodes that only lead here and are not finished are cancelled when it starts */
+	bool tolerates;      /* a failed branch is an edge that did not come, not the end of the run */
+};
+
+struct sl_node_type {
+	const char *name;          /* "delay" */
+	const char *summary;       /* one line, a sentence */
+	const char *params_schema; /* JSON text of an object schema */
+	enum sl_effects effects;
+
+	/* Called once an attempt. params: what the schema has accepted, templates evaluated; borrowed until start returns. */
+	enum sl_step (*start)(struct sl_node *n, struct json_object *params, struct sl_error *err);
+	/* May come at any moment after a start that returned SL_PENDING, also twice: stop, release; complete nothing. NULL when
+	 * start never returns SL_PENDING. */
+	void (*cancel)(struct sl_node *n);
+
+	/* Optional. Joins: reads x-constant parameters (validated) and says when the node is ready. [any], pure. */
+	void (*policy)(struct json_object *params, uint32_t n_in, struct sl_join_policy *out);
+	/* Optional. Nodes that open branches: how many may be open at once, 0 = all; and whether a failed branch lets the others
+	 * run on until a join. [any], pure; params as written. */
+	void (*branches)(struct json_object *params, uint32_t *max_open, bool *wait_all);
+	/* Optional. True when outgoing edges carry `case`; then start must call sl_node_choose(). `cases` of the params as written
+	 * are listed by this into out (at most max, returns the number) so that edges can be checked. [any], pure. */
+	uint32_t (*cases)(struct json_object *params, const char **out, uint32_t max);
+	/* Optional. Checks beyond the schema, on params as written (strings may be templates). Return SL_OK or sl_fail(). [any], pure. */
+	enum sl_code (*check)(struct json_object *params, struct sl_error *err);
+};
+
+extern const struct sl_node_type *const sl_node_types[]; /* NULL-terminated; nodes/meson.build makes it */
+
+/* What it is */
+const char *sl_node_path(const struct sl_node *n);
+const char *sl_node_id(const struct sl_node *n);
+uint32_t sl_node_attempt(const struct sl_node *n); /* from 1, counted over the whole life of the run */
+struct sl_run_id sl_node_run(const struct sl_node *n);
+struct sl_services *sl_node_services(const struct sl_node *n);
+int64_t sl_node_now_ms(const struct sl_node *n); /* wall */
+/* The key to send to external systems that accept one: the same for every repeat of this node. */
+void sl_node_idempotency_key(const struct sl_node *n, char out[65]);
+
+/* Evaluates the x-expr parameter at `pointer` ("/expr", "/cases/0/when"); *out is the caller's. */
+SL_MUST_USE enum sl_code sl_node_eval(struct sl_node *n, const char *pointer, struct json_object **out, struct sl_error *err);
+/* The same as a condition. */
+SL_MUST_USE enum sl_code sl_node_test(struct sl_node *n, const char *pointer, bool *out, struct sl_error *err);
+/* The same, with `nodes`, `input`, … replaced by one value named `item` (and `index`): a score of each arrival, say. */
+SL_MUST_USE enum sl_code sl_node_eval_item(struct sl_node *n, const char *pointer, struct json_object *item, int64_t index,
+                                           struct json_object **out, struct sl_error *err);
+
+/* Incoming edges, in the order of the definition. */
+enum sl_edge_state {
+	SL_EDGE_OPEN,   /* not settled: its source is not finished */
+	SL_EDGE_TAKEN,
+	SL_EDGE_DEAD,   /* its condition was false, or its source was skipped or cancelled */
+	SL_EDGE_FAILED, /* its source failed, and this join tolerates that */
+};
+struct sl_arrival {
+	const char *from; /* node id */
+	enum sl_edge_state state;
+	struct json_object *output; /* borrowed; NULL unless taken */
+};
+uint32_t sl_node_arrivals(struct sl_node *n, struct sl_arrival *out, uint32_t max); /* returns how many there are */
+uint32_t sl_node_edges_out(struct sl_node *n, const char **to, uint32_t max);       /* ids of direct successors, each once */
+
+/* Ending it. Both take effect when the slot or callback returns; only the first of all endings counts. */
+void sl_node_complete(struct sl_node *n, struct json_object *output); /* takes output; must be an object */
+void sl_node_fail(struct sl_node *n, const struct sl_error *err);
+void sl_node_choose(struct sl_node *n, const char *kase);             /* before sl_node_complete: edges with another case die */
+/* What the call cost; shows as `token_usage` and adds to the run. Before the ending. */
+struct sl_usage {
+	uint64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
+	int64_t cost_microusd;
+	const char *model;    /* copied */
+	const char *agent_id; /* copied; NULL: none */
+	bool simulated;
+};
+void sl_node_usage(struct sl_node *n, const struct sl_usage *u);
+/* A durable event of the node's own ("node:parallel_start"), data is taken. Name: a constant string. */
+void sl_node_event(struct sl_node *n, const char *name, struct json_object *data);
+
+/* Waiting. The deadline is journaled, so a restart waits only the rest. fn [run] once, unless the node ended before. */
+enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err);
+void sl_node_drop_timer(struct sl_node *n); /* a ready-made `cancel` for nodes that only wait */
+
+/* A node type's own memory of this attempt; freed with the node. NULL: no memory. */
+void *sl_node_state(struct sl_node *n, size_t bytes); /* the same pointer on every call, zeroed on the first */
+
+/* The text this attempt streams; made on first use, ended by the engine with the node. NULL: no memory. */
+struct sl_stream *sl_node_stream(struct sl_node *n); /* borrowed */
+
+/* A handle to this attempt for other threads: a model call, say. All [any]; after the attempt has ended they do nothing. */
+struct sl_remote *sl_node_remote(struct sl_node *n); /* the caller's reference; NULL: no memory */
+struct sl_remote *sl_remote_ref(struct sl_remote *r);
+void sl_remote_unref(struct sl_remote *r);
+/* Runs fn on the run's worker with the node, or frees arg with drop(arg) when the attempt has ended (drop may be NULL).
+ * SL_NO_MEMORY: neither is called. */
+SL_MUST_USE enum sl_code sl_remote_call(struct sl_remote *r, void (*fn)(struct sl_node *n, void *arg), void (*drop)(void *arg),
+                                        void *arg);
+
+/* Helpers for outputs: a fresh object with one member. NULL: no memory (sl_node_complete then fails the node). */
+struct json_object *sl_json_object_time(const char *key, int64_t wall_ms);
+uint64_t sl_json_ms(struct json_object *o, const char *key); /* seconds in the object, as ms; 0 when absent */

@@ -1,0 +1,2 @@
+/* problems: being built. */
+#include "engine/expr.h"

@@ -1,0 +1,2 @@
+/* schema: being built. */
+#include "engine/expr.h"

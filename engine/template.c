@@ -1,0 +1,2 @@
+/* template: being built. */
+#include "engine/expr.h"
