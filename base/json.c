@@ -83,8 +83,15 @@ static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *er
 		char c = t.p[i];
 		if (c == '"') {
 			size_t begin = ++i;
-			while (i < t.len && t.p[i] != '"')
+			while (i < t.len && t.p[i] != '"') {
+				if ((unsigned char)t.p[i] < 0x20) {
+					place(t, i, &line, &col);
+					return sl_fail(err, SL_INVALID,
+						       "line %u, column %u: a control character inside a string, write it as \\u%04x",
+						       line, col, (unsigned char)t.p[i]);
+				}
 				i += t.p[i] == '\\' ? 2 : 1;
+			}
 			if (i > t.len)
 				i = t.len;
 			if (key_next && s->depth && s->levels[s->depth].object &&
@@ -111,6 +118,9 @@ static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *er
 			key_next = false;
 		} else if (c == ',') {
 			key_next = true;
+		} else if (!strchr("]}: \t\r\n0123456789+-.eEtruefalsn", c) && c != '\'') {
+			place(t, i, &line, &col); /* NaN and Infinity among them, which json-c takes even when it is strict */
+			return sl_fail(err, SL_INVALID, "line %u, column %u: no JSON value has this character here", line, col);
 		} else if (c == '\'') { /* json-c 0.16 takes single quotes even when it is strict */
 			place(t, i, &line, &col);
 			return sl_fail(err, SL_INVALID, "line %u, column %u: strings are written in double quotes", line, col);
