@@ -1,0 +1,1 @@
+/* engine/graph_check.c */
