@@ -1,0 +1,60 @@
+/* middleware/retry.c: another attempt after a failure that may pass. The error says if it may (base/error.h) and when the
+ * other side wants to be asked again; a node's `retry` says how often and how patiently. */
+#include <stdio.h>
+
+#include "engine/graph.h"
+#include "engine/middleware.h"
+
+/* Whoever asks for more patience than this will hardly be better then: the failure goes out, a fallback may take over. */
+#define RETRY_LONGEST_HINT_MS 120000
+
+/* Model calls fail in passing often enough to be tried again unasked, as the providers' own clients do. */
+static const struct sl_retry retry_models = { .max = 2, .backoff_ms = 500, .max_backoff_ms = 8000, .factor = 2, .jitter = true };
+
+static const struct sl_retry *retry_of(const struct sl_node_def *def)
+{
+	if (def->has_retry)
+		return def->retry.max ? &def->retry : NULL;
+	return def->type->effects == SL_EFFECTS_MODEL ? &retry_models : NULL;
+}
+
+static bool retry_applies(const struct sl_node_def *def)
+{
+	return retry_of(def) != NULL;
+}
+
+/* A fraction of 1 of v, at most v. */
+static double retry_random(struct sl_exec *x, double v)
+{
+	return v * (double)(sl_exec_random(x) >> 11) / 9007199254740992.0; /* 2^53 */
+}
+
+static enum sl_again retry_failed(struct sl_exec *x, const struct sl_outcome *outcome, uint64_t *delay_ms)
+{
+	const struct sl_retry *r = retry_of(sl_exec_def(x));
+	uint32_t tries = sl_exec_tries(x), hint_ms = outcome->err ? outcome->err->retry_after_ms : 0;
+	char reason[96];
+	if (!r || tries > r->max || sl_code_retry(outcome->code) == SL_RETRY_NEVER || hint_ms > RETRY_LONGEST_HINT_MS)
+		return SL_AGAIN_NO;
+	double ms = r->backoff_ms;
+	for (uint32_t i = 1; i < tries && ms < r->max_backoff_ms; i++)
+		ms *= r->factor;
+	if (ms > r->max_backoff_ms)
+		ms = r->max_backoff_ms;
+	if (r->jitter)
+		ms -= retry_random(x, ms / 2);
+	if (ms < hint_ms) /* never earlier than asked; a little later, so that many do not come back at the same instant */
+		ms = hint_ms + (r->jitter ? retry_random(x, hint_ms / 20.0) : 0);
+	*delay_ms = (uint64_t)ms;
+	(void)snprintf(reason, sizeof(reason), "%s, trying again in %.1f s (%u of %u)", sl_code_wire(outcome->code), ms / 1000,
+		       tries, r->max);
+	sl_exec_reason(x, reason);
+	return SL_AGAIN_AFTER;
+}
+
+const struct sl_middleware sl_middleware_retry = {
+	.name = "retry",
+	.slot = SL_SLOT_RETRY,
+	.applies = retry_applies,
+	.failed = retry_failed,
+};
