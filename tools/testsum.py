@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Sums up the tests of a build folder: testsum.py BUILD_FOLDER. The last line is "N passed, N failed", alone on its line.
+
+Counts cases where a test program says which it ran (cmocka, unittest, vitest), else the program as one. A program that
+ended badly counts as failed even if none of its cases did. Exit 1 when anything failed or nothing ran.
+"""
+import json
+import pathlib
+import re
+import sys
+
+
+def count(entry):
+    text = (entry.get('stdout') or '') + '\n' + (entry.get('stderr') or '')
+    passed = len(re.findall(r'^\[\s+OK \]', text, re.M))
+    failed = len(set(re.findall(r'^\[  FAILED  \] (?!\d+ test)(.+)$', text, re.M)))
+    m = re.search(r'^Ran (\d+) tests? in', text, re.M)  # unittest
+    if m and not passed and not failed:
+        failed = sum(int(n) for n in re.findall(r'(?:failures|errors)=(\d+)', text))
+        skipped = sum(int(n) for n in re.findall(r'skipped=(\d+)', text))
+        passed = int(m.group(1)) - failed - skipped
+    m = re.findall(r'^(\d+) passed, (\d+) failed$', text, re.M)
+    if m and not passed and not failed:
+        passed, failed = int(m[-1][0]), int(m[-1][1])
+    good = entry['result'] in ('OK', 'EXPECTEDFAIL')
+    if good and not passed and not failed:
+        passed = 1
+    if not good and not failed:
+        failed = 1
+    return passed, failed
+
+
+def main():
+    build = pathlib.Path(sys.argv[1])
+    passed = failed = 0
+    worst = []
+    log = build / 'meson-logs' / 'testlog.json'
+    if log.exists():
+        for line in log.read_text(errors='replace').splitlines():
+            entry = json.loads(line)
+            if entry['result'] == 'SKIP':
+                print('skipped: %s' % entry['name'])
+                continue
+            p, f = count(entry)
+            passed, failed = passed + p, failed + f
+            if f:
+                worst.append('%s (%s)' % (entry['name'], entry['result'].lower()))
+    ui = build / 'ui-tests.json'
+    if ui.exists():
+        report = json.loads(ui.read_text())
+        passed += report['numPassedTests']
+        failed += report['numFailedTests']
+        if report['numFailedTests'] == 0 and not report['success']:
+            failed += 1
+        if not report['success']:
+            worst.append('ui')
+    for name in worst:
+        print('failed: %s' % name)
+    print('%d passed, %d failed' % (passed, failed))
+    return 1 if failed or not passed else 0
+
+
+sys.exit(main())
