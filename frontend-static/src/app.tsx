@@ -1,0 +1,56 @@
+import { lazy, Suspense } from "react";
+import { t } from "./i18n";
+import { Link } from "./ui/link";
+import { Problem, Skeleton } from "./ui/controls";
+import { Shell } from "./shell";
+import { SignIn } from "./pages/sign-in";
+import { Runs } from "./pages/runs";
+import { boot, session } from "./state/session";
+import { useRoute } from "./state/router";
+import { useStore } from "./state/store";
+
+const RunPage = lazy(() => import("./pages/run"));
+
+export function App() {
+  const s = useStore(session);
+  return (
+    <>
+      <div id="announcer" className="sr-only" role="status" aria-live="polite" />
+      {s.phase === "in" ? (
+        <Shell who={s.who}>
+          <Page />
+        </Shell>
+      ) : s.phase === "out" ? (
+        <SignIn notice={s.notice} />
+      ) : s.phase === "unreachable" ? (
+        <main className="centre">
+          <Problem title={t("unreachable.title")} detail={s.message} onRetry={() => void boot()} />
+        </main>
+      ) : (
+        <main className="centre" aria-busy="true" />
+      )}
+    </>
+  );
+}
+
+function Page() {
+  const r = useRoute();
+  switch (r.page) {
+    case "runs":
+      return <Runs status={r.status} workflow={r.workflow} start={r.start} />;
+    case "run":
+      return (
+        <Suspense fallback={<div className="pad"><Skeleton rows={8} /></div>}>
+          <RunPage key={r.id} id={r.id} node={r.node} />
+        </Suspense>
+      );
+    default:
+      return (
+        <div className="empty">
+          <h2>{t("missing.title")}</h2>
+          <p>{t("missing.body", { path: r.path })}</p>
+          <Link to="/" className="btn btn-plain">{t("missing.go")}</Link>
+        </div>
+      );
+  }
+}

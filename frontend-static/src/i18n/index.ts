@@ -1,0 +1,24 @@
+/* Every word on the page comes from here. {name} in a sentence is filled in. */
+import { createStore, useStore } from "../state/store";
+import { en } from "./en";
+import { zhCN } from "./zh-CN";
+
+export type Key = keyof typeof en;
+export type Language = "en" | "zh-CN";
+
+const words: Record<Language, Partial<Record<Key, string>>> = { en, "zh-CN": zhCN };
+const complete = (d: Partial<Record<Key, string>>) => Object.keys(en).every((k) => d[k as Key] !== undefined);
+
+export const LANGUAGES: { id: Language; short: string }[] = ([{ id: "en", short: "EN" }, { id: "zh-CN", short: "中" }] as const).filter((l) => complete(words[l.id]));
+const language = createStore<Language>("en");
+
+export function setLanguage(l: Language): void {
+  language.set(l);
+  document.documentElement.lang = l;
+}
+export const useLanguage = () => useStore(language);
+
+export function t(key: Key, vars?: { [name: string]: string | number }): string {
+  const s = words[language.get()][key] ?? en[key] ?? key;
+  return vars ? s.replace(/\{(\w+)\}/g, (m, k: string) => (k in vars ? String(vars[k]) : m)) : s;
+}

@@ -1,0 +1,16 @@
+/* Grows with the pages; what is missing is shown in English. Listed in the interface once it is complete. */
+import type { Key } from "./index";
+
+export const zhCN: Partial<Record<Key, string>> = {
+  "nav.runs": "运行",
+  "runs.title": "运行",
+  "runs.start": "开始运行",
+  "run.state.queued": "排队中",
+  "run.state.running": "运行中",
+  "run.state.paused": "已暂停",
+  "run.state.waiting": "等待中",
+  "run.state.locked": "已锁定",
+  "run.state.succeeded": "已完成",
+  "run.state.failed": "失败",
+  "run.state.cancelled": "已取消",
+};

@@ -1,0 +1,235 @@
+/* The graph of a run, read-only, with the live states of its nodes. Loaded apart, because React Flow is half of all the code. */
+import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { Background, BackgroundVariant, Handle, MarkerType, Position, ReactFlow, type Edge, type Node, type NodeProps, type ReactFlowInstance } from "@xyflow/react";
+import "@xyflow/react/dist/base.css";
+import "./canvas.css";
+import type { Graph, GraphNode, RunNode } from "../../api/types";
+import { t } from "../../i18n";
+import type { RunStore } from "../../state/run-store";
+import { RUN_ENDS, type RunState } from "../../state/run";
+import { count, duration, span } from "../../util/format";
+import { useNow, useSize } from "../../ui/hooks";
+import { Icon, kindIcon } from "../../ui/icons";
+import { NodeState, nodeWord } from "../../ui/status";
+import { edgeState } from "./edges";
+import { layout, type Direction } from "./layout";
+import { bodyOf, roundsOf } from "./paths";
+
+interface StepData extends Record<string, unknown> {
+  path: string;
+  def: GraphNode;
+  node: RunNode | undefined;
+  dir: Direction;
+  fanIn: number;
+  fanOut: number;
+}
+interface GroupData extends StepData {
+  rounds: number[];
+  round: number;
+  onRound: (n: number) => void;
+}
+type StepNode = Node<StepData, "step">;
+type GroupNode = Node<GroupData, "body">;
+
+const Step = memo(function Step({ data, selected }: NodeProps<StepNode>) {
+  const { node: n, def } = data;
+  const status = n?.status ?? "pending";
+  const live = status === "running" || status === "waiting" || status === "retrying";
+  const kind = def.type;
+  const joinCount = n?.expected && n.arrived !== undefined && n.arrived !== null ? `${n.arrived}/${n.expected}` : null;
+  const tokens = n?.usage?.output_tokens;
+  return (
+    <div className={`node st-${status} kind-${kind}${selected ? " is-selected" : ""}`} data-node={data.path} data-status={status} title={data.path + (n?.reason ? "\n" + n.reason : "")}>
+      <Ends dir={data.dir} />
+      <span className="node-kind"><Icon name={kindIcon(kind)} size={15} /></span>
+      <span className="node-text">
+        <b>{n?.name || def.name || def.id}</b>
+        <span>
+          {status === "retrying" && n ? t("node.retrying.n", { n: n.attempt }) : status === "pending" ? kind : <NodeLine n={n} live={live} word={nodeWord(status)} />}
+          {tokens ? " · " + t("tokens.n", { n: count(tokens) }) : ""}
+        </span>
+      </span>
+      {joinCount && <span className="node-chip num" title={t("join.tip")}>{joinCount}</span>}
+      {n && n.attempt > 1 && status !== "retrying" && <span className="node-chip num" title={t("attempt.tip", { n: n.attempt })}>×{n.attempt}</span>}
+      <NodeState status={status} word={false} />
+    </div>
+  );
+});
+
+function NodeLine({ n, live, word }: { n: RunNode | undefined; live: boolean; word: string }) {
+  const now = useNow(1000, live);
+  const ms = span(n?.started_at, n?.finished_at, now);
+  if (n?.status === "skipped" || n?.status === "ready" || ms === null) return <>{word.toLowerCase()}</>;
+  return <>{live ? `${Math.floor(ms / 1000)} s` : duration(ms)}</>;
+}
+
+function Ends({ dir }: { dir: Direction }) {
+  return (
+    <>
+      <Handle type="target" position={dir === "down" ? Position.Top : Position.Left} isConnectable={false} />
+      <Handle type="source" position={dir === "down" ? Position.Bottom : Position.Right} isConnectable={false} />
+    </>
+  );
+}
+
+const Body = memo(function Body({ data, selected }: NodeProps<GroupNode>) {
+  const { node: n, def, rounds, round } = data;
+  const status = n?.status ?? "pending";
+  const at = rounds.indexOf(round);
+  return (
+    <div className={`group st-${status}${selected ? " is-selected" : ""}`} data-node={data.path} data-status={status}>
+      <Ends dir={data.dir} />
+      <div className="group-head">
+        <Icon name={kindIcon(def.type)} size={14} />
+        <b>{n?.name || def.name || def.id}</b>
+        <NodeState status={status} word={false} />
+        <span className="grow" />
+        {rounds.length > 0 && (
+          <span className="rounds nodrag nopan">
+            <button type="button" aria-label={t("round.prev")} disabled={at <= 0} onClick={(e) => (e.stopPropagation(), data.onRound(rounds[at - 1]!))}><Icon name="chevronLeft" size={11} /></button>
+            <span className="num">#{round}<span className="faint">/{rounds[rounds.length - 1]}</span></span>
+            <button type="button" aria-label={t("round.next")} disabled={at < 0 || at >= rounds.length - 1} onClick={(e) => (e.stopPropagation(), data.onRound(rounds[at + 1]!))}><Icon name="chevronRight" size={11} /></button>
+          </span>
+        )}
+      </div>
+    </div>
+  );
+});
+
+const nodeTypes = { step: Step, body: Body };
+
+export default function Canvas({ store, state, selected, onSelect, fitSignal }: { store: RunStore; state: RunState; selected: string | null; onSelect: (path: string | null) => void; fitSignal: number }) {
+  const box = useRef<HTMLDivElement>(null);
+  const { width, height } = useSize(box);
+  const def = state.run.definition;
+  const [flow, setFlow] = useState<ReactFlowInstance<StepNode | GroupNode, Edge> | null>(null);
+  const [chosen, setChosen] = useState<{ [container: string]: number }>({});
+  const dir: Direction = width > height * 1.25 ? "right" : "down";
+  const places = useMemo(() => (def ? layout(def, dir) : []), [def, dir]);
+  const flowing = useFlowing(store, state);
+
+  const { nodes, edges } = useMemo(() => {
+    const nodes: (StepNode | GroupNode)[] = [];
+    const edges: Edge[] = [];
+    if (!def) return { nodes, edges };
+    const byKey = new Map(places.map((p) => [p.key, p]));
+    const walk = (graph: Graph, prefix: string, keyPrefix: string, parent: string | undefined) => {
+      const ins = new Map<string, number>();
+      const outs = new Map<string, number>();
+      for (const e of graph.edges ?? []) {
+        ins.set(e.to, (ins.get(e.to) ?? 0) + 1);
+        outs.set(e.from, (outs.get(e.from) ?? 0) + 1);
+      }
+      for (const g of graph.nodes) {
+        const key = keyPrefix + g.id;
+        const path = prefix + g.id;
+        const at = byKey.get(key);
+        if (!at) continue;
+        const common = {
+          id: key,
+          position: { x: at.x, y: at.y },
+          width: at.width,
+          height: at.height,
+          // Sizes and ends are known beforehand, so edges are there with the first paint and survive every update.
+          measured: { width: at.width, height: at.height },
+          handles: endsOf(at.width, at.height, dir),
+          parentId: parent,
+          draggable: false,
+          connectable: false,
+          deletable: false,
+          selected: selected === path,
+          ariaLabel: `${g.name ?? g.id}: ${nodeWord(state.nodes.get(path)?.status ?? "pending")}`,
+        };
+        const data: StepData = { path, def: g, node: state.nodes.get(path), dir, fanIn: ins.get(g.id) ?? 0, fanOut: outs.get(g.id) ?? 0 };
+        const body = bodyOf(g);
+        if (at.container && body) {
+          const rounds = roundsOf(state.order, path);
+          const round = chosen[path] && rounds.includes(chosen[path]!) ? chosen[path]! : (rounds.at(-1) ?? 1);
+          nodes.push({ ...common, type: "body", data: { ...data, rounds, round, onRound: (n: number) => setChosen((c) => ({ ...c, [path]: n })) } });
+          walk(body, `${path}#${round}/`, key + "/", key);
+        } else nodes.push({ ...common, type: "step", data });
+      }
+      for (const e of graph.edges ?? []) {
+        const to = state.nodes.get(prefix + e.to);
+        const s = edgeState(e, state.nodes.get(prefix + e.from), to);
+        const moving = s === "taken" && (flowing.has(prefix + e.to) || [...flowing].some((p) => p.startsWith(prefix + e.to + "#")));
+        const colour = s === "taken" ? (moving ? "var(--st-running)" : "var(--edge-taken)") : "var(--edge)";
+        edges.push({
+          id: `${keyPrefix}${e.from}>${e.to}>${e.case ?? ""}`,
+          source: keyPrefix + e.from,
+          target: keyPrefix + e.to,
+          className: `edge-${s}${moving ? " edge-flow" : ""}`,
+          label: e.case,
+          focusable: false,
+          selectable: false,
+          markerEnd: { type: MarkerType.ArrowClosed, width: 15, height: 15, color: colour },
+          zIndex: parent ? 1 : 0,
+        });
+      }
+    };
+    walk(def, "", "", undefined);
+    return { nodes, edges };
+  }, [def, places, state.nodes, state.order, chosen, selected, dir, flowing]);
+
+  const fit = useCallback(() => void flow?.fitView({ padding: 0.08, maxZoom: 1.1, duration: 0 }), [flow]);
+  useEffect(() => {
+    const id = requestAnimationFrame(fit);
+    return () => cancelAnimationFrame(id);
+  }, [fit, dir, width, height, fitSignal, places]);
+
+  if (!def) return <div className="quiet"><p>{t("canvas.none")}</p></div>;
+  return (
+    <div className="canvas" ref={box}>
+      <ReactFlow
+        nodes={nodes}
+        edges={edges}
+        nodeTypes={nodeTypes}
+        onInit={setFlow}
+        nodesDraggable={false}
+        nodesConnectable={false}
+        edgesFocusable={false}
+        deleteKeyCode={null}
+        selectionKeyCode={null}
+        multiSelectionKeyCode={null}
+        minZoom={0.15}
+        maxZoom={2}
+        fitView
+        fitViewOptions={{ padding: 0.08, maxZoom: 1.1 }}
+        onNodeClick={(_, n) => onSelect(n.data.path)}
+        onPaneClick={() => onSelect(null)}
+        onNodesChange={(changes) => {
+          // Enter on a focused node selects it; everything else about the nodes is ours.
+          for (const c of changes) if (c.type === "select" && c.selected) onSelect(nodes.find((n) => n.id === c.id)?.data.path ?? null);
+        }}
+        proOptions={{ hideAttribution: true }}
+      >
+        <Background variant={BackgroundVariant.Dots} gap={18} size={1.2} color="var(--dots)" />
+      </ReactFlow>
+    </div>
+  );
+}
+
+function endsOf(w: number, h: number, dir: Direction) {
+  const one = { width: 1, height: 1 };
+  return dir === "down"
+    ? [{ type: "target" as const, position: Position.Top, x: w / 2, y: 0, ...one }, { type: "source" as const, position: Position.Bottom, x: w / 2, y: h, ...one }]
+    : [{ type: "target" as const, position: Position.Left, x: 0, y: h / 2, ...one }, { type: "source" as const, position: Position.Right, x: w, y: h / 2, ...one }];
+}
+
+/* The nodes whose text grew in the last moment: their edges flow. */
+function useFlowing(store: RunStore, state: RunState): ReadonlySet<string> {
+  const [set, setSet] = useState<ReadonlySet<string>>(() => new Set());
+  const running = !RUN_ENDS.has(state.run.status);
+  useEffect(() => {
+    const look = () => {
+      const now = Date.now();
+      const active = [...store.streams].filter(([, s]) => running && now - s.lastAt < 1200).map(([p]) => p);
+      setSet((old) => (old.size === active.length && active.every((p) => old.has(p)) ? old : new Set(active)));
+    };
+    look();
+    if (!running) return;
+    const id = setInterval(look, 400);
+    return () => clearInterval(id);
+  }, [store, running]);
+  return set;
+}

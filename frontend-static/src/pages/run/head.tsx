@@ -1,0 +1,132 @@
+import { useState } from "react";
+import { api, ApiError } from "../../api/client";
+import { t } from "../../i18n";
+import { ConnectionPill, SimulatorNote } from "../../shell";
+import type { RunStore } from "../../state/run-store";
+import { RUN_ENDS, type RunState } from "../../state/run";
+import { roleAllows } from "../../state/session";
+import { count, duration, full, shortId, span, usd } from "../../util/format";
+import { Button, CopyButton, Dialog, Menu } from "../../ui/controls";
+import { useNow } from "../../ui/hooks";
+import { Icon } from "../../ui/icons";
+import { Link } from "../../ui/link";
+import { RunBadge, runWord } from "../../ui/status";
+
+export type Action = "pause" | "resume" | "cancel";
+
+/* Why an action is not possible now; null when it is. */
+export function whyNot(action: Action, status: RunState["run"]["status"], mayRun: boolean): string | null {
+  if (!mayRun) return t("role.viewer");
+  if (RUN_ENDS.has(status)) return t("why.ended", { state: runWord(status).toLowerCase() });
+  if (action === "pause") {
+    if (status === "paused") return t("why.paused");
+    if (status === "locked") return t("why.locked");
+    if (status === "queued") return t("why.queued");
+  }
+  if (action === "resume" && status !== "paused") return status === "locked" ? t("why.locked") : t("why.notpaused");
+  return null;
+}
+
+export function useActions(store: RunStore) {
+  const [busy, setBusy] = useState<Action | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  async function act(action: Action, body: object = {}) {
+    setBusy(action);
+    setProblem(null);
+    try {
+      await api.act(store.id, action, body);
+    } catch (e) {
+      setProblem(e instanceof ApiError ? `${e.message} (${e.code})` : String(e));
+      void store.refresh();
+    }
+    setBusy(null);
+  }
+  return { busy, problem, act, dismiss: () => setProblem(null) };
+}
+
+export function Head({ state, actions, onCancel }: { state: RunState; actions: ReturnType<typeof useActions>; onCancel: () => void }) {
+  const { run } = state;
+  const ended = RUN_ENDS.has(run.status);
+  const mayRun = roleAllows("run");
+  const { busy, act } = actions;
+  const limit = run.definition?.limits?.max_cost_usd;
+  const tokens = (run.usage?.input_tokens ?? 0) + (run.usage?.output_tokens ?? 0);
+  const stoppable = run.status === "paused" ? "resume" : "pause";
+  const whyMain = whyNot(stoppable, run.status, mayRun);
+  const share = limit ? Math.min(1, (run.cost_usd ?? 0) / limit) : 0;
+  return (
+    <header className="run-head">
+      <div className="run-line">
+        <Link to="/" className="back" label={t("run.back")}><Icon name="chevronLeft" size={14} /><span>{t("nav.runs")}</span></Link>
+        <h1>{run.workflow}{run.version ? <span className="faint"> v{run.version}</span> : null}</h1>
+        <CopyButton text={run.id} label={t("run.copy")}><span className="mono">{shortId(run.id)}</span></CopyButton>
+        {run.simulated !== undefined && <SimulatorNote run={run.simulated} />}
+        <span className="grow" />
+        <ConnectionPill seq={state.lastSeq} />
+      </div>
+      <div className="run-line run-main">
+        <RunBadge status={run.status} large />
+        <span className="run-actions">
+          <Button icon={stoppable === "resume" ? "play" : "paused"} kind={ended ? "plain" : "primary"} busy={busy === stoppable} why={whyMain} hint={t(stoppable === "resume" ? "act.resume.hint" : "act.pause.hint")} onClick={() => void act(stoppable, stoppable === "pause" ? { mode: "drain" } : {})} testId={stoppable}>
+            {t(stoppable === "resume" ? "act.resume" : "act.pause")}
+          </Button>
+          {stoppable === "pause" && !ended && (
+            <Menu
+              label={t("act.pause.how")}
+              why={whyMain}
+              items={[
+                { label: t("act.pause.drain"), detail: t("act.pause.drain.d"), onPick: () => void act("pause", { mode: "drain" }) },
+                { label: t("act.pause.now"), detail: t("act.pause.now.d"), onPick: () => void act("pause", { mode: "now" }) },
+              ]}
+            />
+          )}
+          <Button icon="stopped" kind="plain" busy={busy === "cancel"} why={whyNot("cancel", run.status, mayRun)} onClick={onCancel} testId="cancel">{t("act.cancel")}</Button>
+        </span>
+        {run.reason && <span className="run-reason">{run.reason}</span>}
+        <span className="grow" />
+        <dl className="figures">
+          <div title={full(run.started_at)}><dt>{t("fig.elapsed")}</dt><dd><Elapsed run={run} /></dd></div>
+          <div><dt>{t("fig.nodes")}</dt><dd className="num">{run.nodes_done ?? 0}<span className="faint">/{run.nodes_total ?? state.nodes.size}</span></dd></div>
+          <div title={t("fig.tokens.tip", { i: run.usage?.input_tokens ?? 0, o: run.usage?.output_tokens ?? 0 })}><dt>{t("fig.tokens")}</dt><dd className="num">{count(tokens)}</dd></div>
+          <div>
+            <dt>{t("fig.cost")}</dt>
+            <dd className="num">
+              {usd(run.cost_usd)}{limit ? <span className="faint"> {t("fig.of", { n: usd(limit) })}</span> : null}
+              {limit ? <i className={"budget" + (share > 0.8 ? " is-high" : "")} aria-hidden="true"><i style={{ width: `${share * 100}%` }} /></i> : null}
+            </dd>
+          </div>
+        </dl>
+      </div>
+      {actions.problem && (
+        <div className="banner banner-bad" role="alert">
+          <span>{actions.problem}</span>
+          <Button small kind="ghost" icon="close" label={t("close")} onClick={actions.dismiss} />
+        </div>
+      )}
+    </header>
+  );
+}
+
+function Elapsed({ run }: { run: RunState["run"] }) {
+  const ended = RUN_ENDS.has(run.status);
+  const now = useNow(1000, !ended && Boolean(run.started_at));
+  const ms = span(run.started_at, run.finished_at, now);
+  if (ms === null) return <span className="num">–</span>;
+  return <span className="num" data-testid="elapsed">{ended ? duration(ms) : ms < 60_000 ? `${Math.floor(ms / 1000)} s` : duration(ms)}</span>;
+}
+
+export function ConfirmCancel({ state, onClose, onYes }: { state: RunState; onClose: () => void; onYes: () => void }) {
+  const active = [...state.nodes.values()].filter((n) => n.type === "llm" && n.status === "running").length;
+  return (
+    <Dialog title={t("cancel.title")} onClose={onClose} alert>
+      <div className="dialog-body">
+        <p>{active > 0 ? t("cancel.body.calls", { n: active }) : t("cancel.body")}</p>
+        <footer className="dialog-foot">
+          <span className="grow" />
+          <Button onClick={onClose} autoFocus>{t("cancel.keep")}</Button>
+          <Button kind="danger" icon="stopped" onClick={() => { onClose(); onYes(); }} testId="confirm-cancel">{t("cancel.yes")}</Button>
+        </footer>
+      </div>
+    </Dialog>
+  );
+}

@@ -1,0 +1,202 @@
+import { useEffect, useMemo, useRef, useState } from "react";
+import { api } from "../api/client";
+import type { RunSummary, WorkflowSummary } from "../api/types";
+import { t } from "../i18n";
+import { ConnectionPill, SimulatorNote } from "../shell";
+import { RUN_ENDS } from "../state/run";
+import { RunsStore } from "../state/runs-store";
+import { navigate, runsUrl, runUrl } from "../state/router";
+import { live, roleAllows } from "../state/session";
+import { useStore } from "../state/store";
+import { ago, count, duration, full, shortId, span, usd } from "../util/format";
+import { announce } from "../ui/announce";
+import { Button, Code, Problem, Skeleton } from "../ui/controls";
+import { useKeys, useNow } from "../ui/hooks";
+import { Icon } from "../ui/icons";
+import { Link } from "../ui/link";
+import { RunBadge, RUN_STATUSES, runWord } from "../ui/status";
+import { StartRun } from "./start";
+
+export function Runs({ status, workflow, start }: { status: string; workflow: string; start: string | null }) {
+  const store = useMemo(() => new RunsStore({ status, workflow }), [status, workflow]);
+  useEffect(() => {
+    void store.load();
+    const off = live.subscribeAll(store);
+    return () => {
+      off();
+      store.close();
+    };
+  }, [store]);
+  const v = useStore(store.view);
+  const [flows, setFlows] = useState<WorkflowSummary[] | null>(null);
+  useEffect(() => {
+    let on = true;
+    api.workflows().then(
+      (p) => on && setFlows(p.items),
+      () => on && setFlows([]),
+    );
+    return () => {
+      on = false;
+    };
+  }, []);
+  useEffect(() => {
+    document.title = t("title.runs");
+  }, []);
+  useEffect(() => {
+    if (v.fresh.length) announce(t("runs.fresh", { n: v.fresh.length }));
+  }, [v.fresh.length]);
+  const open = () => navigate(runsUrl({ status, workflow, start: "" }));
+  const filterRef = useRef<HTMLSelectElement>(null);
+  useKeys({ n: open, "/": () => filterRef.current?.focus() });
+  const filtered = status !== "" || workflow !== "";
+  const mayRun = roleAllows("run");
+
+  return (
+    <div className="page">
+      <header className="page-head">
+        <h1>{t("runs.title")}</h1>
+        <SimulatorNote />
+        <span className="grow" />
+        <ConnectionPill />
+        <Button kind="primary" icon="play" onClick={open} why={mayRun ? null : t("role.viewer")} testId="start-run">{t("runs.start")}</Button>
+      </header>
+      <div className="filters" role="search">
+        <label>
+          <span className="sr-only">{t("runs.filter.status")}</span>
+          <select ref={filterRef} value={status} onChange={(e) => navigate(runsUrl({ status: e.target.value, workflow }), true)} data-testid="filter-status">
+            <option value="">{t("runs.filter.anyStatus")}</option>
+            {RUN_STATUSES.map((s) => <option key={s} value={s}>{runWord(s)}</option>)}
+          </select>
+        </label>
+        <label>
+          <span className="sr-only">{t("runs.filter.workflow")}</span>
+          <select value={workflow} onChange={(e) => navigate(runsUrl({ status, workflow: e.target.value }), true)} data-testid="filter-workflow">
+            <option value="">{t("runs.filter.anyWorkflow")}</option>
+            {workflow && !flows?.some((f) => f.name === workflow) && <option value={workflow}>{workflow}</option>}
+            {flows?.map((f) => <option key={f.name} value={f.name}>{f.name}</option>)}
+          </select>
+        </label>
+        {filtered && <Button small kind="ghost" icon="close" onClick={() => navigate("/", true)}>{t("runs.filter.clear")}</Button>}
+        {v.fresh.length > 0 && (
+          <button type="button" className="fresh" onClick={() => store.showFresh()} data-testid="fresh">
+            <Icon name="down" size={12} className="flip" />
+            {t("runs.fresh", { n: v.fresh.length })}
+          </button>
+        )}
+      </div>
+      {v.error ? (
+        <Problem title={t("runs.failed")} detail={v.error.message} code={v.error.code} requestId={v.error.requestId} onRetry={() => void store.load()} />
+      ) : v.loading && v.items.length === 0 ? (
+        <div className="table-wrap"><Skeleton rows={10} /></div>
+      ) : v.items.length === 0 ? (
+        filtered ? <NoMatch /> : <Empty flows={flows} mayRun={mayRun} />
+      ) : (
+        <>
+          <RunTable items={v.items} />
+          <footer className="table-foot">
+            <span className="faint num">{t(v.next ? "runs.shown.more" : "runs.shown", { n: v.items.length })}</span>
+            {v.next && <Button small busy={v.loadingMore} onClick={() => void store.more()} testId="more">{t("runs.more")}</Button>}
+          </footer>
+        </>
+      )}
+      {start !== null && <StartRun workflow={start || null} flows={flows} onClose={() => navigate(runsUrl({ status, workflow }), true)} />}
+    </div>
+  );
+}
+
+function RunTable({ items }: { items: RunSummary[] }) {
+  const now = useNow(1000, items.some((r) => !RUN_ENDS.has(r.status)));
+  return (
+    <div className="table-wrap" tabIndex={-1}>
+      <table className="runs" data-testid="runs">
+        <thead>
+          <tr>
+            <th scope="col">{t("col.status")}</th>
+            <th scope="col">{t("col.workflow")}</th>
+            <th scope="col" className="c-id">{t("col.run")}</th>
+            <th scope="col" className="r">{t("col.started")}</th>
+            <th scope="col" className="r">{t("col.duration")}</th>
+            <th scope="col" className="r">{t("col.nodes")}</th>
+            <th scope="col" className="r">{t("col.tokens")}</th>
+            <th scope="col" className="r">{t("col.cost")}</th>
+          </tr>
+        </thead>
+        <tbody>{items.map((r) => <Row key={r.id} r={r} now={now} />)}</tbody>
+      </table>
+    </div>
+  );
+}
+
+function Row({ r, now }: { r: RunSummary; now: number }) {
+  const ms = span(r.started_at, r.finished_at, now);
+  const tokens = (r.usage?.input_tokens ?? 0) + (r.usage?.output_tokens ?? 0);
+  const why = r.error?.message ?? (r.status === "paused" || r.status === "waiting" || r.status === "locked" ? r.reason : null);
+  const total = r.nodes_total ?? 0;
+  const done = r.nodes_done ?? 0;
+  const ended = RUN_ENDS.has(r.status);
+  return (
+    <tr data-run={r.id}>
+      <td className="c-status"><RunBadge status={r.status} /></td>
+      <td className="c-flow">
+        <Link to={runUrl(r.id)} className="row-link">
+          <b>{r.workflow}</b>
+          {r.version !== null && r.version !== undefined && <span className="faint"> v{r.version}</span>}
+        </Link>
+        {r.simulated && <span className="tag" data-tip={t("sim.run.tip")}>{t("sim.short")}</span>}
+        {why && <span className="c-why" title={why}>{why}</span>}
+      </td>
+      <td className="c-id mono faint" title={r.id}>{shortId(r.id)}</td>
+      <td className="r num" title={full(r.started_at ?? r.created_at)}>{ago(r.started_at ?? r.created_at, now)}</td>
+      <td className="r num">{ms === null ? "–" : ended ? duration(ms) : duration(Math.floor(ms / 1000) * 1000).replace(".0", "")}</td>
+      <td className="r num c-nodes">
+        <span>{done}<span className="faint">/{total}</span></span>
+        <i className={`meter st-${r.status}`} aria-hidden="true"><i style={{ width: total ? `${Math.min(100, (done / total) * 100)}%` : 0 }} /></i>
+      </td>
+      <td className="r num">{tokens ? count(tokens) : "–"}</td>
+      <td className="r num">{usd(r.cost_usd)}</td>
+    </tr>
+  );
+}
+
+function NoMatch() {
+  return (
+    <div className="empty">
+      <h2>{t("runs.none.title")}</h2>
+      <p>{t("runs.none.body")}</p>
+      <Button onClick={() => navigate("/", true)}>{t("runs.filter.clear")}</Button>
+    </div>
+  );
+}
+
+function Empty({ flows, mayRun }: { flows: WorkflowSummary[] | null; mayRun: boolean }) {
+  const name = flows?.[0]?.name ?? "council-debate";
+  const curl = `curl -sS ${location.origin}/api/v1/runs \\
+  -H "Authorization: Bearer $SLUICE_TOKEN" \\
+  -H "Content-Type: application/json" \\
+  -d '{"workflow":"${name}","inputs":{"topic":"Should cities ban private cars?"}}'`;
+  return (
+    <div className="empty empty-first" data-testid="empty">
+      <svg className="empty-art" viewBox="0 0 320 96" aria-hidden="true">
+        <path className="flow" d="M8 48h64c30 0 24-28 54-28h40c30 0 24 28 54 28h92M72 48c30 0 24 28 54 28h40c30 0 24-28 54-28" />
+        <circle cx="72" cy="48" r="6" /><circle cx="146" cy="20" r="6" /><circle cx="146" cy="76" r="6" /><circle cx="220" cy="48" r="6" />
+      </svg>
+      <h2>{t("empty.title")}</h2>
+      <p>{t("empty.body")}</p>
+      {flows && flows.length > 0 && (
+        <ul className="flow-cards">
+          {flows.slice(0, 3).map((f) => (
+            <li key={f.name}>
+              <button type="button" className="flow-card" aria-disabled={!mayRun} onClick={() => mayRun && navigate(runsUrl({ start: f.name }))}>
+                <b>{f.name}</b>
+                <span>{f.description || t("start.nodesc")}</span>
+                <em><Icon name="play" size={11} /> {t("runs.start")}</em>
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      <p className="muted">{t("empty.curl")}</p>
+      <Code text={curl} label={t("copy")} />
+    </div>
+  );
+}

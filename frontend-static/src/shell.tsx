@@ -1,0 +1,135 @@
+/* The frame around every page: where one can go, whether what one sees is live, and who one is. New areas are one row in `places`. */
+import { useState, type ReactNode } from "react";
+import type { Session } from "./api/types";
+import { LANGUAGES, setLanguage, t, useLanguage, type Key } from "./i18n";
+import { live, profiles, signOut } from "./state/session";
+import { theme, type Theme } from "./state/prefs";
+import { useRoute, type Route } from "./state/router";
+import { useStore } from "./state/store";
+import { Button, Dialog } from "./ui/controls";
+import { useKeys, useNow } from "./ui/hooks";
+import { Icon, Logo, type IconName } from "./ui/icons";
+import { Link } from "./ui/link";
+import { useSyncExternalStore } from "react";
+
+const places: { to: string; icon: IconName; label: Key; pages: Route["page"][] }[] = [{ to: "/", icon: "runs", label: "nav.runs", pages: ["runs", "run"] }];
+
+export function Shell({ who, children }: { who: Session; children: ReactNode }) {
+  const r = useRoute();
+  const mode = useStore(theme);
+  const [help, setHelp] = useState(false);
+  const lang = useLanguage();
+  useKeys({ "?": () => setHelp(true) });
+  const next: Record<Theme, Theme> = { system: "light", light: "dark", dark: "system" };
+  const themeIcon: Record<Theme, IconName> = { system: "screen", light: "sun", dark: "moon" };
+  return (
+    <div className="shell">
+      <a className="skip" href="#main">{t("nav.skip")}</a>
+      <nav className="rail" aria-label={t("nav.label")}>
+        <Link to="/" className="rail-logo" label="Sluice"><Logo /></Link>
+        {places.map((p) => (
+          <Link key={p.to} to={p.to} className="rail-item" current={p.pages.includes(r.page)}>
+            <Icon name={p.icon} size={18} />
+            <span>{t(p.label)}</span>
+          </Link>
+        ))}
+        <div className="rail-end">
+          {LANGUAGES.length > 1 && (
+            <button type="button" className="rail-btn" data-tip={t("language")} aria-label={t("language")} onClick={() => setLanguage(LANGUAGES[(LANGUAGES.findIndex((l) => l.id === lang) + 1) % LANGUAGES.length]!.id)}>
+              <span className="rail-lang">{LANGUAGES.find((l) => l.id === lang)?.short}</span>
+            </button>
+          )}
+          <button type="button" className="rail-btn" aria-label={t("help.title")} data-tip={t("help.title") + " (?)"} onClick={() => setHelp(true)}>
+            <Icon name="help" size={17} />
+          </button>
+          <button type="button" className="rail-btn" aria-label={t("theme", { mode: t(("theme." + mode) as Key) })} data-tip={t("theme", { mode: t(("theme." + mode) as Key) })} onClick={() => theme.set(next[mode])} data-testid="theme">
+            <Icon name={themeIcon[mode]} size={17} />
+          </button>
+          <button type="button" className="rail-btn" aria-label={t("signout", { name: who.name })} data-tip={t("signout.tip", { name: who.name, role: who.role })} onClick={() => void signOut()} data-testid="signout">
+            <Icon name="out" size={17} />
+          </button>
+        </div>
+      </nav>
+      <div className="stage">
+        <ConnectionBanner />
+        <main id="main" tabIndex={-1}>{children}</main>
+      </div>
+      {help && <Help onClose={() => setHelp(false)} />}
+    </div>
+  );
+}
+
+export function useLive() {
+  return useSyncExternalStore(
+    (fn) => live.onStatus(fn),
+    () => live.status,
+  );
+}
+
+/* Whether what one sees is live, and up to which event. */
+export function ConnectionPill({ seq }: { seq?: number | null }) {
+  const s = useLive();
+  const word = s.phase === "live" ? t("live.live") : s.phase === "reconnecting" ? t("live.reconnecting", { n: s.attempt }) : s.phase === "offline" ? t("live.offline") : t("live.connecting");
+  const tip = s.phase === "live" ? t("live.tip") : s.reason ? t("live.tip.lost", { reason: s.reason }) : word;
+  return (
+    <button type="button" className={"pill pill-" + (s.phase === "idle" ? "connecting" : s.phase)} data-tip={tip} data-testid="connection" data-phase={s.phase} onClick={() => live.retryNow()}>
+      <i aria-hidden="true" />
+      <span>{word}</span>
+      {seq ? <span className="faint num">#{seq}</span> : null}
+    </button>
+  );
+}
+
+function ConnectionBanner() {
+  const s = useLive();
+  const now = useNow(1000, s.phase === "offline");
+  if (s.phase !== "offline") return null;
+  const wait = s.retryAt === null ? 0 : Math.max(0, Math.ceil((s.retryAt - now) / 1000));
+  return (
+    <div className="banner banner-warn" role="alert">
+      <span>{wait > 0 ? t("live.banner", { s: wait }) : t("live.banner.now")}</span>
+      <Button small onClick={() => live.retryNow()}>{t("live.retry")}</Button>
+    </div>
+  );
+}
+
+/* Said wherever answers are shown: words of the simulator must never pass for words of a model. */
+export function SimulatorNote({ run }: { run?: boolean }) {
+  const all = useStore(profiles);
+  const chat = all?.filter((p) => (p.kind ?? "chat") === "chat") ?? [];
+  const byDefault = (chat.find((p) => p.default) ?? (chat.length === 1 ? chat[0] : undefined))?.simulated === true;
+  if (run === undefined ? !byDefault : !run) return null;
+  return (
+    <span className="chip chip-sim" tabIndex={0} data-tip={run ? t("sim.run.tip") : t("sim.tip")} data-testid="simulated">
+      <Icon name="bolt" size={12} />
+      {run ? t("sim.run") : t("sim.default")}
+    </span>
+  );
+}
+
+function Help({ onClose }: { onClose: () => void }) {
+  const keys: [string, Key][] = [
+    ["?", "help.help"],
+    ["n", "help.new"],
+    ["/", "help.search"],
+    ["p", "help.pause"],
+    ["c", "help.cancel"],
+    ["f", "help.fit"],
+    ["e", "help.log"],
+    ["i", "help.inspector"],
+    ["j k", "help.jk"],
+    ["Esc", "help.esc"],
+  ];
+  return (
+    <Dialog title={t("help.title")} onClose={onClose}>
+      <dl className="keys">
+        {keys.map(([k, d]) => (
+          <div key={k}>
+            <dt>{k.split(" ").map((x) => <kbd key={x}>{x}</kbd>)}</dt>
+            <dd>{t(d)}</dd>
+          </div>
+        ))}
+      </dl>
+    </Dialog>
+  );
+}
