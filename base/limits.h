@@ -30,3 +30,11 @@
 #define SL_LIMIT_SSE_LINE_BYTES      (1u << 20)        /* one line of a provider's stream; the call fails */
 #define SL_LIMIT_HTTP_BODY_BYTES     (8u << 20)        /* a provider's whole answer; the call fails */
 #define SL_LIMIT_PROVIDER_HEADERS    256               /* header lines of a provider's answer; the call fails */
+#define SL_LIMIT_HEADER_LINES        100               /* header lines of one request; more gets 431 */
+#define SL_LIMIT_HTTP_CONNECTIONS    20000             /* open HTTP connections; more gets 503 */
+#define SL_LIMIT_HTTP_HEAD_MS        10000             /* from the first byte of a request to the end of its head; closed with 408 */
+#define SL_LIMIT_HTTP_BODY_MS        30000             /* from the end of the head to the end of the body; closed with 408 */
+#define SL_LIMIT_HTTP_IDLE_MS        75000             /* between two requests of a connection; closed */
+#define SL_LIMIT_HTTP_STALLED_MS     30000             /* takes nothing of an answer; closed */
+#define SL_LIMIT_HTTP_ANSWER_MS      150000            /* the longest a handler may take; then 504 */
+#define SL_LIMIT_HTTP_PIPELINED_BYTES (64u << 10)      /* bytes of later requests kept while one is answered; then reading pauses */
