@@ -4,6 +4,7 @@ import hooks from "eslint-plugin-react-hooks";
 export default tseslint.config(
   { ignores: ["dist/"] },
   ...tseslint.configs.recommended,
+  { rules: { "@typescript-eslint/no-unused-vars": ["error", { varsIgnorePattern: "^_", argsIgnorePattern: "^_" }] } },
   {
     files: ["src/**/*.{ts,tsx}"],
     plugins: { "react-hooks": hooks },

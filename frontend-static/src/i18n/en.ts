@@ -175,7 +175,7 @@ export const en = {
   "join.tip": "Branches that have arrived",
   "round.prev": "Earlier round",
   "round.next": "Later round",
-  "streams.title": "Words",
+  "streams.title": "Stream",
   "streams.raw": "Raw",
   "streams.raw.hint": "Show the text exactly as it came",
   "streams.jump": "Jump to latest",

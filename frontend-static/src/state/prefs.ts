@@ -27,8 +27,8 @@ function kept<T>(key: string, fallback: T): Store<T> {
 export type Theme = "system" | "light" | "dark";
 export const theme = kept<Theme>("theme", "system");
 export const splits = kept<{ canvas: number; inspector: number; log: number; logOpen: boolean; inspectorOpen: boolean }>("splits", {
-  canvas: 34,
-  inspector: 24,
+  canvas: 30,
+  inspector: 22,
   log: 190,
   logOpen: false,
   inspectorOpen: true,

@@ -28,7 +28,7 @@ export function usd(v: number | null | undefined): string {
   if (v === null || v === undefined) return "–";
   if (v === 0) return "$0";
   if (v < 0.01) return "$" + v.toFixed(4);
-  return "$" + v.toFixed(v < 10 ? 3 : 2);
+  return "$" + (v < 1 ? v.toFixed(3) : Number.isInteger(v) ? String(v) : v.toFixed(2));
 }
 
 export function clock(ts: string | null | undefined): string {
