@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "base/id.h"
 #include "base/record.h"
-#include "engine/stream.h"
+#include "base/clock.h"
 
 #define SL_WS_HEADER_BYTES 10
 

@@ -72,14 +72,16 @@ struct sl_hub_config {
 
 /* Where a connection's bytes go: a WebSocket (ws/conn.c), or a response body (SSE). All [front]. Embedded by its owner. */
 enum sl_sink_result {
-	SL_SINK_MORE, /* took everything, and would take more */
-	SL_SINK_FULL, /* took everything, but nothing more until it calls sl_hub_writable() */
-	SL_SINK_BUSY, /* took nothing; it will call sl_hub_writable() */
-	SL_SINK_GONE, /* took nothing and never will; sl_hub_conn_close() follows, later */
+	SL_SINK_MORE, /* would take more at once */
+	SL_SINK_FULL, /* nothing more until it calls sl_hub_writable() */
+	SL_SINK_GONE, /* never again; sl_hub_conn_close() follows, later */
 };
 struct sl_hub_sink;
 struct sl_hub_sink_ops {
-	/* Complete frames (WebSocket) or a piece of the body (SSE), at most SL_HUB_PIECE_BYTES. Lent for the call. */
+	/* False: it takes nothing now, and will call sl_hub_writable(). Asked before every write. */
+	bool (*ready)(struct sl_hub_sink *s);
+	/* Takes all of it: complete frames (WebSocket) or a piece of the body (SSE), not much more than SL_HUB_PIECE_BYTES.
+	 * The bytes are lent for the call: what the socket does not take at once, the sink keeps. */
 	enum sl_sink_result (*write)(struct sl_hub_sink *s, const char *bytes, size_t len);
 	void (*want_writable)(struct sl_hub_sink *s); /* there is more to write: call sl_hub_writable() when it fits */
 	/* Ends the connection with a WebSocket close code. Must not call back from inside. */
@@ -118,7 +120,8 @@ void sl_hub_bad_message(struct sl_hub_conn *c, const char *why); /* one that is 
 
 /* What `subscribe` does, for SSE. after_seq is used when `resume` is set (then no snapshot comes). Streams start from
  * their beginning; with `tokens` false none are sent. Outcome (also not_found) is told through the sink: an SSE
- * connection is closed with 4004 when there is no such run. SL_LIMIT, SL_CONFLICT (watched already), SL_NO_MEMORY. */
+ * connection is closed with 4004 when there is no such run. A run it watches already is begun anew. SL_LIMIT (too many
+ * subscriptions), SL_FORBIDDEN as not found, SL_NO_MEMORY, or what the source says. */
 struct sl_hub_want {
 	struct sl_run_id run;
 	uint64_t after_seq;
@@ -147,7 +150,7 @@ struct sl_hub_stats {
 	uint64_t subscribed, recoveries; /* recoveries: subscribed with after_seq */
 	uint64_t flushes, frames_encoded, writes, bytes;
 	uint64_t catch_up_frames, fell_behind; /* fell_behind: left the shared frames because it was slow */
-	uint64_t merged_bytes;                 /* stream bytes sent in a chunk that joins what others got in several */
+	uint64_t catch_up_text_bytes;          /* of streams, sent while catching up: few large chunks instead of many */
 	uint64_t pages;                        /* journal pages read for those who came back */
 	uint64_t gaps;                         /* notices that were missing and read from the journal instead */
 	uint64_t commands, bad_commands;
