@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/arena.h"
 #include "engine/engine.h"
 #include "engine/expr.h"
 #include "engine/node.h"
@@ -19,6 +20,14 @@ const struct sl_node_type *sl_registry_find(const struct sl_registry *r, const c
 const struct sl_schema *sl_registry_schema(const struct sl_registry *r, const struct sl_node_type *t);
 /* GET /node-types: { "items": [{ "name", "summary", "effects", "params_schema" }] } as text. NULL: no memory. */
 struct sl_bytes *sl_registry_json(const struct sl_registry *r);
+
+/* What "x-provides" in a parameter schema says: names that have a value in the body, or in the expression, it stands at. */
+enum sl_provides {
+	SL_PROVIDES_LOOP = 1,
+	SL_PROVIDES_ITEM = 2, /* at an expression: it sees nothing but item and index, see sl_node_eval_item() */
+	SL_PROVIDES_INDEX = 4,
+	SL_PROVIDES_BODY = 8, /* at an expression: `nodes` are those of the container's body, too */
+};
 
 struct sl_edge {
 	uint32_t from, to;    /* node indexes */
@@ -38,6 +47,7 @@ enum sl_on_error { SL_ON_ERROR_FAIL, SL_ON_ERROR_CONTINUE, SL_ON_ERROR_FALLBACK 
 struct sl_named_expr {
 	const char *pointer; /* inside params: "/cases/0/when" */
 	struct sl_expr *expr;
+	uint32_t provides;   /* SL_PROVIDES_…: names this one sees besides those of its place */
 };
 
 struct sl_node_def {
@@ -45,6 +55,7 @@ struct sl_node_def {
 	const char *id;
 	const char *name; /* NULL: none */
 	const struct sl_node_type *type;
+	bool params_fit;                 /* the schema accepts them; true in every finished workflow */
 	struct json_object *params_json; /* as written, defaults filled in; never NULL; [const]: read only, never get or put */
 	struct sl_template *params;      /* evaluates to the params that start() sees (x-graph left out, x-expr as plain text) */
 	struct sl_named_expr *exprs;
@@ -88,6 +99,13 @@ struct sl_graph {
 	struct sl_graph *parent;
 	uint32_t parent_node; /* index in parent */
 	uint32_t depth;       /* root: 0 */
+	uint32_t provides;    /* SL_PROVIDES_…, of all containers around it */
+	const char *pointer;  /* where it stands in the definition: "", "/nodes/3/params/body" */
+	struct json_object *json; /* what it was read from; [const] */
+	uint64_t *ancestors;  /* bit rows, n_words each; NULL in a definition with cycles */
+	uint32_t n_words;
+	uint32_t *slots;      /* ids by hash, see sl_graph_find() */
+	uint32_t n_slots;
 };
 
 enum sl_durability { SL_DURABILITY_STEP, SL_DURABILITY_RUN, SL_DURABILITY_NONE };
@@ -105,6 +123,8 @@ struct sl_workflow {
 	struct sl_template *outputs; /* NULL: the outputs of the last nodes */
 	struct sl_graph *root;
 	uint32_t n_nodes; /* nested ones included */
+	struct json_object *doc; /* the definition; ids, names and params_json point into it */
+	struct sl_arena arena;   /* everything below root, but for what is compiled */
 };
 
 /* *out is set when there are no errors (warnings may be there). SL_OK also with errors; else SL_NO_MEMORY. */
@@ -118,6 +138,7 @@ static inline void sl_workflow_free(struct sl_workflow *w)
 }
 SL_DEFINE_AUTO(sl_workflow)
 
+uint32_t sl_graph_find(const struct sl_graph *g, struct sl_str id); /* the node's index; UINT32_MAX: none. O(1) */
 /* Is `a` an ancestor of `b` in this graph (there is a way from a to b)? O(1) after parsing. */
 bool sl_graph_is_ancestor(const struct sl_graph *g, uint32_t a, uint32_t b);
 const struct sl_expr *sl_node_def_expr(const struct sl_node_def *d, const char *pointer); /* NULL: there is none */
