@@ -290,6 +290,7 @@ server.on("upgrade", (req, socket) => {
     const r = runs.get(c.run_id);
     if (c.cmd === "ping") return s.ws.send({ event: "pong", id: c.id });
     if (c.cmd === "subscribe_all") s.all = true;
+    if (c.cmd === "unsubscribe_all") s.all = false;
     if (c.cmd === "unsubscribe") s.subs.delete(c.run_id);
     if (c.cmd === "subscribe") {
       if (!r) return s.ws.send({ event: "error", id: c.id, data: { code: "not_found", message: "There is no run with this id." } });
@@ -298,7 +299,7 @@ server.on("upgrade", (req, socket) => {
       if (c.after_seq === undefined) s.ws.send({ event: "snapshot", run_id: r.id, seq: r.run.last_seq, ts: now(), data: { ...r.full(), streams: Object.fromEntries([...r.streams].map(([k, v]) => [k, { attempt: v.attempt, end: v.end }])) } });
       else for (const e of r.journal) if (e.seq > c.after_seq) s.ws.send(e);
       for (const [p, st] of r.streams) {
-        const from = Math.min(c.streams?.[p] ?? 0, st.end);
+        const from = c.streams?.[p]?.attempt === st.attempt ? Math.min(c.streams[p].offset, st.end) : 0;
         // Everything between the cursor and the end, merged as far as the kind of text allows.
         let run = null;
         const flush = () => run && s.ws.send({ event: "token_stream", run_id: r.id, ts: now(), data: { node_id: p, attempt: st.attempt, ...run } });

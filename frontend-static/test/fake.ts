@@ -38,7 +38,7 @@ export class FakeSocket implements SocketLike {
   onmessage: ((e: { data: unknown }) => void) | null = null;
   onclose: ((e: { code: number; reason: string }) => void) | null = null;
   onerror: ((e: unknown) => void) | null = null;
-  sent: { cmd: string; id?: string; run_id?: string; after_seq?: number; streams?: Record<string, number> }[] = [];
+  sent: { cmd: string; id?: string; run_id?: string; after_seq?: number; streams?: Record<string, { attempt: number; offset: number }> }[] = [];
   onsend: (c: FakeSocket["sent"][number]) => void = () => {};
   constructor(readonly ticket: string) {}
   send(data: string): void {
@@ -133,7 +133,13 @@ export class FakeRun {
         data: { id: this.id, workflow: "w", version: 1, status: this.status, created_at: "2026-01-01T00:00:00.000Z", last_seq: this.journal.length, nodes: this.nodes(), streams: Object.fromEntries([...this.streams].map(([p, s]) => [p, { attempt: s.attempt, end: s.end }])) },
       });
     else out.push(...this.journal.filter((e) => e.seq! > c.after_seq!));
-    for (const p of this.streams.keys()) out.push(...this.from(p, c.streams?.[p] ?? 0));
+    for (const [p, s] of this.streams) {
+      const at = c.streams?.[p];
+      const known = at !== undefined && at.attempt === s.attempt && at.offset <= s.end;
+      // As the server does: a position it cannot use is told, without a number in the journal.
+      if (at && at.attempt === s.attempt && !known) out.push({ event: "stream_reset", run_id: this.id, data: { node_id: p, attempt: s.attempt, reason: "position_unknown" } });
+      out.push(...this.from(p, known ? at.offset : 0));
+    }
     return out;
   }
   nodes() {

@@ -68,7 +68,7 @@ describe("a subscription", () => {
     run.say("a", "three");
     await clock.advance(1000);
     await connect();
-    expect(net.last().sent[0]).toMatchObject({ cmd: "subscribe", after_seq: 2, streams: { a: 4 } });
+    expect(net.last().sent[0]).toMatchObject({ cmd: "subscribe", after_seq: 2, streams: { a: { attempt: 1, offset: 4 } } });
     expect(store.streams.get("a")?.text).toBe("one two three");
     expect(store.streams.get("b")?.text).toBe("B");
     expect(store.view.get().state?.nodes.get("b")?.status).toBe("running");
@@ -97,7 +97,7 @@ describe("a subscription", () => {
     net.last().deliver(run.say("a", "one "));
     run.say("a", "lost ");
     net.last().deliver(run.say("a", "three"));
-    expect(net.last().sent.slice(1)).toMatchObject([{ cmd: "unsubscribe" }, { cmd: "subscribe", after_seq: 2, streams: { a: 4 } }]);
+    expect(net.last().sent.slice(1)).toMatchObject([{ cmd: "unsubscribe" }, { cmd: "subscribe", after_seq: 2, streams: { a: { attempt: 1, offset: 4 } } }]);
     expect(store.streams.get("a")?.text).toBe("one lost three");
   });
 
@@ -130,6 +130,21 @@ describe("a subscription", () => {
     await clock.advance(5000);
     await connect();
     expect(store.streams.get("a")?.text).toBe(run.text("a"));
+  });
+
+  it("drops its text when the server does not know the place it stood at", async () => {
+    begin();
+    client.subscribeRun("r1", store);
+    await connect();
+    net.last().deliver(run.say("a", "words the server lost"));
+    net.last().break();
+    run.begin("a", 1);
+    run.say("a", "the same attempt");
+    await clock.advance(1000);
+    await connect();
+    expect(store.streams.get("a")).toMatchObject({ text: "the same attempt", attempt: 1, resets: [] });
+    net.last().deliver(run.say("a", ", going on"));
+    expect(store.streams.get("a")?.text).toBe("the same attempt, going on");
   });
 
   it("ignores durable events it already holds", async () => {
@@ -271,6 +286,13 @@ describe("the connection", () => {
     await connect();
     expect(net.last().sent).toEqual([{ cmd: "subscribe_all" }]);
     expect([seen, resumed]).toEqual([["execution:started"], 1]);
+  });
+
+  it("ends the feed when nobody looks at it", async () => {
+    const off = client.subscribeAll({ apply: () => {}, resumed: () => {} });
+    await connect();
+    off();
+    expect(net.last().sent.at(-1)).toEqual({ cmd: "unsubscribe_all" });
   });
 });
 

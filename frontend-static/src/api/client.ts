@@ -66,8 +66,8 @@ export class Api {
     }
     if (!res.ok) {
       if (res.status === 401 && !o.quiet401) this.onSignedOut();
-      const p = (body ?? {}) as { code?: string; detail?: string; title?: string; errors?: { pointer: string; message: string }[]; request_id?: string };
-      const retry = Number(res.headers.get("Retry-After"));
+      const p = (body ?? {}) as { code?: string; detail?: string; title?: string; errors?: { pointer: string; message: string }[]; request_id?: string; retry_after?: number };
+      const retry = Number(res.headers.get("Retry-After") ?? p.retry_after);
       throw new ApiError(
         res.status,
         p.code ?? "http_" + res.status,

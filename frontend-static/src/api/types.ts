@@ -52,6 +52,7 @@ export interface RunNode {
   arrived?: number | null;
   expected?: number | null;
   cached?: boolean;
+  due_at?: string | null;
 }
 
 export interface GraphNode {
@@ -91,6 +92,7 @@ export interface RunSummary {
   project?: string;
   status: RunStatus;
   reason?: string | null;
+  by?: string | null;
   created_at: string;
   started_at?: string | null;
   finished_at?: string | null;

@@ -108,7 +108,11 @@ export class LiveClient {
     if (this.status.phase === "live") {
       if (first) this.send({ cmd: "subscribe_all" });
     } else this.ensure();
-    return () => void this.feeds.delete(sink);
+    return () => {
+      this.feeds.delete(sink);
+      // Nobody looks any more; and what the feed says of a run must not run ahead of a subscription to it.
+      if (this.feeds.size === 0) this.send({ cmd: "unsubscribe_all" });
+    };
   }
 
   /* Starts connecting if nothing is under way. Harmless at any time. */
@@ -311,6 +315,10 @@ function closeReason(code: number): string {
       return "the connection broke";
     case 1009:
       return "a message was too long";
+    case 1012:
+      return "the server restarts";
+    case 4001:
+      return "the token was revoked";
     case 4008:
       return "this page read too slowly";
     default:

@@ -33,6 +33,8 @@ export interface NodeChange {
   expected?: number;
   started_at?: string;
   finished_at?: string;
+  due_at?: string;
+  cached?: boolean;
   output?: Json;
 }
 
@@ -49,6 +51,7 @@ export interface TokenUsage {
   estimated_cost_usd?: number;
   run_tokens?: number;
   run_cost_usd?: number;
+  simulated?: boolean;
 }
 
 export type ServerEvent =
@@ -70,13 +73,17 @@ export interface Reply {
 /* Where a client stands in a run: the last durable event it holds and, for every stream, the byte after the last it holds. */
 export interface Position {
   afterSeq: number | null;
-  streams: { [path: string]: number };
+  streams: Offsets;
 }
 
+/* The attempt says whose bytes are counted: after a retry the server then knows that they are of no use. */
+export type Offsets = { [path: string]: { attempt: number; offset: number } };
+
 export type Command =
-  | { cmd: "subscribe"; run_id: string; after_seq?: number; streams?: { [path: string]: number } }
+  | { cmd: "subscribe"; run_id: string; after_seq?: number; streams?: Offsets }
   | { cmd: "unsubscribe"; run_id: string }
   | { cmd: "subscribe_all" }
+  | { cmd: "unsubscribe_all" }
   | { cmd: "set"; flush_ms: number }
   | { cmd: "ping" };
 

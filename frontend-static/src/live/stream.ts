@@ -73,6 +73,13 @@ export class NodeStream {
     return true;
   }
 
+  /* The server does not know the place this page stood at and sends this attempt from its beginning. */
+  restart(attempt: number): boolean {
+    if (attempt < this.attempt) return false;
+    this.begin(attempt);
+    return true;
+  }
+
   private begin(attempt: number): void {
     this.attempt = attempt;
     this.end = 0;

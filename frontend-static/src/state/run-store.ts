@@ -2,7 +2,7 @@
  * Streams tell their watchers at most once per frame, so a fast model costs one paint and not one per token. */
 import { Api, ApiError } from "../api/client";
 import type { RunSink } from "../live/client";
-import type { Position, ServerEvent, Snapshot, TokenChunk } from "../live/protocol";
+import type { Offsets, Position, ServerEvent, Snapshot, TokenChunk } from "../live/protocol";
 import { NodeStream } from "../live/stream";
 import { createStore, type Store } from "./store";
 import { enrich, fold, fromRun, fromSnapshot, logEntry, RUN_ENDS, type LogEntry, type RunState } from "./run";
@@ -56,8 +56,8 @@ export class RunStore implements RunSink {
 
   position(): Position {
     if (!this.snapshotSeen) return { afterSeq: null, streams: {} };
-    const streams: { [path: string]: number } = {};
-    for (const [path, s] of this.streams) streams[path] = s.end;
+    const streams: Offsets = {};
+    for (const [path, s] of this.streams) if (s.attempt > 0) streams[path] = { attempt: s.attempt, offset: s.end };
     return { afterSeq: this.view.get().state!.lastSeq, streams };
   }
 
@@ -78,6 +78,12 @@ export class RunStore implements RunSink {
     // Before the snapshot nothing says what came earlier; it will contain this.
     if (!this.snapshotSeen) return "ok";
     if (e.event === "token_stream") return this.takeChunk(e.data as unknown as TokenChunk);
+    if (e.event === "stream_reset" && e.seq === undefined) {
+      // Not of the journal: meant for this page alone.
+      const path = String(e.data["node_id"]);
+      if (this.stream(path).restart(Number(e.data["attempt"]))) this.touch(path);
+      return "ok";
+    }
     const v = this.view.get();
     if (!v.state || (e.seq !== undefined && e.seq <= v.state.lastSeq)) return "ok";
     if (e.event === "stream_reset") {

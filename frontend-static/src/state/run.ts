@@ -65,20 +65,21 @@ export function fold(state: RunState, e: ServerEvent): RunState {
 
 function foldExecution(s: RunState, what: string, d: { [k: string]: Json | undefined }, ts: string | undefined): RunState {
   const reason = str(d["reason"]);
+  const by = str(d["by"]);
   switch (what) {
     case "started":
-      return patchRun(s, { status: "running", started_at: s.run.started_at ?? ts ?? null, reason });
+      return patchRun(s, { status: "running", started_at: s.run.started_at ?? ts ?? null, reason, by });
     case "resumed":
-      return patchRun(s, { status: "running", reason, finished_at: null, error: null });
+      return patchRun(s, { status: "running", reason, by, finished_at: null, error: null });
     case "paused":
     case "waiting":
     case "queued":
-      return patchRun(s, { status: what, reason });
+      return patchRun(s, { status: what, reason, by });
     case "completed":
     case "succeeded":
     case "failed":
     case "cancelled": {
-      const patch: Partial<Run> = { status: runStatus(what), finished_at: ts ?? null, reason };
+      const patch: Partial<Run> = { status: runStatus(what), finished_at: ts ?? null, reason, by };
       if (d["outputs"] !== undefined) patch.outputs = d["outputs"];
       if (d["error"]) patch.error = d["error"] as unknown as RunError;
       return patchRun(s, patch);
@@ -102,8 +103,11 @@ function foldNode(s: RunState, d: NodeChange, ts: string | undefined): RunState 
   if (d.arrived !== undefined) n.arrived = d.arrived;
   if (d.expected !== undefined) n.expected = d.expected;
   if (d.output !== undefined) n.output = d.output;
-  if (d.reason === "cached") n.cached = true;
-  if (status === "running" && (!old?.started_at || (old && attempt > old.attempt))) n.started_at = d.started_at ?? ts ?? null;
+  n.due_at = d.due_at ?? null;
+  if (d.cached || d.reason === "cached") n.cached = true;
+  // A short node may be told only when it has ended; the event then says when it began.
+  if (d.started_at) n.started_at = d.started_at;
+  else if (status === "running" && (!old?.started_at || (old && attempt > old.attempt))) n.started_at = ts ?? null;
   if (NODE_ENDS.has(status)) n.finished_at = d.finished_at ?? ts ?? null;
   else n.finished_at = null;
   const nodes = new Map(s.nodes);
@@ -127,6 +131,7 @@ function foldUsage(s: RunState, d: TokenUsage): RunState {
     }));
   const u = next.run.usage ?? { input_tokens: 0, output_tokens: 0 };
   return patchRun(next, {
+    simulated: next.run.simulated || d.simulated === true,
     usage: { input_tokens: u.input_tokens + inTok, output_tokens: u.output_tokens + outTok },
     cost_usd: d.run_cost_usd ?? (next.run.cost_usd ?? 0) + (d.estimated_cost_usd ?? 0),
   });

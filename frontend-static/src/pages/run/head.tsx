@@ -82,7 +82,7 @@ export function Head({ state, actions, onCancel }: { state: RunState; actions: R
           )}
           <Button icon="stopped" kind="plain" busy={busy === "cancel"} why={whyNot("cancel", run.status, mayRun)} onClick={onCancel} testId="cancel">{t("act.cancel")}</Button>
         </span>
-        {run.reason && <span className="run-reason">{run.reason}</span>}
+        {sayWhy(run) && <span className="run-reason" title={sayWhy(run) ?? undefined}>{sayWhy(run)}</span>}
         <span className="grow" />
         <dl className="figures">
           <div title={full(run.started_at)}><dt>{t("fig.elapsed")}</dt><dd><Elapsed run={run} /></dd></div>
@@ -105,6 +105,13 @@ export function Head({ state, actions, onCancel }: { state: RunState; actions: R
       )}
     </header>
   );
+}
+
+/* "Paused by admin": who, unless the reason says so already. */
+function sayWhy(run: RunState["run"]): string | null {
+  if (run.status === "failed" || run.status === "succeeded" || run.status === "running") return null;
+  const who = run.by && !run.reason?.includes(run.by) ? t("by", { who: run.by }) : "";
+  return [who, run.reason].filter(Boolean).join(who && run.reason ? ": " : "") || null;
 }
 
 function Elapsed({ run }: { run: RunState["run"] }) {

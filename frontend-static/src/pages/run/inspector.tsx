@@ -101,6 +101,7 @@ function NodeInspector({ store, state, path, onClose }: { store: RunStore; state
         {n?.usage && <Fact k={t("fact.tokens")} v={`${count(n.usage.input_tokens)} → ${count(n.usage.output_tokens)}`} />}
         {n?.cost_usd ? <Fact k={t("fact.cost")} v={usd(n.cost_usd)} /> : null}
         {n && n.attempt > 0 && <Fact k={t("fact.attempt")} v={String(n.attempt)} />}
+        {n?.due_at ? <Fact k={t("fact.due")} v={full(n.due_at)} /> : null}
         {n?.expected ? <Fact k={t("fact.arrived")} v={`${n.arrived ?? 0} / ${n.expected}`} /> : null}
       </dl>
       <Tabs label={t("inspector.title")} value={tab} onChange={setTab} tabs={[{ id: "output", label: n?.error ? t("tab.error") : t("tab.output") }, { id: "attempts", label: t("tab.attempts"), count: n && n.attempt > 1 ? n.attempt : undefined }, { id: "definition", label: t("tab.definition") }]} />
