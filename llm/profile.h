@@ -37,7 +37,7 @@ struct sl_profile {
 	enum sl_profile_kind kind;
 	enum sl_profile_origin origin;
 	bool simulated;
-	bool is_default; /* asked to be the default */
+	int64_t default_since_ms; /* wall: asked to be the default then, the latest is; 0: did not ask */
 	/* params of the profile; a call's own go before them */
 	double temperature, top_p; /* NAN: not set */
 	int64_t max_tokens;        /* 0: not set */

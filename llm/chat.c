@@ -1,0 +1,348 @@
+/* llm/chat.c: see chat.h. A call is an HTTP call and a protocol that reads its answer.
+ *
+ * The user's `done` comes at the terminal marker already, inside the last body callback; the connection then finishes on its
+ * own, which lets it be used again. So `told` and the end of the transfer are two things. */
+#include "llm/chat.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "llm/price.h"
+#include "llm/profile.h"
+#include "llm/protocol.h"
+#include "llm/provider.h"
+#include "llm/refusal.h"
+#include "llm/seal.h"
+
+#define CHAT_REFUSAL_BYTES (64u << 10) /* of an error's body; the rest is not read */
+#define CHAT_REQUEST_BYTES (16u << 20)
+#define CHAT_HEADERS       32
+
+struct sl_llm {
+	struct sl_profiles *profiles;
+	struct sl_http *http;
+};
+
+struct sl_chat {
+	_Atomic uint32_t refs; /* the caller, the transfer */
+	struct sl_http_call *call;
+	const struct sl_protocol *protocol;
+	struct sl_profile *profile; /* pinned */
+	char *model;                /* as asked */
+	struct sl_chat_callbacks cb;
+	void *ctx;
+	_Atomic uint64_t cancelled_us;
+	/* [io] */
+	struct sl_answer answer;
+	void *reader; /* the protocol's; NULL until a 2xx head */
+	const struct sl_http_head *head;
+	struct sl_buf refusal; /* body of an answer outside 2xx */
+	struct sl_buf text, thinking;
+	bool told;
+	uint64_t started_us, first_token_us, received, text_bytes, thinking_bytes;
+};
+
+enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out, struct sl_error *err)
+{
+	struct sl_llm *l = calloc(1, sizeof(*l));
+	if (!l)
+		return sl_fail(err, SL_NO_MEMORY, "llm");
+	l->profiles = config->profiles;
+	enum sl_code rc = sl_http_new(&config->http, &l->http, err);
+	if (rc != SL_OK) {
+		free(l);
+		return rc;
+	}
+	*out = l;
+	return SL_OK;
+}
+
+void sl_llm_stop(struct sl_llm *l)
+{
+	sl_http_stop(l->http);
+}
+
+void sl_llm_free(struct sl_llm *l)
+{
+	if (!l)
+		return;
+	sl_http_free(l->http);
+	free(l);
+}
+
+struct sl_http *sl_llm_http(struct sl_llm *l)
+{
+	return l->http;
+}
+
+struct sl_profiles *sl_llm_profiles(struct sl_llm *l)
+{
+	return l->profiles;
+}
+
+struct sl_chat *sl_chat_ref(struct sl_chat *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	return c;
+}
+
+void sl_chat_unref(struct sl_chat *c)
+{
+	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	sl_http_call_unref(c->call);
+	sl_profile_unref(c->profile);
+	sl_buf_fini(&c->answer.tool_calls);
+	sl_buf_fini(&c->answer.refusal);
+	sl_buf_fini(&c->refusal);
+	sl_buf_fini(&c->text);
+	sl_buf_fini(&c->thinking);
+	free(c->model);
+	free(c);
+}
+
+/* ---- [io] ---- */
+
+static enum sl_code chat_delta(struct sl_answer *a, enum sl_chat_kind kind, struct sl_str piece, struct sl_error *err)
+{
+	struct sl_chat *c = SL_CONTAINER_OF(a, struct sl_chat, answer);
+	if (!c->first_token_us)
+		c->first_token_us = sl_clock_mono_us();
+	*(kind == SL_CHAT_TEXT ? &c->text_bytes : &c->thinking_bytes) += piece.len;
+	if (c->cb.delta) {
+		enum sl_code rc = c->cb.delta(c->ctx, kind, piece);
+		return rc == SL_OK ? rc : sl_fail(err, rc, "the text could not be taken");
+	}
+	struct sl_buf *b = kind == SL_CHAT_TEXT ? &c->text : &c->thinking;
+	sl_buf_add(b, piece.p, piece.len);
+	return b->failed ? sl_fail(err, SL_TOO_LARGE, "an answer of more than %u bytes", SL_LIMIT_STREAM_BYTES) : SL_OK;
+}
+
+static void chat_tell(struct sl_chat *c, enum sl_code rc, const struct sl_error *err, const struct sl_http_result *r)
+{
+	uint64_t now = sl_clock_mono_us();
+	const char *model = c->answer.model[0] ? c->answer.model : c->model;
+	struct sl_chat_result out = {
+		.profile = c->profile->name,
+		.model = model,
+		.finish_reason = c->answer.finish_reason,
+		.tool_calls = sl_buf_str(&c->answer.tool_calls),
+		.refusal = sl_buf_str(&c->answer.refusal),
+		.text = sl_buf_str(&c->text),
+		.thinking = sl_buf_str(&c->thinking),
+		.usage = c->answer.usage,
+		.simulated = c->profile->simulated,
+		.http_status = c->head ? c->head->status : 0,
+		.text_bytes = c->text_bytes,
+		.thinking_bytes = c->thinking_bytes,
+		.received_bytes = c->received,
+		.first_token_ms = c->first_token_us ? (c->first_token_us - c->started_us) / 1000 + 1 : 0,
+		.total_ms = (now - c->started_us) / 1000,
+		.closed_us = r ? r->closed_us : 0,
+	};
+	out.cost_known = sl_price(c->profile, model, &out.usage, &out.cost_microusd);
+	if (!out.cost_known && strcmp(model, c->model) != 0) /* the provider may answer under a name of its own */
+		out.cost_known = sl_price(c->profile, c->model, &out.usage, &out.cost_microusd);
+	c->told = true;
+	c->cb.done(c->ctx, rc, err, &out);
+}
+
+static void chat_on_head(void *ctx, const struct sl_http_head *head)
+{
+	struct sl_chat *c = ctx;
+	c->head = head;
+}
+
+static enum sl_code chat_on_body(void *ctx, struct sl_str piece, struct sl_error *err)
+{
+	struct sl_chat *c = ctx;
+	enum sl_code rc = SL_OK;
+	c->received += piece.len;
+	if (c->told)
+		return SL_OK;
+	if (c->head->status / 100 != 2) {
+		size_t room = CHAT_REFUSAL_BYTES - c->refusal.len;
+		sl_buf_add(&c->refusal, piece.p, piece.len < room ? piece.len : room);
+		return c->refusal.len < CHAT_REFUSAL_BYTES ? SL_OK : sl_refusal_of_answer(c->head, sl_buf_str(&c->refusal), err);
+	}
+	if (atomic_load_explicit(&c->cancelled_us, memory_order_relaxed)) /* no token after a cancel */
+		return sl_fail(err, SL_CANCELLED, "cancelled");
+	if (!c->reader)
+		rc = c->protocol->open(&c->answer, c->head, &c->reader, err);
+	if (rc == SL_OK)
+		rc = c->protocol->feed(c->reader, piece, err);
+	if (rc == SL_OK && c->answer.complete)
+		chat_tell(c, SL_OK, &(struct sl_error){ .code = SL_OK }, NULL);
+	return rc;
+}
+
+static void chat_on_done(void *ctx, enum sl_code rc, const struct sl_error *why, const struct sl_http_result *r)
+{
+	struct sl_chat *c = ctx;
+	struct sl_error err = *why;
+	if (!c->told) {
+		c->head = r->head->status ? r->head : NULL;
+		if (rc == SL_OK && c->head->status / 100 != 2)
+			rc = sl_refusal_of_answer(c->head, sl_buf_str(&c->refusal), &err);
+		else if (rc == SL_TRUNCATED && c->head && c->head->status >= 400) /* enough came to know what it is */
+			rc = sl_refusal_of_answer(c->head, sl_buf_str(&c->refusal), &err);
+		else if (rc == SL_OK && !c->reader)
+			rc = sl_fail(&err, SL_TRUNCATED, "an empty answer");
+		else if (rc == SL_OK || (rc == SL_TRUNCATED && c->reader && r->head->status == 200)) {
+			/* what was read may hold an error that explains the cut */
+			struct sl_error cut = err;
+			enum sl_code end = c->protocol->finish(c->reader, &err);
+			if (rc == SL_TRUNCATED && (end == SL_OK || end == SL_TRUNCATED) && !c->answer.complete)
+				err = cut;
+			else
+				rc = end;
+		}
+		chat_tell(c, rc, &err, r);
+	}
+	c->head = NULL;
+	if (c->reader)
+		c->protocol->close(c->reader);
+	c->reader = NULL;
+	sl_chat_unref(c);
+}
+
+/* ---- [any] ---- */
+
+static enum sl_code chat_choose(struct sl_llm *l, const struct sl_chat_request *req, struct sl_profile **out,
+				const struct sl_provider **provider, struct sl_error *err)
+{
+	struct sl_profile *p;
+	if (req->profile.len == 0 && req->provider.len)
+		p = sl_profiles_find_provider(l->profiles, req->provider);
+	else
+		p = sl_profiles_get(l->profiles, req->profile);
+	if (!p && req->profile.len)
+		return sl_fail(err, SL_NOT_FOUND, "there is no profile '" SL_STR_FMT "'", SL_STR_ARG(req->profile));
+	if (!p && req->provider.len)
+		return sl_fail(err, SL_NOT_FOUND, "there is no profile of the provider '" SL_STR_FMT "'", SL_STR_ARG(req->provider));
+	if (!p)
+		return sl_fail(err, SL_NOT_FOUND, "no model is configured");
+	*out = p;
+	*provider = sl_provider_find(sl_str(p->provider));
+	if (p->kind != SL_PROFILE_CHAT)
+		return sl_fail(err, SL_INVALID, "the profile '%s' is for embeddings", p->name);
+	if (!*provider || !(*provider)->protocol)
+		return sl_fail(err, SL_INVALID, "the provider '%s' is not supported yet", p->provider);
+	return SL_OK;
+}
+
+static uint32_t first_of(uint32_t a, uint32_t b)
+{
+	return a ? a : b;
+}
+
+enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, const struct sl_chat_callbacks *cb, void *ctx,
+			   struct sl_chat **out, struct sl_error *err)
+{
+	const struct sl_provider *provider = NULL;
+	struct sl_http_header headers[CHAT_HEADERS];
+	size_t n = 0;
+	char *key = NULL;
+	SL_BUF(body, CHAT_REQUEST_BYTES);
+	SL_BUF(auth, 8192);
+	SL_BUF(url, 4096);
+	struct sl_bytes *bytes = NULL;
+	struct sl_chat *c = calloc(1, sizeof(*c));
+	if (!c)
+		return sl_fail(err, SL_NO_MEMORY, "call");
+	atomic_init(&c->refs, 1);
+	c->started_us = sl_clock_mono_us();
+	c->cb = *cb;
+	c->ctx = ctx;
+	sl_buf_init(&c->refusal, CHAT_REFUSAL_BYTES);
+	sl_buf_init(&c->text, SL_LIMIT_STREAM_BYTES);
+	sl_buf_init(&c->thinking, SL_LIMIT_STREAM_BYTES);
+	sl_buf_init(&c->answer.tool_calls, 2 * SL_LIMIT_PAYLOAD_BYTES);
+	sl_buf_init(&c->answer.refusal, SL_LIMIT_ERROR_BYTES);
+	c->answer.mode = req->mode;
+	c->answer.delta = chat_delta;
+	enum sl_code rc = chat_choose(l, req, &c->profile, &provider, err);
+	if (rc != SL_OK)
+		goto failed;
+	struct sl_profile *p = c->profile;
+	c->protocol = provider->protocol;
+	c->model = sl_str_dup(req->model.len ? req->model : sl_str(p->model));
+	if (!c->model) {
+		rc = sl_fail(err, SL_NO_MEMORY, "call");
+		goto failed;
+	}
+	rc = c->protocol->build(req, p, c->model, &body, err);
+	if (rc != SL_OK)
+		goto failed;
+	rc = sl_profile_open_key(l->profiles, p, 0, &key);
+	if (rc == SL_NOT_FOUND && provider->quirks & SL_QUIRK_KEYLESS) {
+		rc = SL_OK;
+	} else if (rc != SL_OK) {
+		rc = sl_fail(err, SL_PROVIDER_AUTH, "the profile '%s' has no usable key", p->name);
+		goto failed;
+	}
+	headers[n++] = (struct sl_http_header){ SL_STR("Content-Type"), SL_STR("application/json") };
+	headers[n++] = (struct sl_http_header){ SL_STR("Accept"), req->mode == SL_CHAT_STREAM ? SL_STR("text/event-stream")
+											      : SL_STR("application/json") };
+	if (key) {
+		sl_buf_adds(&auth, c->protocol->key_prefix);
+		sl_buf_adds(&auth, key);
+		headers[n++] = (struct sl_http_header){ sl_str(c->protocol->key_header), sl_buf_str(&auth) };
+	}
+	if (req->idempotency_key.len)
+		headers[n++] = (struct sl_http_header){ SL_STR("Idempotency-Key"), req->idempotency_key };
+	if (req->n_headers > CHAT_HEADERS - n) {
+		rc = sl_fail(err, SL_INVALID, "more than %zu further headers", (size_t)CHAT_HEADERS - n);
+		goto failed;
+	}
+	for (size_t i = 0; i < req->n_headers; i++)
+		headers[n++] = req->headers[i];
+	sl_buf_adds(&url, p->base_url);
+	sl_buf_adds(&url, c->protocol->path);
+	bytes = sl_buf_bytes(&body);
+	if (!bytes || url.failed || auth.failed) {
+		rc = sl_fail(err, SL_NO_MEMORY, "call");
+		goto failed;
+	}
+	struct sl_http_request http = {
+		.method = "POST",
+		.url = url.data,
+		.headers = headers,
+		.n_headers = n,
+		.body = bytes,
+		.timeouts = {
+			.connect_ms = first_of(req->timeouts.connect_ms, p->timeouts.connect_ms),
+			.first_byte_ms = first_of(req->timeouts.first_byte_ms, p->timeouts.first_byte_ms),
+			.idle_ms = first_of(req->timeouts.idle_ms, p->timeouts.idle_ms),
+			.total_ms = first_of(req->timeouts.total_ms, p->timeouts.total_ms),
+		},
+		.max_body_bytes = 16 * (size_t)SL_LIMIT_HTTP_BODY_BYTES, /* a token's envelope is 50 times its text */
+		.head = chat_on_head,
+		.body_fn = chat_on_body,
+		.done = chat_on_done,
+		.ctx = c,
+	};
+	*out = sl_chat_ref(c); /* before the first callback can come */
+	rc = sl_http_start(l->http, &http, &c->call, err);
+	if (rc != SL_OK) {
+		*out = NULL;
+		sl_chat_unref(c);
+	}
+failed:
+	if (rc != SL_OK)
+		sl_chat_unref(c);
+	if (auth.data)
+		memset(auth.data, 0, auth.cap);
+	sl_seal_wipe(key);
+	sl_bytes_unref(bytes);
+	return rc;
+}
+
+void sl_chat_cancel(struct sl_chat *c)
+{
+	atomic_store_explicit(&c->cancelled_us, sl_clock_mono_us(), memory_order_relaxed);
+	sl_http_cancel(c->call);
+}

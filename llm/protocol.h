@@ -1,0 +1,45 @@
+/* llm/protocol.h: what a provider's wire protocol does for a call: write the request, read the answer.
+ *
+ * A protocol is one constant table. Reading is push: open at the head, feed bytes as they come, finish at their end. It
+ * knows no sockets, so it is tested with strings.
+ * Thread    build [any]; the rest [io] of the call.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "llm/chat.h"
+
+struct sl_profile;
+
+#define SL_ANSWER_NAME_BYTES 128
+
+/* What is being read. Owned by the call; a protocol fills it. */
+struct sl_answer {
+	enum sl_chat_mode mode; /* as asked */
+	/* A piece of text or thinking; the code goes up unchanged. */
+	enum sl_code (*delta)(struct sl_answer *a, enum sl_chat_kind kind, struct sl_str piece, struct sl_error *err);
+	bool complete; /* the terminal marker came: what follows does not matter */
+	char model[SL_ANSWER_NAME_BYTES];
+	char finish_reason[SL_ANSWER_NAME_BYTES];
+	struct sl_buf tool_calls; /* JSON array, once complete */
+	struct sl_buf refusal;
+	struct sl_chat_usage usage;
+};
+
+struct sl_protocol {
+	const char *name;
+	const char *path; /* behind the profile's base_url */
+	const char *embeddings_path; /* NULL: none */
+	/* Appends the request's JSON. SL_INVALID: a slice of req is not the JSON it should be. */
+	enum sl_code (*build)(const struct sl_chat_request *req, const struct sl_profile *p, const char *model,
+	                      struct sl_buf *body, struct sl_error *err);
+	/* The header that carries the key; value may start with `prefix`. */
+	const char *key_header, *key_prefix;
+	/* Reading a 2xx answer. *state is the protocol's; close frees it (NULL is fine). */
+	enum sl_code (*open)(struct sl_answer *a, const struct sl_http_head *head, void **state, struct sl_error *err);
+	enum sl_code (*feed)(void *state, struct sl_str bytes, struct sl_error *err);
+	enum sl_code (*finish)(void *state, struct sl_error *err); /* the bytes have ended; SL_OK only with a terminal marker */
+	void (*close)(void *state);
+};
+
+extern const struct sl_protocol sl_protocol_openai;
