@@ -497,7 +497,7 @@ static void write_item(const struct sl_profile *one, bool is_default, bool detai
 	sl_buf_json_key(b, "keys");
 	sl_buf_addc(b, '[');
 	for (size_t i = 0; i < one->n_keys; i++)
-		sl_buf_addf(b, "%s"â¦%s"", i ? "," : "", one->keys[i].last4); /* printable ASCII, checked */
+		sl_buf_addf(b, "%s\"\xe2\x80\xa6%s\"", i ? "," : "", one->keys[i].last4); /* printable ASCII, checked */
 	sl_buf_adds(b, "]}");
 }
 
