@@ -1,0 +1,238 @@
+/* engine/graph_params.c: the parameters of a node, as its type's schema and x- keywords want them, and everything else that
+ * is compiled: expressions and templates. */
+#include <stdlib.h>
+
+#include "engine/graph_priv.h"
+
+struct found { /* named expressions, gathered while the marks are walked */
+	struct sl_named_expr *items;
+	uint32_t n, cap;
+	size_t params_at; /* the pointer's length at params */
+	struct sl_graph *g;
+	struct sl_node_def *d;
+};
+
+struct sl_expr *sl_read_expr(struct sl_reading *rd, struct sl_str source, enum sl_expr_kind kind)
+{
+	struct sl_expr *e = NULL;
+	struct sl_error err;
+	struct sl_str bare = sl_str_trim(source);
+	if (bare.len == 0) {
+		sl_bad(rd, "an expression is missing, such as nodes.judge.json.score >= 90");
+		return NULL;
+	}
+	/* to Lua this is a table in a table, and so always true */
+	if (kind == SL_EXPR_VALUE && bare.len >= 4 && memcmp(bare.p, "{{", 2) == 0 && memcmp(bare.p + bare.len - 2, "}}", 2) == 0) {
+		struct sl_str inner = sl_brief(sl_str_trim(sl_str_n(bare.p + 2, bare.len - 4)));
+		sl_bad(rd, "this is an expression already: write it without the braces, %.*s", SL_STR_ARG(inner));
+		return NULL;
+	}
+	enum sl_code rc = sl_expr_compile(source, kind, &e, &err);
+	if (rc == SL_NO_MEMORY)
+		rd->no_memory = true;
+	else if (rc != SL_OK)
+		sl_bad(rd, "%s", err.text);
+	return rc == SL_OK ? e : NULL;
+}
+
+/* Which of the strings is it? */
+static void find_bad_template(struct sl_reading *rd, struct json_object *value)
+{
+	if (!value || rd->problems->n >= SL_LIMIT_DEFINITION_ERRORS)
+		return;
+	if (json_object_is_type(value, json_type_object)) {
+		json_object_object_foreach(value, key, member)
+		{
+			size_t at = sl_enter(rd, key);
+			find_bad_template(rd, member);
+			sl_leave(rd, at);
+		}
+	} else if (json_object_is_type(value, json_type_array)) {
+		for (size_t i = 0; i < json_object_array_length(value); i++) {
+			size_t at = sl_enter_index(rd, i);
+			find_bad_template(rd, json_object_array_get_idx(value, i));
+			sl_leave(rd, at);
+		}
+	} else if (json_object_is_type(value, json_type_string) && sl_template_in(sl_json_str(value))) {
+		SL_AUTO(sl_template) t = NULL;
+		struct sl_error err;
+		enum sl_code rc = sl_template_compile(value, &t, &err);
+		if (rc == SL_NO_MEMORY)
+			rd->no_memory = true;
+		else if (rc != SL_OK)
+			sl_bad(rd, "%s", err.text);
+	}
+}
+
+struct sl_template *sl_read_template(struct sl_reading *rd, struct json_object *value)
+{
+	struct sl_template *t = NULL;
+	struct sl_error err;
+	enum sl_code rc = sl_template_compile(value, &t, &err);
+	if (rc == SL_OK)
+		return t;
+	if (rc == SL_NO_MEMORY) {
+		rd->no_memory = true;
+		return NULL;
+	}
+	size_t before = rd->problems->errors;
+	find_bad_template(rd, value);
+	if (rd->problems->errors == before) /* every string for itself is fine: whatever it is, it must not pass */
+		sl_bad(rd, "%s", err.text);
+	return NULL;
+}
+
+static void no_braces_below(struct sl_reading *rd, struct json_object *value)
+{
+	if (!value)
+		return;
+	if (json_object_is_type(value, json_type_string)) {
+		if (sl_template_in(sl_json_str(value)))
+			sl_bad(rd, "this must be a fixed value without {{ }}: it is needed before the node starts");
+	} else if (json_object_is_type(value, json_type_object)) {
+		json_object_object_foreach(value, key, member)
+		{
+			size_t at = sl_enter(rd, key);
+			no_braces_below(rd, member);
+			sl_leave(rd, at);
+		}
+	} else if (json_object_is_type(value, json_type_array)) {
+		for (size_t i = 0; i < json_object_array_length(value); i++) {
+			size_t at = sl_enter_index(rd, i);
+			no_braces_below(rd, json_object_array_get_idx(value, i));
+			sl_leave(rd, at);
+		}
+	}
+}
+
+static void add_expr(struct sl_reading *rd, struct found *f, const struct sl_mark *m, struct json_object *value)
+{
+	struct sl_expr *e = sl_read_expr(rd, sl_json_str(value), m->code ? SL_EXPR_BLOCK : SL_EXPR_VALUE);
+	if (!e)
+		return;
+	if (f->n == f->cap) {
+		uint32_t cap = f->cap ? f->cap * 2 : 4;
+		struct sl_named_expr *items = realloc(f->items, cap * sizeof(*items));
+		if (!items) {
+			rd->no_memory = true;
+			sl_expr_free(e);
+			return;
+		}
+		f->items = items;
+		f->cap = cap;
+	}
+	struct sl_str all = sl_buf_str(&rd->pointer);
+	const char *pointer = sl_reading_str(rd, sl_str_n(all.p + f->params_at, all.len - f->params_at));
+	f->items[f->n++] = (struct sl_named_expr){ .pointer = pointer, .expr = e, .provides = m->provides };
+}
+
+static void walk_marks(struct sl_reading *rd, struct found *f, const struct sl_mark *m, struct json_object *value)
+{
+	if (!value)
+		return;
+	if (m->constant)
+		no_braces_below(rd, value);
+	if (m->expr && json_object_is_type(value, json_type_string))
+		add_expr(rd, f, m, value);
+	if (m->graph && json_object_is_type(value, json_type_object)) {
+		f->d->body = sl_read_graph(rd, value, f->g, f->d->index, f->g->provides | m->provides);
+		return;
+	}
+	if (m->n_sub && json_object_is_type(value, json_type_object))
+		for (uint32_t i = 0; i < m->n_sub; i++) {
+			struct json_object *member = sl_json_get(value, m->sub[i].key);
+			if (!member)
+				continue;
+			size_t at = sl_enter(rd, m->sub[i].key);
+			walk_marks(rd, f, &m->sub[i], member);
+			sl_leave(rd, at);
+		}
+	if (m->items && json_object_is_type(value, json_type_array))
+		for (size_t i = 0; i < json_object_array_length(value); i++) {
+			size_t at = sl_enter_index(rd, i);
+			walk_marks(rd, f, m->items, json_object_array_get_idx(value, i));
+			sl_leave(rd, at);
+		}
+}
+
+/* Lua text may hold {{ by itself; in a template it is written as {{{{. */
+static struct json_object *literal(struct json_object *text)
+{
+	struct sl_str s = sl_json_str(text);
+	if (!sl_template_in(s))
+		return json_object_get(text);
+	SL_BUF(b, 2 * SL_LIMIT_BODY_BYTES + 16);
+	for (size_t i = 0; i < s.len; i++)
+		if (s.p[i] == '{' && i + 1 < s.len && s.p[i + 1] == '{') {
+			sl_buf_adds(&b, "{{{{");
+			i++;
+		} else {
+			sl_buf_addc(&b, s.p[i]);
+		}
+	return b.failed ? NULL : json_object_new_string_len(sl_buf_str(&b).p, (int)b.len);
+}
+
+/* A copy for the template: bodies left out, expressions as plain text; what is not concerned is shared. */
+static struct json_object *for_template(struct sl_reading *rd, const struct sl_mark *m, struct json_object *value)
+{
+	if (!value)
+		return NULL;
+	struct json_object *copy = NULL;
+	if (m->expr && json_object_is_type(value, json_type_string)) {
+		copy = literal(value);
+	} else if (!m->rewrites) {
+		copy = json_object_get(value);
+	} else if (json_object_is_type(value, json_type_object)) {
+		copy = json_object_new_object();
+		json_object_object_foreach(value, key, member)
+		{
+			const struct sl_mark *sub = NULL;
+			for (uint32_t i = 0; i < m->n_sub && !sub; i++)
+				if (strcmp(m->sub[i].key, key) == 0)
+					sub = &m->sub[i];
+			if (copy && !(sub && sub->graph))
+				sl_json_set(copy, key, sub ? for_template(rd, sub, member) : json_object_get(member));
+		}
+	} else if (m->items && json_object_is_type(value, json_type_array)) {
+		copy = json_object_new_array();
+		for (size_t i = 0; copy && i < json_object_array_length(value); i++)
+			json_object_array_add(copy, for_template(rd, m->items, json_object_array_get_idx(value, i)));
+	} else {
+		copy = json_object_get(value);
+	}
+	rd->no_memory |= !copy;
+	return copy;
+}
+
+void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def *d, struct json_object *params)
+{
+	const struct sl_schema *schema = sl_registry_schema(rd->registry, d->type);
+	const struct sl_mark *marks = sl_registry_marks(rd->registry, d->type);
+	struct sl_error err;
+	size_t at = sl_enter(rd, "params");
+	sl_schema_defaults(schema, params);
+	d->params_json = params;
+	bool fits = sl_schema_check(schema, params, SL_SCHEMA_TEMPLATES, sl_buf_str(&rd->pointer), rd->problems);
+	d->params_fit = fits;
+
+	struct found f = { .params_at = rd->pointer.len, .g = g, .d = d };
+	walk_marks(rd, &f, marks, params);
+	d->exprs = sl_reading_alloc(rd, f.n, sizeof(*d->exprs));
+	for (uint32_t i = 0; i < f.n; i++)
+		if (d->exprs)
+			d->exprs[d->n_exprs++] = f.items[i];
+		else
+			sl_expr_free(f.items[i].expr);
+	free(f.items);
+
+	if (marks->rewrites) {
+		SL_AUTO_JSON copy = for_template(rd, marks, params);
+		if (copy)
+			d->params = sl_read_template(rd, copy);
+	} else {
+		d->params = sl_read_template(rd, params);
+	}
+	if (fits && d->type->check && d->type->check(params, &err) != SL_OK)
+		sl_bad(rd, "%s", err.text);
+	sl_leave(rd, at);
+}
