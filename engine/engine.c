@@ -1,1 +1,526 @@
-/* engine/engine.c */
+/* engine/engine.c: the table of runs in memory, and the way in: submit, command, tick, stop. */
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "engine/run_priv.h"
+
+/* ---- workflow versions, parsed once ---- */
+
+#define CACHED_WORKFLOWS 256
+
+struct cached_workflow {
+	unsigned char digest[32];
+	struct sl_workflow *workflow;
+	UT_hash_handle hh;
+};
+
+struct sl_workflow_cache {
+	pthread_mutex_t lock;
+	struct cached_workflow *table; /* [lock] in order of insertion: the oldest goes first */
+};
+
+struct sl_workflow_cache *sl_workflow_cache_new(void)
+{
+	struct sl_workflow_cache *c = calloc(1, sizeof(*c));
+	if (c)
+		pthread_mutex_init(&c->lock, NULL);
+	return c;
+}
+
+static void cache_drop(struct sl_workflow_cache *c, struct cached_workflow *it)
+{
+	HASH_DEL(c->table, it);
+	sl_workflow_unref(it->workflow);
+	free(it);
+}
+
+void sl_workflow_cache_free(struct sl_workflow_cache *c)
+{
+	if (!c)
+		return;
+	while (c->table)
+		cache_drop(c, c->table);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out, struct sl_problems *problems)
+{
+	struct sl_workflow_cache *c = e->workflows;
+	struct cached_workflow *it;
+	unsigned char digest[32];
+	crypto_generichash(digest, sizeof(digest), (const unsigned char *)text.p, text.len, NULL, 0);
+	pthread_mutex_lock(&c->lock);
+	HASH_FIND(hh, c->table, digest, sizeof(digest), it);
+	*out = it ? sl_workflow_ref(it->workflow) : NULL;
+	pthread_mutex_unlock(&c->lock);
+	if (*out)
+		return SL_OK;
+	enum sl_code rc = sl_workflow_parse(e->registry, text, out, problems);
+	if (rc != SL_OK || !*out || problems->n) /* one with warnings is parsed again, so that they are said again */
+		return rc;
+	it = calloc(1, sizeof(*it));
+	if (!it)
+		return SL_OK; /* parsed again next time */
+	memcpy(it->digest, digest, sizeof(digest));
+	it->workflow = sl_workflow_ref(*out);
+	pthread_mutex_lock(&c->lock);
+	struct cached_workflow *twin;
+	HASH_FIND(hh, c->table, digest, sizeof(digest), twin);
+	if (twin) {
+		sl_workflow_unref(it->workflow);
+		free(it);
+	} else {
+		HASH_ADD(hh, c->table, digest, sizeof(it->digest), it);
+		if (HASH_COUNT(c->table) > CACHED_WORKFLOWS)
+			cache_drop(c, c->table);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return SL_OK;
+}
+
+/* ---- life ---- */
+
+static int by_slot(const void *a, const void *b)
+{
+	const struct sl_middleware *const *x = a, *const *y = b;
+	return (int)(*x)->slot - (int)(*y)->slot;
+}
+
+enum sl_code sl_engine_new(const struct sl_engine_config *config, struct sl_engine **out, struct sl_error *err)
+{
+	struct sl_engine *e = calloc(1, sizeof(*e));
+	if (!e)
+		return sl_fail(err, SL_NO_MEMORY, "the engine");
+	e->config = *config;
+	pthread_mutex_init(&e->lock, NULL);
+	if (!e->config.seed)
+		randombytes_buf(&e->config.seed, sizeof(e->config.seed));
+	while (config->middleware && config->middleware[e->n_middleware])
+		e->n_middleware++;
+	e->middleware = calloc(e->n_middleware + 1, sizeof(struct sl_middleware *));
+	e->workflows = sl_workflow_cache_new();
+	enum sl_code rc = e->middleware && e->workflows ? SL_OK : sl_fail(err, SL_NO_MEMORY, "the engine");
+	for (size_t i = 0; rc == SL_OK && i < e->n_middleware; i++)
+		e->middleware[i] = config->middleware[i];
+	if (rc == SL_OK && e->n_middleware)
+		qsort(e->middleware, e->n_middleware, sizeof(struct sl_middleware *), by_slot);
+	if (rc == SL_OK)
+		rc = sl_registry_new(config->node_types, &e->registry, err);
+	if (rc == SL_OK)
+		rc = sl_timers_new(config->wake_at, config->wake_ctx, &e->timers);
+	if (rc == SL_OK)
+		rc = sl_pool_new(config->workers, &e->pool);
+	if (rc != SL_OK) {
+		sl_engine_free(e);
+		return rc;
+	}
+	*out = e;
+	return SL_OK;
+}
+
+const struct sl_registry *sl_engine_registry(const struct sl_engine *e)
+{
+	return e->registry;
+}
+
+void sl_engine_stop(struct sl_engine *e)
+{
+	if (!e || !e->pool || atomic_exchange(&e->stopping, true))
+		return;
+	sl_pool_stop(e->pool);
+	/* no worker is left, so every run is ours to touch */
+	struct sl_run *r, *tmp;
+	HASH_ITER(hh, e->runs, r, tmp)
+	{
+		r->lost = true;
+		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++) {
+			if (r->execs[i])
+				sl_exec_kill(r->execs[i]);
+			sl_run_timer_stop(&r->join_timers[i]);
+		}
+		sl_run_timer_stop(&r->deadline);
+	}
+}
+
+/* Messages hold their run, so a mailbox nobody serves any more is emptied by hand. */
+static bool drain_mailboxes(struct sl_engine *e)
+{
+	struct sl_run *r, *tmp;
+	bool any = false;
+	HASH_ITER(hh, e->runs, r, tmp)
+	{
+		for (struct sl_link *l = sl_mpsc_take(&r->mailbox); l;) {
+			struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
+			l = l->next;
+			any = true;
+			m->drop(m);
+		}
+	}
+	return any;
+}
+
+void sl_engine_free(struct sl_engine *e)
+{
+	if (!e)
+		return;
+	sl_engine_stop(e);
+	while (drain_mailboxes(e)) {
+	}
+	if (e->pool)
+		while (sl_pool_discard(e->pool, sl_run_discard)) {
+		}
+	while (e->runs) {
+		struct sl_run *r = e->runs;
+		HASH_DEL(e->runs, r);
+		sl_run_unref(r);
+	}
+	sl_pool_free(e->pool);
+	sl_timers_free(e->timers);
+	sl_registry_free(e->registry);
+	sl_workflow_cache_free(e->workflows);
+	pthread_mutex_destroy(&e->lock);
+	free(e->middleware);
+	free(e);
+}
+
+void sl_engine_tick(struct sl_engine *e)
+{
+	sl_timers_fire(e->timers, sl_clock_mono(e->config.clock));
+}
+
+bool sl_engine_step(struct sl_engine *e)
+{
+	return sl_pool_step(e->pool);
+}
+
+enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers)
+{
+	return sl_pool_resize(e->pool, workers);
+}
+
+void sl_engine_bus_all(struct sl_engine *e, bool all)
+{
+	atomic_store(&e->bus_all, all);
+}
+
+void sl_engine_stats(struct sl_engine *e, struct sl_engine_stats *out)
+{
+	*out = (struct sl_engine_stats){
+		.workers = sl_pool_workers(e->pool),
+		.runs_active = atomic_load(&e->active),
+		.nodes_pending = atomic_load(&e->pending_nodes),
+		.runs_started = atomic_load(&e->started),
+		.runs_succeeded = atomic_load(&e->succeeded),
+		.runs_failed = atomic_load(&e->failed),
+		.runs_cancelled = atomic_load(&e->cancelled),
+		.recovered = atomic_load(&e->recovered),
+		.nodes_completed = atomic_load(&e->nodes_completed),
+		.nodes_failed = atomic_load(&e->nodes_failed),
+		.node_retries = atomic_load(&e->node_retries),
+		.results_deduplicated = atomic_load(&e->deduplicated),
+		.stale_epoch = atomic_load(&e->stale),
+		.expr_aborts = sl_expr_aborts(),
+		.mailbox_depth = sl_pool_depth(e->pool),
+	};
+}
+
+/* ---- the table of runs ---- */
+
+struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id)
+{
+	struct sl_run *r;
+	pthread_mutex_lock(&e->lock);
+	HASH_FIND(hh, e->runs, &id, sizeof(id), r);
+	if (r)
+		sl_run_ref(r);
+	pthread_mutex_unlock(&e->lock);
+	return r;
+}
+
+bool sl_engine_add(struct sl_engine *e, struct sl_run *r)
+{
+	struct sl_run *twin;
+	pthread_mutex_lock(&e->lock);
+	HASH_FIND(hh, e->runs, &r->id, sizeof(r->id), twin);
+	if (!twin) {
+		HASH_ADD(hh, e->runs, id, sizeof(r->id), r);
+		sl_run_ref(r);
+		atomic_fetch_add(&e->active, 1);
+	}
+	pthread_mutex_unlock(&e->lock);
+	return !twin;
+}
+
+void sl_engine_forget(struct sl_engine *e, struct sl_run *r)
+{
+	struct sl_run *there;
+	pthread_mutex_lock(&e->lock);
+	HASH_FIND(hh, e->runs, &r->id, sizeof(r->id), there);
+	if (there == r) {
+		HASH_DEL(e->runs, r);
+		atomic_fetch_sub(&e->active, 1);
+	} else {
+		there = NULL;
+	}
+	pthread_mutex_unlock(&e->lock);
+	if (there)
+		sl_run_unref(r);
+}
+
+/* ---- submit ---- */
+
+enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs, struct sl_problems *out)
+{
+	SL_AUTO(sl_workflow) w = NULL;
+	enum sl_code rc = sl_workflow_parse(e->registry, definition, &w, out);
+	if (rc != SL_OK || !w || !inputs)
+		return rc;
+	SL_AUTO_JSON in = NULL;
+	struct sl_error err;
+	rc = sl_json_parse(*inputs, &in, &err);
+	if (rc == SL_NO_MEMORY)
+		return rc;
+	if (rc != SL_OK)
+		sl_problems_add(out, false, SL_STR("/inputs"), "%s", err.text);
+	else if (w->inputs)
+		(void)sl_schema_check(w->inputs, in, SL_SCHEMA_STRICT, SL_STR("/inputs"), out); /* what does not fit is in out */
+	return SL_OK;
+}
+
+/* Inputs with their defaults, checked: the text that is pinned. */
+static enum sl_code settle_inputs(struct sl_run_head *head, const struct sl_workflow *w, struct sl_problems *problems, struct sl_error *err)
+{
+	SL_AUTO_JSON in = NULL;
+	enum sl_code rc = head->inputs && head->inputs->len ? sl_json_parse(sl_bytes_str(head->inputs), &in, err) : SL_OK;
+	if (rc != SL_OK)
+		return sl_wrap(err, rc, "inputs");
+	if (!head->inputs || !head->inputs->len)
+		in = json_object_new_object();
+	if (!in || !json_object_is_type(in, json_type_object)) {
+		sl_problems_add(problems, false, SL_STR("/inputs"), "inputs are an object, like { \"topic\": \"…\" }");
+		return sl_fail(err, SL_INVALID, "the inputs do not fit the workflow");
+	}
+	if (w->inputs) {
+		sl_schema_defaults(w->inputs, in);
+		if (!sl_schema_check(w->inputs, in, SL_SCHEMA_STRICT, SL_STR("/inputs"), problems))
+			return sl_fail(err, SL_INVALID, "the inputs do not fit the workflow");
+	}
+	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
+	sl_json_write(&text, in);
+	if (text.failed)
+		return sl_fail(err, SL_TOO_LARGE, "the inputs are larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
+	sl_bytes_unref(head->inputs);
+	head->inputs = sl_buf_bytes(&text);
+	return head->inputs ? SL_OK : sl_fail(err, SL_NO_MEMORY, "the inputs");
+}
+
+static struct sl_run_head *head_dup(const struct sl_run_head *h)
+{
+	struct sl_run_head *d = sl_run_head_new();
+	if (!d)
+		return NULL;
+	*d = *h;
+	d->workflow = sl_z(h->workflow);
+	d->project = sl_z(h->project);
+	d->idempotency_key = sl_z(h->idempotency_key);
+	d->created_by = sl_z(h->created_by);
+	d->definition = sl_bytes_ref(h->definition);
+	d->inputs = sl_bytes_ref(h->inputs);
+	d->tags = sl_bytes_ref(h->tags);
+	d->idempotency_digest = sl_bytes_ref(h->idempotency_digest);
+	return d;
+}
+
+struct begin_msg {
+	struct sl_msg msg;
+	struct sl_run *run;
+};
+
+static void begin_drop(struct sl_msg *m)
+{
+	struct begin_msg *b = SL_CONTAINER_OF(m, struct begin_msg, msg);
+	struct sl_run *r = b->run;
+	free(b);
+	if (r->submit_fn)
+		r->submit_fn(r->submit_arg, SL_CANCELLED, r->id, false);
+	r->submit_fn = NULL;
+	sl_run_unref(r);
+}
+
+static void begin(struct sl_run *r, struct sl_msg *m)
+{
+	struct begin_msg *b = SL_CONTAINER_OF(m, struct begin_msg, msg);
+	struct sl_event e = { .kind = SL_EV_CREATED, .by = sl_z(r->head->created_by) };
+	free(b);
+	(void)sl_run_emit(r, &e); /* false: no memory, and then the run is laid aside; see below */
+	if (r->lost && r->submit_fn) {
+		r->submit_fn(r->submit_arg, SL_NO_MEMORY, r->id, false);
+		r->submit_fn = NULL;
+		sl_engine_forget(r->engine, r);
+	}
+	sl_run_unref(r);
+}
+
+enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, struct sl_problems *problems, sl_submit_fn *fn, void *arg,
+                              struct sl_error *err)
+{
+	SL_AUTO(sl_run_head) head = head_;
+	SL_AUTO(sl_workflow) w = NULL;
+	if (atomic_load(&e->stopping))
+		return sl_fail(err, SL_DRAINING, "the server is stopping");
+	if (atomic_load(&e->active) >= SL_LIMIT_ACTIVE_RUNS)
+		return sl_fail(err, SL_BUSY, "%u runs are active already", SL_LIMIT_ACTIVE_RUNS);
+	enum sl_code rc = sl_engine_workflow(e, sl_bytes_str(head->definition), &w, problems);
+	if (rc != SL_OK)
+		return sl_fail(err, rc, "the definition");
+	if (!w)
+		return sl_fail(err, SL_INVALID, "the definition has %zu error%s", problems->errors, problems->errors == 1 ? "" : "s");
+	rc = settle_inputs(head, w, problems, err);
+	if (rc != SL_OK)
+		return rc;
+	if (!head->project && !(head->project = sl_z("default")))
+		return sl_fail(err, SL_NO_MEMORY, "the run");
+	if (!head->workflow && !(head->workflow = sl_z(w->name ? w->name : "")))
+		return sl_fail(err, SL_NO_MEMORY, "the run");
+	head->id.u = sl_uuid_new();
+	head->created_ms = sl_clock_wall(e->config.clock);
+	struct sl_run_head *copy = head_dup(head);
+	struct begin_msg *b = calloc(1, sizeof(*b));
+	struct sl_run *r = copy && b ? sl_run_new(e, SL_TAKE(head), w) : NULL;
+	if (!r) {
+		sl_run_head_free(copy);
+		free(b);
+		return sl_fail(err, SL_NO_MEMORY, "the run");
+	}
+	r->epoch = 1;
+	r->create = copy;
+	r->submit_fn = fn;
+	r->submit_arg = arg;
+	SL_BUG_ON(!sl_engine_add(e, r)); /* an id of our own making */
+	atomic_fetch_add_explicit(&e->started, 1, memory_order_relaxed);
+	b->msg.run = begin;
+	b->msg.drop = begin_drop;
+	b->run = r; /* the reference of sl_run_new goes with it */
+	sl_run_post(r, &b->msg);
+	return SL_OK;
+}
+
+/* ---- commands ---- */
+
+struct command {
+	struct sl_msg msg;
+	struct sl_waiter waiter;
+	struct sl_engine *engine;
+	struct sl_run *run;
+	struct sl_run_id id;
+	enum sl_command_kind kind;
+	char *by, *reason;
+	sl_command_fn *fn;
+	void *arg;
+	const char *status;
+};
+
+static void command_end(struct command *c, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	c->fn(c->arg, rc, status, err);
+	free(c->by);
+	free(c->reason);
+	free(c);
+}
+
+static void command_committed(struct sl_waiter *w, enum sl_code rc)
+{
+	struct command *c = SL_CONTAINER_OF(w, struct command, waiter);
+	struct sl_error err = { 0 };
+	if (rc != SL_OK)
+		(void)sl_fail(&err, rc, "the server lost the run before this was written; ask again");
+	command_end(c, rc, c->status, rc == SL_OK ? NULL : &err);
+}
+
+static void command_run(struct sl_run *r, struct sl_msg *m)
+{
+	struct command *c = SL_CONTAINER_OF(m, struct command, msg);
+	struct sl_error err = { 0 };
+	enum sl_code rc;
+	if (r->lost)
+		rc = sl_fail(&err, SL_CONFLICT, "another instance has taken the run over; ask again");
+	else
+		sl_run_command(r, c->kind, c->by, c->reason, &rc, &err);
+	c->status = sl_run_states[r->state.status].wire;
+	if (rc != SL_OK) {
+		command_end(c, rc, c->status, &err);
+	} else {
+		c->waiter.seq = r->state.last_seq;
+		c->waiter.fn = command_committed;
+		sl_run_wait(r, &c->waiter);
+	}
+	sl_run_unref(r);
+}
+
+static void command_drop(struct sl_msg *m)
+{
+	struct command *c = SL_CONTAINER_OF(m, struct command, msg);
+	struct sl_run *r = c->run;
+	struct sl_error err;
+	command_end(c, sl_fail(&err, SL_DRAINING, "the server is stopping"), "", &err);
+	sl_run_unref(r);
+}
+
+/* The run is not in memory: all that can be told is how it stands. */
+static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored)
+{
+	struct command *c = arg;
+	struct sl_error err = { 0 };
+	SL_AUTO(sl_stored_run) run = stored;
+	SL_AUTO(sl_workflow) w = NULL;
+	struct sl_problems problems = { 0 };
+	struct sl_run_state state;
+	const char *status = "";
+	if (rc == SL_OK)
+		rc = sl_engine_workflow(c->engine, sl_bytes_str(run->head->definition), &w, &problems);
+	if (rc == SL_OK && w && sl_run_state_init(&state, w) == SL_OK) {
+		struct sl_event e = { 0 };
+		bool nothing = false;
+		SL_IGNORE(sl_fold(run, w, &state, &err)); /* as far as it goes */
+		status = sl_run_states[state.status].wire;
+		rc = sl_decide(&state, c->kind, &e, &nothing, &err);
+		if (rc == SL_OK && !nothing)
+			rc = sl_fail(&err, SL_CONFLICT, "the run is %s on another instance", status);
+		sl_run_state_fini(&state);
+	} else {
+		(void)sl_fail(&err, rc, rc == SL_NOT_FOUND ? "there is no such run" : "the run could not be read");
+	}
+	sl_problems_fini(&problems);
+	command_end(c, rc, status, rc == SL_OK ? NULL : &err);
+}
+
+enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, struct sl_str by, struct sl_str reason,
+                               sl_command_fn *fn, void *arg)
+{
+	struct command *c = calloc(1, sizeof(*c));
+	if (!c)
+		return SL_NO_MEMORY;
+	c->engine = e;
+	c->id = id;
+	c->kind = kind;
+	c->by = by.len ? sl_str_dup(by) : NULL;
+	c->reason = reason.len ? sl_str_dup(reason) : NULL;
+	c->fn = fn;
+	c->arg = arg;
+	c->run = sl_engine_find(e, id);
+	if (c->run) {
+		c->msg.run = command_run;
+		c->msg.drop = command_drop;
+		sl_run_post(c->run, &c->msg);
+		return SL_OK;
+	}
+	enum sl_code rc = e->config.journal.load(e->config.journal.ctx, id, command_loaded, c);
+	if (rc != SL_OK) {
+		free(c->by);
+		free(c->reason);
+		free(c);
+	}
+	return rc;
+}

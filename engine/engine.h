@@ -79,6 +79,9 @@ bool sl_engine_step(struct sl_engine *e);                 /* workers == 0: serve
 enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers);
 void sl_engine_bus_all(struct sl_engine *e, bool all);    /* publish notices of all runs */
 
+struct sl_registry;
+const struct sl_registry *sl_engine_registry(const struct sl_engine *e); /* the node types, for those who list them */
+
 struct sl_engine_stats {
 	uint32_t workers, runs_active, runs_waiting, nodes_pending;
 	uint64_t runs_started, runs_succeeded, runs_failed, runs_cancelled, recovered;

@@ -12,6 +12,7 @@
 
 struct sl_exec; /* one execution of one node: an attempt, and the ones after it */
 struct sl_node_def;
+struct sl_template;
 
 enum sl_slot {
 	/* once an execution, outermost first */

@@ -117,7 +117,7 @@ void sl_pool_push(struct sl_pool *p, struct sl_job *j)
 	pthread_mutex_unlock(&p->lock);
 }
 
-bool sl_pool_step(struct sl_pool *p)
+bool sl_pool_discard(struct sl_pool *p, void (*fn)(struct sl_job *j))
 {
 	pthread_mutex_lock(&p->lock);
 	struct sl_job *j = NULL;
@@ -128,8 +128,18 @@ bool sl_pool_step(struct sl_pool *p)
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (j)
-		j->run(j);
+		fn(j);
 	return j != NULL;
+}
+
+static void run_job(struct sl_job *j)
+{
+	j->run(j);
+}
+
+bool sl_pool_step(struct sl_pool *p)
+{
+	return sl_pool_discard(p, run_job);
 }
 
 void sl_pool_stop(struct sl_pool *p)

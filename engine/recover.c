@@ -1,1 +1,193 @@
-/* engine/recover.c */
+/* engine/recover.c: runs that another life of the server left unfinished. Their journals are folded by the same evolve that
+ * made them, and they go on: what was finished stays finished, what was running is repeated, what was waiting waits the rest. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "engine/run_priv.h"
+
+#define CLAIM_AT_ONCE 64
+
+enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state, struct sl_error *err)
+{
+	for (size_t i = 0; i < stored->n_records; i++) {
+		const struct sl_record *rec = &stored->records[i];
+		struct sl_event e;
+		enum sl_code rc = sl_event_decode(rec, &e, err);
+		if (rc != SL_OK)
+			return rc;
+		rc = sl_evolve(state, &e, err);
+		sl_event_fini(&e);
+		if (rc != SL_OK)
+			return rc;
+		state->bytes += (rec->data ? rec->data->len : 0) + (rec->detail ? rec->detail->len : 0);
+	}
+	return SL_OK;
+}
+
+/* Nodes that were at work are begun again, in the order of the graph. */
+static void go_on(struct sl_run *r)
+{
+	const struct sl_graph *g = r->workflow->root;
+	bool paused = r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
+	for (uint32_t k = 0; k < g->n_nodes; k++) {
+		uint32_t i = g->order[k];
+		struct sl_node_state *n = &r->state.root.nodes[i];
+		if (sl_run_status_final(r->state.status))
+			return;
+		switch (n->status) {
+		case SL_NODE_RUNNING:
+			if (paused)
+				sl_run_emit_node(r, i, SL_NODE_PENDING, n->attempt, "interrupted by a restart, will be repeated");
+			else
+				sl_exec_start(r, i, SL_EXEC_FRESH);
+			break;
+		case SL_NODE_WAITING:
+			if (g->nodes[i].has_policy)
+				sl_run_touch(r, i); /* a join: its clock is set again when it is looked at */
+			else
+				sl_exec_start(r, i, SL_EXEC_RESUMED);
+			break;
+		case SL_NODE_RETRYING:
+			sl_exec_retry_later(r, i, sl_run_mono_of_wall(r, n->due_ms));
+			break;
+		case SL_NODE_FAILED:
+			if (!g->nodes[i].absorbed) /* the end of the run had not been written yet */
+				sl_run_fail(r, n->code, n->message, g->nodes[i].id);
+			break;
+		default:
+			break;
+		}
+	}
+	/* whatever is ready: its edges may have been settled in the last thing that was written */
+	for (uint32_t k = g->n_nodes; k-- > 0;)
+		if (r->state.root.nodes[g->order[k]].status == SL_NODE_PENDING)
+			sl_run_touch(r, g->order[k]);
+}
+
+void sl_run_adopted(struct sl_run *r)
+{
+	if (sl_run_status_final(r->state.status)) { /* cannot be claimed; but a projection may have been behind */
+		sl_engine_forget(r->engine, r);
+		return;
+	}
+	if (r->recoveries > SL_LIMIT_RECOVERIES) {
+		char text[120];
+		(void)snprintf(text, sizeof(text), "the server went down %u times while this run was active; it is not tried again",
+		               r->recoveries - 1); /* it fits */
+		sl_run_fail(r, SL_POISON, text, NULL);
+		return;
+	}
+	if (r->state.status == SL_RUN_QUEUED) {
+		struct sl_event e = { .kind = SL_EV_STARTED };
+		if (!sl_run_emit(r, &e))
+			return;
+	}
+	go_on(r);
+	sl_run_arm_deadline(r);
+}
+
+struct adopt_msg {
+	struct sl_msg msg;
+	struct sl_run *run;
+};
+
+static void adopt_drop(struct sl_msg *m)
+{
+	struct adopt_msg *a = SL_CONTAINER_OF(m, struct adopt_msg, msg);
+	struct sl_run *r = a->run;
+	free(a);
+	sl_run_unref(r);
+}
+
+static void adopt_run(struct sl_run *r, struct sl_msg *m)
+{
+	sl_run_adopted(r);
+	adopt_drop(m);
+}
+
+/* [store] One run: fold it, put it on the table, let it go on. Folding is work, but it must be done before anybody can find it. */
+static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
+{
+	struct sl_error err = { 0 };
+	struct sl_problems problems = { 0 };
+	SL_AUTO(sl_stored_run) run = stored;
+	SL_AUTO(sl_workflow) w = NULL;
+	char id[SL_UUID_TEXT_BYTES];
+	sl_uuid_format(run->head->id.u, id);
+	enum sl_code rc = sl_engine_workflow(e, sl_bytes_str(run->head->definition), &w, &problems);
+	if (rc == SL_OK && !w)
+		rc = sl_fail(&err, SL_INVALID, "%s: %s", problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
+	sl_problems_fini(&problems);
+	if (rc != SL_OK) {
+		sl_log(SL_LOG_ERROR, "engine", "a stored run cannot be read and stays as it is", SL_KS("run", id), SL_KS("why", err.text));
+		return;
+	}
+	struct adopt_msg *a = calloc(1, sizeof(*a));
+	struct sl_run *r = a ? sl_run_new(e, SL_TAKE(run->head), w) : NULL;
+	if (!r) {
+		free(a);
+		sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
+		return;
+	}
+	r->epoch = run->epoch;
+	r->recoveries = run->recoveries;
+	rc = sl_fold(run, w, &r->state, &err);
+	if (rc != SL_OK) {
+		sl_log(SL_LOG_ERROR, "engine", "the journal of a run does not fold and the run stays as it is", SL_KS("run", id),
+		       SL_KS("why", err.text));
+		free(a);
+		sl_run_unref(r);
+		return;
+	}
+	r->committed_seq = r->state.last_seq;
+	r->projection_dirty = true;
+	for (uint32_t i = 0; i < w->root->n_nodes; i++)
+		if (r->state.root.nodes[i].stream)
+			r->streams[i] = sl_stream_of_state(r->id, &w->root->nodes[i], &r->state.root.nodes[i]);
+	if (!sl_engine_add(e, r)) { /* ours already: a claim that was repeated */
+		free(a);
+		sl_run_unref(r);
+		return;
+	}
+	atomic_fetch_add_explicit(&e->recovered, 1, memory_order_relaxed);
+	a->msg.run = adopt_run;
+	a->msg.drop = adopt_drop;
+	a->run = r;
+	sl_run_post(r, &a->msg);
+}
+
+struct recovery {
+	struct sl_engine *engine;
+	size_t runs;
+	void (*fn)(void *arg, enum sl_code rc, size_t runs);
+	void *arg;
+};
+
+static void claimed(void *arg, enum sl_code rc, struct sl_stored_run **runs, size_t n)
+{
+	struct recovery *rec = arg;
+	for (size_t i = 0; i < n; i++)
+		adopt(rec->engine, runs[i]);
+	rec->runs += n;
+	if (rc == SL_OK && n == CLAIM_AT_ONCE && !atomic_load(&rec->engine->stopping)) {
+		const struct sl_journal *j = &rec->engine->config.journal;
+		rc = j->claim(j->ctx, CLAIM_AT_ONCE, claimed, rec);
+		if (rc == SL_OK)
+			return;
+	}
+	rec->fn(rec->arg, rc, rec->runs);
+	free(rec);
+}
+
+enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum sl_code rc, size_t runs), void *arg)
+{
+	struct recovery *rec = calloc(1, sizeof(*rec));
+	if (!rec)
+		return SL_NO_MEMORY;
+	*rec = (struct recovery){ .engine = e, .fn = fn, .arg = arg };
+	enum sl_code rc = e->config.journal.claim(e->config.journal.ctx, CLAIM_AT_ONCE, claimed, rec);
+	if (rc != SL_OK)
+		free(rec);
+	return rc;
+}

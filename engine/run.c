@@ -1,1 +1,851 @@
-/* engine/run.c */
+/* engine/run.c: the run actor: takes its messages one by one, decides, folds, and sends what was decided to the journal as
+ * one batch a turn. Downstream nodes start at once; clients hear of it after the commit. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/run_priv.h"
+
+char *sl_z(const char *z)
+{
+	return z ? sl_str_dup(sl_str(z)) : NULL;
+}
+
+/* ---- life ---- */
+
+static void run_turn(struct sl_job *j);
+
+struct sl_run *sl_run_new(struct sl_engine *e, struct sl_run_head *head, struct sl_workflow *w)
+{
+	struct sl_run *r = calloc(1, sizeof(*r));
+	uint32_t n = w->root->n_nodes ? w->root->n_nodes : 1;
+	if (!r) {
+		sl_run_head_free(head);
+		return NULL;
+	}
+	atomic_init(&r->refs, 1);
+	r->engine = e;
+	r->head = head;
+	r->id = head->id;
+	r->workflow = sl_workflow_ref(w);
+	sl_mpsc_init(&r->mailbox);
+	sl_list_init(&r->job.link);
+	r->job.run = run_turn;
+	r->execs = calloc(n, sizeof(struct sl_exec *));
+	r->streams = calloc(n, sizeof(struct sl_stream *));
+	r->join_timers = calloc(n, sizeof(struct sl_run_timer *));
+	r->join_late = calloc(n, sizeof(*r->join_late));
+	r->join_told = calloc(n, sizeof(*r->join_told));
+	memcpy(&r->random, head->id.u.b + 8, 8);
+	r->random ^= e->config.seed | 1;
+	struct sl_error err;
+	if (!r->execs || !r->streams || !r->join_timers || !r->join_late || !r->join_told ||
+	    sl_run_state_init(&r->state, w) != SL_OK ||
+	    sl_json_parse(sl_bytes_str(head->inputs), &r->inputs, &err) != SL_OK) {
+		sl_run_unref(r);
+		return NULL;
+	}
+	r->about = json_object_new_object();
+	if (r->about) {
+		char id[SL_UUID_TEXT_BYTES], at[SL_TIME_TEXT_BYTES];
+		sl_uuid_format(head->id.u, id);
+		sl_time_format(head->created_ms, at);
+		sl_json_set_str(r->about, "id", sl_str(id));
+		sl_json_set_str(r->about, "project", sl_str(head->project));
+		sl_json_set_str(r->about, "started_at", sl_str(at));
+	}
+	return r;
+}
+
+struct sl_run *sl_run_ref(struct sl_run *r)
+{
+	atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+	return r;
+}
+
+void sl_run_unref(struct sl_run *r)
+{
+	if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (struct sl_link *l = sl_mpsc_take(&r->mailbox); l;) {
+		struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
+		l = l->next;
+		m->drop(m);
+	}
+	for (uint32_t i = 0; r->workflow && i < r->workflow->root->n_nodes; i++) {
+		if (r->execs && r->execs[i])
+			sl_exec_kill(r->execs[i]);
+		if (r->streams)
+			sl_stream_unref(r->streams[i]);
+	}
+	for (size_t i = 0; i < r->n_out; i++)
+		sl_record_fini(&r->out[i]);
+	for (size_t i = 0; i < r->n_begun; i++)
+		sl_stream_unref(r->begun[i]);
+	while (r->waiters) {
+		struct sl_waiter *w = r->waiters;
+		r->waiters = w->next;
+		w->fn(w, SL_CANCELLED);
+	}
+	free(r->out);
+	free(r->begun);
+	free(r->execs);
+	free(r->streams);
+	free(r->join_timers);
+	free(r->join_late);
+	free(r->join_told);
+	if (r->workflow)
+		sl_run_state_fini(&r->state);
+	json_object_put(r->inputs);
+	json_object_put(r->about);
+	sl_run_head_free(r->create);
+	sl_run_head_free(r->head);
+	sl_workflow_unref(r->workflow);
+	free(r);
+}
+
+void sl_run_discard(struct sl_job *j)
+{
+	sl_run_unref(SL_CONTAINER_OF(j, struct sl_run, job));
+}
+
+static void schedule(struct sl_run *r)
+{
+	if (!atomic_exchange(&r->scheduled, true)) {
+		sl_run_ref(r);
+		sl_pool_push(r->engine->pool, &r->job);
+	}
+}
+
+void sl_run_post(struct sl_run *r, struct sl_msg *m)
+{
+	(void)sl_mpsc_push(&r->mailbox, &m->link);
+	schedule(r);
+}
+
+/* ---- timers ---- */
+
+static void timer_msg(struct sl_run *r, struct sl_msg *m)
+{
+	struct sl_run_timer *t = SL_CONTAINER_OF(m, struct sl_run_timer, msg);
+	if (t->home) {
+		*t->home = NULL;
+		t->fn(r, t->arg);
+	}
+	free(t);
+	sl_run_unref(r); /* the timer's; the turn holds one of its own */
+}
+
+static void timer_msg_drop(struct sl_msg *m)
+{
+	struct sl_run_timer *t = SL_CONTAINER_OF(m, struct sl_run_timer, msg);
+	struct sl_run *r = t->run;
+	if (t->home)
+		*t->home = NULL;
+	free(t);
+	sl_run_unref(r);
+}
+
+static void timer_fire(struct sl_timer *timer)
+{
+	struct sl_run_timer *t = SL_CONTAINER_OF(timer, struct sl_run_timer, timer);
+	sl_run_post(t->run, &t->msg);
+}
+
+bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t due_mono_ms, void (*fn)(struct sl_run *r, void *arg),
+                        void *arg)
+{
+	sl_run_timer_stop(home);
+	struct sl_run_timer *t = calloc(1, sizeof(*t));
+	if (!t)
+		return false;
+	t->run = r;
+	t->home = home;
+	t->fn = fn;
+	t->arg = arg;
+	t->timer.fire = timer_fire;
+	t->msg.run = timer_msg;
+	t->msg.drop = timer_msg_drop;
+	sl_run_ref(r);
+	if (sl_timers_set(r->engine->timers, &t->timer, due_mono_ms) != SL_OK) {
+		free(t);
+		sl_run_unref(r);
+		return false;
+	}
+	*home = t;
+	return true;
+}
+
+void sl_run_timer_stop(struct sl_run_timer **home)
+{
+	struct sl_run_timer *t = *home;
+	if (!t)
+		return;
+	*home = NULL;
+	t->home = NULL;
+	if (sl_timers_drop(t->run->engine->timers, &t->timer)) {
+		struct sl_run *r = t->run;
+		free(t);
+		sl_run_unref(r);
+	} /* else it has fired: its message is on the way, and will find nobody at home */
+}
+
+uint64_t sl_run_mono_of_wall(struct sl_run *r, int64_t wall_ms)
+{
+	const struct sl_clock *c = r->engine->config.clock;
+	int64_t left = wall_ms - sl_clock_wall(c);
+	return sl_clock_mono(c) + (left > 0 ? (uint64_t)left : 0);
+}
+
+/* ---- deciding ---- */
+
+static bool grow(void **array, size_t n, size_t *cap, size_t each)
+{
+	if (n < *cap)
+		return true;
+	size_t more = *cap ? *cap * 2 : 16;
+	void *p = realloc(*array, more * each);
+	if (!p)
+		return false;
+	*array = p;
+	*cap = more;
+	return true;
+}
+
+/* Kinds that end the run may pass the caps, or it could never be ended. */
+static bool over_cap(const struct sl_run *r, const struct sl_event *e)
+{
+	if (e->kind == SL_EV_FAILED || e->kind == SL_EV_CANCELLED || (e->kind == SL_EV_NODE && e->status == SL_NODE_CANCELLED))
+		return false;
+	return r->state.last_seq >= SL_LIMIT_RUN_EVENTS || r->state.bytes >= SL_LIMIT_RUN_BYTES;
+}
+
+bool sl_run_emit(struct sl_run *r, struct sl_event *e)
+{
+	struct sl_error err;
+	if (r->lost || sl_run_status_final(r->state.status)) {
+		sl_event_fini(e);
+		return false;
+	}
+	if (over_cap(r, e)) {
+		sl_event_fini(e);
+		sl_run_fail(r, SL_LIMIT, "the run has more events than one run may have", NULL);
+		return false;
+	}
+	e->seq = r->state.last_seq + 1;
+	e->wall_ms = sl_clock_wall(r->engine->config.clock);
+	if (e->kind == SL_EV_USAGE && !e->data && (e->data = json_object_new_object())) {
+		sl_json_set_i64(e->data, "run_tokens",
+				(int64_t)(r->state.input_tokens + r->state.output_tokens + e->input_tokens + e->output_tokens));
+		sl_json_set_f64(e->data, "run_cost_usd", (double)(r->state.cost_microusd + e->cost_microusd) / 1e6);
+	}
+	bool ended = false;
+	struct sl_record rec;
+	if (!grow((void **)&r->out, r->n_out, &r->cap_out, sizeof(*r->out)) || sl_event_encode(e, &rec) != SL_OK) {
+		/* Without memory nothing can be journaled. The run stays as it is in the journal and is taken up again later. */
+		sl_log(SL_LOG_ERROR, "engine", "out of memory, a run is laid aside until the next start");
+		r->lost = true;
+		sl_event_fini(e);
+		return false;
+	}
+	enum sl_event_kind kind = e->kind;
+	enum sl_code rc = sl_evolve(&r->state, e, &err);
+	if (!SL_EXPECT(rc == SL_OK)) {
+		sl_log(SL_LOG_ERROR, "engine", "an event was decided that the state forbids", SL_KS("why", err.text));
+		sl_record_fini(&rec);
+		sl_event_fini(e);
+		return false;
+	}
+	ended = sl_run_status_final(r->state.status);
+	r->state.bytes += rec.data->len + (rec.detail ? rec.detail->len : 0);
+	r->out[r->n_out++] = rec;
+	if (kind != SL_EV_NODE && kind != SL_EV_RESET && kind != SL_EV_CUSTOM)
+		r->projection_dirty = true;
+	sl_event_fini(e);
+	if (ended) {
+		sl_run_timer_stop(&r->deadline);
+		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
+			sl_run_timer_stop(&r->join_timers[i]);
+	}
+	return true;
+}
+
+bool sl_run_emit_node(struct sl_run *r, uint32_t node, enum sl_node_status status, uint32_t attempt, const char *reason)
+{
+	const struct sl_node_def *def = &r->workflow->root->nodes[node];
+	struct sl_event e = { .kind = SL_EV_NODE, .status = status, .attempt = attempt, .type = def->type->name };
+	e.path = sl_z(def->id);
+	e.reason = sl_z(reason);
+	return sl_run_emit(r, &e);
+}
+
+/* Stops everything that runs, with one event each. */
+static void cancel_active(struct sl_run *r, const char *reason)
+{
+	for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++) {
+		struct sl_node_state *n = &r->state.root.nodes[i];
+		if (r->execs[i])
+			sl_exec_cancel(r->execs[i], SL_NODE_CANCELLED, reason);
+		else if (n->status == SL_NODE_RUNNING || n->status == SL_NODE_WAITING || n->status == SL_NODE_RETRYING)
+			sl_run_emit_node(r, i, SL_NODE_CANCELLED, n->attempt, reason);
+	}
+}
+
+void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *node)
+{
+	if (sl_run_status_final(r->state.status) || r->lost)
+		return;
+	/* `message` may belong to the node that is about to go */
+	struct sl_event e = { .kind = SL_EV_FAILED, .code = code, .message = sl_z(message), .path = sl_z(node) };
+	cancel_active(r, "the run failed");
+	(void)sl_run_emit(r, &e); /* false only when the run is over already */
+}
+
+void sl_run_wait(struct sl_run *r, struct sl_waiter *w)
+{
+	if (w->seq <= r->committed_seq) {
+		w->fn(w, SL_OK);
+		return;
+	}
+	if (r->lost) {
+		w->fn(w, SL_STALE_EPOCH);
+		return;
+	}
+	w->next = r->waiters;
+	r->waiters = w;
+}
+
+/* ---- what follows from the state ---- */
+
+static struct json_object *env_get(void *ctx, const struct sl_ref *ref)
+{
+	struct sl_run *r = ctx;
+	struct sl_scope *sc;
+	uint32_t i;
+	switch (ref->root) {
+	case SL_REF_INPUT:
+		return r->inputs;
+	case SL_REF_RUN:
+		return r->about;
+	case SL_REF_NODE: {
+		struct sl_node_state *n = sl_state_find(&r->state, sl_str(ref->node), &sc, &i);
+		return n ? n->output : NULL;
+	}
+	default:
+		return NULL; /* loop, item, index: not at the root */
+	}
+}
+
+struct sl_env sl_run_env(struct sl_run *r)
+{
+	return (struct sl_env){ env_get, r };
+}
+
+static void join_timed_out(struct sl_run *r, void *arg)
+{
+	const struct sl_node_def *def = arg;
+	r->join_late[def->index] = true;
+	sl_scope_touch(&r->state.root, def->index);
+}
+
+/* A join's first arrival starts its clock; each one after it is told. */
+static void join_arrival(struct sl_run *r, uint32_t node, uint32_t arrived, uint32_t expected)
+{
+	const struct sl_node_def *def = &r->workflow->root->nodes[node];
+	struct sl_node_state *n = &r->state.root.nodes[node];
+	if (!arrived)
+		return;
+	struct sl_event e = { .kind = SL_EV_NODE, .status = n->status, .type = def->type->name, .arrived = arrived, .expected = expected };
+	e.path = sl_z(def->id);
+	if (def->policy.timeout_ms) {
+		const struct sl_clock *c = r->engine->config.clock;
+		e.status = SL_NODE_WAITING;
+		e.due_ms = n->due_ms ? n->due_ms : sl_clock_wall(c) + def->policy.timeout_ms;
+		if (!r->join_timers[node] && !sl_run_timer_start(&r->join_timers[node], r, sl_run_mono_of_wall(r, e.due_ms),
+								 join_timed_out, (void *)(uintptr_t)def)) {
+			sl_event_fini(&e);
+			sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", def->id);
+			return;
+		}
+	}
+	(void)sl_run_emit(r, &e); /* telling is all it does */
+}
+
+static void join_unreachable(struct sl_run *r, uint32_t node, uint32_t arrived)
+{
+	const struct sl_node_def *def = &r->workflow->root->nodes[node];
+	SL_BUF(why, SL_LIMIT_ERROR_BYTES);
+	sl_buf_addf(&why, "join '%s' needs %u of %u branches, %u came", def->id, def->policy.need, def->n_in, arrived);
+	const char *sep = "; failed or missing: ";
+	for (uint32_t i = 0; i < def->n_in; i++)
+		if (r->state.root.edges[def->in[i]] != SL_EDGE_TAKEN) {
+			sl_buf_addf(&why, "%s%s", sep, r->workflow->root->nodes[r->workflow->root->edges[def->in[i]].from].id);
+			sep = ", ";
+		}
+	struct sl_event e = { .kind = SL_EV_NODE, .status = SL_NODE_FAILED, .type = def->type->name, .code = SL_JOIN_UNREACHABLE };
+	e.path = sl_z(def->id);
+	e.message = sl_z(why.data);
+	if (sl_run_emit(r, &e))
+		sl_run_node_ended(r, node);
+}
+
+/* One node whose surroundings changed. */
+static void consider(struct sl_run *r, uint32_t node)
+{
+	const struct sl_node_def *def = &r->workflow->root->nodes[node];
+	struct sl_scope *sc = &r->state.root;
+	struct sl_node_state *n = &sc->nodes[node];
+	uint32_t arrived, expected;
+	if (r->execs[node]) {
+		sl_exec_unpaused(r->execs[node]);
+		return;
+	}
+	if (n->status != SL_NODE_PENDING && !(n->status == SL_NODE_WAITING && def->has_policy))
+		return;
+	switch (sl_node_ready(sc, node, r->join_late[node], &arrived, &expected)) {
+	case SL_READY_NOT:
+		if (def->has_policy && arrived != r->join_told[node]) {
+			r->join_told[node] = arrived;
+			join_arrival(r, node, arrived, expected);
+		}
+		return;
+	case SL_READY_SKIP:
+		if (sl_run_emit_node(r, node, SL_NODE_SKIPPED, n->attempt, "nothing leads here"))
+			sl_run_node_ended(r, node);
+		return;
+	case SL_READY_UNREACHABLE:
+		sl_run_timer_stop(&r->join_timers[node]);
+		join_unreachable(r, node, arrived);
+		return;
+	case SL_READY_START:
+		break;
+	}
+	if (!sl_branch_open(sc, node))
+		return; /* looked at again when a node of the other branches ends */
+	if (sc->n_active >= SL_LIMIT_PENDING_NODES)
+		return; /* likewise */
+	if (def->type->effects == SL_EFFECTS_EXTERNAL && r->committed_seq < r->state.last_seq) {
+		r->wait_commit = true;
+		return;
+	}
+	sl_run_timer_stop(&r->join_timers[node]);
+	if (def->has_policy && def->policy.cancel_rest) {
+		uint32_t *rest = calloc(sc->graph->n_nodes, sizeof(*rest));
+		uint32_t n_rest = rest ? sl_node_rest(sc, node, rest) : 0;
+		for (uint32_t i = 0; i < n_rest; i++) {
+			if (r->execs[rest[i]])
+				sl_exec_cancel(r->execs[rest[i]], SL_NODE_CANCELLED, "the join has what it needs");
+			else
+				sl_run_emit_node(r, rest[i], SL_NODE_CANCELLED, sc->nodes[rest[i]].attempt, "the join has what it needs");
+		}
+		free(rest);
+	}
+	sl_exec_start(r, node, SL_EXEC_FRESH);
+}
+
+/* The outputs of a run: the template, or what the last nodes gave. */
+static enum sl_code outputs_of(struct sl_run *r, struct json_object **out, struct sl_error *err)
+{
+	if (r->workflow->outputs) {
+		struct sl_env env = sl_run_env(r);
+		return sl_template_eval(r->workflow->outputs, &env, out, err);
+	}
+	const struct sl_graph *g = r->workflow->root;
+	struct json_object *all = json_object_new_object();
+	if (!all)
+		return sl_fail(err, SL_NO_MEMORY, "the outputs");
+	for (uint32_t i = 0; i < g->n_nodes; i++)
+		if (g->nodes[i].n_out == 0 && r->state.root.nodes[i].output)
+			sl_json_set(all, g->nodes[i].id, json_object_get(r->state.root.nodes[i].output));
+	*out = all;
+	return SL_OK;
+}
+
+static void finish(struct sl_run *r)
+{
+	struct sl_error err = { 0 };
+	struct sl_event e = { .kind = SL_EV_COMPLETED };
+	enum sl_code rc = outputs_of(r, &e.output, &err);
+	if (rc == SL_OK)
+		(void)sl_run_emit(r, &e); /* false only when a cap ended the run instead */
+	else
+		sl_run_fail(r, rc, err.text, NULL);
+}
+
+/* Goes as far as the state allows without waiting for anything. */
+static void advance(struct sl_run *r)
+{
+	struct sl_scope *sc = &r->state.root;
+	uint32_t node;
+	if (r->lost)
+		return;
+	while (r->state.status == SL_RUN_RUNNING || r->state.status == SL_RUN_WAITING) {
+		if (sl_scope_work(sc, &node)) {
+			consider(r, node);
+			continue;
+		}
+		bool all_done = sc->n_final == sc->graph->n_nodes;
+		bool nothing_runs = sc->n_active == 0 && r->n_execs == 0 && !r->wait_commit;
+		bool all_wait = sc->n_active && sc->n_quiet == sc->n_active && r->n_execs <= sc->n_quiet;
+		if (r->state.status == SL_RUN_WAITING && !all_wait) {
+			struct sl_event e = { .kind = SL_EV_RESUMED, .reason = sl_z("what it waited for has come") };
+			if (sl_run_emit(r, &e))
+				continue;
+		} else if (all_done) {
+			finish(r);
+		} else if (!SL_EXPECT(!nothing_runs)) { /* validation promises that there is always a next node */
+			sl_run_fail(r, SL_INTERNAL, "the run cannot go on: no node is ready", NULL);
+		} else if (r->state.status == SL_RUN_RUNNING && all_wait) {
+			struct sl_event e = { .kind = SL_EV_WAITING };
+			(void)sl_run_emit(r, &e); /* false: a cap ended the run instead */
+		}
+		break;
+	}
+}
+
+void sl_run_touch(struct sl_run *r, uint32_t node)
+{
+	sl_scope_touch(&r->state.root, node);
+}
+
+/* A failure ends the run, unless a join further down puts up with it. Ended nodes make room under branch limits. */
+void sl_run_node_ended(struct sl_run *r, uint32_t node)
+{
+	const struct sl_node_def *def = &r->workflow->root->nodes[node];
+	struct sl_node_state *n = &r->state.root.nodes[node];
+	if (n->status == SL_NODE_COMPLETED)
+		atomic_fetch_add_explicit(&r->engine->nodes_completed, 1, memory_order_relaxed);
+	if (n->status == SL_NODE_FAILED) {
+		atomic_fetch_add_explicit(&r->engine->nodes_failed, 1, memory_order_relaxed);
+		if (!def->absorbed)
+			sl_run_fail(r, n->code, n->message, def->id);
+	}
+	if (def->n_branch_of || r->state.root.n_active + 1 >= SL_LIMIT_PENDING_NODES)
+		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
+			if (r->state.root.nodes[i].status == SL_NODE_PENDING)
+				sl_scope_touch(&r->state.root, i);
+}
+
+/* ---- the journal ---- */
+
+struct flight {
+	struct sl_run *run;
+	uint64_t last_seq;
+	size_t n_records;
+	struct sl_stream **begun;
+	size_t n_begun;
+	const char *status;
+	sl_submit_fn *submit_fn;
+	void *submit_arg;
+	enum sl_code rc;
+	struct sl_msg msg;
+};
+
+struct sl_notice *sl_notice_ref(struct sl_notice *n)
+{
+	atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
+	return n;
+}
+
+void sl_notice_unref(struct sl_notice *n)
+{
+	if (!n || atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < n->n_records; i++)
+		sl_record_fini(&n->records[i]);
+	for (size_t i = 0; i < n->n_streams; i++)
+		sl_stream_unref(n->streams[i]);
+	free(n->records);
+	free(n->streams);
+	free(n);
+}
+
+/* [store] Takes the records out of the batch and the streams out of the flight. */
+static void publish(struct flight *f, struct sl_batch *b)
+{
+	struct sl_engine *e = f->run->engine;
+	struct sl_notice *n = calloc(1, sizeof(*n));
+	if (!n) {
+		sl_log(SL_LOG_ERROR, "engine", "out of memory, watchers of a run miss events until they come back");
+		return;
+	}
+	atomic_init(&n->refs, 1);
+	n->run = f->run->id;
+	n->status = f->status;
+	n->records = b->records;
+	n->n_records = b->n_records;
+	b->records = NULL;
+	b->n_records = 0;
+	for (size_t i = 0; i < n->n_records; i++) {
+		sl_bytes_unref(n->records[i].detail);
+		n->records[i].detail = NULL;
+	}
+	n->streams = f->begun;
+	n->n_streams = f->n_begun;
+	f->begun = NULL;
+	f->n_begun = 0;
+	e->config.bus.publish(e->config.bus.ctx, n);
+	sl_notice_unref(n);
+}
+
+static void flight_free(struct flight *f)
+{
+	for (size_t i = 0; i < f->n_begun; i++)
+		sl_stream_unref(f->begun[i]);
+	free(f->begun);
+	free(f);
+}
+
+static void waiters_up_to(struct sl_run *r, uint64_t seq, enum sl_code rc)
+{
+	struct sl_waiter **at = &r->waiters;
+	while (*at) {
+		struct sl_waiter *w = *at;
+		if (rc == SL_OK && w->seq > seq) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		w->fn(w, rc);
+	}
+}
+
+static void lose(struct sl_run *r, enum sl_code rc)
+{
+	r->lost = true;
+	for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++) {
+		if (r->execs[i])
+			sl_exec_kill(r->execs[i]);
+		sl_run_timer_stop(&r->join_timers[i]);
+	}
+	sl_run_timer_stop(&r->deadline);
+	waiters_up_to(r, 0, rc);
+	sl_engine_forget(r->engine, r);
+}
+
+static void count_end(struct sl_run *r)
+{
+	struct sl_engine *e = r->engine;
+	_Atomic uint64_t *which = r->state.status == SL_RUN_SUCCEEDED ? &e->succeeded :
+				  r->state.status == SL_RUN_FAILED    ? &e->failed :
+									&e->cancelled;
+	atomic_fetch_add_explicit(which, 1, memory_order_relaxed);
+}
+
+/* [run] */
+static void committed(struct sl_run *r, struct sl_msg *m)
+{
+	struct flight *f = SL_CONTAINER_OF(m, struct flight, msg);
+	enum sl_code rc = f->rc;
+	uint64_t seq = f->last_seq;
+	flight_free(f);
+	sl_run_unref(r); /* the flight's; the turn holds one of its own */
+	if (r->lost)
+		return;
+	if (rc != SL_OK) {
+		if (rc == SL_STALE_EPOCH)
+			atomic_fetch_add_explicit(&r->engine->stale, 1, memory_order_relaxed);
+		if (rc == SL_CONFLICT && seq > 1)
+			atomic_fetch_add_explicit(&r->engine->deduplicated, 1, memory_order_relaxed);
+		if (rc != SL_CONFLICT || seq > 1)
+			sl_log(SL_LOG_WARN, "engine", "a run is no longer ours and is left alone", SL_KS("why", sl_code_wire(rc)));
+		lose(r, rc);
+		return;
+	}
+	r->committed_seq = seq;
+	waiters_up_to(r, seq, SL_OK);
+	if (r->wait_commit && r->committed_seq >= r->state.last_seq) {
+		r->wait_commit = false;
+		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
+			if (r->state.root.nodes[i].status == SL_NODE_PENDING)
+				sl_scope_touch(&r->state.root, i);
+	}
+	if (seq == 1 && r->state.status == SL_RUN_QUEUED) { /* now that it cannot be lost it may cost something */
+		struct sl_event e = { .kind = SL_EV_STARTED };
+		if (sl_run_emit(r, &e))
+			sl_run_arm_deadline(r);
+	}
+	if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
+		count_end(r);
+		sl_engine_forget(r->engine, r);
+	}
+}
+
+static void committed_drop(struct sl_msg *m)
+{
+	struct flight *f = SL_CONTAINER_OF(m, struct flight, msg);
+	struct sl_run *r = f->run;
+	flight_free(f);
+	sl_run_unref(r);
+}
+
+/* [store] */
+static void batch_done(struct sl_batch *b, enum sl_code rc)
+{
+	struct flight *f = b->ctx;
+	struct sl_run *r = f->run;
+	struct sl_engine *e = r->engine;
+	if (rc == SL_OK && e->config.bus.publish && (atomic_load(&r->watched) || atomic_load(&e->bus_all)))
+		publish(f, b);
+	if (f->submit_fn)
+		f->submit_fn(f->submit_arg, rc, rc == SL_CONFLICT ? b->existing : r->id, b->same_request);
+	f->rc = rc;
+	f->msg.run = committed;
+	f->msg.drop = committed_drop;
+	sl_batch_free(b);
+	sl_run_post(r, &f->msg);
+	atomic_fetch_sub(&e->flights, 1);
+}
+
+static void fill_projection(struct sl_run *r, struct sl_projection *p)
+{
+	const struct sl_run_state *s = &r->state;
+	p->status = sl_run_states[s->status].wire;
+	p->started_ms = s->started_ms;
+	p->finished_ms = s->finished_ms;
+	p->nodes_total = s->root.graph->n_nodes;
+	p->nodes_done = s->root.n_final;
+	p->input_tokens = s->input_tokens;
+	p->output_tokens = s->output_tokens;
+	p->cost_microusd = s->cost_microusd;
+	p->simulated = s->simulated;
+	p->done = sl_run_status_final(s->status);
+	if (s->outputs) {
+		SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
+		sl_json_write(&b, s->outputs);
+		p->outputs = sl_buf_bytes(&b);
+	}
+	if (s->code != SL_OK) {
+		SL_BUF(b, 64 * 1024);
+		sl_buf_addc(&b, '{');
+		sl_buf_json_kz(&b, "code", sl_code_wire(s->code));
+		sl_buf_json_kz(&b, "message", s->message ? s->message : "");
+		if (s->failed_node)
+			sl_buf_json_kz(&b, "node", s->failed_node);
+		sl_buf_addc(&b, '}');
+		p->error = sl_buf_bytes(&b);
+	}
+}
+
+/* Sends what this turn decided. */
+static void flush(struct sl_run *r)
+{
+	struct sl_engine *e = r->engine;
+	if (!r->n_out || r->lost)
+		return;
+	struct flight *f = calloc(1, sizeof(*f));
+	struct sl_batch *b = sl_batch_new(r->n_out);
+	if (!f || !b) {
+		free(f);
+		sl_batch_free(b);
+		sl_log(SL_LOG_ERROR, "engine", "out of memory, a run is laid aside until the next start");
+		lose(r, SL_NO_MEMORY);
+		return;
+	}
+	f->run = sl_run_ref(r);
+	f->last_seq = r->state.last_seq;
+	f->n_records = r->n_out;
+	f->status = sl_run_states[r->state.status].wire;
+	f->begun = r->begun;
+	f->n_begun = r->n_begun;
+	r->begun = NULL;
+	r->n_begun = r->cap_begun = 0;
+	f->submit_fn = r->submit_fn;
+	f->submit_arg = r->submit_arg;
+	r->submit_fn = NULL;
+	b->run = r->id;
+	b->epoch = r->epoch;
+	b->create = r->create;
+	r->create = NULL;
+	memcpy(b->records, r->out, r->n_out * sizeof(*r->out));
+	for (size_t i = 0; i < r->n_out; i++)
+		b->bytes += r->out[i].data->len + (r->out[i].detail ? r->out[i].detail->len : 0);
+	r->n_out = 0;
+	b->has_projection = r->projection_dirty || b->create;
+	if (b->has_projection)
+		fill_projection(r, &b->projection);
+	r->projection_dirty = false;
+	b->done = batch_done;
+	b->ctx = f;
+	atomic_fetch_add(&e->flights, 1);
+	enum sl_code rc = e->config.journal.append(e->config.journal.ctx, b);
+	if (rc != SL_OK) { /* the port took the batch and will not call back */
+		atomic_fetch_sub(&e->flights, 1);
+		if (f->submit_fn)
+			f->submit_fn(f->submit_arg, rc, r->id, false);
+		flight_free(f);
+		lose(r, rc);
+		sl_run_unref(r);
+	}
+}
+
+static void deadline_passed(struct sl_run *r, void *arg)
+{
+	char text[96];
+	if (r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED)
+		return; /* its clock stands still; armed again when it goes on */
+	(void)snprintf(text, sizeof(text), "the run took longer than its limit of %u s", r->timeout_s); /* it fits */
+	sl_run_fail(r, SL_TIMEOUT, text, NULL);
+}
+
+void sl_run_arm_deadline(struct sl_run *r)
+{
+	r->timeout_s = r->workflow->timeout_s ? r->workflow->timeout_s : r->engine->config.default_timeout_s;
+	if (!r->timeout_s || !r->state.started_ms)
+		return;
+	int64_t due = r->state.started_ms + r->state.paused_ms + (int64_t)r->timeout_s * 1000;
+	if (!sl_run_timer_start(&r->deadline, r, sl_run_mono_of_wall(r, due), deadline_passed, NULL))
+		sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", NULL);
+}
+
+void sl_run_stream_begun(struct sl_run *r, struct sl_stream *s)
+{
+	if (!grow((void **)&r->begun, r->n_begun, &r->cap_begun, sizeof(struct sl_stream *))) {
+		sl_run_fail(r, SL_NO_MEMORY, "no memory for a stream", NULL);
+		return;
+	}
+	r->begun[r->n_begun++] = sl_stream_ref(s);
+}
+
+/* ---- the turn ---- */
+
+static void run_turn(struct sl_job *j)
+{
+	struct sl_run *r = SL_CONTAINER_OF(j, struct sl_run, job);
+	struct sl_link *l = sl_mpsc_take(&r->mailbox);
+	while (l) {
+		struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
+		l = l->next;
+		m->run(r, m);
+	}
+	advance(r);
+	flush(r);
+	atomic_store(&r->scheduled, false);
+	if (!sl_mpsc_empty(&r->mailbox))
+		schedule(r);
+	sl_run_unref(r);
+}
+
+/* ---- commands ---- */
+
+void sl_run_command(struct sl_run *r, enum sl_command_kind cmd, const char *by, const char *reason, enum sl_code *rc,
+                    struct sl_error *err)
+{
+	struct sl_event e;
+	bool nothing;
+	*rc = sl_decide(&r->state, cmd, &e, &nothing, err);
+	if (*rc != SL_OK || nothing)
+		return;
+	e.by = sl_z(by);
+	e.reason = sl_z(reason && *reason ? reason : NULL);
+	if (cmd == SL_CMD_CANCEL)
+		cancel_active(r, "the run was cancelled");
+	if (cmd == SL_CMD_PAUSE_NOW)
+		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
+			if (r->execs[i] && r->state.root.nodes[i].status == SL_NODE_RUNNING)
+				sl_exec_cancel(r->execs[i], SL_NODE_PENDING, "called off by a pause, will be repeated");
+	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
+	if (cmd == SL_CMD_RESUME)
+		sl_run_arm_deadline(r);
+}

@@ -1,1 +1,497 @@
-/* engine/run_state.c */
+/* engine/run_state.c: see run_state.h. */
+#include "engine/run_state.h"
+
+#include <stdlib.h>
+
+#define TO(s)  (1u << SL_RUN_##s)
+#define ENDS   (TO(FAILED) | TO(CANCELLED))
+#define NTO(s) (1u << SL_NODE_##s)
+#define NENDS  (NTO(COMPLETED) | NTO(FAILED) | NTO(CANCELLED))
+
+const struct sl_state sl_run_states[SL_RUN_STATUSES] = {
+	/*                     wire name     may become */
+	[SL_RUN_QUEUED] = { "queued", TO(RUNNING) | ENDS },
+	[SL_RUN_RUNNING] = { "running", TO(PAUSED) | TO(WAITING) | TO(LOCKED) | TO(SUCCEEDED) | ENDS },
+	[SL_RUN_PAUSED] = { "paused", TO(RUNNING) | TO(LOCKED) | ENDS },
+	[SL_RUN_WAITING] = { "waiting", TO(RUNNING) | TO(PAUSED) | TO(LOCKED) | ENDS },
+	[SL_RUN_LOCKED] = { "locked", TO(RUNNING) | ENDS },
+	[SL_RUN_SUCCEEDED] = { "succeeded", 0 },
+	[SL_RUN_FAILED] = { "failed", 0 },
+	[SL_RUN_CANCELLED] = { "cancelled", 0 },
+};
+
+const struct sl_state sl_node_states[SL_NODE_STATUSES] = {
+	/* pending → completed: a node that needs no time; running → pending: called off by a pause, or by a crash */
+	[SL_NODE_PENDING] = { "pending", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NTO(SKIPPED) | NENDS },
+	[SL_NODE_RUNNING] = { "running", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NENDS },
+	[SL_NODE_WAITING] = { "waiting", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NTO(SKIPPED) | NENDS },
+	[SL_NODE_RETRYING] = { "retrying", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NENDS },
+	[SL_NODE_COMPLETED] = { "completed", 0 },
+	[SL_NODE_FAILED] = { "failed", 0 },
+	[SL_NODE_SKIPPED] = { "skipped", 0 },
+	[SL_NODE_CANCELLED] = { "cancelled", 0 },
+};
+
+enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w)
+{
+	const struct sl_graph *g = w->root;
+	*s = (struct sl_run_state){ .status = SL_RUN_QUEUED };
+	s->root.graph = g;
+	s->root.nodes = calloc(g->n_nodes ? g->n_nodes : 1, sizeof(*s->root.nodes));
+	s->root.edges = calloc(g->n_edges ? g->n_edges : 1, 1);
+	s->root.work = calloc(g->n_nodes ? g->n_nodes : 1, sizeof(*s->root.work));
+	if (!s->root.nodes || !s->root.edges || !s->root.work) {
+		sl_run_state_fini(s);
+		return SL_NO_MEMORY;
+	}
+	return SL_OK;
+}
+
+void sl_run_state_fini(struct sl_run_state *s)
+{
+	for (uint32_t i = 0; s->root.nodes && i < s->root.graph->n_nodes; i++) {
+		struct sl_node_state *n = &s->root.nodes[i];
+		json_object_put(n->output);
+		json_object_put(n->stream);
+		free(n->message);
+		free(n->reason);
+	}
+	free(s->root.nodes);
+	free(s->root.edges);
+	free(s->root.work);
+	json_object_put(s->outputs);
+	free(s->message);
+	free(s->failed_node);
+	free(s->reason);
+	*s = (struct sl_run_state){ 0 };
+}
+
+struct sl_node_state *sl_state_find(struct sl_run_state *s, struct sl_str path, struct sl_scope **scope, uint32_t *index)
+{
+	for (uint32_t i = 0; i < s->root.graph->n_nodes; i++)
+		if (sl_str_is(path, s->root.graph->nodes[i].id)) {
+			*scope = &s->root;
+			*index = i;
+			return &s->root.nodes[i];
+		}
+	return NULL;
+}
+
+void sl_scope_touch(struct sl_scope *sc, uint32_t node)
+{
+	if (sc->nodes[node].dirty)
+		return;
+	sc->nodes[node].dirty = true;
+	sc->work[sc->n_work++] = node;
+}
+
+bool sl_scope_work(struct sl_scope *sc, uint32_t *node)
+{
+	if (!sc->n_work)
+		return false;
+	*node = sc->work[--sc->n_work];
+	sc->nodes[*node].dirty = false;
+	return true;
+}
+
+static void settle_edge(struct sl_scope *sc, uint32_t edge, enum sl_edge_state to)
+{
+	if (sc->edges[edge] != SL_EDGE_OPEN)
+		return;
+	sc->edges[edge] = (uint8_t)to;
+	sl_scope_touch(sc, sc->graph->edges[edge].to);
+}
+
+/* A node has ended: its outgoing edges follow. */
+static void settle_out(struct sl_scope *sc, uint32_t index, const struct sl_event *e)
+{
+	const struct sl_node_def *def = &sc->graph->nodes[index];
+	enum sl_edge_state rest = SL_EDGE_DEAD;
+	if (e->status == SL_NODE_FAILED)
+		rest = SL_EDGE_FAILED;
+	if (e->status == SL_NODE_SKIPPED) /* what a failure upstream took away is missing, not unchosen */
+		for (uint32_t i = 0; i < def->n_in; i++)
+			if (sc->edges[def->in[i]] == SL_EDGE_FAILED)
+				rest = SL_EDGE_FAILED;
+	for (uint32_t i = 0; i < e->n_taken; i++)
+		settle_edge(sc, e->taken[i], SL_EDGE_TAKEN);
+	for (uint32_t i = 0; i < def->n_out; i++)
+		settle_edge(sc, def->out[i], rest);
+}
+
+static bool active(enum sl_node_status s)
+{
+	return s == SL_NODE_RUNNING || s == SL_NODE_WAITING || s == SL_NODE_RETRYING;
+}
+
+static void take_text(char **to, char **from)
+{
+	free(*to);
+	*to = *from;
+	*from = NULL;
+}
+
+static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
+{
+	struct sl_scope *sc;
+	uint32_t index;
+	struct sl_node_state *n = e->path ? sl_state_find(s, sl_str(e->path), &sc, &index) : NULL;
+	if (!n)
+		return sl_fail(err, SL_NOT_FOUND, "event %llu: no node '%s'", (unsigned long long)e->seq, e->path ? e->path : "");
+	if (!(sl_node_states[n->status].may_become & 1u << e->status))
+		return sl_fail(err, SL_CONFLICT, "event %llu: node '%s' cannot go from %s to %s", (unsigned long long)e->seq, e->path,
+			       sl_node_states[n->status].wire, sl_node_states[e->status].wire);
+	for (uint32_t i = 0; i < e->n_taken; i++)
+		if (e->taken[i] >= sc->graph->n_edges || sc->graph->edges[e->taken[i]].from != index)
+			return sl_fail(err, SL_CONFLICT, "event %llu: node '%s' has no edge %u", (unsigned long long)e->seq, e->path,
+				       e->taken[i]);
+	sc->n_active += active(e->status);
+	sc->n_active -= active(n->status);
+	sc->n_quiet += e->status == SL_NODE_WAITING;
+	sc->n_quiet -= n->status == SL_NODE_WAITING;
+	sc->n_final += sl_node_status_final(e->status);
+	if (e->attempt > n->attempt)
+		n->attempt = e->attempt;
+	switch (e->status) {
+	case SL_NODE_RUNNING:
+		if (n->status == SL_NODE_PENDING || n->tries == 0)
+			n->tries = 1;
+		else if (n->status == SL_NODE_RETRYING)
+			n->tries++;
+		if (!n->started_ms)
+			n->started_ms = e->wall_ms;
+		n->due_ms = 0;
+		n->text_before = true;
+		break;
+	case SL_NODE_WAITING:
+		if (!n->started_ms)
+			n->started_ms = e->wall_ms;
+		n->due_ms = e->due_ms;
+		break;
+	case SL_NODE_RETRYING:
+		n->due_ms = e->due_ms;
+		if (e->tries)
+			n->tries = e->tries;
+		break;
+	case SL_NODE_PENDING:
+		n->due_ms = 0;
+		if (active(n->status))
+			sl_scope_touch(sc, index);
+		break;
+	default:
+		if (!n->started_ms)
+			n->started_ms = e->started_ms;
+		n->finished_ms = e->wall_ms;
+		n->due_ms = 0;
+		break;
+	}
+	n->status = e->status;
+	take_text(&n->reason, &e->reason);
+	if (e->status == SL_NODE_FAILED || e->status == SL_NODE_RETRYING) {
+		n->code = e->code;
+		take_text(&n->message, &e->message);
+	} else if (e->status == SL_NODE_COMPLETED) {
+		n->code = SL_OK;
+		free(n->message);
+		n->message = NULL;
+	}
+	if (e->output) {
+		json_object_put(n->output);
+		n->output = e->output;
+		e->output = NULL;
+	}
+	if (e->stream) {
+		json_object_put(n->stream);
+		n->stream = e->stream;
+		e->stream = NULL;
+	}
+	if (sl_node_status_final(e->status))
+		settle_out(sc, index, e);
+	return SL_OK;
+}
+
+static enum sl_code evolve_run(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
+{
+	static const enum sl_run_status leads_to[] = {
+		[SL_EV_STARTED] = SL_RUN_RUNNING,     [SL_EV_PAUSED] = SL_RUN_PAUSED,    [SL_EV_RESUMED] = SL_RUN_RUNNING,
+		[SL_EV_WAITING] = SL_RUN_WAITING,     [SL_EV_COMPLETED] = SL_RUN_SUCCEEDED, [SL_EV_FAILED] = SL_RUN_FAILED,
+		[SL_EV_CANCELLED] = SL_RUN_CANCELLED,
+	};
+	enum sl_run_status to = leads_to[e->kind];
+	if (!(sl_run_states[s->status].may_become & 1u << to))
+		return sl_fail(err, SL_CONFLICT, "event %llu: a run cannot go from %s to %s", (unsigned long long)e->seq,
+			       sl_run_states[s->status].wire, sl_run_states[to].wire);
+	if (s->status == SL_RUN_PAUSED && s->paused_since_ms) {
+		s->paused_ms += e->wall_ms - s->paused_since_ms;
+		s->paused_since_ms = 0;
+	}
+	if (to == SL_RUN_PAUSED)
+		s->paused_since_ms = e->wall_ms;
+	if (e->kind == SL_EV_STARTED)
+		s->started_ms = e->wall_ms;
+	if (s->status == SL_RUN_PAUSED || e->kind == SL_EV_STARTED) /* whatever a pause held back is looked at again */
+		for (uint32_t i = 0; i < s->root.graph->n_nodes; i++)
+			sl_scope_touch(&s->root, s->root.graph->order[s->root.graph->n_nodes - 1 - i]);
+	s->status = to;
+	take_text(&s->reason, &e->reason);
+	if (sl_run_status_final(to)) {
+		s->finished_ms = e->wall_ms;
+		s->outputs = e->output;
+		e->output = NULL;
+		s->code = e->code;
+		take_text(&s->message, &e->message);
+		take_text(&s->failed_node, &e->path);
+	}
+	return SL_OK;
+}
+
+enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
+{
+	enum sl_code rc = SL_OK;
+	if (e->seq != s->last_seq + 1)
+		return sl_fail(err, SL_CONFLICT, "event %llu after %llu: the journal has a gap", (unsigned long long)e->seq,
+			       (unsigned long long)s->last_seq);
+	if ((e->kind == SL_EV_CREATED) != (e->seq == 1))
+		return sl_fail(err, SL_CONFLICT, "event %llu: a journal begins with execution:created, once",
+			       (unsigned long long)e->seq);
+	if (sl_run_status_final(s->status))
+		return sl_fail(err, SL_CONFLICT, "event %llu: the run has ended", (unsigned long long)e->seq);
+	switch (e->kind) {
+	case SL_EV_CREATED:
+		s->created_ms = e->wall_ms;
+		break;
+	case SL_EV_NODE:
+		rc = evolve_node(s, e, err);
+		break;
+	case SL_EV_USAGE: {
+		struct sl_scope *sc;
+		uint32_t i;
+		struct sl_node_state *n = e->path ? sl_state_find(s, sl_str(e->path), &sc, &i) : NULL;
+		s->input_tokens += e->input_tokens;
+		s->output_tokens += e->output_tokens;
+		s->cost_microusd += e->cost_microusd;
+		s->simulated |= e->simulated;
+		if (n) {
+			n->input_tokens += e->input_tokens;
+			n->output_tokens += e->output_tokens;
+			n->cost_microusd += e->cost_microusd;
+		}
+		break;
+	}
+	case SL_EV_RESET:
+	case SL_EV_CUSTOM:
+		break;
+	default:
+		rc = evolve_run(s, e, err);
+	}
+	if (rc == SL_OK)
+		s->last_seq = e->seq;
+	return rc;
+}
+
+enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, struct sl_event *e, bool *nothing, struct sl_error *err)
+{
+	static const struct {
+		const char *verb;
+		enum sl_event_kind kind;
+		uint32_t from, already;
+	} table[] = {
+		[SL_CMD_PAUSE_DRAIN] = { "paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED) },
+		[SL_CMD_PAUSE_NOW] = { "paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED) },
+		[SL_CMD_RESUME] = { "resumed", SL_EV_RESUMED, TO(PAUSED), TO(RUNNING) | TO(WAITING) },
+		[SL_CMD_CANCEL] = { "cancelled", SL_EV_CANCELLED,
+				    TO(QUEUED) | TO(RUNNING) | TO(PAUSED) | TO(WAITING) | TO(LOCKED), TO(CANCELLED) },
+	};
+	*nothing = false;
+	if (table[cmd].already & 1u << s->status) {
+		*nothing = true;
+		return SL_OK;
+	}
+	if (!(table[cmd].from & 1u << s->status))
+		return sl_fail(err, SL_CONFLICT, "a run that is %s cannot be %s", sl_run_states[s->status].wire, table[cmd].verb);
+	*e = (struct sl_event){ .kind = table[cmd].kind, .now = cmd == SL_CMD_PAUSE_NOW };
+	return SL_OK;
+}
+
+enum sl_readiness sl_node_ready(const struct sl_scope *sc, uint32_t node, bool timed_out, uint32_t *arrived, uint32_t *expected)
+{
+	const struct sl_node_def *def = &sc->graph->nodes[node];
+	uint32_t count[4] = { 0 };
+	for (uint32_t i = 0; i < def->n_in; i++)
+		count[sc->edges[def->in[i]]]++;
+	uint32_t open = count[SL_EDGE_OPEN], taken = count[SL_EDGE_TAKEN], failed = count[SL_EDGE_FAILED];
+	*arrived = taken;
+	*expected = def->n_in;
+	if (def->n_in == 0)
+		return SL_READY_START;
+	if (!def->has_policy) {
+		if (open)
+			return SL_READY_NOT;
+		return taken && !failed ? SL_READY_START : SL_READY_SKIP;
+	}
+	if (def->policy.need < def->n_in) { /* any, quorum */
+		if (taken >= def->policy.need || (timed_out && taken))
+			return SL_READY_START;
+		if (timed_out || taken + open < def->policy.need)
+			return taken || failed || timed_out ? SL_READY_UNREACHABLE : SL_READY_SKIP;
+		return SL_READY_NOT;
+	}
+	if (open)
+		return !timed_out ? SL_READY_NOT : taken ? SL_READY_START : SL_READY_UNREACHABLE;
+	if (failed)
+		return SL_READY_UNREACHABLE;
+	return taken ? SL_READY_START : SL_READY_SKIP;
+}
+
+/* Has any node of this branch of `parallel` begun, and is any not finished? Then the branch is open. */
+static bool branch_is_open(const struct sl_scope *sc, uint32_t parallel, uint32_t branch)
+{
+	bool begun = false, unfinished = false;
+	for (uint32_t i = 0; i < sc->graph->n_nodes; i++) {
+		const struct sl_node_def *d = &sc->graph->nodes[i];
+		for (uint32_t k = 0; k < d->n_branch_of; k++)
+			if (d->branch_of[k].parallel == parallel && d->branch_of[k].branch == branch) {
+				begun |= sc->nodes[i].status != SL_NODE_PENDING;
+				unfinished |= !sl_node_status_final(sc->nodes[i].status);
+			}
+	}
+	return begun && unfinished;
+}
+
+bool sl_branch_open(const struct sl_scope *sc, uint32_t node)
+{
+	const struct sl_node_def *def = &sc->graph->nodes[node];
+	for (uint32_t k = 0; k < def->n_branch_of; k++) {
+		uint32_t parallel = def->branch_of[k].parallel, open = 0;
+		const struct sl_node_def *p = &sc->graph->nodes[parallel];
+		if (!p->branch_limit || branch_is_open(sc, parallel, def->branch_of[k].branch))
+			continue;
+		for (uint32_t b = 0; b < p->n_out; b++)
+			open += branch_is_open(sc, parallel, b);
+		if (open >= p->branch_limit)
+			return false;
+	}
+	return true;
+}
+
+uint32_t sl_node_rest(const struct sl_scope *sc, uint32_t join, uint32_t *out)
+{
+	const struct sl_graph *g = sc->graph;
+	uint32_t n = 0;
+	for (uint32_t k = g->n_nodes; k-- > 0;) { /* from the end of the graph: a node's successors are judged before it */
+		uint32_t u = g->order[k];
+		const struct sl_node_def *def = &g->nodes[u];
+		if (u == join || def->n_out == 0 || !sl_graph_is_ancestor(g, u, join))
+			continue;
+		bool only_here = true;
+		for (uint32_t i = 0; i < def->n_out && only_here; i++) {
+			uint32_t to = g->edges[def->out[i]].to;
+			bool in_set = to == join || sl_node_status_final(sc->nodes[to].status);
+			for (uint32_t m = 0; m < n && !in_set; m++)
+				in_set = out[m] == to;
+			only_here = in_set;
+		}
+		if (only_here && !sl_node_status_final(sc->nodes[u].status))
+			out[n++] = u;
+	}
+	return n;
+}
+
+static void render_error(struct sl_buf *out, enum sl_code code, const char *message, const char *node)
+{
+	sl_buf_addc(out, '{');
+	sl_buf_json_kz(out, "code", sl_code_wire(code));
+	sl_buf_json_kz(out, "message", message ? message : "");
+	if (node)
+		sl_buf_json_kz(out, "node", node);
+	sl_buf_addc(out, '}');
+}
+
+static void render_node(const struct sl_run_state *s, uint32_t i, struct sl_buf *out)
+{
+	const struct sl_node_def *def = &s->root.graph->nodes[i];
+	const struct sl_node_state *n = &s->root.nodes[i];
+	sl_buf_json_comma(out);
+	sl_buf_addc(out, '{');
+	sl_buf_json_kz(out, "path", def->id);
+	sl_buf_json_kz(out, "type", def->type->name);
+	if (def->name)
+		sl_buf_json_kz(out, "name", def->name);
+	sl_buf_json_kz(out, "status", sl_node_states[n->status].wire);
+	sl_buf_json_ku64(out, "attempt", n->attempt);
+	sl_buf_json_ktime(out, "started_at", n->started_ms);
+	sl_buf_json_ktime(out, "finished_at", n->finished_ms);
+	if (n->due_ms)
+		sl_buf_json_ktime(out, "due_at", n->due_ms);
+	if (n->output) {
+		sl_buf_json_key(out, "output");
+		sl_json_write(out, n->output);
+	}
+	if (n->code != SL_OK) {
+		sl_buf_json_key(out, "error");
+		render_error(out, n->code, n->message, NULL);
+	}
+	if (n->input_tokens || n->output_tokens) {
+		sl_buf_json_key(out, "usage");
+		sl_buf_addc(out, '{');
+		sl_buf_json_ku64(out, "input_tokens", n->input_tokens);
+		sl_buf_json_ku64(out, "output_tokens", n->output_tokens);
+		sl_buf_json_kf64(out, "cost_usd", (double)n->cost_microusd / 1e6);
+		sl_buf_addc(out, '}');
+	}
+	if (n->reason)
+		sl_buf_json_kz(out, "reason", n->reason);
+	if (def->has_policy || def->n_in > 1) {
+		uint32_t arrived, expected;
+		(void)sl_node_ready(&s->root, i, false, &arrived, &expected);
+		sl_buf_json_ku64(out, "arrived", arrived);
+		sl_buf_json_ku64(out, "expected", expected);
+	}
+	sl_buf_addc(out, '}');
+}
+
+void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w, struct sl_buf *out)
+{
+	char id[SL_UUID_TEXT_BYTES];
+	sl_uuid_format(head->id.u, id);
+	sl_buf_addc(out, '{');
+	sl_buf_json_kz(out, "id", id);
+	sl_buf_json_kz(out, "workflow", head->workflow && *head->workflow ? head->workflow : w->name);
+	sl_buf_json_ki64(out, "version", head->version);
+	sl_buf_json_kz(out, "project", head->project);
+	sl_buf_json_kz(out, "status", sl_run_states[s->status].wire);
+	if (s->reason)
+		sl_buf_json_kz(out, "reason", s->reason);
+	sl_buf_json_ktime(out, "created_at", head->created_ms);
+	sl_buf_json_ktime(out, "started_at", s->started_ms);
+	sl_buf_json_ktime(out, "finished_at", s->finished_ms);
+	sl_buf_json_kraw(out, "inputs", sl_bytes_str(head->inputs));
+	sl_buf_json_key(out, "outputs");
+	sl_json_write(out, s->outputs);
+	if (s->code != SL_OK) {
+		sl_buf_json_key(out, "error");
+		render_error(out, s->code, s->message, s->failed_node);
+	}
+	sl_buf_json_key(out, "usage");
+	sl_buf_addc(out, '{');
+	sl_buf_json_ku64(out, "input_tokens", s->input_tokens);
+	sl_buf_json_ku64(out, "output_tokens", s->output_tokens);
+	sl_buf_addc(out, '}');
+	sl_buf_json_kf64(out, "cost_usd", (double)s->cost_microusd / 1e6);
+	sl_buf_json_ku64(out, "nodes_total", s->root.graph->n_nodes);
+	sl_buf_json_ku64(out, "nodes_done", s->root.n_final);
+	sl_buf_json_ku64(out, "last_seq", s->last_seq);
+	sl_buf_json_key(out, "tags");
+	if (head->tags && head->tags->len)
+		sl_buf_add(out, head->tags->data, head->tags->len);
+	else
+		sl_buf_adds(out, "[]");
+	sl_buf_json_ki64(out, "priority", head->priority);
+	sl_buf_json_kbool(out, "simulated", s->simulated);
+	sl_buf_json_kraw(out, "definition", sl_bytes_str(head->definition));
+	sl_buf_json_key(out, "nodes");
+	sl_buf_addc(out, '[');
+	for (uint32_t i = 0; i < s->root.graph->n_nodes; i++)
+		render_node(s, i, out);
+	sl_buf_adds(out, "]}");
+}
