@@ -18,6 +18,10 @@ window.addEventListener("online", () => live.retryNow());
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") live.retryNow();
 });
+// What is not live must not look alive: the styles stop every movement.
+live.onStatus(() => {
+  document.documentElement.dataset["live"] = live.status.phase;
+});
 // An address with a token may also be pasted into a page that is already open.
 window.addEventListener("hashchange", () => {
   if (location.hash.includes("token=")) void boot();

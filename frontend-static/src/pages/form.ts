@@ -80,6 +80,22 @@ export function readDraft(fields: Field[], d: Draft): { inputs: { [key: string]:
   return { inputs, errors };
 }
 
+/* Values that satisfy the schema, for a line to copy. */
+export function exampleInputs(schema: JsonSchema | undefined): { [key: string]: Json } {
+  const out: { [key: string]: Json } = {};
+  for (const f of fieldsOf(schema)) {
+    if (!f.required) continue;
+    const s = f.schema;
+    if (s.examples?.length) out[f.name] = s.examples[0]!;
+    else if (s.default !== undefined) out[f.name] = s.default;
+    else if (s.enum?.length) out[f.name] = s.enum[0]!;
+    else if (f.kind === "boolean") out[f.name] = true;
+    else if (f.kind === "number" || f.kind === "integer") out[f.name] = s.minimum ?? 1;
+    else out[f.name] = f.kind === "json" ? {} : f.name === "topic" ? "Should cities ban private cars?" : "…";
+  }
+  return out;
+}
+
 /* "/inputs/topic" and "/topic" both mean the field topic. */
 export function fieldOfPointer(pointer: string): string {
   const parts = pointer.split("/").slice(1).map((p) => p.replace(/~1/g, "/").replace(/~0/g, "~"));

@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import { api } from "../api/client";
-import type { RunSummary, WorkflowSummary } from "../api/types";
+import type { Json, RunSummary, WorkflowSummary } from "../api/types";
 import { t } from "../i18n";
 import { ConnectionPill, SimulatorNote } from "../shell";
 import { RUN_ENDS } from "../state/run";
@@ -15,6 +15,7 @@ import { useKeys, useNow } from "../ui/hooks";
 import { Icon } from "../ui/icons";
 import { Link } from "../ui/link";
 import { RunBadge, RUN_STATUSES, runWord } from "../ui/status";
+import { exampleInputs } from "./form";
 import { StartRun } from "./start";
 
 export function Runs({ status, workflow, start }: { status: string; workflow: string; start: string | null }) {
@@ -170,10 +171,23 @@ function NoMatch() {
 
 function Empty({ flows, mayRun }: { flows: WorkflowSummary[] | null; mayRun: boolean }) {
   const name = flows?.[0]?.name ?? "council-debate";
+  const [inputs, setInputs] = useState<{ [key: string]: Json }>({ topic: "Should cities ban private cars?" });
+  useEffect(() => {
+    if (!flows?.length) return;
+    let on = true;
+    // The line to copy must work as it stands, so its inputs are those of the workflow it names.
+    api.workflow(name).then(
+      (w) => on && setInputs(exampleInputs(w.definition.inputs)),
+      () => {},
+    );
+    return () => {
+      on = false;
+    };
+  }, [flows, name]);
   const curl = `curl -sS ${location.origin}/api/v1/runs \\
   -H "Authorization: Bearer $SLUICE_TOKEN" \\
   -H "Content-Type: application/json" \\
-  -d '{"workflow":"${name}","inputs":{"topic":"Should cities ban private cars?"}}'`;
+  -d '${JSON.stringify({ workflow: name, inputs }).replace(/'/g, "'\\''")}'`;
   return (
     <div className="empty empty-first" data-testid="empty">
       <svg className="empty-art" viewBox="0 0 320 96" aria-hidden="true">

@@ -129,7 +129,7 @@ function NodeInspector({ store, state, path, onClose }: { store: RunStore; state
               <li key={e.seq}>
                 <span className="mono faint num">{clock(e.ts)}</span>
                 <span>{e.event === "stream_reset" ? t("attempts.reset", { reason: String(e.data["reason"] ?? "") }) : <NodeState status={e.data["status"] as never} />}</span>
-                <span className="faint num">{e.data["attempt"] ? t("attempt.n", { n: Number(e.data["attempt"]) }) : ""}</span>
+                <span className="faint num">{e.data["attempt"] ? "×" + Number(e.data["attempt"]) : ""}</span>
                 {errorOf(e.data["error"]) && <span className="attempt-error">{errorOf(e.data["error"])}</span>}
                 {typeof e.data["reason"] === "string" && e.event !== "stream_reset" && <span className="attempt-error muted">{e.data["reason"]}</span>}
               </li>

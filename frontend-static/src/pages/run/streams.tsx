@@ -82,6 +82,9 @@ function GroupView({ g, head, state, store, columns, raw, selected, onSelect, on
   );
 }
 
+/* A finished text up to this many characters is shown whole, beside others too. */
+const FITS = 1600;
+
 const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active, onSelect, onGrow }: { path: string; node: RunNode | undefined; store: RunStore; title: string; bounded: boolean; raw: boolean; active: boolean; onSelect: (p: string) => void; onGrow: () => void }) {
   const [, again] = useReducer((n: number) => n + 1, 0);
   useEffect(() => store.watch(path, again), [store, path]);
@@ -98,7 +101,9 @@ const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active
     onGrow();
   }, [version, text, pin, onGrow]);
   const tokens = node?.usage?.output_tokens;
-  const asJson = /^\s*[[{]/.test(text);
+  // Structured answers are read as they are; so is what is too long to be laid out with every token.
+  const plain = raw || /^\s*[[{]/.test(text) || text.length > 150_000;
+  const confined = bounded && !whole && (alive || text.length > FITS);
   const reset = s?.resets.at(-1);
   return (
     <article className={`pane st-${status}${active ? " is-active" : ""}${alive ? " is-live" : ""}`} data-path={path} data-attempt={s?.attempt ?? node?.attempt} aria-label={title}>
@@ -121,9 +126,9 @@ const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active
         <p className="pane-note"><Icon name="retry" size={12} /> {t("reset.note", { n: reset.attempt, reason: reset.reason })}</p>
       )}
       {node?.reason && !NODE_ENDS.has(status) && status !== "running" && <p className="pane-note">{node.reason}</p>}
-      <div className={"pane-body" + (bounded && !whole ? " is-bounded" : "")} ref={body} tabIndex={bounded && !whole ? 0 : undefined}>
+      <div className={"pane-body" + (confined ? " is-bounded" : "")} ref={body} tabIndex={confined ? 0 : undefined}>
         {thinking && <Thinking text={thinking} live={alive && text === ""} />}
-        {raw || asJson ? (
+        {plain ? (
           <pre className="raw" data-testid="raw-text">{text}</pre>
         ) : (
           <div className="prose"><Markdown text={text} /></div>
@@ -134,7 +139,7 @@ const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active
         )}
         {status === "cancelled" && <p className="pane-note">{t("node.stopped")}</p>}
       </div>
-      {bounded && !alive && text.length > 900 && (
+      {bounded && !alive && text.length > FITS && (
         <button type="button" className="pane-more" aria-expanded={whole} onClick={() => setWhole(!whole)}>{t(whole ? "pane.less" : "pane.more")}</button>
       )}
       {bounded && alive && !following && (
