@@ -60,7 +60,7 @@ static enum sl_code fallback_recover(struct sl_exec *x, const struct sl_outcome 
 		return outcome->code;
 	if (sl_exec_eval(x, t, &value, &err) != SL_OK) {
 		sl_log(SL_LOG_WARN, "run", "the fallback itself failed, the first failure stands",
-		       SL_KS("node", sl_node_path(sl_exec_node(x))), SL_KS("error", err.text));
+		       SL_KS("node", def->id), SL_KS("error", err.text));
 		return outcome->code;
 	}
 	(void)snprintf(reason, sizeof(reason), "%s, fallback used", sl_code_wire(outcome->code));

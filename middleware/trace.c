@@ -7,9 +7,16 @@
 
 #define TRACE_SLOW_EXTERNAL_MS 3000
 
+/* Outside of an attempt there is no node yet, or none any more. */
+static const char *trace_path(struct sl_exec *x)
+{
+	struct sl_node *n = sl_exec_node(x);
+	return n ? sl_node_path(n) : sl_exec_def(x)->id;
+}
+
 static enum sl_verdict trace_enter(struct sl_exec *x, struct sl_error *err)
 {
-	sl_log(SL_LOG_DEBUG, "run", "node starts", SL_KS("node", sl_node_path(sl_exec_node(x))),
+	sl_log(SL_LOG_DEBUG, "run", "node starts", SL_KS("node", trace_path(x)),
 	       SL_KS("type", sl_exec_def(x)->type->name));
 	return SL_PASS;
 }
@@ -17,11 +24,10 @@ static enum sl_verdict trace_enter(struct sl_exec *x, struct sl_error *err)
 static void trace_leave(struct sl_exec *x, const struct sl_outcome *outcome)
 {
 	const struct sl_node_def *def = sl_exec_def(x);
-	struct sl_node *n = sl_exec_node(x);
 	if (def->type->effects == SL_EFFECTS_EXTERNAL && outcome->took_ms > TRACE_SLOW_EXTERNAL_MS)
-		sl_log(SL_LOG_WARN, "run", "slow step", SL_KS("node", sl_node_path(n)), SL_KS("type", def->type->name),
+		sl_log(SL_LOG_WARN, "run", "slow step", SL_KS("node", trace_path(x)), SL_KS("type", def->type->name),
 		       SL_KU("took_ms", outcome->took_ms), SL_KU("attempt", outcome->attempt));
-	sl_log(SL_LOG_DEBUG, "run", "node ended", SL_KS("node", sl_node_path(n)), SL_KS("type", def->type->name),
+	sl_log(SL_LOG_DEBUG, "run", "node ended", SL_KS("node", trace_path(x)), SL_KS("type", def->type->name),
 	       SL_KS("outcome", sl_code_wire(outcome->code)), SL_KU("took_ms", outcome->took_ms),
 	       SL_KU("attempt", outcome->attempt));
 }
