@@ -1,0 +1,94 @@
+/* api/api.c: see api.h. Only putting together and taking apart. */
+#include "api/api_priv.h"
+#include "ws/conn.h"
+
+static bool copy(char **to, const char *from)
+{
+	*to = from && *from ? sl_str_dup(sl_str(from)) : NULL;
+	return !from || !*from || *to;
+}
+
+enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out, struct sl_error *err)
+{
+	SL_AUTO(sl_api) a = calloc(1, sizeof(*a));
+	if (!a)
+		return sl_fail(err, SL_NO_MEMORY, "api");
+	if (!config->admin_token || strlen(config->admin_token) < 8)
+		return sl_fail(err, SL_INVALID, "the admin token must have at least 8 characters");
+	a->loop = config->loop;
+	a->clock = config->clock ? config->clock : &sl_clock_real;
+	a->started_ms = sl_clock_wall(a->clock);
+	if (!copy(&a->listen, config->listen) || !copy(&a->tls_cert, config->tls_cert) || !copy(&a->tls_key, config->tls_key) ||
+	    !copy(&a->hosts, config->hosts) || !copy(&a->origins, config->origins))
+		return sl_fail(err, SL_NO_MEMORY, "api");
+	if (sl_auth_new(config->admin_token, config->secret_key, a->clock, &a->auth) != SL_OK)
+		return sl_fail(err, SL_NO_MEMORY, "api");
+	a->server_config = (struct sl_server_config){
+		.loop = a->loop,
+		.listen = a->listen,
+		.tls_cert = a->tls_cert,
+		.tls_key = a->tls_key,
+		.insecure = config->insecure,
+		.ws_path = "/ws",
+		.head = sl_api_head,
+		.handle = sl_api_handle,
+		.upgrade = sl_api_upgrade,
+		.ctx = a,
+	};
+	*out = SL_TAKE(a);
+	return SL_OK;
+}
+
+enum sl_code sl_api_start(struct sl_api *a, const struct sl_api_parts *parts, struct sl_error *err)
+{
+	a->parts = *parts;
+	a->server_config.ws = parts->ws;
+	enum sl_code rc = sl_server_new(&a->server_config, &a->server, err);
+	if (rc != SL_OK)
+		return rc;
+	sl_api_load_tokens(a);
+	return sl_server_start(a->server, err);
+}
+
+const char *sl_api_address(const struct sl_api *a)
+{
+	return sl_server_address(a->server);
+}
+
+const char *sl_api_url(const struct sl_api *a)
+{
+	return sl_server_url(a->server);
+}
+
+void sl_api_drain(struct sl_api *a)
+{
+	atomic_store(&a->draining, true);
+}
+
+void sl_api_stop(struct sl_api *a)
+{
+	sl_api_drain(a);
+	if (a->server)
+		sl_server_stop(a->server);
+}
+
+void sl_api_free(struct sl_api *a)
+{
+	if (!a)
+		return;
+	sl_server_free(a->server);
+	sl_auth_free(a->auth);
+	sl_bytes_unref(a->node_types);
+	free(a->listen);
+	free(a->tls_cert);
+	free(a->tls_key);
+	free(a->hosts);
+	free(a->origins);
+	free(a);
+}
+
+enum sl_code sl_api_ws_authenticate(void *api, struct lws *wsi, struct sl_ws_identity *who)
+{
+	struct sl_api *a = api;
+	return sl_server_ws_identity(a->server, wsi, who);
+}

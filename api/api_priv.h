@@ -1,0 +1,81 @@
+/* api/api_priv.h: the room's own view of struct sl_api, and what the route files share. All [front] but where said. */
+#pragma once
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/api.h"
+#include "api/auth.h"
+#include "api/request.h"
+#include "api/router.h"
+#include "api/server.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/loop.h"
+
+#define SL_ETAG_BYTES 40
+
+struct sl_stored_workflow;
+struct sl_view;
+
+struct sl_api {
+	struct sl_loop *loop;
+	struct sl_api_parts parts;
+	struct sl_auth *auth;
+	struct sl_server *server;
+	struct sl_server_config server_config;
+	char *listen, *tls_cert, *tls_key, *hosts, *origins;
+	const struct sl_clock *clock;
+	_Atomic bool draining;
+	bool tokens_loaded, tokens_loading;
+	int64_t started_ms;
+	struct sl_bytes *node_types; /* made once */
+	struct sl_post drain_post;
+};
+
+/* A request that waits for an answer from another thread. Whoever is asked fills in what it has and calls
+ * sl_task_back() [any], once; then `then` runs [front] and ends with sl_task_free(). */
+struct sl_task {
+	struct sl_post post;
+	struct sl_api *api;
+	struct sl_request *r; /* held; NULL: nobody waits */
+	void (*then)(struct sl_task *t);
+	enum sl_code rc;
+	struct sl_error err;
+	struct sl_bytes *json;
+	char status[16];
+	struct sl_run_id run;
+	bool same_request;
+	int32_t version;
+	int64_t created_ms;
+	struct sl_stored_workflow *workflow;
+	struct sl_view *view;
+	void *more;
+	void (*more_free)(void *more);
+};
+struct sl_task *sl_task_new(struct sl_api *a, struct sl_request *r, void (*then)(struct sl_task *t)); /* NULL: r was answered */
+void sl_task_back(struct sl_task *t);
+void sl_task_free(struct sl_task *t);
+/* The call that would have come back has failed at once: answers with rc and frees. */
+void sl_task_refuse(struct sl_task *t, enum sl_code rc);
+/* Callbacks for the store's two usual shapes; arg is the task. */
+void sl_task_from_store(void *arg, enum sl_code rc);
+void sl_task_json_from_store(void *arg, enum sl_code rc, struct sl_bytes *json);
+void sl_task_answer_json(struct sl_task *t); /* a `then`: 200 with t->json, or the problem */
+
+/* auth at the door, in admit.c */
+void sl_api_head(void *api, struct sl_request *r);
+void sl_api_handle(void *api, struct sl_request *r);
+enum sl_code sl_api_upgrade(void *api, struct sl_request *r, struct sl_ws_identity *who);
+void sl_api_load_tokens(struct sl_api *a);
+void sl_request_identity(const struct sl_request *r, struct sl_identity *out);
+
+/* The body as a JSON object. NULL: it has been answered (400, 415). The caller's. */
+struct json_object *sl_request_json(struct sl_request *r);
+bool sl_name_ok(struct sl_str name); /* [a-z0-9][a-z0-9_-]{0,63} */
+void sl_problems_json(struct sl_buf *b, const void *problems, bool warnings); /* members of an array */
+
+/* handlers, by file */
+sl_handler_fn sl_route_ui;
+sl_handler_fn sl_route_openapi;
+sl_handler_fn sl_route_livez, sl_route_readyz, sl_route_metrics;
