@@ -24,7 +24,7 @@ struct sl_bytes *sl_registry_json(const struct sl_registry *r);
 /* What "x-provides" in a parameter schema says: names that have a value in the body, or in the expression, it stands at. */
 enum sl_provides {
 	SL_PROVIDES_LOOP = 1,
-	SL_PROVIDES_ITEM = 2, /* at an expression: it sees nothing but item and index, see sl_node_eval_item() */
+	SL_PROVIDES_ITEM = 2,
 	SL_PROVIDES_INDEX = 4,
 	SL_PROVIDES_BODY = 8, /* at an expression: `nodes` are those of the container's body, too */
 };

@@ -41,8 +41,6 @@ static bool clear(const struct view *v, const struct sl_ref *ref)
 {
 	const struct sl_graph *where;
 	uint32_t who, provides = v->g->provides | v->provides;
-	if (v->provides & SL_PROVIDES_ITEM)
-		return ref->root == SL_REF_ITEM || ref->root == SL_REF_INDEX;
 	switch (ref->root) {
 	case SL_REF_NODE:
 		return look(v, sl_str(ref->node), &where, &who) == SIGHT_CLEAR;
@@ -118,8 +116,6 @@ static void report(struct sl_reading *rd, const struct view *v, const struct sl_
 					 [SL_REF_INDEX] = SL_PROVIDES_INDEX };
 	if (rd->problems->n >= SL_LIMIT_DEFINITION_ERRORS) {
 		sl_bad(rd, "reference"); /* only counted */
-	} else if (v->provides & SL_PROVIDES_ITEM) {
-		sl_bad(rd, "`%s` has no value here: this expression sees only `item` and `index`", names[ref->root]);
 	} else if (ref->root == SL_REF_NODE) {
 		report_node(rd, v, ref->node);
 	} else {

@@ -5,8 +5,8 @@
  *   "x-expr": "value" | "code"   the string is Lua, not a template; fetched with sl_node_eval()
  *   "x-graph": true              the object is a nested graph { nodes, edges }
  *   "x-constant": true           no {{ }} allowed: the value is needed before the node starts
- *   "x-provides": [names]        at an x-graph: what its nodes see besides (loop, item, index). At an x-expr: likewise; "body" adds
- *                                the body's nodes, "item" means it is fetched with sl_node_eval_item() and sees nothing else
+ *   "x-provides": [names]        at an x-graph: what its nodes see besides (loop, item, index). At an x-expr: likewise ("item" and
+ *                                "index" when it is fetched with sl_node_eval_item()); "body" adds the body's nodes
  *
  * Thread    every slot and every sl_node_* call: [run], the worker that serves the run's mailbox. Only struct sl_remote is [any].
  * Lifetime  struct sl_node lives from start until it is completed, failed or cancelled; never keep a pointer to it beyond.
@@ -81,7 +81,7 @@ void sl_node_idempotency_key(const struct sl_node *n, char out[65]);
 SL_MUST_USE enum sl_code sl_node_eval(struct sl_node *n, const char *pointer, struct json_object **out, struct sl_error *err);
 /* The same as a condition. */
 SL_MUST_USE enum sl_code sl_node_test(struct sl_node *n, const char *pointer, bool *out, struct sl_error *err);
-/* The same, with `nodes`, `input`, … replaced by one value named `item` (and `index`): a score of each arrival, say. */
+/* The same, with a value named `item` (and `index`) besides `nodes`, `input`, …: a score of each arrival, say. */
 SL_MUST_USE enum sl_code sl_node_eval_item(struct sl_node *n, const char *pointer, struct json_object *item, int64_t index,
                                            struct json_object **out, struct sl_error *err);
 
