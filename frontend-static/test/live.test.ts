@@ -147,6 +147,20 @@ describe("a subscription", () => {
     expect(store.streams.get("a")?.text).toBe("the same attempt, going on");
   });
 
+  it("believes a snapshot that lies behind what it held", async () => {
+    begin();
+    run.event("node_state_change", { node_id: "b", status: "running", type: "llm", attempt: 1 });
+    client.subscribeRun("r1", store);
+    await connect();
+    expect(store.view.get().state?.lastSeq).toBe(3);
+    run.journal.pop();
+    net.last().deliver(run.answer({ cmd: "subscribe" })[1]);
+    expect(store.view.get().state?.lastSeq).toBe(2);
+    expect(store.view.get().state?.nodes.has("b")).toBe(false);
+    net.last().deliver(run.event("node_state_change", { node_id: "a", status: "completed", type: "llm", attempt: 1 }));
+    expect(store.view.get().state?.nodes.get("a")?.status).toBe("completed");
+  });
+
   it("ignores durable events it already holds", async () => {
     begin();
     client.subscribeRun("r1", store);

@@ -106,7 +106,9 @@ export class RunStore implements RunSink {
     const old = this.view.get().state;
     this.snapshotSeen = true;
     for (const [path, at] of Object.entries(s.streams ?? {})) if (this.stream(path).reset(at.attempt, "")) this.touch(path);
-    if (!old || fresh.lastSeq >= old.lastSeq) this.view.set((v) => ({ ...v, error: null, state: fresh }));
+    // It may also lie behind what was shown: a server that crashed knows only what was committed, and what it knows is the run.
+    if (old && fresh.lastSeq < old.lastSeq) this.log.set((l) => l.filter((x) => x.seq <= fresh.lastSeq));
+    this.view.set((v) => ({ ...v, error: null, state: fresh }));
   }
 
   private takeChunk(c: TokenChunk): "ok" | "gap" {
