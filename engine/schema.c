@@ -515,6 +515,8 @@ static const struct keyword {
 	{ "$comment", key_note, 0 },
 	{ "x-expr", key_note, 0 },
 	{ "x-graph", key_note, 0 },
+	{ "x-constant", key_note, 0 },
+	{ "x-provides", key_note, 0 },
 	{ "x-ui", key_note, 0 },
 };
 

@@ -6,7 +6,7 @@
  *           allOf, not, $ref to #/$defs/x (cycles bounded by depth), default, title, description, examples, format (annotation).
  *           An unknown keyword is an error in a node type's schema and a warning in a user's.
  *           Keywords of our own, ignored by the check: "x-expr" ("value" | "code": a Lua source, not a template),
- *           "x-graph" (a nested body), "x-ui" (hints for forms).
+ *           "x-graph" (a nested body), "x-constant", "x-provides" (see node.h), "x-ui" (hints for forms).
  * Thread    a compiled schema is [const]; check is [any].
  */
 #pragma once
