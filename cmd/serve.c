@@ -1,0 +1,444 @@
+/* cmd/serve.c: `sluice serve`: what is started in which order, and stopped in the opposite one.
+ *
+ * Up:    settings, log → secrets → database (embedded or given), migrations → store → profiles, models, simulator → api and
+ *        sockets (made, not listening) → engine → recovery → listening.
+ * Down:  readiness says no → engine → models → api and sockets → store (writes what waits, gives our runs back) → loops →
+ *        simulator → database.
+ */
+#include <errno.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+#include <sodium.h>
+
+#include "api/api.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "cmd/cli.h"
+#include "cmd/secrets.h"
+#include "cmd/settings.h"
+#include "cmd/stop.h"
+#include "cmd/wire.h"
+#include "engine/graph.h"
+#include "engine/middleware.h"
+#include "llm/chat.h"
+#include "llm/profile.h"
+#include "llm/sim.h"
+#include "nodes/services.h"
+#include "store/embedded.h"
+#include "store/migrate.h"
+#include "store/profiles.h"
+#include "store/store.h"
+#include "ws/conn.h"
+
+#define SERVE_DATABASE_MS 60000 /* how long a given database may take to answer at the start */
+#define SERVE_RECOVER_MS  60000 /* how long the claiming of unfinished runs may hold up listening */
+#define SERVE_STOP_S      28    /* all of stopping; then the process ends as it is, and the journal has what it has */
+#define SERVE_FILES_MOST  131072
+
+struct serve {
+	const struct sl_config *config;
+	const char *data;
+	uint8_t secret[SL_SECRET_KEY_BYTES];
+	char admin_token[SL_ADMIN_TOKEN_BYTES];
+	struct sl_cluster *cluster;
+	struct sl_store *store;
+	struct sl_profiles *profiles;
+	struct sl_llm *llm;
+	struct sl_sim *sim;
+	struct sl_loop *front;
+	bool front_turns, listening;
+	struct sl_api *api;
+	struct sl_ws *ws;
+	struct sl_registry *registry;
+	struct sl_services services;
+	struct sl_wire wire;
+	struct sl_engine *engine;
+};
+
+/* ---- one answer of another thread, waited for */
+
+struct answer {
+	sem_t came;
+	enum sl_code rc;
+	size_t n;
+	struct serve *serve;
+};
+
+static bool wait_for(struct answer *a, unsigned ms)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	while (sem_timedwait(&a->came, &until) != 0)
+		if (errno != EINTR)
+			return false;
+	return true;
+}
+
+/* ---- up */
+
+static void limits_up(void)
+{
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		rlim_t want = files.rlim_max > SERVE_FILES_MOST ? SERVE_FILES_MOST : files.rlim_max;
+		if (files.rlim_cur < want) {
+			files.rlim_cur = want;
+			if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+				sl_log(SL_LOG_WARN, "cmd", "the limit of open files could not be raised", SL_KU("limit", files.rlim_cur));
+		}
+	}
+#if !SL_DEBUG
+	/* a core file would hold provider keys */
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+#endif
+}
+
+static enum sl_code up_database(struct serve *s, struct sl_error *err)
+{
+	const char *url = sl_config_z(s->config, SL_SET_DATABASE_URL);
+	struct sl_store_config store;
+	uint32_t applied = 0;
+	enum sl_code rc;
+
+	sl_settings_store(s->config, &store);
+	store.on_orphans = sl_wire_orphans;
+	store.ctx = &s->wire;
+	store.sharing = SL_STORE_SHARED;
+	if (!url) {
+		const struct sl_cluster_config cluster = { .data_dir = s->data, .bin_dir = sl_config_z(s->config, SL_SET_PG_BIN) };
+		rc = sl_cluster_start(&cluster, &s->cluster, err);
+		if (rc != SL_OK)
+			return sl_wrap(err, rc, "embedded database");
+		url = sl_cluster_url(s->cluster);
+		store.sharing = SL_STORE_EXCLUSIVE;
+	}
+	uint64_t until = sl_clock_mono_ms() + SERVE_DATABASE_MS;
+	while ((rc = sl_migrate_up(url, &applied, err)) == SL_UNAVAILABLE && !s->cluster && sl_clock_mono_ms() < until) {
+		sl_log(SL_LOG_WARN, "cmd", "the database does not answer yet", SL_KS("error", err->text));
+		if (sl_stop_wait_ms(1000))
+			return sl_fail(err, SL_CANCELLED, "stopped while waiting for the database");
+	}
+	if (rc != SL_OK)
+		return sl_wrap(err, rc, "database");
+	if (applied)
+		sl_log(SL_LOG_INFO, "cmd", "migrations applied", SL_KU("count", applied));
+	store.url = url;
+	rc = sl_store_open(&store, &s->store, err);
+	return rc == SL_OK ? sl_store_wait(s->store, SERVE_DATABASE_MS, err) : rc;
+}
+
+static const char *environment(const char *name)
+{
+	return getenv(name);
+}
+
+static void on_profiles(void *arg, enum sl_code rc, const struct sl_stored_profile *items, size_t n)
+{
+	struct answer *a = arg;
+	for (size_t i = 0; rc == SL_OK && i < n; i++) {
+		struct sl_error err = { 0 };
+		if (sl_profiles_load(a->serve->profiles, sl_str(items[i].name), sl_bytes_str(items[i].config), sl_bytes_str(items[i].secrets),
+		                     &err) != SL_OK)
+			sl_log(SL_LOG_ERROR, "cmd", "a stored profile cannot be used as it is", SL_KS("profile", items[i].name),
+			       SL_KS("error", err.text));
+	}
+	a->rc = rc;
+	a->n = n;
+	sem_post(&a->came);
+}
+
+static enum sl_code up_simulator(struct serve *s, struct sl_error *err)
+{
+	struct sl_str mode = sl_str(sl_config_z(s->config, SL_SET_SIM));
+	const char *path = sl_config_z(s->config, SL_SET_SIM_SCENARIO);
+	double speed = sl_config_f64(s->config, SL_SET_SIM_SPEED), jitter = sl_config_f64(s->config, SL_SET_SIM_JITTER);
+	uint64_t first = sl_config_u64(s->config, SL_SET_SIM_FIRST_TOKEN_MS);
+	SL_BUF(scenario, SL_LIMIT_BODY_BYTES);
+
+	if (sl_str_is(mode, "off") || (sl_str_is(mode, "auto") && sl_profiles_count(s->profiles) > 0))
+		return SL_OK;
+	if (path) {
+		enum sl_code rc = sl_cli_read_file(path, &scenario, err);
+		if (rc != SL_OK)
+			return rc;
+	}
+	const struct sl_sim_config sim = {
+		.scenario = sl_buf_str(&scenario),
+		.tokens_per_s = speed > 0 ? speed : -1, /* there 0 stands for the default */
+		.jitter = jitter > 0 ? jitter : -1,
+		.first_token_ms = first ? (uint32_t)first : 1,
+	};
+	enum sl_code rc = sl_sim_start(&sim, &s->sim, err);
+	if (rc != SL_OK)
+		return sl_wrap(err, rc, "simulator");
+	rc = sl_profiles_add_sim(s->profiles, "sim", sl_sim_url(s->sim));
+	if (rc != SL_OK)
+		return sl_fail(err, rc, "simulator");
+	sl_log(SL_LOG_WARN, "cmd", "no model is configured: the simulator answers", SL_KS("url", sl_sim_url(s->sim)));
+	return SL_OK;
+}
+
+static enum sl_code up_models(struct serve *s, struct sl_error *err)
+{
+	struct answer stored = { .serve = s };
+	enum sl_code rc = sl_profiles_new(s->secret, &s->profiles);
+	if (rc != SL_OK)
+		return sl_fail(err, rc, "profiles");
+	sl_profiles_from_env(s->profiles, environment);
+	sem_init(&stored.came, 0, 0);
+	rc = sl_store_profile_list(s->store, on_profiles, &stored);
+	if (rc == SL_OK) {
+		/* The store always calls back, within its query timeout; so there is no way to leave `stored` behind. */
+		while (sem_wait(&stored.came) != 0)
+			;
+		rc = stored.rc;
+	}
+	sem_destroy(&stored.came);
+	if (rc != SL_OK)
+		return sl_fail(err, rc, "the stored profiles could not be read");
+	rc = up_simulator(s, err);
+	if (rc != SL_OK)
+		return rc;
+	const struct sl_llm_config llm = {
+		.profiles = s->profiles,
+		.http = { .loops = (uint32_t)sl_config_u64(s->config, SL_SET_IO_LOOPS), .ca_file = sl_config_z(s->config, SL_SET_CA_FILE) },
+	};
+	return sl_llm_new(&llm, &s->llm, err);
+}
+
+static enum sl_code up_doors(struct serve *s, struct sl_error *err)
+{
+	struct sl_api_config api = {
+		.loop = s->front,
+		.listen = sl_config_z(s->config, SL_SET_LISTEN),
+		.tls_cert = sl_config_z(s->config, SL_SET_TLS_CERT),
+		.tls_key = sl_config_z(s->config, SL_SET_TLS_KEY),
+		.insecure = sl_config_bool(s->config, SL_SET_INSECURE),
+		.admin_token = s->admin_token,
+		.hosts = sl_config_z(s->config, SL_SET_HOSTS),
+		.origins = sl_config_z(s->config, SL_SET_ORIGINS),
+	};
+	memcpy(api.secret_key, s->secret, sizeof(api.secret_key));
+	enum sl_code rc = sl_api_new(&api, &s->api, err);
+	sodium_memzero(api.secret_key, sizeof(api.secret_key));
+	if (rc != SL_OK)
+		return rc;
+	struct sl_ws_config ws = {
+		.loop = s->front,
+		.flush_ms = (uint32_t)sl_config_u64(s->config, SL_SET_FLUSH_MS),
+		.path = "/ws",
+		.authenticate = sl_api_ws_authenticate,
+		.auth_ctx = s->api,
+	};
+	sl_wire_hub_source(&s->wire, &ws.source);
+	sl_api_ws_commands(s->api, &ws.commands);
+	rc = sl_ws_new(&ws, &s->ws);
+	if (rc != SL_OK)
+		return sl_fail(err, rc, "sockets");
+	s->wire.ws = s->ws;
+	return SL_OK;
+}
+
+static enum sl_code up_engine(struct serve *s, struct sl_error *err)
+{
+	uint64_t workers = sl_config_u64(s->config, SL_SET_WORKERS);
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	struct sl_engine_config engine = {
+		.clock = &sl_clock_real,
+		.services = &s->services,
+		.node_types = sl_node_types,
+		.middleware = sl_middlewares,
+		.workers = workers ? (uint32_t)workers : cores > 0 ? (uint32_t)cores * 2 : 2,
+		.default_timeout_s = (uint32_t)sl_config_u64(s->config, SL_SET_RUN_TIMEOUT_S),
+		.wake_at = sl_wire_wake_at,
+		.wake_ctx = &s->wire,
+	};
+	enum sl_code rc = sl_registry_new(sl_node_types, &s->registry, err);
+	if (rc != SL_OK)
+		return rc;
+	s->wire.store = s->store;
+	sl_wire_journal(&s->wire, &engine.journal);
+	sl_wire_bus(&s->wire, &engine.bus);
+	s->services.llm = s->llm;
+	rc = sl_engine_new(&engine, &s->engine, err);
+	if (rc == SL_OK && (rc = sl_wire_start(&s->wire, s->engine)) != SL_OK)
+		rc = sl_fail(err, rc, "timer");
+	return rc;
+}
+
+static void on_recovered(void *arg, enum sl_code rc, size_t runs)
+{
+	struct answer *a = arg;
+	if (rc != SL_OK)
+		sl_log(SL_LOG_ERROR, "cmd", "unfinished runs could not be claimed", SL_KS("error", sl_code_wire(rc)));
+	else if (runs)
+		sl_log(SL_LOG_INFO, "cmd", "unfinished runs go on", SL_KU("runs", runs));
+	sem_post(&a->came);
+}
+
+/* Static, because an answer that comes after we stopped waiting still finds its place. */
+static struct answer recovered;
+
+static enum sl_code up_recovery(struct serve *s, struct sl_error *err)
+{
+	sem_init(&recovered.came, 0, 0);
+	enum sl_code rc = sl_engine_recover(s->engine, on_recovered, &recovered);
+	if (rc != SL_OK)
+		return sl_fail(err, rc, "unfinished runs could not be claimed");
+	if (!wait_for(&recovered, SERVE_RECOVER_MS))
+		sl_log(SL_LOG_WARN, "cmd", "unfinished runs are still being claimed; listening meanwhile");
+	return SL_OK;
+}
+
+/* DATA/url: where a client on this machine finds us when nobody told it. */
+static void announce(const struct serve *s, bool here)
+{
+	char path[4096], fresh[4200];
+	snprintf(path, sizeof(path), "%s/url", s->data);
+	if (!here) {
+		unlink(path);
+		return;
+	}
+	snprintf(fresh, sizeof(fresh), "%s.new", path);
+	FILE *f = fopen(fresh, "we");
+	bool ok = f && fprintf(f, "%s\n", sl_api_url(s->api)) > 0;
+	if (f)
+		ok = fclose(f) == 0 && ok;
+	if (!ok || rename(fresh, path) != 0)
+		sl_log(SL_LOG_WARN, "cmd", "the file with our address could not be written", SL_KS("path", path));
+}
+
+static enum sl_code up(struct serve *s, struct sl_error *err)
+{
+	enum sl_code rc = sl_secret_key(s->data, sl_config_z(s->config, SL_SET_SECRET_KEY), s->secret, err);
+	if (rc == SL_OK)
+		rc = sl_admin_token(s->data, sl_config_z(s->config, SL_SET_ADMIN_TOKEN), s->admin_token, err);
+	if (rc == SL_OK && (rc = sl_wire_init(&s->wire)) != SL_OK)
+		rc = sl_fail(err, rc, "timer");
+	if (rc == SL_OK)
+		rc = up_database(s, err);
+	if (rc == SL_OK)
+		rc = up_models(s, err);
+	if (rc == SL_OK && (rc = sl_loop_new("front", &s->front)) != SL_OK)
+		rc = sl_fail(err, rc, "front loop");
+	if (rc == SL_OK)
+		rc = up_doors(s, err);
+	if (rc == SL_OK)
+		rc = up_engine(s, err);
+	if (rc == SL_OK)
+		rc = up_recovery(s, err);
+	if (rc != SL_OK)
+		return rc;
+	const struct sl_api_parts parts = { .engine = s->engine, .registry = s->registry, .store = s->store, .llm = s->llm, .ws = s->ws };
+	rc = sl_api_start(s->api, &parts, err);
+	if (rc == SL_OK && (rc = sl_loop_start(s->front)) != SL_OK)
+		rc = sl_fail(err, rc, "front loop");
+	if (rc != SL_OK)
+		return rc;
+	s->front_turns = s->listening = true;
+	announce(s, true);
+	sl_log(SL_LOG_INFO, "cmd", "listening", SL_KS("address", sl_api_address(s->api)), SL_KS("url", sl_api_url(s->api)));
+	return SL_OK;
+}
+
+/* ---- down; also from half way up */
+
+static void on_too_late(int sig)
+{
+	static const char text[] = "sluice: stopping took too long; ending as it is\n";
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(1);
+	_exit(1);
+}
+
+static void down(struct serve *s)
+{
+	signal(SIGALRM, on_too_late);
+	alarm(SERVE_STOP_S);
+	if (s->listening) {
+		announce(s, false);
+		sl_api_drain(s->api);
+		sl_stop_wait_ms((unsigned)sl_config_u64(s->config, SL_SET_DRAIN_S) * 1000); /* a second signal cuts it short */
+	}
+	if (s->engine) {
+		sl_engine_stop(s->engine);
+		sl_wire_stop(&s->wire);
+	}
+	if (s->llm)
+		sl_llm_stop(s->llm);
+	if (s->front_turns)
+		sl_api_stop(s->api);
+	sl_store_close(s->store, 10000); /* while the front loop turns: callbacks post to it */
+	if (s->front_turns)
+		sl_loop_stop(s->front);
+	sl_wire_stop(&s->wire);
+	sl_engine_free(s->engine);
+	sl_ws_free(s->ws);
+	sl_api_free(s->api);
+	sl_registry_free(s->registry);
+	sl_loop_free(s->front);
+	sl_llm_free(s->llm);
+	sl_profiles_free(s->profiles);
+	sl_sim_free(s->sim);
+	sl_cluster_stop(s->cluster, 8000);
+	sodium_memzero(s->secret, sizeof(s->secret));
+	sodium_memzero(s->admin_token, sizeof(s->admin_token));
+	alarm(0);
+}
+
+static int print_config(const struct sl_cli *cli)
+{
+	SL_BUF(out, 1u << 20);
+	if (cli->json)
+		sl_config_print_json(cli->config, &out);
+	else
+		sl_config_print(cli->config, &out);
+	sl_cli_put(&out);
+	return SL_EXIT_DONE;
+}
+
+static int serve_main(struct sl_cli *cli)
+{
+	static struct serve s; /* large, and threads point into it until the very end */
+	struct sl_error err = { 0 };
+
+	if (sl_settings_load_file(cli->config, &err) != SL_OK)
+		return sl_cli_usage(cli, "%s", err.text);
+	if (sl_config_bool(cli->config, SL_SET_PRINT_CONFIG))
+		return print_config(cli);
+	s.config = cli->config;
+	s.data = sl_config_z(cli->config, SL_SET_DATA);
+	sl_settings_log(cli->config);
+	sl_stop_block();
+	limits_up();
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	sl_log(SL_LOG_INFO, "cmd", "starting", SL_KS("version", SL_VERSION), SL_KS("data", s.data));
+	enum sl_code rc = up(&s, &err);
+	if (rc == SL_OK) {
+		int sig = sl_stop_wait();
+		sl_log(SL_LOG_INFO, "cmd", "stopping", SL_KS("signal", sig == SIGINT ? "SIGINT" : sig == SIGTERM ? "SIGTERM" : "SIGHUP"));
+	} else
+		sl_log(SL_LOG_ERROR, "cmd", "could not start", SL_KS("error", err.text), SL_KS("code", sl_code_wire(rc)));
+	down(&s);
+	sl_log(SL_LOG_INFO, "cmd", "stopped");
+	return rc == SL_OK || rc == SL_CANCELLED ? SL_EXIT_DONE : SL_EXIT_FAILED;
+}
+
+const struct sl_command sl_cmd_serve = {
+	.name = "serve",
+	.args = "",
+	.summary = "The server.",
+	.more = "Settings: flags over environment over file over defaults; --print-config shows the result and where each came from.\n"
+		"Provider keys come from the environment (OPENAI_API_KEY and the like) or over REST; without any, the simulator answers.",
+	.options = sl_settings,
+	.n_options = SL_SETTINGS,
+	.run = serve_main,
+};
