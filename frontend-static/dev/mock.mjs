@@ -339,4 +339,4 @@ if (!process.argv.includes("--empty")) {
     });
   }
 }
-server.listen(PORT, "127.0.0.1", () => console.log(`mock: http://127.0.0.1:${PORT}/#token=${TOKEN}`));
+server.listen(PORT, "127.0.0.1", () => console.log(`mock: http://127.0.0.1:${server.address().port}/#token=${TOKEN}`));

@@ -57,7 +57,8 @@ await main("a run, from the first click to its end", async (page, context) => {
   await page.click("[data-testid=raw]"); // the text exactly as it came
   await page.waitForFunction(() => [...document.querySelectorAll("[data-testid=raw-text]")].some((e) => e.textContent.length > 0), null, { timeout: 30_000 });
   check(true, "words appear while the run goes on");
-  check((await page.$$(".node[data-node]")).length > 0, "the graph shows its nodes");
+  await page.waitForSelector(".node[data-node]");
+  check(true, "the graph shows its nodes");
 
   if ((await status(page)) === "running") {
     await page.click("[data-testid=pause]");

@@ -20,7 +20,9 @@ import { EventLog } from "./log";
 import { Streams } from "./streams";
 import "./run.css";
 
-const Canvas = lazy(() => import("./canvas"));
+// Asked for at once, so that it is on its way while the run itself is fetched.
+const canvas = import("./canvas");
+const Canvas = lazy(() => canvas);
 
 export default function RunPage({ id, node }: { id: string; node: string | null }) {
   const store = useMemo(() => new RunStore(id, api), [id]);
