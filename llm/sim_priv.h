@@ -1,0 +1,93 @@
+/* llm/sim_priv.h: what the simulator's files share. Everything here belongs to the simulator's loop. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/loop.h"
+#include "llm/sim.h"
+#include "llm/sim_scenario.h"
+
+#define SIM_LOG    512u  /* requests remembered for GET /sim/requests */
+#define SIM_COUNTS 1024u /* different conversations counted for `times` */
+
+enum sim_outcome { SIM_RUNNING, SIM_FINISHED, SIM_CLOSED_BY_CLIENT, SIM_DROPPED, SIM_STOPPED };
+
+struct sim_entry {
+	uint64_t n; /* 1, 2, 3 …; 0: never used */
+	int64_t wall_ms;
+	uint64_t began_us, ended_us;
+	enum sim_outcome outcome;
+	int status;
+	uint8_t fault;
+	bool stream;
+	uint32_t tokens;
+	char model[64], rule[64], gist[128], key[96];
+};
+
+struct sl_sim {
+	struct sl_loop *loop;
+	uv_tcp_t listener;
+	struct sl_list conns;
+	struct sim_scenario scenario;
+	struct sim_settings base; /* config and the scenario's defaults */
+	uint16_t port;
+	char url[64], host[64];
+	struct sl_buf out;   /* what one turn writes; reused */
+	char read[65536];    /* what one turn reads; reused */
+	struct sim_entry log[SIM_LOG];
+	uint64_t n_requests;
+	struct {
+		uint64_t digest;
+		uint32_t calls;
+	} counts[SIM_COUNTS];
+	_Atomic uint64_t open, total, requests, streams_open, streams_finished, tokens, faults, closed_by_client, last_closed_us;
+	bool stopped;
+};
+
+struct sim_reply;
+
+struct sim_conn {
+	struct sl_list link;
+	struct sl_sim *sim;
+	uv_tcp_t tcp;
+	uv_timer_t timer;
+	uv_write_t write;
+	uv_shutdown_t shutdown;
+	int handles; /* to be closed before the memory is free */
+	bool taking, closing, writing, keep_alive, close_after_write, half_close_after_write;
+	struct sl_buf in;      /* a request that is not complete */
+	struct sl_buf pending; /* not taken by the kernel yet */
+	char *in_flight;       /* what the write request sends */
+	struct sim_reply *reply; /* the one that is being given; NULL: none */
+	uint32_t served;
+};
+
+struct sim_request {
+	struct sl_str method, path, headers, body;
+	bool keep_alive;
+};
+/* The value of a header in the raw header lines; empty: none. */
+struct sl_str sim_header(struct sl_str headers, const char *name);
+
+/* sim_conn.c */
+void sim_conn_accept(struct sl_sim *s);
+void sim_conn_send(struct sim_conn *c, struct sl_str bytes); /* copies what the kernel does not take */
+void sim_conn_close(struct sim_conn *c, bool reset);
+void sim_conn_half_close(struct sim_conn *c);
+void sim_conn_next(struct sim_conn *c); /* the answer is complete: the next request, or the end */
+/* A whole answer with a body. */
+void sim_conn_answer(struct sim_conn *c, int status, const char *type, const char *headers, struct sl_str body);
+
+/* sim_reply.c */
+void sim_reply_begin(struct sim_conn *c, const struct sim_request *r);
+void sim_reply_resume(struct sim_conn *c);                            /* the socket took everything */
+void sim_reply_end(struct sim_conn *c, enum sim_outcome outcome);     /* frees it; also when there is none */
+
+/* sim_text.c */
+size_t sim_token(struct sl_str rest);                                 /* bytes of the next token, at least 1 */
+void sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out); /* plausible words */
+void sim_own_words(struct sl_str gist, struct sl_buf *out);           /* the answer when nothing is scripted */
+struct json_object;
+void sim_from_schema(struct json_object *schema, int depth, struct sl_buf *out); /* the smallest value that fits */
+uint64_t sim_random(uint64_t *state);
