@@ -1,0 +1,598 @@
+/* tests/lib/world.c: see world.h. */
+#include "tests/lib/world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/lib/test.h"
+
+struct stored {
+	struct stored *next;
+	struct sl_run_head *head;
+	struct sl_record *records;
+	size_t n, cap;
+	uint64_t epoch;
+	uint32_t recoveries;
+	bool done, claimed;
+};
+
+struct held {
+	struct held *next;
+	struct world *world;
+	struct sl_remote *remote;
+	char *path;
+	struct json_object *output;
+};
+
+struct count {
+	struct count *next;
+	char *path;
+	unsigned calls, cancels, failed;
+};
+
+struct world {
+	struct sl_engine *engine;
+	uint64_t mono, seed;
+	int64_t wall;
+	struct stored *runs;
+	struct sl_batch **flight;
+	size_t n_flight, cap_flight;
+	bool auto_commit;
+	struct held *held;
+	struct count *counts;
+	struct json_object *shown;
+	unsigned notices;
+	enum sl_code submit_rc;
+	struct sl_run_id submit_id;
+};
+
+/* ---- the fake node ---- */
+
+struct sl_services {
+	struct world *world;
+};
+
+static struct world *fake_world(struct sl_node *n)
+{
+	return sl_node_services(n)->world;
+}
+
+static struct count *count_of(struct world *w, const char *path)
+{
+	for (struct count *c = w->counts; c; c = c->next)
+		if (strcmp(c->path, path) == 0)
+			return c;
+	struct count *c = calloc(1, sizeof(*c));
+	c->path = strdup(path);
+	c->next = w->counts;
+	w->counts = c;
+	return c;
+}
+
+static void fake_done(struct sl_node *n, void *arg)
+{
+	struct json_object *output = arg;
+	sl_node_complete(n, output);
+}
+
+static void fake_drop(void *arg)
+{
+	json_object_put(arg);
+}
+
+static enum sl_step fake_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
+{
+	struct world *w = fake_world(n);
+	struct count *c = count_of(w, sl_node_path(n));
+	struct json_object *out = json_object_new_object();
+	struct sl_str text = sl_json_get_str(params, "text"), fail = sl_json_get_str(params, "fail");
+	c->calls++;
+	sl_json_set(out, "value", json_object_get(sl_json_get(params, "answer")));
+	if (text.len) {
+		assert_int_equal(sl_stream_append(sl_node_stream(n), SL_STREAM_TEXT, text), SL_OK);
+		sl_json_set_str(out, "text", text);
+		struct sl_usage u = { .input_tokens = 10, .output_tokens = text.len, .cost_microusd = 7, .model = "fake" };
+		sl_node_usage(n, &u);
+	}
+	if (fail.len && c->failed < (unsigned)sl_json_get_i64(params, "fail_times", 1000000)) {
+		enum sl_code code = SL_INTERNAL;
+		c->failed++;
+		json_object_put(out);
+		assert_true(sl_code_from_wire(fail.p, fail.len, &code));
+		(void)sl_fail(err, code, "fake failure %u of %s", c->failed, sl_node_path(n));
+		return SL_FAILED;
+	}
+	struct sl_remote *remote = sl_node_remote(n);
+	if (sl_json_get_bool(params, "hold", false)) {
+		struct held *h = calloc(1, sizeof(*h));
+		h->world = w;
+		h->remote = remote;
+		h->path = strdup(sl_node_path(n));
+		h->output = out;
+		h->next = w->held;
+		w->held = h;
+		return SL_PENDING;
+	}
+	assert_int_equal(sl_remote_call(remote, fake_done, fake_drop, out), SL_OK);
+	sl_remote_unref(remote);
+	return SL_PENDING;
+}
+
+static void held_free(struct held *h)
+{
+	sl_remote_unref(h->remote);
+	json_object_put(h->output);
+	free(h->path);
+	free(h);
+}
+
+static void fake_cancel(struct sl_node *n)
+{
+	struct world *w = fake_world(n);
+	count_of(w, sl_node_path(n))->cancels++;
+	for (struct held **at = &w->held; *at; at = &(*at)->next)
+		if (strcmp((*at)->path, sl_node_path(n)) == 0) {
+			struct held *h = *at;
+			*at = h->next;
+			held_free(h);
+			return;
+		}
+}
+
+static const struct sl_node_type fake_type = {
+	.name = "fake",
+	.summary = "Does what the test says.",
+	.params_schema = "{\"type\":\"object\",\"properties\":{\"answer\":{},\"text\":{\"type\":\"string\"},\"fail\":{\"type\":\"string\"},"
+			 "\"fail_times\":{\"type\":\"integer\"},\"hold\":{\"type\":\"boolean\"}}}",
+	.effects = SL_EFFECTS_MODEL,
+	.start = fake_start,
+	.cancel = fake_cancel,
+};
+
+static enum sl_step external_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
+{
+	count_of(fake_world(n), sl_node_path(n))->calls++;
+	sl_node_complete(n, json_object_new_object());
+	return SL_DONE;
+}
+
+static const struct sl_node_type external_type = {
+	.name = "external",
+	.summary = "Leaves the system.",
+	.params_schema = "{\"type\":\"object\"}",
+	.effects = SL_EFFECTS_EXTERNAL,
+	.start = external_start,
+};
+
+/* ---- the journal ---- */
+
+static struct stored *stored_of(struct world *w, struct sl_run_id id)
+{
+	for (struct stored *s = w->runs; s; s = s->next)
+		if (sl_run_id_eq(s->head->id, id))
+			return s;
+	return NULL;
+}
+
+static struct sl_bytes *ref(struct sl_bytes *b)
+{
+	return sl_bytes_ref(b);
+}
+
+static struct sl_run_head *head_copy(const struct sl_run_head *h)
+{
+	struct sl_run_head *d = sl_run_head_new();
+	*d = *h;
+	d->workflow = h->workflow ? strdup(h->workflow) : NULL;
+	d->project = h->project ? strdup(h->project) : NULL;
+	d->idempotency_key = h->idempotency_key ? strdup(h->idempotency_key) : NULL;
+	d->created_by = h->created_by ? strdup(h->created_by) : NULL;
+	d->definition = ref(h->definition);
+	d->inputs = ref(h->inputs);
+	d->tags = ref(h->tags);
+	d->idempotency_digest = ref(h->idempotency_digest);
+	return d;
+}
+
+static void commit(struct world *w, struct sl_batch *b)
+{
+	struct stored *s = stored_of(w, b->run);
+	if (b->create) {
+		assert_null(s);
+		for (struct stored *o = w->runs; o; o = o->next)
+			if (b->create->idempotency_key && o->head->idempotency_key &&
+			    strcmp(b->create->idempotency_key, o->head->idempotency_key) == 0) {
+				b->existing = o->head->id;
+				b->same_request = true;
+				b->done(b, SL_CONFLICT);
+				return;
+			}
+		s = calloc(1, sizeof(*s));
+		s->head = head_copy(b->create);
+		s->epoch = 1;
+		s->claimed = true;
+		s->next = w->runs;
+		w->runs = s;
+	}
+	assert_non_null(s);
+	if (b->epoch != s->epoch || s->done) {
+		b->done(b, SL_STALE_EPOCH);
+		return;
+	}
+	for (size_t i = 0; i < b->n_records; i++) {
+		struct sl_record *r = &b->records[i];
+		assert_int_equal(r->seq, s->n + 1);
+		for (size_t k = 0; r->once && k < s->n; k++)
+			assert_false(s->records[k].once && sl_str_eq(sl_bytes_str(s->records[k].once), sl_bytes_str(r->once)));
+		if (s->n == s->cap) {
+			s->cap = s->cap ? 2 * s->cap : 32;
+			s->records = realloc(s->records, s->cap * sizeof(*s->records));
+		}
+		s->records[s->n] = *r;
+		ref(r->data);
+		ref(r->detail);
+		ref(r->once);
+		s->n++;
+	}
+	if (b->has_projection && b->projection.done)
+		s->done = true;
+	b->done(b, SL_OK);
+}
+
+static enum sl_code journal_append(void *ctx, struct sl_batch *b)
+{
+	struct world *w = ctx;
+	if (w->n_flight == w->cap_flight) {
+		w->cap_flight = w->cap_flight ? 2 * w->cap_flight : 64;
+		w->flight = realloc(w->flight, w->cap_flight * sizeof(struct sl_batch *));
+	}
+	w->flight[w->n_flight++] = b;
+	return SL_OK;
+}
+
+static struct sl_stored_run *give(const struct stored *s)
+{
+	struct sl_stored_run *r = calloc(1, sizeof(*r));
+	r->head = head_copy(s->head);
+	r->epoch = s->epoch;
+	r->recoveries = s->recoveries;
+	r->n_records = s->n;
+	r->records = calloc(s->n ? s->n : 1, sizeof(*r->records));
+	for (size_t i = 0; i < s->n; i++) {
+		r->records[i] = s->records[i];
+		ref(s->records[i].data);
+		ref(s->records[i].detail);
+		ref(s->records[i].once);
+	}
+	return r;
+}
+
+static enum sl_code journal_claim(void *ctx, size_t max, void (*fn)(void *, enum sl_code, struct sl_stored_run **, size_t), void *arg)
+{
+	struct world *w = ctx;
+	struct sl_stored_run *runs[64];
+	size_t n = 0;
+	for (struct stored *s = w->runs; s && n < max && n < 64; s = s->next)
+		if (!s->done && !s->claimed) {
+			s->claimed = true;
+			s->epoch++;
+			s->recoveries++;
+			runs[n++] = give(s);
+		}
+	fn(arg, SL_OK, runs, n);
+	return SL_OK;
+}
+
+static enum sl_code journal_load(void *ctx, struct sl_run_id id, void (*fn)(void *, enum sl_code, struct sl_stored_run *), void *arg)
+{
+	struct stored *s = stored_of(ctx, id);
+	fn(arg, s ? SL_OK : SL_NOT_FOUND, s ? give(s) : NULL);
+	return SL_OK;
+}
+
+bool world_commit_one(struct world *w)
+{
+	if (!w->n_flight)
+		return false;
+	struct sl_batch *b = w->flight[0];
+	memmove(w->flight, w->flight + 1, --w->n_flight * sizeof(struct sl_batch *));
+	commit(w, b);
+	return true;
+}
+
+/* ---- the world ---- */
+
+static void bus_publish(void *ctx, struct sl_notice *n)
+{
+	((struct world *)ctx)->notices++;
+}
+
+static uint64_t fake_mono(void *ctx)
+{
+	return ((struct world *)ctx)->mono;
+}
+
+static int64_t fake_wall(void *ctx)
+{
+	return ((struct world *)ctx)->wall;
+}
+
+static void make_engine(struct world *w)
+{
+	static struct sl_clock clock;
+	static struct sl_services services;
+	static const struct sl_node_type *types[64];
+	size_t n = 0;
+	while (sl_node_types[n] && n < 60) {
+		types[n] = sl_node_types[n];
+		n++;
+	}
+	types[n++] = &fake_type;
+	types[n++] = &external_type;
+	types[n] = NULL;
+	clock = (struct sl_clock){ fake_mono, fake_wall, w };
+	services.world = w;
+	struct sl_engine_config c = {
+		.clock = &clock,
+		.journal = { journal_append, journal_claim, journal_load, w },
+		.bus = { bus_publish, w },
+		.services = &services,
+		.node_types = types,
+		.middleware = sl_middlewares,
+		.seed = w->seed,
+	};
+	struct sl_error err = { 0 };
+	if (sl_engine_new(&c, &w->engine, &err) != SL_OK)
+		fail_msg("engine: %s", err.text);
+}
+
+struct world *world_new(uint64_t seed)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	w->seed = seed ? seed : 1;
+	w->mono = 1000;
+	w->wall = 1700000000000;
+	w->auto_commit = true;
+	make_engine(w);
+	return w;
+}
+
+static void forget_flight(struct world *w)
+{
+	while (w->n_flight) {
+		struct sl_batch *b = w->flight[--w->n_flight];
+		b->done(b, SL_CANCELLED);
+	}
+}
+
+static void end_engine(struct world *w)
+{
+	sl_engine_stop(w->engine);
+	forget_flight(w);
+	sl_engine_free(w->engine);
+	w->engine = NULL;
+	while (w->held) {
+		struct held *h = w->held;
+		w->held = h->next;
+		held_free(h);
+	}
+}
+
+void world_free(struct world *w)
+{
+	end_engine(w);
+	while (w->runs) {
+		struct stored *s = w->runs;
+		w->runs = s->next;
+		for (size_t i = 0; i < s->n; i++)
+			sl_record_fini(&s->records[i]);
+		free(s->records);
+		sl_run_head_free(s->head);
+		free(s);
+	}
+	while (w->counts) {
+		struct count *c = w->counts;
+		w->counts = c->next;
+		free(c->path);
+		free(c);
+	}
+	json_object_put(w->shown);
+	free(w->flight);
+	free(w);
+}
+
+struct sl_engine *world_engine(struct world *w)
+{
+	return w->engine;
+}
+
+void world_auto_commit(struct world *w, bool on)
+{
+	w->auto_commit = on;
+}
+
+void world_settle(struct world *w)
+{
+	bool moved = true;
+	for (unsigned i = 0; moved; i++) {
+		assert_true(i < 1000000);
+		moved = sl_engine_step(w->engine);
+		if (!moved && w->auto_commit)
+			moved = world_commit_one(w);
+	}
+}
+
+void world_advance(struct world *w, uint64_t ms)
+{
+	world_settle(w);
+	for (uint64_t end = w->mono + ms; w->mono < end;) {
+		uint64_t step = end - w->mono < 10 ? end - w->mono : 10;
+		w->mono += step;
+		w->wall += (int64_t)step;
+		sl_engine_tick(w->engine);
+		world_settle(w);
+	}
+}
+
+static void recovered(void *arg, enum sl_code rc, size_t runs)
+{
+	assert_int_equal(rc, SL_OK);
+}
+
+void world_crash(struct world *w)
+{
+	end_engine(w);
+	for (struct stored *s = w->runs; s; s = s->next)
+		s->claimed = false;
+	make_engine(w);
+	assert_int_equal(sl_engine_recover(w->engine, recovered, w), SL_OK);
+}
+
+static void submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same)
+{
+	struct world *w = arg;
+	w->submit_rc = rc;
+	w->submit_id = id;
+}
+
+struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key, enum sl_code *out)
+{
+	struct sl_run_head *head = sl_run_head_new();
+	struct sl_problems problems = { 0 };
+	struct sl_error err = { 0 };
+	head->definition = sl_bytes_new(definition, strlen(definition));
+	head->inputs = sl_bytes_new(inputs, strlen(inputs));
+	head->idempotency_key = key ? strdup(key) : NULL;
+	w->submit_rc = SL_INTERNAL;
+	enum sl_code rc = sl_engine_submit(w->engine, head, &problems, submitted, w, &err);
+	for (size_t i = 0; i < problems.n; i++)
+		if (rc != SL_OK)
+			print_message("%s: %s\n", problems.items[i].pointer, problems.items[i].message);
+	sl_problems_fini(&problems);
+	if (rc != SL_OK)
+		fail_msg("submit: %s", err.text);
+	for (unsigned i = 0; w->submit_rc == SL_INTERNAL && i < 1000; i++)
+		if (!sl_engine_step(w->engine))
+			world_commit_one(w);
+	if (out)
+		*out = w->submit_rc;
+	else
+		assert_int_equal(w->submit_rc, SL_OK);
+	return w->submit_id;
+}
+
+struct sl_run_id world_submit(struct world *w, const char *definition, const char *inputs)
+{
+	return world_submit_keyed(w, definition, inputs, NULL, NULL);
+}
+
+void world_release(struct world *w, const char *path)
+{
+	for (struct held **at = &w->held; *at; at = &(*at)->next)
+		if (strcmp((*at)->path, path) == 0) {
+			struct held *h = *at;
+			*at = h->next;
+			assert_int_equal(sl_remote_call(h->remote, fake_done, fake_drop, h->output), SL_OK);
+			h->output = NULL;
+			held_free(h);
+			return;
+		}
+	fail_msg("no held node %s", path);
+}
+
+bool world_is_held(struct world *w, const char *path)
+{
+	for (struct held *h = w->held; h; h = h->next)
+		if (strcmp(h->path, path) == 0)
+			return true;
+	return false;
+}
+
+unsigned world_calls(struct world *w, const char *path)
+{
+	return count_of(w, path)->calls;
+}
+
+unsigned world_cancels(struct world *w, const char *path)
+{
+	return count_of(w, path)->cancels;
+}
+
+static void commanded(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	*(enum sl_code *)arg = rc;
+}
+
+enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command_kind kind)
+{
+	enum sl_code rc = SL_INTERNAL;
+	assert_int_equal(sl_engine_command(w->engine, id, kind, SL_STR("tester"), SL_STR(""), commanded, &rc), SL_OK);
+	world_settle(w);
+	return rc;
+}
+
+static void viewed(void *arg, enum sl_code rc, struct sl_view *v)
+{
+	struct world *w = arg;
+	struct sl_error err;
+	json_object_put(w->shown);
+	w->shown = NULL;
+	if (rc == SL_OK)
+		assert_int_equal(sl_json_parse(sl_bytes_str(v->json), &w->shown, &err), SL_OK);
+	sl_view_free(v);
+}
+
+struct json_object *world_run(struct world *w, struct sl_run_id id)
+{
+	json_object_put(w->shown);
+	w->shown = NULL;
+	assert_int_equal(sl_engine_view(w->engine, id, SL_VIEW_ONCE, viewed, w), SL_OK);
+	for (unsigned i = 0; !w->shown && i < 1000; i++)
+		if (!sl_engine_step(w->engine))
+			world_commit_one(w);
+	return w->shown;
+}
+
+const char *world_status(struct world *w, struct sl_run_id id)
+{
+	const char *z = sl_json_get_z(world_run(w, id), "status");
+	return z ? z : "";
+}
+
+const char *world_node_status(struct world *w, struct sl_run_id id, const char *path)
+{
+	struct json_object *nodes = sl_json_get(world_run(w, id), "nodes");
+	for (size_t i = 0; i < json_object_array_length(nodes); i++) {
+		struct json_object *n = json_object_array_get_idx(nodes, i);
+		if (strcmp(sl_json_get_z(n, "path"), path) == 0)
+			return sl_json_get_z(n, "status");
+	}
+	return "";
+}
+
+size_t world_records(struct world *w, struct sl_run_id id, const struct sl_record **out)
+{
+	struct stored *s = stored_of(w, id);
+	*out = s ? s->records : NULL;
+	return s ? s->n : 0;
+}
+
+unsigned world_count(struct world *w, struct sl_run_id id, const char *path, const char *status)
+{
+	const struct sl_record *r;
+	unsigned n = 0;
+	for (size_t i = 0, k = world_records(w, id, &r); i < k; i++) {
+		struct json_object *o = NULL;
+		if (strcmp(r[i].event, "node_state_change") != 0)
+			continue;
+		assert_int_equal(sl_json_parse(sl_bytes_str(r[i].data), &o, NULL), SL_OK);
+		n += sl_str_is(sl_json_get_str(o, "node_id"), path) && sl_str_is(sl_json_get_str(o, "status"), status);
+		json_object_put(o);
+	}
+	return n;
+}
+
+unsigned world_notices(struct world *w)
+{
+	return w->notices;
+}

@@ -1,0 +1,40 @@
+/* tests/lib/world.h: an engine in a bottle: fake clock, journal in memory, scripted nodes. Same seed, same result.
+ *
+ * The journal keeps batches in flight until they are committed (at once, or when the test says so), and a crash forgets
+ * what was in flight: just what a killed server does. Besides the real node types there is `fake`:
+ *   { "answer": any, "text"?: streamed, "fail"?: code, "fail_times"?: n, "hold"?: bool }
+ * It completes on world_turn() unless it holds; world_release() lets a held one go.
+ * Thread    everything on the test's own.
+ */
+#pragma once
+
+#include "engine/graph.h"
+#include "engine/middleware.h"
+
+struct world;
+
+struct world *world_new(uint64_t seed);
+void world_free(struct world *w);
+struct sl_engine *world_engine(struct world *w);
+
+/* Starts a run; fails the test when the definition has errors. */
+struct sl_run_id world_submit(struct world *w, const char *definition, const char *inputs);
+struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key, enum sl_code *rc);
+
+void world_settle(struct world *w);               /* turns the crank until nothing moves without time or a commit */
+void world_advance(struct world *w, uint64_t ms); /* time goes by, timer by timer, settling in between */
+void world_auto_commit(struct world *w, bool on); /* default on */
+bool world_commit_one(struct world *w);           /* the oldest batch in flight; false: none */
+void world_crash(struct world *w);                /* kill -9, start again, recover */
+void world_release(struct world *w, const char *path); /* a held fake node ends */
+bool world_is_held(struct world *w, const char *path);
+unsigned world_calls(struct world *w, const char *path); /* how often a fake node was started, over all lives */
+unsigned world_cancels(struct world *w, const char *path);
+enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command_kind kind); /* settles */
+
+const char *world_status(struct world *w, struct sl_run_id id);                     /* of the run, committed */
+const char *world_node_status(struct world *w, struct sl_run_id id, const char *path);
+struct json_object *world_run(struct world *w, struct sl_run_id id);                /* the run object; lent until the next call */
+size_t world_records(struct world *w, struct sl_run_id id, const struct sl_record **out); /* committed */
+unsigned world_count(struct world *w, struct sl_run_id id, const char *path, const char *status); /* node_state_change events */
+unsigned world_notices(struct world *w);

@@ -1,0 +1,402 @@
+/* Whole runs: what a graph does, what a person may do to it, and what a crash at any moment leaves. */
+#include "tests/lib/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "tests/lib/world.h"
+
+#define DEBATE                                                                                                           \
+	"{\"sluice\":1,\"name\":\"debate\",\"nodes\":["                                                                    \
+	"{\"id\":\"pro\",\"type\":\"fake\",\"params\":{\"answer\":\"for {{ input.topic }}\",\"text\":\"yes yes\"%s}},"      \
+	"{\"id\":\"con\",\"type\":\"fake\",\"params\":{\"answer\":\"against {{ input.topic }}\",\"text\":\"no no\"%s}},"    \
+	"{\"id\":\"both\",\"type\":\"join\",\"params\":{%s}},"                                                             \
+	"{\"id\":\"judge\",\"type\":\"fake\",\"params\":{\"answer\":\"{{ #nodes.both.arrived }}\"}}],"                      \
+	"\"edges\":[{\"from\":\"pro\",\"to\":\"both\"},{\"from\":\"con\",\"to\":\"both\"},{\"from\":\"both\",\"to\":\"judge\"}]," \
+	"\"outputs\":{\"verdict\":\"{{ nodes.judge.value }}\"}}"
+
+static const char *debate(const char *pro, const char *con, const char *join)
+{
+	static char text[4096];
+	snprintf(text, sizeof(text), DEBATE, pro, con, join);
+	return text;
+}
+
+static int setup(void **state)
+{
+	sl_expect_aborts = true;
+	*state = world_new(42);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	world_free(*state);
+	return 0;
+}
+
+static int64_t verdict(struct world *w, struct sl_run_id id)
+{
+	return sl_json_get_i64(sl_json_get(world_run(w, id), "outputs"), "verdict", -1);
+}
+
+static void the_judge_runs_once_after_both_sides(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate("", ",\"hold\":true", ""), "{\"topic\":\"tea\"}");
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "pro"), "completed");
+	assert_string_equal(world_node_status(w, id, "judge"), "pending");
+	world_release(w, "con");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_int_equal(world_calls(w, "judge"), 1);
+	assert_int_equal(verdict(w, id), 2);
+	assert_int_equal(world_count(w, id, "both", "completed"), 1);
+}
+
+static void an_any_join_cancels_the_loser(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate("", ",\"hold\":true", "\"wait\":\"any\",\"cancel_rest\":true"), "{\"topic\":\"tea\"}");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_string_equal(world_node_status(w, id, "con"), "cancelled");
+	assert_int_equal(world_cancels(w, "con"), 1);
+	assert_int_equal(verdict(w, id), 1);
+}
+
+static void a_quorum_puts_up_with_a_failure(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate(",\"fail\":\"invalid\"", "", "\"wait\":{\"quorum\":1}"), "{\"topic\":\"tea\"}");
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "pro"), "failed");
+	assert_string_equal(world_status(w, id), "succeeded");
+}
+
+static void a_quorum_that_cannot_be_met_fails_the_run_with_names(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate(",\"fail\":\"invalid\"", ",\"fail\":\"invalid\"", "\"wait\":\"any\""),
+	                                   "{\"topic\":\"tea\"}");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "failed");
+	struct json_object *err = sl_json_get(world_run(w, id), "error");
+	assert_string_equal(sl_json_get_z(err, "code"), "join_unreachable");
+	assert_string_equal(sl_json_get_z(err, "node"), "both");
+	assert_non_null(strstr(sl_json_get_z(err, "message"), "pro, con"));
+}
+
+static void a_failure_nobody_tolerates_ends_the_run_and_stops_the_rest(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate(",\"hold\":true", ",\"fail\":\"invalid\"", ""), "{\"topic\":\"tea\"}");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "failed");
+	assert_string_equal(world_node_status(w, id, "pro"), "cancelled");
+	assert_int_equal(world_cancels(w, "pro"), 1);
+	assert_int_equal(world_calls(w, "judge"), 0);
+}
+
+static void a_join_with_a_timeout_goes_on_with_what_came(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate("", ",\"hold\":true", "\"timeout_s\":30"), "{\"topic\":\"tea\"}");
+	world_advance(w, 29000);
+	assert_string_equal(world_node_status(w, id, "both"), "waiting");
+	world_crash(w);
+	world_advance(w, 900);
+	assert_string_equal(world_node_status(w, id, "both"), "waiting");
+	world_advance(w, 200);
+	assert_string_equal(world_node_status(w, id, "both"), "completed");
+	assert_int_equal(world_count(w, id, "both", "completed"), 1);
+}
+
+static void retries_follow_the_backoff_and_reset_the_stream(void **state)
+{
+	struct world *w = *state;
+	const char *d = "{\"sluice\":1,\"name\":\"r\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1,\"fail\":\"timeout\","
+			"\"fail_times\":2,\"text\":\"hello\"},\"retry\":{\"max\":3,\"backoff_ms\":1000,\"factor\":2,\"jitter\":false}}],\"edges\":[]}";
+	struct sl_run_id id = world_submit(w, d, "{}");
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "a"), "retrying");
+	world_advance(w, 990);
+	assert_int_equal(world_calls(w, "a"), 1);
+	world_advance(w, 20);
+	assert_int_equal(world_calls(w, "a"), 2);
+	world_crash(w); /* the second backoff goes on where it was */
+	world_advance(w, 1950);
+	assert_int_equal(world_calls(w, "a"), 2);
+	world_advance(w, 100);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_int_equal(world_calls(w, "a"), 3);
+}
+
+static void a_timeout_cancels_the_attempt(void **state)
+{
+	struct world *w = *state;
+	const char *d = "{\"sluice\":1,\"name\":\"t\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1,\"hold\":true},"
+			"\"timeout_s\":5,\"on_error\":\"fallback\",\"fallback\":{\"timeout\":{\"value\":\"late\"},\"default\":{\"value\":\"?\"}},"
+			"\"retry\":{\"max\":0}}],\"edges\":[],\"outputs\":{\"v\":\"{{ nodes.a.value }}\"}}";
+	struct sl_run_id id = world_submit(w, d, "{}");
+	world_advance(w, 4990);
+	assert_string_equal(world_status(w, id), "running");
+	world_advance(w, 20);
+	assert_int_equal(world_cancels(w, "a"), 1);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "outputs"), "v"), "late");
+}
+
+static void a_branch_kills_the_other_path_and_its_join_does_not_hang(void **state)
+{
+	struct world *w = *state;
+	const char *d = "{\"sluice\":1,\"name\":\"b\",\"nodes\":["
+			"{\"id\":\"pick\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"big\",\"when\":\"input.n > 10\"}],\"default\":\"small\"}},"
+			"{\"id\":\"x\",\"type\":\"fake\",\"params\":{\"answer\":1}},{\"id\":\"y\",\"type\":\"fake\",\"params\":{\"answer\":2}},"
+			"{\"id\":\"y2\",\"type\":\"fake\",\"params\":{\"answer\":2}},{\"id\":\"end\",\"type\":\"join\",\"params\":{}}],"
+			"\"edges\":[{\"from\":\"pick\",\"to\":\"x\",\"case\":\"big\"},{\"from\":\"pick\",\"to\":\"y\",\"case\":\"small\"},"
+			"{\"from\":\"x\",\"to\":\"end\"},{\"from\":\"y\",\"to\":\"y2\"},{\"from\":\"y2\",\"to\":\"end\"}]}";
+	struct sl_run_id id = world_submit(w, d, "{\"n\":11}");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_string_equal(world_node_status(w, id, "y"), "skipped");
+	assert_string_equal(world_node_status(w, id, "y2"), "skipped");
+	assert_int_equal(world_calls(w, "x"), 1);
+	assert_int_equal(world_calls(w, "y"), 0);
+}
+
+static void a_delay_waits_only_the_rest_after_a_crash(void **state)
+{
+	struct world *w = *state;
+	const char *d = "{\"sluice\":1,\"name\":\"d\",\"nodes\":[{\"id\":\"nap\",\"type\":\"delay\",\"params\":{\"seconds\":60}}],\"edges\":[]}";
+	struct sl_run_id id = world_submit(w, d, "{}");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "waiting");
+	world_advance(w, 40000);
+	world_crash(w);
+	assert_string_equal(world_status(w, id), "waiting");
+	world_advance(w, 19900);
+	assert_string_equal(world_status(w, id), "waiting");
+	world_advance(w, 200);
+	assert_string_equal(world_status(w, id), "succeeded");
+}
+
+static void a_pause_lets_calls_finish_and_starts_nothing(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate(",\"hold\":true", ",\"hold\":true", ""), "{\"topic\":\"tea\"}");
+	world_settle(w);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	assert_string_equal(world_status(w, id), "paused");
+	world_release(w, "pro");
+	world_release(w, "con");
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "con"), "completed");
+	assert_int_equal(world_calls(w, "judge"), 0);
+	world_crash(w);
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "paused");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_int_equal(world_calls(w, "judge"), 1);
+}
+
+static void a_pause_now_calls_off_and_a_resume_repeats(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate(",\"hold\":true", ",\"hold\":true", ""), "{\"topic\":\"tea\"}");
+	world_settle(w);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+	assert_int_equal(world_cancels(w, "pro"), 1);
+	assert_string_equal(world_node_status(w, id, "pro"), "pending");
+	world_crash(w);
+	world_settle(w);
+	assert_int_equal(world_calls(w, "pro"), 1);
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	assert_int_equal(world_calls(w, "pro"), 2);
+	world_release(w, "pro");
+	world_release(w, "con");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_int_equal(world_count(w, id, "pro", "completed"), 1);
+}
+
+static void a_cancel_ends_everything_and_is_final(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate(",\"hold\":true", ",\"hold\":true", ""), "{\"topic\":\"tea\"}");
+	world_settle(w);
+	assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK);
+	assert_string_equal(world_status(w, id), "cancelled");
+	assert_int_equal(world_cancels(w, "pro"), 1);
+	assert_int_equal(world_cancels(w, "con"), 1);
+	assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK); /* its wish is fulfilled */
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_CONFLICT);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_CONFLICT);
+}
+
+static void a_run_that_takes_too_long_fails(void **state)
+{
+	struct world *w = *state;
+	const char *d = "{\"sluice\":1,\"name\":\"l\",\"limits\":{\"timeout_s\":60},\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":"
+			"{\"answer\":1,\"hold\":true}}],\"edges\":[]}";
+	struct sl_run_id id = world_submit(w, d, "{}");
+	world_advance(w, 30000);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_advance(w, 100000); /* a paused clock stands still */
+	assert_string_equal(world_status(w, id), "paused");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	world_advance(w, 29000);
+	assert_string_equal(world_status(w, id), "running");
+	world_advance(w, 2000);
+	assert_string_equal(world_status(w, id), "failed");
+	assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "code"), "timeout");
+}
+
+static void at_most_so_many_branches_are_open(void **state)
+{
+	struct world *w = *state;
+	const char *d = "{\"sluice\":1,\"name\":\"p\",\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{\"max_concurrency\":2}},"
+			"{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"hold\":true}},{\"id\":\"b\",\"type\":\"fake\",\"params\":{\"hold\":true}},"
+			"{\"id\":\"c\",\"type\":\"fake\",\"params\":{\"hold\":true}},{\"id\":\"j\",\"type\":\"join\",\"params\":{}}],"
+			"\"edges\":[{\"from\":\"p\",\"to\":\"a\"},{\"from\":\"p\",\"to\":\"b\"},{\"from\":\"p\",\"to\":\"c\"},"
+			"{\"from\":\"a\",\"to\":\"j\"},{\"from\":\"b\",\"to\":\"j\"},{\"from\":\"c\",\"to\":\"j\"}]}";
+	struct sl_run_id id = world_submit(w, d, "{}");
+	world_settle(w);
+	assert_int_equal(world_is_held(w, "a") + world_is_held(w, "b") + world_is_held(w, "c"), 2);
+	const char *first = world_is_held(w, "a") ? "a" : "b";
+	world_release(w, first);
+	world_settle(w);
+	assert_int_equal(world_is_held(w, "a") + world_is_held(w, "b") + world_is_held(w, "c"), 2);
+	static const char *const all[] = { "a", "b", "c" };
+	for (int i = 0; i < 3; i++)
+		if (world_is_held(w, all[i]))
+			world_release(w, all[i]);
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+}
+
+static void what_leaves_the_system_waits_for_the_commit(void **state)
+{
+	struct world *w = *state;
+	const char *d = "{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1}},"
+			"{\"id\":\"out\",\"type\":\"external\",\"params\":{}}],\"edges\":[{\"from\":\"a\",\"to\":\"out\"}]}";
+	struct sl_run_id id = world_submit(w, d, "{}");
+	world_auto_commit(w, false);
+	for (int i = 0; i < 10; i++)
+		world_settle(w);
+	for (int i = 0; i < 4 && world_calls(w, "out") == 0; i++) {
+		assert_int_equal(world_count(w, id, "a", "completed"), 0);
+		world_commit_one(w);
+		world_settle(w);
+	}
+	assert_int_equal(world_count(w, id, "a", "completed"), 1);
+	assert_int_equal(world_calls(w, "out"), 1);
+	world_auto_commit(w, true);
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+}
+
+static void an_idempotency_key_gives_one_run(void **state)
+{
+	struct world *w = *state;
+	enum sl_code rc;
+	struct sl_run_id a = world_submit_keyed(w, debate("", "", ""), "{\"topic\":\"tea\"}", "key", &rc);
+	assert_int_equal(rc, SL_OK);
+	struct sl_run_id b = world_submit_keyed(w, debate("", "", ""), "{\"topic\":\"tea\"}", "key", &rc);
+	assert_int_equal(rc, SL_CONFLICT);
+	assert_true(sl_run_id_eq(a, b));
+	world_settle(w);
+	assert_int_equal(world_calls(w, "judge"), 1);
+}
+
+/* Twelve nodes in three layers with a branch, two joins and a retry. */
+static const char twelve[] =
+	"{\"sluice\":1,\"name\":\"twelve\",\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{}},"
+	"{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1,\"text\":\"aaa\"}},{\"id\":\"b\",\"type\":\"fake\",\"params\":{\"answer\":2,"
+	"\"fail\":\"timeout\",\"fail_times\":1}},{\"id\":\"c\",\"type\":\"fake\",\"params\":{\"answer\":3}},"
+	"{\"id\":\"j\",\"type\":\"join\",\"params\":{}},{\"id\":\"t\",\"type\":\"transform\",\"params\":{\"expr\":\"nodes.a.value + nodes.b.value + nodes.c.value\"}},"
+	"{\"id\":\"k\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"six\",\"when\":\"nodes.t.value == 6\"}],\"default\":\"no\"}},"
+	"{\"id\":\"six\",\"type\":\"fake\",\"params\":{\"answer\":\"six\"}},{\"id\":\"no\",\"type\":\"fake\",\"params\":{\"answer\":\"no\"}},"
+	"{\"id\":\"nap\",\"type\":\"delay\",\"params\":{\"seconds\":1}},{\"id\":\"e\",\"type\":\"join\",\"params\":{}},"
+	"{\"id\":\"fin\",\"type\":\"template\",\"params\":{\"text\":\"{{ nodes.t.value }} is {{ nodes.six.value }}\"}}],"
+	"\"edges\":[{\"from\":\"p\",\"to\":\"a\"},{\"from\":\"p\",\"to\":\"b\"},{\"from\":\"p\",\"to\":\"c\"},{\"from\":\"a\",\"to\":\"j\"},{\"from\":\"b\",\"to\":\"j\"},"
+	"{\"from\":\"c\",\"to\":\"j\"},{\"from\":\"j\",\"to\":\"t\"},{\"from\":\"t\",\"to\":\"k\"},{\"from\":\"k\",\"to\":\"six\",\"case\":\"six\"},"
+	"{\"from\":\"k\",\"to\":\"no\",\"case\":\"no\"},{\"from\":\"six\",\"to\":\"nap\"},{\"from\":\"nap\",\"to\":\"e\"},{\"from\":\"no\",\"to\":\"e\"},{\"from\":\"e\",\"to\":\"fin\"}],"
+	"\"outputs\":{\"text\":\"{{ nodes.fin.text }}\"}}";
+
+static unsigned rnd(uint64_t *s)
+{
+	*s = *s * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(*s >> 33);
+}
+
+/* Kills at random moments of random schedules: whatever is committed, the rest completes the run, and nothing that was
+ * committed is done again. The seed of a failure is printed. */
+static void any_crash_leaves_a_run_that_completes(void **state)
+{
+	unsigned rounds = getenv("SLUICE_SIM_SCHEDULES") ? (unsigned)atoi(getenv("SLUICE_SIM_SCHEDULES")) : 2000;
+	for (uint64_t seed = 1; seed <= rounds; seed++) {
+		struct world *w = world_new(seed);
+		uint64_t s = seed;
+		struct sl_run_id id = world_submit(w, twelve, "{}");
+		unsigned crashes = 0;
+		world_auto_commit(w, false);
+		for (unsigned step = 0; step < 400; step++) {
+			unsigned what = rnd(&s) % 12;
+			if (what < 6)
+				sl_engine_step(world_engine(w));
+			else if (what < 9)
+				world_commit_one(w);
+			else if (what < 11)
+				world_advance(w, 1 + rnd(&s) % 400);
+			else if (crashes < SL_LIMIT_RECOVERIES - 1 && rnd(&s) % 4 == 0) {
+				unsigned done = world_count(w, id, "a", "completed"), calls = world_calls(w, "a");
+				world_crash(w);
+				crashes++;
+				for (int i = 0; i < 20; i++)
+					sl_engine_step(world_engine(w));
+				if (done && world_calls(w, "a") != calls)
+					fail_msg("seed %llu: a finished node was called again", (unsigned long long)seed);
+			}
+		}
+		world_auto_commit(w, true);
+		world_advance(w, 30000);
+		if (strcmp(world_status(w, id), "succeeded") != 0)
+			fail_msg("seed %llu: %s", (unsigned long long)seed, json_object_to_json_string(world_run(w, id)));
+		assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "outputs"), "text"), "6 is six");
+		static const char *const all[] = { "p", "a", "b", "c", "j", "t", "k", "six", "nap", "e", "fin" };
+		for (size_t i = 0; i < SL_COUNT_OF(all); i++)
+			if (world_count(w, id, all[i], "completed") != 1)
+				fail_msg("seed %llu: %s completed %u times", (unsigned long long)seed, all[i], world_count(w, id, all[i], "completed"));
+		world_free(w);
+	}
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(the_judge_runs_once_after_both_sides),
+		T(an_any_join_cancels_the_loser),
+		T(a_quorum_puts_up_with_a_failure),
+		T(a_quorum_that_cannot_be_met_fails_the_run_with_names),
+		T(a_failure_nobody_tolerates_ends_the_run_and_stops_the_rest),
+		T(a_join_with_a_timeout_goes_on_with_what_came),
+		T(retries_follow_the_backoff_and_reset_the_stream),
+		T(a_timeout_cancels_the_attempt),
+		T(a_branch_kills_the_other_path_and_its_join_does_not_hang),
+		T(a_delay_waits_only_the_rest_after_a_crash),
+		T(a_pause_lets_calls_finish_and_starts_nothing),
+		T(a_pause_now_calls_off_and_a_resume_repeats),
+		T(a_cancel_ends_everything_and_is_final),
+		T(a_run_that_takes_too_long_fails),
+		T(at_most_so_many_branches_are_open),
+		T(what_leaves_the_system_waits_for_the_commit),
+		T(an_idempotency_key_gives_one_run),
+		cmocka_unit_test(any_crash_leaves_a_run_that_completes),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
