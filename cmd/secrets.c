@@ -47,10 +47,8 @@ static enum sl_code write_secret(const char *dir, const char *path, const char *
 {
 	char temporary[4200];
 	size_t len = strlen(text);
-	snprintf(temporary, sizeof(temporary), "%s.%ld", path, (long)getpid());
+	snprintf(temporary, sizeof(temporary), "%s.%08x", path, randombytes_random());
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 && errno == EEXIST && unlink(temporary) == 0) /* left by a killed process of the same number */
-		fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return failed(err, "cannot write", temporary);
 	bool ok = write(fd, text, len) == (ssize_t)len && write(fd, "\n", 1) == 1 && fsync(fd) == 0;
