@@ -133,12 +133,12 @@ struct sl_str sl_brief(struct sl_str s)
 
 void sl_nearer(struct sl_reading *rd, struct sl_str name, const char *known, unsigned *best, const char **near)
 {
-	size_t len = strlen(known), most = name.len < 4 ? 1 : name.len < 8 ? 2 : 3;
+	size_t len = strlen(known), most = name.len < 3 ? 1 : name.len < 8 ? 2 : 3;
 	if (name.len > 64 || len > name.len + most || name.len > len + most || rd->distances >= SL_READING_DISTANCES)
 		return;
 	rd->distances++;
 	unsigned d = sl_str_distance(name, sl_str(known));
-	if (d <= most && (!*near || d < *best))
+	if (d <= most && d < name.len && (!*near || d < *best))
 		*best = d, *near = known;
 }
 
@@ -201,7 +201,7 @@ static bool small_enough(struct sl_reading *rd, struct sl_str text)
 		sl_bad(rd, "the definition has more than %d {{ expressions }}; move repeated work into one node",
 		       SL_LIMIT_DEFINITION_EXPRS);
 	else
-		return true;
+		return rd->n_exprs = (uint32_t)braces, true;
 	return false;
 }
 

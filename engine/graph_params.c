@@ -27,6 +27,11 @@ struct sl_expr *sl_read_expr(struct sl_reading *rd, struct sl_str source, enum s
 		sl_bad(rd, "this is an expression already: write it without the braces, %.*s", SL_STR_ARG(inner));
 		return NULL;
 	}
+	if (++rd->n_exprs > SL_LIMIT_DEFINITION_EXPRS) {
+		sl_bad(rd, "with this one the definition has more than %d expressions; compute once what is needed often, in a node of its own",
+		       SL_LIMIT_DEFINITION_EXPRS);
+		return NULL;
+	}
 	enum sl_code rc = sl_expr_compile(source, kind, &e, &err);
 	if (rc == SL_NO_MEMORY)
 		rd->no_memory = true;

@@ -35,6 +35,7 @@ struct sl_reading {
 	struct sl_problems *problems;
 	struct sl_buf pointer; /* where we are */
 	uint32_t n_edges;      /* of all graphs */
+	uint32_t n_exprs;      /* conditions, expressions and {{ }} */
 	uint32_t distances;    /* name comparisons made so far: an adversary pays for no more than SL_READING_DISTANCES */
 	bool no_memory;
 };

@@ -260,6 +260,8 @@ void sl_graph_refs(struct sl_reading *rd, struct sl_graph *g)
 static void note_lonely(struct sl_reading *rd, const struct sl_graph *g)
 {
 	size_t n;
+	if (rd->problems->errors) /* first things first: an edge may be missing because it could not be read */
+		return;
 	const struct sl_ref *refs = rd->w->outputs ? sl_template_refs(rd->w->outputs, &n) : NULL;
 	for (uint32_t i = 0; i < g->n_nodes && g->n_edges; i++) {
 		const struct sl_node_def *d = &g->nodes[i];

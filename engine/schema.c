@@ -812,6 +812,10 @@ static void check_array(struct checker *c, const struct rule *r, struct json_obj
 
 static void unknown_member(struct checker *c, const struct rule *r, const char *key)
 {
+	if (c->problems->n >= SL_LIMIT_DEFINITION_ERRORS) { /* only counted, so let it be cheap */
+		MISFIT(c, "unknown property");
+		return;
+	}
 	const char *near = nearest(sl_str(key), member_name, r->members, r->n_members);
 	SL_BUF(known, 300);
 	if (near) {

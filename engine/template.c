@@ -99,13 +99,13 @@ static enum sl_code add_refs(struct sl_template *t, const struct sl_expr *e, str
 	return SL_OK;
 }
 
-static void place(const char *begin, const char *p, unsigned *line, unsigned *column)
+/* Moves *from on to p and counts what lies between; from the beginning for every place, it would be quadratic. */
+static void place(const char **from, const char *p, unsigned *line, unsigned *column)
 {
-	*line = *column = 1;
-	for (; begin < p; begin++)
-		if (*begin == '\n')
+	for (; *from < p; (*from)++)
+		if (**from == '\n')
 			(*line)++, *column = 1;
-		else if (((unsigned char)*begin & 0xc0) != 0x80)
+		else if (((unsigned char)**from & 0xc0) != 0x80)
 			(*column)++;
 }
 
@@ -132,7 +132,8 @@ static enum sl_code compile_text(struct sl_template *t, struct part *part, struc
 	char *literal = sl_arena_alloc(&t->arena, text.len + 1); /* all literal text, one after the other */
 	if (!part->pieces || !literal)
 		return no_memory(err);
-	const char *p = text.p, *end = text.p + text.len;
+	const char *p = text.p, *end = text.p + text.len, *placed = text.p;
+	unsigned line = 1, column = 1;
 	char *from = literal, *to = literal;
 	size_t expressions = 0;
 	for (;;) {
@@ -152,7 +153,9 @@ static enum sl_code compile_text(struct sl_template *t, struct part *part, struc
 		if (!open)
 			break;
 		expressions++;
-		place(text.p, open, &piece->line, &piece->column);
+		place(&placed, open, &line, &column);
+		piece->line = line;
+		piece->column = column;
 		struct sl_str source = sl_str_n(open + 2, (size_t)(end - open) - 2);
 		if (!sl_expr_find_close(source, &len))
 			return wrap(err, sl_fail(err, SL_INVALID, "the closing }} is missing; write {{{{ for two braces as text"), part,
