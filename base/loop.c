@@ -1,6 +1,7 @@
 /* base/loop.c: see loop.h. The async handle is sent once per burst: only the push that finds the queue empty wakes. */
 #include "base/loop.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,7 +88,11 @@ enum sl_code sl_loop_new(const char *name, struct sl_loop **out)
 static void *loop_main(void *arg)
 {
 	struct sl_loop *l = arg;
+	sigset_t pipe;
 	(void)pthread_setname_np(pthread_self(), l->name); /* a name is a nicety */
+	sigemptyset(&pipe);
+	sigaddset(&pipe, SIGPIPE); /* libuv and OpenSSL write without MSG_NOSIGNAL; a gone peer is an error code here */
+	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
 	l->turn_began_us = sl_clock_mono_us();
 	(void)uv_run(&l->uv, UV_RUN_DEFAULT); /* ends by uv_stop; open handles are closed in sl_loop_stop */
 	return NULL;
