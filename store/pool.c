@@ -1,0 +1,431 @@
+/* store/pool.c: queries that are not the journal: jobs that wait for a connection, and the connections.
+ *
+ * A job is one to three statements in one implicit transaction. Connections are opened when a job finds none free, and go
+ * when they were idle for a minute. A pooled struct is freed only in the tick, because libpq callbacks may still be above us.
+ */
+#include "store/store_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define IDLE_MS       60000
+#define BACKOFF_LEAST 50
+#define BACKOFF_MOST  1000
+
+struct pooled {
+	struct sl_list link;
+	struct sl_conn conn;
+	struct sl_job *job;
+	uint64_t idle_since_ms;
+	bool pinging, setup_failed;
+};
+
+static void dispatch(struct sl_store *s);
+
+static struct pooled *pooled_of(struct sl_conn *c)
+{
+	return SL_CONTAINER_OF(c, struct pooled, conn);
+}
+
+static struct sl_job *job_of(struct sl_list *link)
+{
+	return SL_CONTAINER_OF(link, struct sl_job, link);
+}
+
+/* ---- building a job: [any] ---- */
+
+struct sl_job *sl_job_new(struct sl_store *s, enum sl_job_kind kind, const char *sql, sl_job_fn *finish)
+{
+	struct sl_job *j = calloc(1, sizeof(*j));
+	if (!j)
+		return NULL;
+	j->s = s;
+	j->kind = kind;
+	j->finish = finish;
+	sl_list_init(&j->link);
+	sl_buf_init(&j->text, 16384);
+	j->st[0].sql = sql;
+	j->n_st = 1;
+	return j;
+}
+
+void sl_job_statement(struct sl_job *j, const char *sql)
+{
+	SL_BUG_ON(j->n_st == SL_JOB_STATEMENTS);
+	j->st[j->n_st++].sql = sql;
+}
+
+static void add(struct sl_job *j, const void *p, size_t len, int format)
+{
+	int at = j->n_st - 1, n = j->st[at].n;
+	SL_BUG_ON(n == SL_JOB_PARAMS);
+	j->st[at].n++;
+	j->st[at].formats[n] = format;
+	if (!p)
+		return;
+	if (len > INT32_MAX - 1) {
+		j->no_memory = true;
+		return;
+	}
+	char *copy = malloc(len + 1);
+	if (!copy) {
+		j->no_memory = true;
+		return;
+	}
+	memcpy(copy, p, len);
+	copy[len] = 0;
+	j->st[at].values[n] = copy;
+	j->st[at].lengths[n] = (int)len;
+}
+
+void sl_job_str(struct sl_job *j, struct sl_str v)
+{
+	add(j, v.p ? v.p : "", v.len, 1); /* binary text is the bytes themselves; a zero byte in it is refused, not cut off */
+}
+
+void sl_job_str_or_null(struct sl_job *j, struct sl_str v)
+{
+	add(j, v.len ? v.p : NULL, v.len, 1);
+}
+
+void sl_job_i64(struct sl_job *j, int64_t v)
+{
+	char text[24];
+	add(j, text, (size_t)snprintf(text, sizeof(text), "%lld", (long long)v), 0);
+}
+
+void sl_job_uuid(struct sl_job *j, struct sl_uuid id)
+{
+	add(j, id.b, sizeof(id.b), 1);
+}
+
+void sl_job_ms(struct sl_job *j, int64_t wall_ms)
+{
+	char b[8];
+	sl_put_i64(b, sl_pg_time(wall_ms));
+	add(j, wall_ms ? b : NULL, sizeof(b), 1);
+}
+
+void sl_job_json(struct sl_job *j, struct sl_bytes *b)
+{
+	add(j, b ? b->data : NULL, b ? b->len : 0, 1);
+}
+
+void sl_job_bytea(struct sl_job *j, const void *p, size_t len)
+{
+	add(j, p, len, 1);
+}
+
+void sl_job_free(struct sl_job *j)
+{
+	if (!j)
+		return;
+	for (int i = 0; i < j->n_st; i++)
+		for (int k = 0; k < j->st[i].n; k++)
+			free(j->st[i].values[k]);
+	for (int i = 0; i < SL_JOB_STATEMENTS; i++)
+		PQclear(j->results[i]);
+	sl_buf_fini(&j->text);
+	free(j);
+}
+
+/* ---- the life of a job: [store] ---- */
+
+static void job_end(struct sl_job *j, enum sl_code rc)
+{
+	sl_list_drop(&j->link);
+	if (rc != SL_OK && rc != SL_CONFLICT && rc != SL_CANCELLED)
+		atomic_fetch_add(&j->s->query_failures, 1);
+	j->finish(j, rc);
+	sl_job_free(j);
+}
+
+static void forget_results(struct sl_job *j)
+{
+	for (int i = 0; i < SL_JOB_STATEMENTS; i++) {
+		PQclear(j->results[i]);
+		j->results[i] = NULL;
+	}
+	j->got = 0;
+	j->failed = j->sent = false;
+	j->sqlstate[0] = 0;
+}
+
+static void job_arrives(struct sl_post *p)
+{
+	struct sl_job *j = SL_CONTAINER_OF(p, struct sl_job, post);
+	struct sl_store *s = j->s;
+	if (atomic_load(&s->closing) && !j->internal) {
+		job_end(j, SL_CANCELLED);
+		return;
+	}
+	uint64_t now = sl_clock_mono_ms();
+	j->deadline_ms = now + s->config.query_timeout_ms;
+	j->wait_until_ms = now + s->config.pool_timeout_ms;
+	sl_list_append(&s->jobs_waiting, &j->link);
+	atomic_fetch_add(&s->pool_waiting, 1);
+	sl_store_wake_at(s, j->deadline_ms < j->wait_until_ms ? j->deadline_ms : j->wait_until_ms);
+	dispatch(s);
+}
+
+enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg)
+{
+	enum sl_code rc = !j || j->no_memory || j->text.failed ? SL_NO_MEMORY : SL_OK;
+	if (rc == SL_OK && atomic_load(&j->s->closing) && !j->internal)
+		rc = SL_CANCELLED;
+	if (rc != SL_OK) {
+		sl_job_free(j);
+		return rc;
+	}
+	j->fn = fn;
+	j->arg = arg;
+	j->post.run = job_arrives;
+	atomic_fetch_add(&j->s->queries, 1);
+	sl_loop_post(j->s->loop, &j->post);
+	return SL_OK;
+}
+
+static bool class_is(const char *state, const char *class)
+{
+	return strncmp(state, class, 2) == 0;
+}
+
+static enum sl_code code_of(const struct sl_job *j)
+{
+	const char *st = j->sqlstate;
+	if (strcmp(st, "23505") == 0)
+		return SL_CONFLICT;
+	if (class_is(st, "22"))
+		return SL_INVALID;
+	if (class_is(st, "54"))
+		return SL_TOO_LARGE;
+	if (class_is(st, "57") || class_is(st, "53") || class_is(st, "40") || class_is(st, "55") || class_is(st, "58") ||
+	    strcmp(st, "25006") == 0)
+		return SL_UNAVAILABLE;
+	return SL_INTERNAL;
+}
+
+/* ---- connections ---- */
+
+static bool pooled_setup(struct sl_conn *c)
+{
+	pooled_of(c)->setup_failed = false;
+	return sl_conn_send_session(c, c->s->config.query_timeout_ms, false);
+}
+
+static bool pooled_result(struct sl_conn *c, PGresult *r)
+{
+	struct pooled *p = pooled_of(c);
+	struct sl_job *j = p->job;
+	ExecStatusType st = PQresultStatus(r);
+	bool bad = st == PGRES_FATAL_ERROR || st == PGRES_BAD_RESPONSE;
+	if (c->state == SL_CONN_SETUP || p->pinging || !j) {
+		p->setup_failed |= bad;
+		return false;
+	}
+	if (bad && !j->failed) {
+		const char *code = PQresultErrorField(r, PG_DIAG_SQLSTATE), *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+		j->failed = true;
+		snprintf(j->sqlstate, sizeof(j->sqlstate), "%s", code ? code : "XX000");
+		if (code_of(j) == SL_INTERNAL)
+			sl_log(SL_LOG_ERROR, "store", "PostgreSQL refused a query", SL_KS("error", text ? text : ""), SL_KS("sqlstate", j->sqlstate),
+			       SL_KSTR("sql", sl_str_n(j->st[0].sql, strnlen(j->st[0].sql, 120))));
+		return false;
+	}
+	if (bad || st == PGRES_PIPELINE_ABORTED || j->got == SL_JOB_STATEMENTS)
+		return false;
+	j->results[j->got++] = r;
+	return true;
+}
+
+static void pooled_send(struct pooled *p)
+{
+	struct sl_job *j = p->job;
+	bool ok = true;
+	j->sent = true;
+	for (int i = 0; ok && i < j->n_st; i++)
+		ok = sl_conn_query(&p->conn, j->st[i].sql, j->st[i].n, (const char *const *)(uintptr_t)j->st[i].values, j->st[i].lengths,
+				   j->st[i].formats);
+	p->conn.deadline_ms = j->deadline_ms + 1000; /* PostgreSQL's own timeout comes first, and says so */
+	sl_store_wake_at(p->conn.s, p->conn.deadline_ms);
+	if (!ok || !sl_conn_sync(&p->conn))
+		sl_conn_drop(&p->conn);
+}
+
+static void pooled_sync(struct sl_conn *c)
+{
+	struct pooled *p = pooled_of(c);
+	struct sl_store *s = c->s;
+	struct sl_job *j = p->job;
+	if (c->state == SL_CONN_SETUP) {
+		if (p->setup_failed) {
+			sl_conn_drop(c);
+			return;
+		}
+		c->state = SL_CONN_READY;
+		s->pool_backoff_ms = s->pool_retry_ms = 0;
+	} else if (p->pinging) {
+		p->pinging = false;
+		pooled_send(p);
+		return;
+	} else if (j) {
+		p->job = NULL;
+		atomic_fetch_sub(&s->connections_busy, 1);
+		if (j->failed && class_is(j->sqlstate, "40") && j->kind != SL_JOB_WRITE && sl_clock_mono_ms() < j->deadline_ms) {
+			forget_results(j);
+			sl_list_append(&s->jobs_waiting, &j->link);
+			atomic_fetch_add(&s->pool_waiting, 1);
+		} else
+			job_end(j, j->failed ? code_of(j) : SL_OK);
+	}
+	p->idle_since_ms = sl_clock_mono_ms();
+	if (p->idle_since_ms - c->opened_ms > s->config.pool_recycle_ms || s->pool_open > s->config.pool_size) {
+		if (sl_list_empty(&s->jobs_waiting) || s->pool_open <= s->config.pool_size) {
+			sl_conn_close(c);
+			sl_store_wake_at(s, 0);
+		}
+	}
+	sl_store_wake_at(s, p->idle_since_ms + IDLE_MS);
+	dispatch(s);
+}
+
+static void pooled_lost(struct sl_conn *c, const char *why)
+{
+	struct pooled *p = pooled_of(c);
+	struct sl_store *s = c->s;
+	struct sl_job *j = SL_TAKE(p->job);
+	uint64_t now = sl_clock_mono_ms();
+	bool was_pinging = p->pinging;
+	p->pinging = false;
+	s->pool_backoff_ms = s->pool_backoff_ms ? s->pool_backoff_ms * 2 : BACKOFF_LEAST;
+	if (s->pool_backoff_ms > BACKOFF_MOST)
+		s->pool_backoff_ms = BACKOFF_MOST;
+	s->pool_retry_ms = now + s->pool_backoff_ms;
+	sl_store_wake_at(s, s->pool_retry_ms);
+	sl_log(SL_LOG_DEBUG, "store", "a query connection was lost", SL_KS("why", why));
+	if (!j)
+		return;
+	atomic_fetch_sub(&s->connections_busy, 1);
+	if (now < j->deadline_ms && (!j->sent || was_pinging || j->kind != SL_JOB_WRITE)) {
+		forget_results(j);
+		sl_list_append(s->jobs_waiting.next, &j->link); /* to the front: it waited longest */
+		atomic_fetch_add(&s->pool_waiting, 1);
+	} else
+		job_end(j, SL_UNAVAILABLE);
+}
+
+static const struct sl_conn_ops pooled_ops = { pooled_setup, pooled_result, pooled_sync, pooled_lost };
+
+static void open_one(struct sl_store *s)
+{
+	struct pooled *p = calloc(1, sizeof(*p));
+	if (!p)
+		return; /* the jobs wait for those there are, or end by their deadline */
+	p->conn = (struct sl_conn){ .s = s, .ops = &pooled_ops, .role = "sluice queries" };
+	sl_list_init(&p->link);
+	sl_list_append(&s->pool, &p->link);
+	s->pool_open++;
+	sl_conn_open(&p->conn);
+}
+
+static void start(struct pooled *p, struct sl_job *j)
+{
+	struct sl_store *s = p->conn.s;
+	sl_list_drop(&j->link);
+	atomic_fetch_sub(&s->pool_waiting, 1);
+	atomic_fetch_add(&s->connections_busy, 1);
+	p->job = j;
+	if (sl_clock_mono_ms() - p->idle_since_ms < s->config.pool_ping_ms) {
+		pooled_send(p);
+		return;
+	}
+	p->pinging = true; /* a firewall may have forgotten it: ask before a query depends on it */
+	p->conn.deadline_ms = sl_clock_mono_ms() + 2000;
+	sl_store_wake_at(s, p->conn.deadline_ms);
+	if (!sl_conn_query(&p->conn, "SELECT 1", 0, NULL, NULL, NULL) || !sl_conn_sync(&p->conn))
+		sl_conn_drop(&p->conn);
+}
+
+static void dispatch(struct sl_store *s)
+{
+	uint32_t coming = 0, wanted = 0;
+	sl_list_each_safe(it, tmp, &s->pool) {
+		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
+		if (p->conn.state == SL_CONN_READY && !p->job && !p->conn.broken) {
+			if (sl_list_empty(&s->jobs_waiting))
+				return;
+			start(p, job_of(s->jobs_waiting.next));
+		} else if (p->conn.state == SL_CONN_CONNECTING || p->conn.state == SL_CONN_SETUP)
+			coming++;
+	}
+	if (sl_clock_mono_ms() < s->pool_retry_ms) {
+		if (!sl_list_empty(&s->jobs_waiting))
+			sl_store_wake_at(s, s->pool_retry_ms);
+		return;
+	}
+	sl_list_each(it, &s->jobs_waiting)
+		wanted++;
+	uint32_t most = s->config.pool_size + s->config.max_overflow;
+	if (s->pool_backoff_ms && wanted)
+		wanted = 1; /* while PostgreSQL is away one of them knocks */
+	for (; coming < wanted && s->pool_open < most && sl_clock_mono_ms() >= s->pool_retry_ms; coming++)
+		open_one(s);
+}
+
+void sl_pool_tick(struct sl_store *s, uint64_t now)
+{
+	bool any_ready = false;
+	sl_list_each_safe(it, tmp, &s->pool) {
+		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
+		sl_conn_tick(&p->conn, now);
+		if (p->conn.state == SL_CONN_READY && !p->job) {
+			if (now - p->idle_since_ms >= IDLE_MS)
+				sl_conn_close(&p->conn);
+			else
+				sl_store_wake_at(s, p->idle_since_ms + IDLE_MS);
+		}
+		any_ready |= p->conn.state == SL_CONN_READY;
+		if (p->conn.state == SL_CONN_CLOSED) {
+			sl_list_drop(&p->link);
+			s->pool_open--;
+			free(p);
+		}
+	}
+	sl_list_each_safe(it, tmp, &s->jobs_waiting) {
+		struct sl_job *j = job_of(it);
+		if (now >= j->deadline_ms || now >= j->wait_until_ms) {
+			atomic_fetch_sub(&s->pool_waiting, 1);
+			job_end(j, any_ready ? SL_BUSY : SL_UNAVAILABLE);
+		} else
+			sl_store_wake_at(s, j->deadline_ms < j->wait_until_ms ? j->deadline_ms : j->wait_until_ms);
+	}
+	dispatch(s);
+}
+
+void sl_pool_init(struct sl_store *s)
+{
+	sl_list_init(&s->pool);
+	sl_list_init(&s->jobs_waiting);
+}
+
+void sl_pool_stop(struct sl_store *s)
+{
+	sl_list_each(it, &s->pool) {
+		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
+		struct sl_job *j = SL_TAKE(p->job);
+		sl_conn_close(&p->conn);
+		if (j)
+			job_end(j, SL_CANCELLED);
+	}
+	while (!sl_list_empty(&s->jobs_waiting))
+		job_end(job_of(s->jobs_waiting.next), SL_CANCELLED);
+}
+
+void sl_pool_fini(struct sl_store *s)
+{
+	while (!sl_list_empty(&s->pool)) {
+		struct pooled *p = SL_CONTAINER_OF(s->pool.next, struct pooled, link);
+		sl_list_drop(&p->link);
+		free(p);
+	}
+}
