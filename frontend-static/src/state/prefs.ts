@@ -31,7 +31,7 @@ export const splits = kept<{ canvas: number; inspector: number; log: number; log
   inspector: 22,
   log: 190,
   logOpen: false,
-  inspectorOpen: true,
+  inspectorOpen: false,
 });
 export const reading = kept<{ raw: boolean }>("reading", { raw: false });
 

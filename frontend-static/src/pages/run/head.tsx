@@ -60,7 +60,7 @@ export function Head({ state, actions, onCancel }: { state: RunState; actions: R
         <Link to="/" className="back" label={t("run.back")}><Icon name="chevronLeft" size={14} /><span>{t("nav.runs")}</span></Link>
         <h1>{run.workflow}{run.version ? <span className="faint"> v{run.version}</span> : null}</h1>
         <CopyButton text={run.id} label={t("run.copy")}><span className="mono">{shortId(run.id)}</span></CopyButton>
-        {run.simulated !== undefined && <SimulatorNote run={run.simulated} />}
+        {run.simulated ? <SimulatorNote run /> : !ended && <SimulatorNote />}
         <span className="grow" />
         <ConnectionPill seq={state.lastSeq} />
       </div>
