@@ -195,7 +195,7 @@ static void chat_on_done(void *ctx, enum sl_code rc, const struct sl_error *why,
 			/* what was read may hold an error that explains the cut */
 			struct sl_error cut = err;
 			enum sl_code end = c->protocol->finish(c->reader, &err);
-			if (rc == SL_TRUNCATED && (end == SL_OK || end == SL_TRUNCATED) && !c->answer.complete)
+			if (rc == SL_TRUNCATED && !c->answer.complete && (end == SL_OK || end == SL_TRUNCATED || end == SL_MALFORMED))
 				err = cut;
 			else
 				rc = end;
