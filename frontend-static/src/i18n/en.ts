@@ -92,7 +92,6 @@ export const en = {
   "runs.title": "Runs",
   "runs.start": "Start a run",
   "runs.filter.status": "Status",
-  "runs.filter.anyStatus": "Any status",
   "runs.filter.workflow": "Workflow",
   "runs.filter.anyWorkflow": "Any workflow",
   "runs.filter.clear": "Clear filters",

@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import { api } from "../api/client";
-import type { Json, RunSummary, WorkflowSummary } from "../api/types";
+import type { Json, RunStatus, RunSummary, WorkflowSummary } from "../api/types";
 import { t } from "../i18n";
 import { ConnectionPill, SimulatorNote } from "../shell";
 import { RUN_ENDS } from "../state/run";
@@ -49,6 +49,7 @@ export function Runs({ status, workflow, start }: { status: string; workflow: st
   const open = () => navigate(runsUrl({ status, workflow, start: "" }));
   const filterRef = useRef<HTMLSelectElement>(null);
   useKeys({ n: open, "/": () => filterRef.current?.focus() });
+  const chosen = status.split(",");
   const filtered = status !== "" || workflow !== "";
   const mayRun = roleAllows("run");
 
@@ -62,16 +63,14 @@ export function Runs({ status, workflow, start }: { status: string; workflow: st
         <Button kind="primary" icon="play" onClick={open} why={mayRun ? null : t("role.viewer")} testId="start-run">{t("runs.start")}</Button>
       </header>
       <div className="filters" role="search">
-        <label>
-          <span className="sr-only">{t("runs.filter.status")}</span>
-          <select ref={filterRef} value={status} onChange={(e) => navigate(runsUrl({ status: e.target.value, workflow }), true)} data-testid="filter-status">
-            <option value="">{t("runs.filter.anyStatus")}</option>
-            {RUN_STATUSES.map((s) => <option key={s} value={s}>{runWord(s)}</option>)}
-          </select>
-        </label>
+        <div className="toggles" role="group" aria-label={t("runs.filter.status")}>
+          {RUN_STATUSES.map((s) => (
+            <StatusToggle key={s} status={s} on={chosen.includes(s)} onToggle={() => navigate(runsUrl({ status: RUN_STATUSES.filter((x) => (x === s) !== chosen.includes(x)).join(","), workflow }), true)} />
+          ))}
+        </div>
         <label>
           <span className="sr-only">{t("runs.filter.workflow")}</span>
-          <select value={workflow} onChange={(e) => navigate(runsUrl({ status, workflow: e.target.value }), true)} data-testid="filter-workflow">
+          <select ref={filterRef} value={workflow} onChange={(e) => navigate(runsUrl({ status, workflow: e.target.value }), true)} data-testid="filter-workflow">
             <option value="">{t("runs.filter.anyWorkflow")}</option>
             {workflow && !flows?.some((f) => f.name === workflow) && <option value={workflow}>{workflow}</option>}
             {flows?.map((f) => <option key={f.name} value={f.name}>{f.name}</option>)}
@@ -102,6 +101,14 @@ export function Runs({ status, workflow, start }: { status: string; workflow: st
       )}
       {start !== null && <StartRun workflow={start || null} flows={flows} onClose={() => navigate(runsUrl({ status, workflow }), true)} />}
     </div>
+  );
+}
+
+function StatusToggle({ status, on, onToggle }: { status: RunStatus; on: boolean; onToggle: () => void }) {
+  return (
+    <button type="button" className={`toggle st-${status}`} aria-pressed={on} onClick={onToggle} data-testid={"filter-" + status}>
+      {runWord(status)}
+    </button>
   );
 }
 
