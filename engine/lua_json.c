@@ -448,8 +448,8 @@ int sl_lua_json_encode(lua_State *L)
 	sl_lua_hold_json(L, 1);
 	sl_buf_reset(&s->scratch);
 	sl_json_write(&s->scratch, s->held);
-	if (s->scratch.failed)
-		sl_lua_break(L, SL_LUA_MEMORY);
+	if (s->scratch.failed) /* its cap is never met when memory is short */
+		sl_lua_break(L, s->scratch.len > s->scratch.max_bytes / 2 ? SL_LUA_MEMORY : SL_LUA_HOST_MEMORY);
 	json_object_put(s->held);
 	s->held = NULL;
 	sl_lua_charge_bytes(L, s->scratch.len);

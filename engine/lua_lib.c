@@ -14,6 +14,11 @@
 
 /* ---- tables ---- */
 
+static const char *type_name(lua_State *L, int at)
+{
+	return lua_type(L, at) == LUA_TUSERDATA ? "null" : luaL_typename(L, at);
+}
+
 static void check_table(lua_State *L, int at)
 {
 	luaL_checktype(L, at, LUA_TTABLE);
@@ -89,7 +94,7 @@ static int join(lua_State *L, bool any_type)
 			lua_pop(L, 1);
 			lua_pushstring(L, v ? "true" : "false");
 		} else if (!lua_isstring(L, -1)) {
-			return luaL_error(L, "item %I of the list is a %s, not a text", (LUAI_UACINT)i, luaL_typename(L, -1));
+			return luaL_error(L, "item %I of the list is a %s, not a text", (LUAI_UACINT)i, type_name(L, -1));
 		}
 		luaL_addvalue(&b);
 		if (i < to)
@@ -178,7 +183,7 @@ static bool before(lua_State *L, int by)
 		for (int i = 0; i < 2; i++) {
 			if (!lua_istable(L, -2))
 				luaL_error(L, "to sort by '%s', every item must be a table; one is a %s", lua_tostring(L, by),
-					   luaL_typename(L, -2));
+					   type_name(L, -2));
 			lua_pushvalue(L, by);
 			lua_rawget(L, -3);
 		} /* the two items, then their members */
@@ -340,7 +345,7 @@ static int list_sum(lua_State *L)
 	for (lua_Integer i = 1; i <= n; i++) {
 		lua_rawgeti(L, 1, i);
 		if (lua_type(L, -1) != LUA_TNUMBER)
-			return luaL_error(L, "item %I of the list is a %s, not a number", (LUAI_UACINT)i, luaL_typename(L, -1));
+			return luaL_error(L, "item %I of the list is a %s, not a number", (LUAI_UACINT)i, type_name(L, -1));
 		lua_arith(L, LUA_OPADD);
 		sl_lua_charge(L, 1);
 	}
@@ -552,7 +557,7 @@ static const char *push_text(lua_State *L, int at, size_t *len)
 	switch (lua_type(L, at)) {
 	case LUA_TTABLE:
 	case LUA_TFUNCTION:
-		lua_pushstring(L, luaL_typename(L, at));
+		lua_pushstring(L, type_name(L, at));
 		return lua_tolstring(L, -1, len);
 	default:
 		return luaL_tolstring(L, at, len); /* json.null says "null" through its metatable */
@@ -615,7 +620,7 @@ static int base_tostring(lua_State *L)
 static int base_type(lua_State *L)
 {
 	luaL_checkany(L, 1);
-	lua_pushstring(L, lua_type(L, 1) == LUA_TUSERDATA ? "null" : luaL_typename(L, 1));
+	lua_pushstring(L, type_name(L, 1));
 	return 1;
 }
 
@@ -628,13 +633,13 @@ static int base_next(lua_State *L)
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 2);
 	if (!first && !sl_lua_read_key(L, 2, &after))
-		return luaL_error(L, "a %s has no place in the order of keys", luaL_typename(L, 2));
+		return luaL_error(L, "a %s has no place in the order of keys", type_name(L, 2));
 	for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
 		if (++n % 64 == 0)
 			sl_lua_charge(L, 64);
 		if (!sl_lua_read_key(L, -2, &key))
 			return luaL_error(L, "a table with a %s as a key cannot be walked in order: use texts or numbers as keys",
-					  luaL_typename(L, -2));
+					  type_name(L, -2));
 		if ((first || sl_lua_compare_keys(&key, &after) > 0) && (!found || sl_lua_compare_keys(&key, &best) < 0)) {
 			best = key;
 			found = true;

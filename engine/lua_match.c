@@ -284,10 +284,10 @@ static const char *run(struct match *m, size_t i, const char *s)
 			m->captures[it->a].position = true;
 			break;
 		case ITEM_BACK: {
-			size_t len = m->captures[it->a].position ? 0 : m->captures[it->a].len;
-			step(m, len / 8);
+			size_t len = m->captures[it->a].len;
 			if (m->captures[it->a].position)
-				luaL_error(m->L, "a position capture cannot be referred back to");
+				return NULL; /* a position is no text, so nothing is equal to it */
+			step(m, len / 8);
 			if ((size_t)(m->end - s) < len || memcmp(s, m->captures[it->a].p, len) != 0)
 				return NULL;
 			s += len;

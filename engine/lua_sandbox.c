@@ -250,7 +250,10 @@ void sl_lua_push_chunk(lua_State *L, uint64_t id, struct sl_str head, struct sl_
 		luaL_pushresult(&b);
 		size_t len;
 		const char *source = lua_tolstring(L, -1, &len);
-		if (luaL_loadbufferx(L, source, len, "=(expr)", "t") != LUA_OK)
+		int status = luaL_loadbufferx(L, source, len, "=(expr)", "t");
+		if (status == LUA_ERRMEM)
+			sl_lua_break(L, sl_lua_of(L)->malloc_failed ? SL_LUA_HOST_MEMORY : SL_LUA_MEMORY);
+		if (status != LUA_OK)
 			lua_error(L);
 		lua_remove(L, -2); /* the source */
 		if (id != 0) {
