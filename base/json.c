@@ -64,9 +64,9 @@ static int by_hash(const void *a, const void *b)
 static const struct key *twice(struct scan *s, size_t first)
 {
 	size_t n = s->n_keys - first;
-	struct key *k = s->keys + first;
 	if (n < 2)
-		return NULL;
+		return NULL; /* there may be no keys at all yet */
+	struct key *k = s->keys + first;
 	qsort(k, n, sizeof(*k), by_hash);
 	for (size_t i = 0; i + 1 < n; i++)
 		for (size_t j = i + 1; j < n && k[j].hash == k[i].hash; j++)
