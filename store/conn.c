@@ -220,10 +220,13 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		connect_step(c);
 		return;
 	}
+	/* libuv stops a handle whose socket reports an error, though what the server said last may not be read yet: go on until
+	 * a read tells the end. */
+	if (status < 0 && uv_poll_start(h, c->events, on_poll) != 0)
+		sl_conn_drop(c);
 	if (events & UV_WRITABLE)
 		flush(c);
-	if ((events & UV_READABLE) || status < 0)
-		read_results(c);
+	read_results(c); /* always: a flush that would block reads, too, and then no event comes for it */
 }
 
 void sl_conn_open(struct sl_conn *c)

@@ -109,6 +109,6 @@ long sl_pg_count(struct sl_pg *pg, const char *sql)
 
 void sl_pg_empty(struct sl_pg *pg)
 {
-	sl_pg_exec(pg, "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename "
+	sl_pg_exec(pg, "SET client_min_messages = error; DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename "
 		       "<> 'schema_migrations' LOOP EXECUTE format('TRUNCATE %I CASCADE', t); END LOOP; END $$");
 }
