@@ -318,23 +318,24 @@ static void interpolate(struct sl_buf *b, struct json_object *v)
 
 static enum sl_code eval_text(const struct part *part, const struct sl_env *env, struct json_object **out, struct sl_error *err)
 {
-	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
+	SL_BUF(text, 2 * (size_t)SL_LIMIT_LUA_MEMORY_BYTES); /* more than one value and what stood before it can need */
 	for (size_t i = 0; i < part->n_pieces; i++) {
 		const struct piece *piece = &part->pieces[i];
 		SL_AUTO_JSON v = NULL;
+		enum sl_code rc = SL_OK;
 		sl_buf_add(&text, piece->before.p, piece->before.len);
-		if (!piece->expr)
-			break;
-		enum sl_code rc = sl_expr_eval(piece->expr, env, &v, err);
+		if (piece->expr) {
+			rc = sl_expr_eval(piece->expr, env, &v, err);
+			if (rc == SL_OK)
+				interpolate(&text, v);
+		}
+		if (rc == SL_OK && text.failed)
+			rc = no_memory(err);
+		else if (rc == SL_OK && text.len > SL_LIMIT_PAYLOAD_BYTES)
+			rc = sl_fail(err, SL_EXPRESSION, "the text becomes longer than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
 		if (rc != SL_OK)
-			return wrap(err, rc, part, piece->line, piece->column);
-		interpolate(&text, v);
-		if (text.failed)
-			return wrap(err, sl_fail(err, SL_EXPRESSION, "the text becomes longer than %u bytes", SL_LIMIT_PAYLOAD_BYTES),
-				    part, piece->line, piece->column);
+			return piece->expr ? wrap(err, rc, part, piece->line, piece->column) : rc;
 	}
-	if (text.failed)
-		return sl_fail(err, SL_EXPRESSION, "the text becomes longer than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
 	*out = json_object_new_string_len(text.data ? text.data : "", (int)text.len);
 	return *out ? SL_OK : no_memory(err);
 }
