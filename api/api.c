@@ -8,6 +8,11 @@ static bool copy(char **to, const char *from)
 	return !from || !*from || *to;
 }
 
+static void on_tick(void *ctx)
+{
+	sl_sse_tick(ctx);
+}
+
 enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out, struct sl_error *err)
 {
 	SL_AUTO(sl_api) a = calloc(1, sizeof(*a));
@@ -17,6 +22,7 @@ enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out,
 		return sl_fail(err, SL_INVALID, "the admin token must have at least 8 characters");
 	a->loop = config->loop;
 	a->clock = config->clock ? config->clock : &sl_clock_real;
+	sl_list_init(&a->streams);
 	a->started_ms = sl_clock_wall(a->clock);
 	if (!copy(&a->listen, config->listen) || !copy(&a->tls_cert, config->tls_cert) || !copy(&a->tls_key, config->tls_key) ||
 	    !copy(&a->hosts, config->hosts) || !copy(&a->origins, config->origins))
@@ -33,6 +39,7 @@ enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out,
 		.head = sl_api_head,
 		.handle = sl_api_handle,
 		.upgrade = sl_api_upgrade,
+		.tick = on_tick,
 		.ctx = a,
 	};
 	*out = SL_TAKE(a);

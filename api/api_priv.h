@@ -10,11 +10,14 @@
 #include "api/router.h"
 #include "api/server.h"
 #include "base/json.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/utf8.h"
 
 #define SL_ETAG_BYTES 40
 
+struct sl_problems;
 struct sl_stored_workflow;
 struct sl_view;
 
@@ -30,7 +33,7 @@ struct sl_api {
 	bool tokens_loaded, tokens_loading;
 	int64_t started_ms;
 	struct sl_bytes *node_types; /* made once */
-	struct sl_post drain_post;
+	struct sl_list streams; /* of sse.c */
 };
 
 /* A request that waits for an answer from another thread. Whoever is asked fills in what it has and calls
@@ -73,9 +76,25 @@ void sl_request_identity(const struct sl_request *r, struct sl_identity *out);
 /* The body as a JSON object. NULL: it has been answered (400, 415). The caller's. */
 struct json_object *sl_request_json(struct sl_request *r);
 bool sl_name_ok(struct sl_str name); /* [a-z0-9][a-z0-9_-]{0,63} */
-void sl_problems_json(struct sl_buf *b, const void *problems, bool warnings); /* members of an array */
+/* Members of an array {"pointer","message"}, with `prefix` before the pointers. */
+void sl_problems_json(struct sl_buf *b, const struct sl_problems *p, struct sl_str prefix, bool warnings);
 
 /* handlers, by file */
 sl_handler_fn sl_route_ui;
 sl_handler_fn sl_route_openapi;
 sl_handler_fn sl_route_livez, sl_route_readyz, sl_route_metrics;
+sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflow_get, sl_route_workflow_put, sl_route_workflow_archive,
+    sl_route_workflow_versions, sl_route_workflow_validate, sl_route_node_types;
+sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_pause, sl_route_run_resume,
+    sl_route_run_cancel;
+sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put, sl_route_profile_delete, sl_route_profile_test,
+    sl_route_providers;
+sl_handler_fn sl_route_session_make, sl_route_session_get, sl_route_session_end, sl_route_ws_ticket;
+sl_handler_fn sl_route_token_list, sl_route_token_make, sl_route_token_revoke;
+
+/* sse.c: the live stream of a run. `resume`: exactly what came after after_seq, else a snapshot first. */
+void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, bool resume, uint64_t after_seq, bool tokens);
+void sl_sse_tick(struct sl_api *a);
+
+/* Fire and forget: who did what. */
+void sl_api_audit(struct sl_api *a, const struct sl_request *r, const char *action, struct sl_str target);

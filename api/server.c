@@ -81,6 +81,8 @@ static void on_tick(uv_timer_t *t)
 	uint64_t now = sl_clock_mono_ms();
 	sl_list_each_safe(it, tmp, &s->conns)
 		conn_tick(sl_list_entry(it, struct sl_conn, link), now);
+	if (s->config.tick)
+		s->config.tick(s->config.ctx);
 }
 
 /* "host:port", "[v6]:port", ":port". */

@@ -35,6 +35,7 @@ struct sl_server_config {
 	void (*handle)(void *ctx, struct sl_request *r);
 	/* [front] A handshake for ws_path. SL_OK fills who; otherwise it has answered. */
 	enum sl_code (*upgrade)(void *ctx, struct sl_request *r, struct sl_ws_identity *who);
+	void (*tick)(void *ctx); /* [front] about twice a second; NULL: not needed */
 	void *ctx;
 };
 

@@ -104,16 +104,18 @@ bool sl_name_ok(struct sl_str name)
 	return true;
 }
 
-void sl_problems_json(struct sl_buf *b, const void *problems, bool warnings)
+void sl_problems_json(struct sl_buf *b, const struct sl_problems *p, struct sl_str prefix, bool warnings)
 {
-	const struct sl_problems *p = problems;
 	for (size_t i = 0; i < p->n; i++) {
 		if (p->items[i].warning != warnings)
 			continue;
+		SL_BUF(pointer, 4096);
+		sl_buf_add(&pointer, prefix.p, prefix.len);
+		sl_buf_adds(&pointer, p->items[i].pointer ? p->items[i].pointer : "");
 		if (b->len && b->data[b->len - 1] == '}')
 			sl_buf_addc(b, ',');
 		sl_buf_addc(b, '{');
-		sl_buf_json_kz(b, "pointer", p->items[i].pointer ? p->items[i].pointer : "");
+		sl_buf_json_kstr(b, "pointer", sl_buf_str(&pointer));
 		sl_buf_json_kz(b, "message", p->items[i].message ? p->items[i].message : "");
 		sl_buf_addc(b, '}');
 	}

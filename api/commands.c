@@ -1,0 +1,238 @@
+/* api/commands.c: what WebSocket clients may ask for besides watching: the same as over REST, with the same rights.
+ *
+ * A command that needs work off the loop is a small copy of the request's path: text in, answer through `reply`. */
+#include "api/runs.h"
+#include "store/workflows.h"
+#include "ws/hub.h"
+
+struct command {
+	struct sl_post post;
+	struct sl_api *api;
+	sl_ws_reply_fn *reply;
+	void *arg;
+	struct sl_work *work;
+	struct sl_bytes *text; /* the command, for the pool */
+	struct sl_stored_workflow *workflow;
+	enum sl_code rc;
+};
+
+static void command_free(struct command *c)
+{
+	sl_work_free(c->work);
+	sl_bytes_unref(c->text);
+	sl_stored_workflow_free(c->workflow);
+	free(c);
+}
+
+/* ---- start_run ---- */
+
+static void refuse_start(struct command *c)
+{
+	struct sl_work *w = c->work;
+	struct sl_error err = w->err;
+	if (w->problems.errors) {
+		const struct sl_problem *first = &w->problems.items[0];
+		for (size_t i = 0; i < w->problems.n && first->warning; i++)
+			first = &w->problems.items[i];
+		SL_IGNORE(sl_fail(&err, SL_INVALID, SL_STR_FMT "%s: %s%s", SL_STR_ARG(w->prefix), first->pointer, first->message,
+		                  w->problems.errors > 1 ? " (and more)" : "")); /* fills the text */
+	} else if (!err.text[0]) {
+		SL_IGNORE(sl_fail(&err, w->rc, "the run could not be started"));
+	}
+	c->reply(c->arg, w->rc, SL_STR(""), NULL, &err);
+	command_free(c);
+}
+
+static void on_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request)
+{
+	struct command *c = arg;
+	struct sl_error err = { 0 };
+	char text[SL_UUID_TEXT_BYTES];
+	SL_BUF(result, 256);
+	if (rc == SL_CONFLICT && same_request)
+		rc = SL_OK;
+	if (rc == SL_OK) {
+		sl_uuid_format(id.u, text);
+		sl_buf_addc(&result, '{');
+		sl_buf_json_kz(&result, "run_id", text);
+		sl_buf_addc(&result, '}');
+	} else if (rc == SL_CONFLICT) {
+		rc = sl_fail(&err, SL_IDEMPOTENCY, "this key was used for another run");
+	} else {
+		SL_IGNORE(sl_fail(&err, rc, "the run could not be started"));
+	}
+	c->reply(c->arg, rc, sl_buf_str(&result), rc == SL_OK ? &id : NULL, &err);
+	command_free(c);
+}
+
+static void job_submit(void *arg)
+{
+	struct command *c = arg;
+	/* On SL_OK c belongs to on_submitted, which may have run already: nothing of it is touched after the call. */
+	struct sl_work *w = c->work;
+	c->work = NULL;
+	sl_run_submit(c->api->parts.engine, w, on_submitted, c);
+	if (w->rc == SL_OK) {
+		sl_work_free(w);
+		return;
+	}
+	c->work = w;
+	refuse_start(c);
+}
+
+static void job_nothing(void *arg)
+{
+}
+
+static void workflow_came(struct sl_post *p)
+{
+	struct command *c = SL_CONTAINER_OF(p, struct command, post);
+	struct sl_work *w = c->work;
+	if (c->rc == SL_NOT_FOUND || (c->rc == SL_OK && c->workflow->archived && !w->version))
+		sl_work_problem(w, "/workflow", "there is no such workflow, or not in that version");
+	else
+		w->rc = c->rc;
+	if (w->rc != SL_OK) {
+		refuse_start(c);
+		return;
+	}
+	w->version = c->workflow->version;
+	w->definition = sl_bytes_ref(c->workflow->definition);
+	const struct sl_server_job job = { .run = job_submit, .done = job_nothing, .arg = c };
+	w->rc = sl_server_job(c->api->server, &job);
+	if (w->rc != SL_OK)
+		refuse_start(c);
+}
+
+static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *workflow)
+{
+	struct command *c = arg;
+	c->rc = rc;
+	c->workflow = workflow;
+	c->post.run = workflow_came;
+	sl_loop_post(c->api->loop, &c->post);
+}
+
+/* [pool] */
+static void job_start(void *arg)
+{
+	static const char *const around[] = { "cmd", "id", "idempotency_key", NULL };
+	struct command *c = arg;
+	struct sl_work *w = c->work;
+	SL_AUTO_JSON body = NULL;
+	w->rc = sl_json_parse(sl_bytes_str(c->text), &body, &w->err);
+	if (w->rc == SL_OK) {
+		struct sl_str key = sl_json_get_str(body, "idempotency_key");
+		if (key.len > 255)
+			sl_work_problem(w, "/idempotency_key", "at most 255 bytes");
+		else if (key.len)
+			w->key = sl_str_dup(key);
+		sl_run_request_read(w, body, around);
+	}
+	if (w->rc == SL_OK && w->has_definition) {
+		job_submit(c);
+		return;
+	}
+	enum sl_code rc = w->rc;
+	if (rc == SL_OK) /* the answer may come before the call returns, and c is its then */
+		rc = sl_store_workflow_get(c->api->parts.store, sl_str(w->name), w->version, on_workflow, c);
+	if (rc != SL_OK) {
+		w->rc = rc;
+		refuse_start(c);
+	}
+}
+
+static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who, struct json_object *args, sl_ws_reply_fn *reply,
+                              void *arg, struct sl_error *err)
+{
+	if (atomic_load(&a->draining))
+		return sl_fail(err, SL_DRAINING, "the server is going down and takes no new runs");
+	struct command *c = calloc(1, sizeof(*c));
+	SL_BUF(text, SL_LIMIT_WS_MESSAGE_BYTES * 2);
+	sl_json_write(&text, args);
+	if (c) {
+		c->api = a;
+		c->reply = reply;
+		c->arg = arg;
+		c->text = sl_buf_bytes(&text);
+		c->work = calloc(1, sizeof(*c->work));
+		if (c->work)
+			c->work->by = sl_str_dup(sl_str(who->name));
+	}
+	const struct sl_server_job job = { .run = job_start, .done = job_nothing, .arg = c };
+	if (!c || !c->text || !c->work || !c->work->by || sl_server_job(a->server, &job) != SL_OK) {
+		if (c)
+			command_free(c);
+		return sl_fail(err, SL_NO_MEMORY, "out of memory");
+	}
+	return SL_OK;
+}
+
+/* ---- pause, resume, cancel ---- */
+
+static void on_commanded(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	struct command *c = arg;
+	SL_BUF(result, 128);
+	struct sl_error none = { 0 };
+	if (rc == SL_OK) {
+		sl_buf_addc(&result, '{');
+		sl_buf_json_kz(&result, "status", status);
+		sl_buf_addc(&result, '}');
+	} else if (!err) {
+		SL_IGNORE(sl_fail(&none, rc, rc == SL_NOT_FOUND ? "there is no such run" : "not possible now")); /* fills the text */
+		err = &none;
+	}
+	c->reply(c->arg, rc, sl_buf_str(&result), NULL, err ? err : &none);
+	command_free(c);
+}
+
+static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, enum sl_command_kind kind, struct json_object *args,
+                          sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
+{
+	struct sl_run_id id;
+	struct sl_str mode = sl_json_get_str(args, "mode"), reason = sl_json_get_str(args, "reason");
+	if (!sl_uuid_parse(sl_json_get_str(args, "run_id"), &id.u))
+		return sl_fail(err, SL_INVALID, "run_id is missing or no id");
+	if (mode.len && (kind != SL_CMD_PAUSE_DRAIN || !(sl_str_is(mode, "drain") || sl_str_is(mode, "now"))))
+		return sl_fail(err, SL_INVALID, "mode is drain or now, and only of a pause");
+	if (sl_str_is(mode, "now"))
+		kind = SL_CMD_PAUSE_NOW;
+	struct command *c = calloc(1, sizeof(*c));
+	if (!c)
+		return sl_fail(err, SL_NO_MEMORY, "out of memory");
+	c->api = a;
+	c->reply = reply;
+	c->arg = arg;
+	reason.len = sl_utf8_cut(reason.p, reason.len, 1000);
+	enum sl_code rc = sl_engine_command(a->parts.engine, id, kind, sl_str(who->name), reason, on_commanded, c);
+	if (rc != SL_OK) {
+		command_free(c);
+		return sl_fail(err, rc, "the command could not be given");
+	}
+	return SL_OK;
+}
+
+static enum sl_code command(void *ctx, const struct sl_ws_identity *who, const char *cmd, struct json_object *args,
+                            sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
+{
+	static const struct {
+		const char *name;
+		enum sl_command_kind kind;
+	} kinds[] = { { "pause", SL_CMD_PAUSE_DRAIN }, { "resume", SL_CMD_RESUME }, { "cancel", SL_CMD_CANCEL } };
+	struct sl_api *a = ctx;
+	bool start = strcmp(cmd, "start_run") == 0;
+	size_t i = 0;
+	while (i < SL_COUNT_OF(kinds) && strcmp(cmd, kinds[i].name) != 0)
+		i++;
+	if (!start && i == SL_COUNT_OF(kinds))
+		return sl_fail(err, SL_BAD_REQUEST, "this server does not know the command %s", cmd);
+	if (who->role < SL_ROLE_RUNNER)
+		return sl_fail(err, SL_FORBIDDEN, "this needs the role runner, and the token has %s", sl_role_name((enum sl_role)who->role));
+	return start ? start_run(a, who, args, reply, arg, err) : steer(a, who, kinds[i].kind, args, reply, arg, err);
+}
+
+void sl_api_ws_commands(struct sl_api *a, struct sl_ws_commands *out)
+{
+	*out = (struct sl_ws_commands){ .command = command, .ctx = a };
+}

@@ -1,0 +1,18 @@
+/* api/openapi.c: the description of this interface, as it is in the binary. */
+#include "api/api_priv.h"
+#include "base/embed.h"
+
+extern const struct sl_embedded sl_embedded_api[];
+
+void sl_route_openapi(struct sl_api *a, struct sl_request *r)
+{
+	const struct sl_embedded *f = sl_embedded_api; /* the one file of the table */
+	char etag[SL_ETAG_BYTES];
+	snprintf(etag, sizeof(etag), "\"%.32s\"", f->sha256);
+	sl_answer_header(r, "ETag", sl_str(etag));
+	sl_answer_header(r, "Cache-Control", SL_STR("no-cache"));
+	if (sl_http1_has_token(sl_request_header(r, "if-none-match"), etag))
+		sl_answer_empty(r, 304);
+	else
+		sl_answer_bytes(r, 200, "application/json", sl_str_n(f->data, f->len), SL_BYTES_STABLE);
+}
