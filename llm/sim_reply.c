@@ -10,7 +10,7 @@
 
 #define SIM_BURST 64u /* tokens written in one go when there is no pace */
 
-enum sim_part { SIM_PART_FIRST, SIM_PART_THINKING, SIM_PART_TEXT, SIM_PART_ENDING, SIM_PART_SILENT };
+enum sim_part { SIM_PART_FIRST, SIM_PART_THINKING, SIM_PART_TEXT, SIM_PART_ENDING, SIM_PART_SILENT, SIM_PART_RESET };
 
 struct sim_reply {
 	struct sim_settings set;
@@ -170,6 +170,20 @@ static struct sl_str error_object(const struct sim_reply *r)
 		      "\"param\":null,\"code\":null}}");
 }
 
+static void on_tick(uv_timer_t *t);
+
+/* The connection ends in the middle. A reset waits a moment: it would take back what the client has not read yet. */
+static void drop(struct sim_conn *c)
+{
+	if (strcmp(c->reply->set.variant, "rst") == 0) {
+		c->reply->part = SIM_PART_RESET;
+		uv_timer_start(&c->timer, on_tick, 50, 0);
+		return;
+	}
+	sim_reply_end(c, SIM_DROPPED);
+	sim_conn_half_close(c);
+}
+
 /* The fault that comes in the middle. true: the stream is over, or silent. */
 static bool stream_breaks(struct sim_conn *c, struct sl_buf *b, size_t chunk)
 {
@@ -205,11 +219,7 @@ static bool stream_breaks(struct sim_conn *c, struct sl_buf *b, size_t chunk)
 		}
 		chunk_close(b, chunk);
 		sim_conn_send(c, sl_buf_str(b));
-		sim_reply_end(c, SIM_DROPPED);
-		if (strcmp(v, "rst") == 0)
-			sim_conn_close(c, true);
-		else
-			sim_conn_half_close(c);
+		drop(c);
 		return true;
 	case 15:
 		r->part = SIM_PART_ENDING;
@@ -248,8 +258,6 @@ static void add_token(struct sim_conn *c, struct sl_buf *b)
 		r->part = thinking ? SIM_PART_TEXT : SIM_PART_ENDING;
 	}
 }
-
-static void on_tick(uv_timer_t *t);
 
 static void stream_turn(struct sim_conn *c)
 {
@@ -369,11 +377,7 @@ static void whole_turn(struct sim_conn *c)
 		if (json) {
 			reply_done(c);
 		} else if (r->set.fault == 14) {
-			sim_reply_end(c, SIM_DROPPED);
-			if (strcmp(v, "rst") == 0)
-				sim_conn_close(c, true);
-			else
-				sim_conn_half_close(c);
+			drop(c);
 		}
 		return;
 	}
@@ -384,6 +388,11 @@ static void whole_turn(struct sim_conn *c)
 static void on_tick(uv_timer_t *t)
 {
 	struct sim_conn *c = t->data;
+	if (c->reply && c->reply->part == SIM_PART_RESET) {
+		sim_reply_end(c, SIM_DROPPED);
+		sim_conn_close(c, true);
+		return;
+	}
 	if (!c->reply || c->writing || c->reply->part == SIM_PART_SILENT)
 		return;
 	if (c->reply->stream)
@@ -394,7 +403,7 @@ static void on_tick(uv_timer_t *t)
 
 void sim_reply_resume(struct sim_conn *c)
 {
-	if (c->reply && c->reply->stream && c->reply->part != SIM_PART_SILENT && c->reply->part != SIM_PART_FIRST)
+	if (c->reply && c->reply->stream && c->reply->part != SIM_PART_FIRST && c->reply->part < SIM_PART_SILENT)
 		stream_turn(c);
 }
 
@@ -493,10 +502,12 @@ static bool instead(struct sim_conn *c)
 		else
 			refuse(c, 503, "server_error", "server_is_overloaded", "That model is currently overloaded.", "");
 		return true;
-	case 10:
+	case 10: {
+		bool reset = strcmp(v, "close") != 0; /* v dies with the reply */
 		sim_reply_end(c, SIM_DROPPED);
-		sim_conn_close(c, strcmp(v, "close") != 0);
+		sim_conn_close(c, reset);
 		return true;
+	}
 	case 11:
 		r->part = SIM_PART_SILENT;
 		return true;
