@@ -140,4 +140,17 @@ export const workflows = [
       throw Object.assign(new Error("10.0.0.7 is a private address; nodes may not reach it."), { code: "egress_refused", node: "send" });
     },
   },
+  {
+    name: "torrent",
+    version: 1,
+    definition: {
+      sluice: 1, name: "torrent", description: "Three long answers at once, to see how the page bears them.", inputs: { type: "object", properties: {} },
+      nodes: [llm("a", "First"), llm("b", "Second"), llm("c", "Third")], edges: [],
+    },
+    async script(r) {
+      const long = Array.from({ length: 60 }, (_, i) => `## Part ${i + 1}\n\n${say.pro}\n\n${say.con}`).join("\n\n");
+      await Promise.all(["a", "b", "c"].map((id) => r.llm(id, long)));
+      r.exec("completed", { outputs: {} });
+    },
+  },
 ];

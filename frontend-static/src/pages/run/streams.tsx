@@ -97,9 +97,9 @@ const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active
   const [whole, setWhole] = useState(false);
   const version = s?.version ?? 0;
   useLayoutEffect(() => {
-    pin();
+    if (alive) pin(); // a finished text is read from its beginning
     onGrow();
-  }, [version, text, pin, onGrow]);
+  }, [version, text, alive, pin, onGrow]);
   const tokens = node?.usage?.output_tokens;
   // Structured answers are read as they are; so is what is too long to be laid out with every token.
   const plain = raw || /^\s*[[{]/.test(text) || text.length > 150_000;
