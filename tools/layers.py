@@ -98,7 +98,8 @@ def main():
             for number, s in strings:
                 if room != 'store' and SQL.search(s):
                     breach(number, 'SQL text lives in store and migrations')
-                if room == 'engine' and s in types:
+                in_lua_table = re.search(r'\{ *"%s", *\w+ *\}' % re.escape(s), lines[number - 1])  # text.join, say
+                if room == 'engine' and s in types and not in_lua_table:
                     breach(number, 'the engine knows no node type by name ("%s")' % s)
     for b in breaches:
         print(b)
