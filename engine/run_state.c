@@ -338,7 +338,7 @@ enum sl_readiness sl_node_ready(const struct sl_scope *sc, uint32_t node, bool t
 	}
 	if (open)
 		return !timed_out ? SL_READY_NOT : taken ? SL_READY_START : SL_READY_UNREACHABLE;
-	if (failed)
+	if (failed && !(def->policy.tolerates && taken)) /* all, but for what a parallel that waits for all has lost */
 		return SL_READY_UNREACHABLE;
 	return taken ? SL_READY_START : SL_READY_SKIP;
 }

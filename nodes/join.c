@@ -170,7 +170,7 @@ static void join_policy(struct json_object *params, uint32_t n_in, struct sl_joi
 		out->need = 1;
 	else if (quorum > 0)
 		out->need = quorum < UINT32_MAX ? (uint32_t)quorum : UINT32_MAX;
-	out->tolerates = any || quorum > 0;
+	out->tolerates = out->need < n_in; /* a quorum of all of them is the same as all */
 	uint64_t ms = sl_json_ms(params, "timeout_s");
 	out->timeout_ms = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
 }
@@ -192,7 +192,7 @@ const struct sl_node_type sl_node_type_join = {
 		"{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
 		"  \"wait\": { \"title\": \"Wait for\", \"default\": \"all\", \"x-constant\": true,"
 		"    \"description\": \"all, any, or { quorum: n }.\","
-		"    \"anyOf\": [ { \"enum\": [\"all\", \"any\"] }, { \"type\": \"object\", \"additionalProperties\": false,"
+		"    \"anyOf\": [ { \"type\": \"string\", \"enum\": [\"all\", \"any\"] }, { \"type\": \"object\", \"additionalProperties\": false,"
 		"      \"required\": [\"quorum\"], \"properties\": { \"quorum\": { \"type\": \"integer\", \"minimum\": 1,"
 		"      \"maximum\": 1000 } } } ] },"
 		"  \"timeout_s\": { \"type\": \"number\", \"exclusiveMinimum\": 0, \"maximum\": 4000000, \"x-constant\": true,"
@@ -201,7 +201,7 @@ const struct sl_node_type sl_node_type_join = {
 		"  \"cancel_rest\": { \"type\": \"boolean\", \"default\": false, \"x-constant\": true,"
 		"    \"title\": \"Cancel the rest\","
 		"    \"description\": \"When it goes on, nodes that lead only here and are not finished are cancelled.\" },"
-		"  \"merge\": { \"enum\": [\"object\", \"list\", \"concat\", \"first\", \"best\"], \"default\": \"object\","
+		"  \"merge\": { \"type\": \"string\", \"enum\": [\"object\", \"list\", \"concat\", \"first\", \"best\"], \"default\": \"object\","
 		"    \"x-constant\": true, \"title\": \"Merge\","
 		"    \"description\": \"object: outputs by node id; list: outputs in the order of the edges; concat: their texts;"
 		" first: the first one in that order; best: the one with the highest score.\" },"

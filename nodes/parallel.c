@@ -41,7 +41,7 @@ const struct sl_node_type sl_node_type_parallel = {
 		"  \"max_concurrency\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000, \"x-constant\": true,"
 		"    \"title\": \"Open at once\","
 		"    \"description\": \"How many branches may be under way at the same time. Without it, all of them.\" },"
-		"  \"on_branch_error\": { \"enum\": [\"fail_fast\", \"wait_all\"], \"default\": \"fail_fast\", \"x-constant\": true,"
+		"  \"on_branch_error\": { \"type\": \"string\", \"enum\": [\"fail_fast\", \"wait_all\"], \"default\": \"fail_fast\", \"x-constant\": true,"
 		"    \"title\": \"When a branch fails\","
 		"    \"description\": \"fail_fast ends the run at once; wait_all lets the other branches finish and their join go on"
 		" with what arrived.\" } } }",

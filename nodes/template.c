@@ -40,7 +40,7 @@ const struct sl_node_type sl_node_type_template = {
 	.summary = "Composes text from what came before.",
 	/* no type: {{ nodes.x.json }} alone is an object by the time the schema is checked again */
 	.params_schema = "{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"text\"], \"properties\": {"
-			 "  \"text\": { \"title\": \"Text\", \"x-ui\": { \"widget\": \"textarea\" },"
+			 "  \"text\": { \"title\": \"Text\", \"x-ui\": \"textarea\","
 			 "    \"description\": \"Text with {{ expressions }} in it.\" } } }",
 	.effects = SL_EFFECTS_NONE,
 	.start = template_start,

@@ -37,7 +37,7 @@ const struct sl_node_type sl_node_type_transform = {
 		"  \"expr\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"value\", \"title\": \"Expression\","
 		"    \"description\": \"For example: nodes.judge.json.score / 10\" },"
 		"  \"code\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"code\", \"title\": \"Block\","
-		"    \"x-ui\": { \"widget\": \"code\" },"
+		"    \"x-ui\": \"code\","
 		"    \"description\": \"Lua statements that end in `return`. A returned table with named fields becomes the output"
 		" itself, any other value is the output's `value`.\" } } }",
 	.effects = SL_EFFECTS_NONE,
