@@ -81,9 +81,8 @@ class Run {
     if (status === "running") n.started_at = now();
     if (["completed", "failed", "skipped", "cancelled"].includes(status)) {
       n.finished_at = now();
-      this.run.nodes_done++;
+      if (!p.includes("/")) this.run.nodes_done++;
     }
-    this.run.nodes_total = Math.max(this.run.nodes_total, this.nodes.size);
     this.emit("node_state_change", { node_id: p, type, status, attempt: n.attempt, ...seen });
   }
   push(p, chunk, thinking) {

@@ -21,6 +21,12 @@ describe("folding events", () => {
     expect(s.order).toEqual(["a", "b"]);
   });
 
+  it("counts the nodes of the workflow, not those of its rounds", () => {
+    seq = 0;
+    const s = folded(node("loop", "running"), node("loop#1/a", "completed"), node("loop#2/a", "completed"), node("loop", "completed"));
+    expect(s.run).toMatchObject({ nodes_done: 1, nodes_total: 2 });
+  });
+
   it("changes nothing for an event it holds", () => {
     seq = 0;
     const a = folded(node("a", "running"));

@@ -27,6 +27,7 @@ export type NodeStatus =
 export interface Usage {
   input_tokens: number;
   output_tokens: number;
+  cost_usd?: number;
 }
 
 export interface RunError {

@@ -32,8 +32,12 @@ export function nodeStatus(s: string): NodeStatus {
 
 export function fromRun(run: Run): RunState {
   const nodes = new Map<string, RunNode>();
-  for (const n of run.nodes ?? []) nodes.set(n.path, { ...n, status: nodeStatus(n.status) });
+  for (const n of run.nodes ?? []) nodes.set(n.path, { ...n, status: nodeStatus(n.status), cost_usd: n.cost_usd ?? n.usage?.cost_usd, model: n.model ?? modelOf(n.output) });
   return { run: { ...run, status: runStatus(run.status), nodes: undefined }, nodes, order: [...nodes.keys()], lastSeq: run.last_seq ?? 0 };
+}
+
+function modelOf(output: Json | undefined): string | null {
+  return output !== null && typeof output === "object" && !Array.isArray(output) ? str(output["model"]) : null;
 }
 
 export function fromSnapshot(s: Snapshot, seq: number | undefined): RunState {
@@ -112,9 +116,11 @@ function foldNode(s: RunState, d: NodeChange, ts: string | undefined): RunState 
   else n.finished_at = null;
   const nodes = new Map(s.nodes);
   nodes.set(path, n);
+  // The figures count the nodes of the workflow itself, not those of rounds and items inside its containers.
+  const root = !path.includes("/");
   const was = old ? NODE_ENDS.has(old.status) : false;
-  const done = (s.run.nodes_done ?? 0) + (NODE_ENDS.has(status) ? 1 : 0) - (was ? 1 : 0);
-  const total = Math.max(s.run.nodes_total ?? 0, nodes.size);
+  const done = (s.run.nodes_done ?? 0) + (root && NODE_ENDS.has(status) ? 1 : 0) - (root && was ? 1 : 0);
+  const total = s.run.nodes_total || s.run.definition?.nodes.length || nodes.size;
   return { ...s, nodes, order: old ? s.order : [...s.order, path], run: { ...s.run, nodes_done: done, nodes_total: total } };
 }
 
@@ -161,7 +167,8 @@ export function enrich(s: RunState, run: Run): RunState {
       output: n.output !== undefined ? n.output : old.output,
       error: n.error ?? old.error,
       usage: n.usage ?? old.usage,
-      model: n.model ?? old.model,
+      cost_usd: n.cost_usd ?? n.usage?.cost_usd ?? old.cost_usd,
+      model: n.model ?? modelOf(n.output) ?? old.model,
       name: n.name ?? old.name,
       started_at: n.started_at ?? old.started_at,
       finished_at: n.finished_at ?? old.finished_at,

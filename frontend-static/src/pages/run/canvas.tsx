@@ -36,7 +36,9 @@ const Step = memo(function Step({ data, selected }: NodeProps<StepNode>) {
   const status = n?.status ?? "pending";
   const live = status === "running" || status === "waiting" || status === "retrying";
   const kind = def.type;
-  const joinCount = n?.expected && n.arrived !== undefined && n.arrived !== null ? `${n.arrived}/${n.expected}` : null;
+  // Every node with several edges into it waits for them; worth a figure where they meet on purpose, or while some are missing.
+  const meets = n?.expected !== undefined && n.expected !== null && n.expected > 1 && (kind === "join" || ((n.arrived ?? 0) > 0 && (n.arrived ?? 0) < n.expected));
+  const joinCount = meets && (status !== "pending" || (n.arrived ?? 0) > 0) ? `${n.arrived ?? 0}/${n.expected}` : null;
   const tokens = n?.usage?.output_tokens;
   return (
     <div className={`node st-${status} kind-${kind}${selected ? " is-selected" : ""}`} data-node={data.path} data-status={status} title={data.path + (n?.reason ? "\n" + n.reason : "")}>
