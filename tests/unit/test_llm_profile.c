@@ -1,0 +1,321 @@
+/* Profiles: what a body may say, keys at rest, which one is the default, what a call costs. */
+#include "tests/lib/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "llm/price.h"
+#include "llm/profile.h"
+#include "llm/seal.h"
+#include "llm/sim.h"
+
+static const uint8_t secret[32] = { 1, 2, 3 }, other_secret[32] = { 1, 2, 4 };
+
+static struct sl_profiles *fresh(void)
+{
+	struct sl_profiles *p = NULL;
+	assert_int_equal(sl_profiles_new(secret, &p), SL_OK);
+	return p;
+}
+
+static enum sl_code put(struct sl_profiles *p, const char *name, const char *body, struct sl_profile_row *row, struct sl_buf *problems)
+{
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err;
+	struct sl_profile_row mine;
+	assert_int_equal(sl_json_parse(sl_str(body), &doc, &err), SL_OK);
+	enum sl_code rc = sl_profiles_put(p, sl_str(name), doc, row ? row : &mine, problems, &err);
+	if (rc == SL_OK && !row)
+		sl_profile_row_fini(&mine);
+	return rc;
+}
+
+static void a_sealed_key_opens_only_in_its_own_place(void **state)
+{
+	char *sealed, *again, *key;
+	assert_int_equal(sl_seal(secret, SL_STR("main"), 0, SL_STR("sk-1234567890"), &sealed), SL_OK);
+	assert_int_equal(sl_seal(secret, SL_STR("main"), 0, SL_STR("sk-1234567890"), &again), SL_OK);
+	assert_string_not_equal(sealed, again); /* a nonce of its own each time */
+	assert_null(strstr(sealed, "sk-"));
+	assert_int_equal(sl_unseal(secret, SL_STR("main"), 0, sl_str(sealed), &key), SL_OK);
+	assert_string_equal(key, "sk-1234567890");
+	sl_seal_wipe(key);
+	assert_int_equal(sl_unseal(secret, SL_STR("other"), 0, sl_str(sealed), &key), SL_INVALID);
+	assert_int_equal(sl_unseal(secret, SL_STR("main"), 1, sl_str(sealed), &key), SL_INVALID);
+	assert_int_equal(sl_unseal(other_secret, SL_STR("main"), 0, sl_str(sealed), &key), SL_INVALID);
+	for (size_t i = 0; sealed[i]; i++) { /* any altered character */
+		char was = sealed[i];
+		sealed[i] = was == 'A' ? 'B' : 'A';
+		assert_int_equal(sl_unseal(secret, SL_STR("main"), 0, sl_str(sealed), &key), SL_INVALID);
+		sealed[i] = was;
+	}
+	assert_int_equal(sl_unseal(secret, SL_STR("main"), 0, SL_STR(""), &key), SL_INVALID);
+	free(sealed);
+	free(again);
+}
+
+static void keys_go_in_and_never_come_out(void **state)
+{
+	struct sl_profiles *p = fresh();
+	struct sl_profile_row row;
+	SL_BUF(json, 1 << 16);
+	assert_int_equal(put(p, "main", "{\"provider\":\"openai\",\"api_keys\":[\"sk-canary-0123456789\",\"short\"]}", &row, NULL), SL_OK);
+	sl_profiles_list_json(p, &json);
+	SL_AUTO(sl_profile) one = sl_profiles_get(p, sl_str("main"));
+	sl_profile_json(p, one, &json);
+	sl_buf_add(&json, row.body->data, row.body->len);
+	sl_buf_add(&json, row.keys->data, row.keys->len);
+	assert_null(strstr(json.data, "canary"));
+	assert_null(strstr(json.data, "short"));
+	assert_non_null(strstr(json.data, "\"keys\":[\"\xe2\x80\xa6" "6789\",\"\xe2\x80\xa6\"]"));
+	char *key;
+	assert_int_equal(sl_profile_open_key(p, one, 1, &key), SL_OK);
+	assert_string_equal(key, "short");
+	sl_seal_wipe(key);
+	assert_int_equal(sl_profile_open_key(p, one, 2, &key), SL_NOT_FOUND);
+	sl_profile_row_fini(&row);
+	sl_profiles_free(p);
+}
+
+static void a_stored_row_comes_back_and_a_swapped_one_does_not_open(void **state)
+{
+	struct sl_profiles *p = fresh(), *q = fresh(), *stranger = NULL;
+	struct sl_profile_row a, b;
+	struct sl_error err;
+	char *key;
+	assert_int_equal(put(p, "a", "{\"provider\":\"openai\",\"model\":\"gpt-4o\",\"api_keys\":[\"key-of-a-0000001\"],\"params\":{\"temperature\":0.1},"
+				      "\"limits\":{\"rpm\":5,\"tpm\":600,\"max_concurrency\":3},\"timeouts\":{\"idle_ms\":1234},"
+				      "\"fallbacks\":[\"b\"],\"price\":{\"input_usd_per_1m\":2.5,\"output_usd_per_1m\":10}}",
+			     &a, NULL),
+			 SL_OK);
+	assert_int_equal(put(p, "b", "{\"provider\":\"groq\",\"api_keys\":[\"key-of-b-0000001\"]}", &b, NULL), SL_OK);
+	assert_int_equal(sl_profiles_load(q, sl_str(a.name), sl_bytes_str(a.body), sl_bytes_str(a.keys), &err), SL_OK);
+	SL_AUTO(sl_profile) one = sl_profiles_get(q, sl_str("a"));
+	assert_int_equal(sl_profile_open_key(q, one, 0, &key), SL_OK);
+	assert_string_equal(key, "key-of-a-0000001");
+	sl_seal_wipe(key);
+	assert_string_equal(one->model, "gpt-4o");
+	assert_true(fabs(one->temperature - 0.1) < 1e-9 && isnan(one->top_p));
+	assert_int_equal(one->limit_rpm, 5);
+	assert_int_equal(one->limit_tpm, 600);
+	assert_int_equal(one->limit_concurrency, 3);
+	assert_int_equal(one->timeouts.idle_ms, 1234);
+	assert_int_equal(one->timeouts.connect_ms, 10000);
+	assert_string_equal(one->fallbacks[0], "b");
+	assert_true(one->has_price && one->input_nanousd == 2500 && one->output_nanousd == 10000);
+
+	assert_int_equal(sl_profiles_load(q, sl_str("b"), sl_bytes_str(b.body), sl_bytes_str(a.keys), &err), SL_INVALID);
+	SL_AUTO(sl_profile) swapped = sl_profiles_get(q, sl_str("b"));
+	assert_int_equal(swapped->n_keys, 0);
+	assert_int_equal(sl_profiles_new(other_secret, &stranger), SL_OK);
+	assert_int_equal(sl_profiles_load(stranger, sl_str("a"), sl_bytes_str(a.body), sl_bytes_str(a.keys), &err), SL_INVALID);
+	assert_non_null(strstr(err.text, "secret key"));
+	sl_profile_row_fini(&a);
+	sl_profile_row_fini(&b);
+	sl_profiles_free(p);
+	sl_profiles_free(q);
+	sl_profiles_free(stranger);
+}
+
+static void keys_stay_when_not_given_but_do_not_follow_to_another_host(void **state)
+{
+	struct sl_profiles *p = fresh();
+	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"api_keys\":[\"secret-key-000001\"]}", NULL, NULL), SL_OK);
+	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"model\":\"gpt-4o\"}", NULL, NULL), SL_OK);
+	struct sl_profile *one = sl_profiles_get(p, sl_str("m"));
+	assert_int_equal(one->n_keys, 1);
+	sl_profile_unref(one);
+	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"base_url\":\"https://evil.example/v1\"}", NULL, NULL), SL_OK);
+	one = sl_profiles_get(p, sl_str("m"));
+	assert_int_equal(one->n_keys, 0);
+	sl_profile_unref(one);
+	sl_profiles_free(p);
+}
+
+static void a_bad_body_gets_every_problem_with_its_pointer(void **state)
+{
+	static const char body[] = "{\"provider\":\"opnai\",\"modell\":\"x\",\"base_url\":\"ftp://x\",\"kind\":\"image\",\"params\":{\"temperature\":9,\"top_q\":1},"
+				   "\"limits\":{\"rpm\":0},\"timeouts\":{\"idle_ms\":1.5},\"fallbacks\":[\"UP\"],\"price\":{\"input_usd_per_1m\":1},"
+				   "\"api_keys\":[\"a b\",3],\"default\":\"yes\"}";
+	static const char *const want[] = { "/provider", "/modell", "/base_url", "/kind", "/params/temperature", "/params/top_q",
+					    "/limits/rpm", "/timeouts/idle_ms", "/fallbacks/0", "/price", "/api_keys/0",
+					    "/api_keys/1", "/default", "/model" };
+	struct sl_profiles *p = fresh();
+	struct sl_error err;
+	SL_BUF(problems, 1 << 16);
+	SL_BUF(array, 1 << 16);
+	SL_AUTO_JSON list = NULL;
+	assert_int_equal(put(p, "x", body, NULL, &problems), SL_INVALID);
+	sl_buf_addf(&array, "[%s]", problems.data);
+	assert_int_equal(sl_json_parse(sl_buf_str(&array), &list, &err), SL_OK);
+	for (size_t w = 0; w < SL_COUNT_OF(want); w++) {
+		bool found = false;
+		for (size_t i = 0; i < json_object_array_length(list); i++)
+			found |= strcmp(sl_json_get_z(json_object_array_get_idx(list, i), "pointer"), want[w]) == 0;
+		if (!found)
+			print_error("%s is not in %s\n", want[w], array.data);
+		assert_true(found);
+	}
+	assert_int_equal(json_object_array_length(list), SL_COUNT_OF(want));
+	assert_non_null(strstr(problems.data, "did you mean \\\"model\\\""));
+	assert_null(sl_profiles_get(p, sl_str("x")));
+	assert_int_equal(put(p, "../x", "{\"provider\":\"openai\"}", NULL, NULL), SL_INVALID);
+	assert_int_equal(put(p, "x", "{\"provider\":\"anthropic\"}", NULL, NULL), SL_INVALID);
+	assert_int_equal(put(p, "x", "{\"provider\":\"openai-compatible\",\"model\":\"m\"}", NULL, NULL), SL_INVALID);
+	assert_int_equal(put(p, "x", "{\"provider\":\"openai-compatible\",\"model\":\"m\",\"base_url\":\"https://u:p@h/\"}", NULL, NULL), SL_INVALID);
+	sl_profiles_free(p);
+}
+
+static const char *fake_env(const char *name)
+{
+	static const char *const vars[][2] = {
+		{ "OPENAI_API_KEY", " sk-from-env-1234 " }, { "ANTHROPIC_API_KEY", "x" }, { "GROQ_API_KEY", "gk" },
+		{ "GROQ_MODEL", "tiny" },		     { "OLLAMA_HOST", "box:1234/" }, { "LMSTUDIO_URL", "http://10.0.0.2:1/v1" },
+		{ "MOONSHOT_API_KEY", "" },
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(vars); i++)
+		if (strcmp(vars[i][0], name) == 0)
+			return vars[i][1];
+	return NULL;
+}
+
+static void the_environment_makes_profiles_and_the_first_is_the_default(void **state)
+{
+	struct sl_profiles *p = fresh();
+	struct sl_error err;
+	char *key;
+	assert_int_equal(sl_profiles_add_sim(p, "sim", "http://127.0.0.1:1/v1"), SL_OK);
+	assert_true(sl_profiles_only_sim(p));
+	struct sl_profile *one = sl_profiles_get(p, sl_str(""));
+	assert_true(one->simulated);
+	sl_profile_unref(one);
+	assert_int_equal(sl_profiles_from_env(p, fake_env), 5); /* openai, groq, ollama, lmstudio, sim */
+	assert_false(sl_profiles_only_sim(p));
+	one = sl_profiles_get(p, sl_str(""));
+	assert_string_equal(one->name, "openai");
+	assert_int_equal(sl_profile_open_key(p, one, 0, &key), SL_OK);
+	assert_string_equal(key, "sk-from-env-1234");
+	sl_seal_wipe(key);
+	sl_profile_unref(one);
+	one = sl_profiles_get(p, sl_str("groq"));
+	assert_string_equal(one->model, "tiny");
+	sl_profile_unref(one);
+	one = sl_profiles_get(p, sl_str("ollama"));
+	assert_string_equal(one->base_url, "http://box:1234/v1");
+	sl_profile_unref(one);
+	one = sl_profiles_get(p, sl_str("lmstudio"));
+	assert_string_equal(one->base_url, "http://10.0.0.2:1/v1");
+	sl_profile_unref(one);
+	one = sl_profiles_find_provider(p, sl_str("groq"));
+	assert_string_equal(one->name, "groq");
+	sl_profile_unref(one);
+
+	/* a stored one of the same name hides it, and gives it back */
+	assert_int_equal(put(p, "openai", "{\"provider\":\"openai\",\"model\":\"mine\"}", NULL, NULL), SL_OK);
+	one = sl_profiles_get(p, sl_str("openai"));
+	assert_string_equal(one->model, "mine");
+	sl_profile_unref(one);
+	assert_int_equal(sl_profiles_count(p), 5);
+	assert_int_equal(sl_profiles_delete(p, sl_str("openai"), &err), SL_OK);
+	assert_int_equal(sl_profiles_delete(p, sl_str("openai"), &err), SL_CONFLICT);
+	assert_int_equal(sl_profiles_delete(p, sl_str("nobody"), &err), SL_NOT_FOUND);
+	one = sl_profiles_get(p, sl_str("openai"));
+	assert_string_equal(one->model, "gpt-4.1-mini");
+	sl_profile_unref(one);
+	sl_profiles_free(p);
+}
+
+static void the_latest_that_asks_is_the_default(void **state)
+{
+	struct sl_profiles *p = fresh();
+	struct sl_profile_row row;
+	struct sl_error err;
+	assert_int_equal(sl_profiles_load(p, sl_str("old"), SL_STR("{\"provider\":\"groq\",\"default\":true,\"default_since_ms\":1000}"), SL_STR("[]"), &err), SL_OK);
+	assert_int_equal(put(p, "new", "{\"provider\":\"groq\",\"default\":true}", &row, NULL), SL_OK);
+	assert_non_null(strstr(row.body->data, "default_since_ms"));
+	sl_profile_row_fini(&row);
+	assert_int_equal(sl_profiles_load(p, sl_str("older"), SL_STR("{\"provider\":\"groq\",\"default\":true,\"default_since_ms\":10}"), SL_STR("[]"), &err), SL_OK);
+	SL_AUTO(sl_profile) one = sl_profiles_get(p, sl_str(""));
+	assert_string_equal(one->name, "new");
+	sl_profiles_free(p);
+}
+
+static void a_profile_in_use_outlives_its_replacement(void **state)
+{
+	struct sl_profiles *p = fresh();
+	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"model\":\"one\"}", NULL, NULL), SL_OK);
+	struct sl_profile *held = sl_profiles_get(p, sl_str("m"));
+	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"model\":\"two\"}", NULL, NULL), SL_OK);
+	assert_string_equal(held->model, "one");
+	struct sl_profile *now = sl_profiles_get(p, sl_str("m"));
+	assert_string_equal(now->model, "two");
+	sl_profile_unref(now);
+	sl_profiles_free(p);
+	assert_string_equal(held->model, "one");
+	sl_profile_unref(held);
+}
+
+static void a_call_costs_what_its_tokens_cost(void **state)
+{
+	struct sl_profiles *p = fresh();
+	struct sl_chat_usage u = { .input_tokens = 1000, .output_tokens = 500, .cached_tokens = 400, .known = true };
+	int64_t micro;
+	assert_int_equal(put(p, "own", "{\"provider\":\"openai\",\"model\":\"x\",\"price\":{\"input_usd_per_1m\":2,\"output_usd_per_1m\":8,\"cached_usd_per_1m\":0.5}}", NULL, NULL), SL_OK);
+	assert_int_equal(put(p, "table", "{\"provider\":\"openai\"}", NULL, NULL), SL_OK);
+	SL_AUTO(sl_profile) own = sl_profiles_get(p, sl_str("own"));
+	SL_AUTO(sl_profile) table = sl_profiles_get(p, sl_str("table"));
+	assert_true(sl_price(own, "x", &u, &micro));
+	assert_int_equal(micro, 600 * 2 + 400 / 2 + 500 * 8); /* USD per 1M tokens is micro-USD a token */
+	assert_true(sl_price(table, "gpt-4.1-mini-2025-04-14", &u, &micro));
+	assert_int_equal(micro, 240 + 40 + 800);
+	assert_true(sl_price(table, "gpt-4.1", &u, &micro));
+	assert_int_equal(micro, 1200 + 200 + 4000);
+	assert_false(sl_price(table, "unheard-of", &u, &micro));
+	assert_int_equal(micro, 0);
+	u.known = false;
+	assert_false(sl_price(table, "gpt-4.1", &u, &micro));
+	u = (struct sl_chat_usage){ .input_tokens = 2, .known = true }; /* 0.8 micro-USD is one */
+	assert_true(sl_price(table, "gpt-4.1-mini", &u, &micro));
+	assert_int_equal(micro, 1);
+	sl_profiles_free(p);
+}
+
+static void a_bad_scenario_gets_pointers(void **state)
+{
+	static const char text[] = "{\"sim\":1,\"extra\":1,\"defaults\":{\"tps\":\"fast\"},\"rules\":[{\"match\":{\"user_re\":\"(\",\"call\":0,\"who\":1},"
+				   "\"answer\":3,\"fault\":\"F99\"},7]}";
+	static const char *const want[] = { "/extra", "/defaults/tps", "/rules/0/match/user_re", "/rules/0/match/call", "/rules/0/match/who",
+					    "/rules/0/answer", "/rules/0/fault", "/rules/1" };
+	struct sl_error err;
+	SL_BUF(problems, 1 << 16);
+	assert_int_equal(sl_sim_check(sl_str(text), &problems, &err), SL_INVALID);
+	for (size_t i = 0; i < SL_COUNT_OF(want); i++) {
+		SL_BUF(quoted, 100);
+		sl_buf_addf(&quoted, "\"pointer\":\"%s\"", want[i]);
+		if (!strstr(problems.data, quoted.data))
+			print_error("%s: %s\n", want[i], problems.data);
+		assert_non_null(strstr(problems.data, quoted.data));
+	}
+	assert_int_equal(sl_sim_check(SL_STR("{\"sim\":2}"), NULL, &err), SL_INVALID);
+	assert_int_equal(sl_sim_check(SL_STR("nonsense"), NULL, &err), SL_INVALID);
+	assert_int_equal(sl_sim_check(SL_STR("{\"sim\":1}"), NULL, &err), SL_OK);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_sealed_key_opens_only_in_its_own_place),
+		cmocka_unit_test(keys_go_in_and_never_come_out),
+		cmocka_unit_test(a_stored_row_comes_back_and_a_swapped_one_does_not_open),
+		cmocka_unit_test(keys_stay_when_not_given_but_do_not_follow_to_another_host),
+		cmocka_unit_test(a_bad_body_gets_every_problem_with_its_pointer),
+		cmocka_unit_test(the_environment_makes_profiles_and_the_first_is_the_default),
+		cmocka_unit_test(the_latest_that_asks_is_the_default),
+		cmocka_unit_test(a_profile_in_use_outlives_its_replacement),
+		cmocka_unit_test(a_call_costs_what_its_tokens_cost),
+		cmocka_unit_test(a_bad_scenario_gets_pointers),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
