@@ -129,6 +129,27 @@ void sl_job_free(struct sl_job *j)
 	free(j);
 }
 
+void sl_job_end_plain(struct sl_job *j, enum sl_code rc)
+{
+	if (j->fn)
+		((sl_store_fn *)j->fn)(j->arg, rc);
+}
+
+void sl_job_end_found(struct sl_job *j, enum sl_code rc)
+{
+	sl_job_end_plain(j, rc == SL_OK && PQntuples(j->results[0]) == 0 ? SL_NOT_FOUND : rc);
+}
+
+void sl_job_end_json(struct sl_job *j, enum sl_code rc, struct sl_buf *b)
+{
+	SL_AUTO(sl_bytes) json = NULL;
+	if (rc == SL_OK) {
+		json = sl_buf_bytes(b);
+		rc = json ? SL_OK : SL_NO_MEMORY;
+	}
+	((sl_store_json_fn *)j->fn)(j->arg, rc, json);
+}
+
 /* ---- the life of a job: [store] ---- */
 
 static void job_end(struct sl_job *j, enum sl_code rc)

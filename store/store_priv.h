@@ -112,6 +112,11 @@ void sl_job_bytea(struct sl_job *j, const void *p, size_t len); /* p NULL: NULL 
 SL_MUST_USE enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg); /* takes j */
 void sl_job_free(struct sl_job *j);
 
+/* Ways to finish: for a sl_store_fn (which may be NULL); the same, SL_NOT_FOUND without a row; for a sl_store_json_fn. */
+void sl_job_end_plain(struct sl_job *j, enum sl_code rc);
+void sl_job_end_found(struct sl_job *j, enum sl_code rc);
+void sl_job_end_json(struct sl_job *j, enum sl_code rc, struct sl_buf *b);
+
 void sl_pool_init(struct sl_store *s);
 void sl_pool_fini(struct sl_store *s);
 void sl_pool_tick(struct sl_store *s, uint64_t now);

@@ -1,0 +1,66 @@
+/* store/audit.c: see audit.h. */
+#include "store/audit.h"
+
+#include "base/limits.h"
+#include "store/store_priv.h"
+
+#define PAGE_MOST 200
+
+enum sl_code sl_store_audit(struct sl_store *s, struct sl_str actor, struct sl_str action, struct sl_str target,
+                            struct sl_bytes *detail, sl_store_fn *fn, void *arg)
+{
+	/* SL_JOB_WRITE: with an unknown outcome the caller hears it; a row twice would be a lie. */
+	struct sl_job *j = sl_job_new(s, SL_JOB_WRITE, "INSERT INTO audit (actor, action, target, detail) VALUES ($1, $2, $3, $4)",
+				      sl_job_end_plain);
+	if (!j)
+		return SL_NO_MEMORY;
+	sl_job_str(j, actor);
+	sl_job_str(j, action);
+	sl_job_str(j, target);
+	sl_job_json(j, detail);
+	return sl_job_submit(j, (void (*)(void))fn, arg);
+}
+
+static void list_done(struct sl_job *j, enum sl_code rc)
+{
+	const PGresult *r = j->results[0];
+	SL_BUF(b, SL_LIMIT_RUN_BYTES);
+	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
+	sl_buf_adds(&b, "{\"items\":[");
+	for (int i = 0; i < n && i < limit; i++) {
+		sl_buf_adds(&b, i ? ",{" : "{");
+		sl_buf_json_ki64(&b, "id", sl_row_i64(r, i, 0));
+		sl_buf_json_ktime(&b, "at", sl_row_ms(r, i, 1));
+		sl_row_json_str(&b, "actor", r, i, 2);
+		sl_row_json_str(&b, "action", r, i, 3);
+		sl_row_json_str(&b, "target", r, i, 4);
+		sl_buf_json_kraw(&b, "detail", sl_row_str(r, i, 5)); /* NULL has no length, and that writes null */
+		sl_buf_addc(&b, '}');
+	}
+	sl_buf_adds(&b, "],\"next_cursor\":");
+	if (n > limit) {
+		char id[24];
+		snprintf(id, sizeof(id), "%lld", (long long)sl_row_i64(r, limit - 1, 0));
+		sl_cursor_write(&b, sl_str(id));
+	} else
+		sl_buf_adds(&b, "null");
+	sl_buf_addc(&b, '}');
+	sl_job_end_json(j, rc, &b);
+}
+
+enum sl_code sl_store_audit_list(struct sl_store *s, struct sl_str cursor, uint32_t limit, sl_store_json_fn *fn, void *arg)
+{
+	char text[32];
+	int64_t before = INT64_MAX;
+	if (cursor.len && (!sl_cursor_read(cursor, text, sizeof(text)) || !sl_str_i64(sl_str(text), &before)))
+		return SL_BAD_REQUEST;
+	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
+				      "SELECT id, at, actor, action, target, detail FROM audit WHERE id < $1::bigint ORDER BY id DESC "
+				      "LIMIT $2::integer + 1", list_done);
+	if (!j)
+		return SL_NO_MEMORY;
+	j->number = limit < 1 ? 50 : limit > PAGE_MOST ? PAGE_MOST : limit;
+	sl_job_i64(j, before);
+	sl_job_i64(j, (int64_t)j->number);
+	return sl_job_submit(j, (void (*)(void))fn, arg);
+}
