@@ -393,7 +393,7 @@ static void dispatch(struct sl_store *s)
 		open_one(s);
 }
 
-void sl_pool_tick(struct sl_store *s, uint64_t now)
+void sl_query_pool_tick(struct sl_store *s, uint64_t now)
 {
 	bool any_ready = false;
 	sl_list_each_safe(it, tmp, &s->pool) {
@@ -423,13 +423,13 @@ void sl_pool_tick(struct sl_store *s, uint64_t now)
 	dispatch(s);
 }
 
-void sl_pool_init(struct sl_store *s)
+void sl_query_pool_init(struct sl_store *s)
 {
 	sl_list_init(&s->pool);
 	sl_list_init(&s->jobs_waiting);
 }
 
-void sl_pool_stop(struct sl_store *s)
+void sl_query_pool_stop(struct sl_store *s)
 {
 	sl_list_each(it, &s->pool) {
 		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
@@ -442,7 +442,7 @@ void sl_pool_stop(struct sl_store *s)
 		job_end(job_of(s->jobs_waiting.next), SL_CANCELLED);
 }
 
-void sl_pool_fini(struct sl_store *s)
+void sl_query_pool_fini(struct sl_store *s)
 {
 	while (!sl_list_empty(&s->pool)) {
 		struct pooled *p = SL_CONTAINER_OF(s->pool.next, struct pooled, link);

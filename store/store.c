@@ -46,7 +46,7 @@ static void tick(struct sl_store *s)
 	uint64_t now = sl_clock_mono_ms();
 	s->wake_ms = UINT64_MAX;
 	sl_lanes_tick(s, now);
-	sl_pool_tick(s, now);
+	sl_query_pool_tick(s, now);
 	sl_lease_tick(s, now);
 	if (s->close_step)
 		close_step(s, now);
@@ -188,7 +188,7 @@ static void begin(struct sl_post *p)
 static void destroy(struct sl_store *s)
 {
 	sl_loop_free(s->loop); /* closes the timer; the poll handles free themselves */
-	sl_pool_fini(s);
+	sl_query_pool_fini(s);
 	sl_lanes_free(s);
 	pthread_mutex_destroy(&s->health_lock);
 	pthread_cond_destroy(&s->health_changed);
@@ -236,7 +236,7 @@ enum sl_code sl_store_open(const struct sl_store_config *config, struct sl_store
 	pthread_cond_init(&s->closed, &attr);
 	pthread_condattr_destroy(&attr);
 	sl_list_init(&s->claims);
-	sl_pool_init(s);
+	sl_query_pool_init(s);
 	uv_timer_init(sl_loop_uv(s->loop), &s->timer);
 	s->timer.data = s;
 	rc = s->config.url ? sl_lanes_new(s) : SL_NO_MEMORY;
@@ -283,7 +283,7 @@ static void close_step(struct sl_store *s, uint64_t now)
 	if (s->close_step == CLOSE_STOP || (s->close_step == CLOSE_RELEASING && late)) {
 		s->close_step = CLOSE_STOP;
 		sl_lanes_stop(s);
-		sl_pool_stop(s);
+		sl_query_pool_stop(s);
 		uv_timer_stop(&s->timer);
 		pthread_mutex_lock(&s->health_lock);
 		s->is_closed = true;

@@ -117,10 +117,10 @@ void sl_job_end_plain(struct sl_job *j, enum sl_code rc);
 void sl_job_end_found(struct sl_job *j, enum sl_code rc);
 void sl_job_end_json(struct sl_job *j, enum sl_code rc, struct sl_buf *b);
 
-void sl_pool_init(struct sl_store *s);
-void sl_pool_fini(struct sl_store *s);
-void sl_pool_tick(struct sl_store *s, uint64_t now);
-void sl_pool_stop(struct sl_store *s); /* ends all jobs with SL_CANCELLED, closes all connections */
+void sl_query_pool_init(struct sl_store *s);
+void sl_query_pool_fini(struct sl_store *s);
+void sl_query_pool_tick(struct sl_store *s, uint64_t now);
+void sl_query_pool_stop(struct sl_store *s); /* ends all jobs with SL_CANCELLED, closes all connections */
 
 /* ---- binary results (rows.c) ---- */
 bool sl_row_null(const PGresult *r, int row, int col);
