@@ -1,0 +1,448 @@
+/* Workflows, runs, profiles, tokens, audit and settings against a real PostgreSQL; and the pool under them. */
+#include "tests/lib/test.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "store/audit.h"
+#include "store/journal.h"
+#include "store/profiles.h"
+#include "store/runs.h"
+#include "store/settings.h"
+#include "store/tokens.h"
+#include "store/workflows.h"
+#include "tests/lib/pg.h"
+
+static struct sl_pg pg;
+static struct sl_store *s;
+
+/* The last answer; each call of the store is followed by answer(). */
+static struct {
+	pthread_mutex_t m;
+	pthread_cond_t changed;
+	int calls;
+	enum sl_code rc;
+	struct sl_bytes *json;
+	int32_t version;
+	struct sl_stored_workflow *workflow;
+	struct sl_stored_run *run;
+	struct sl_stored_token token;
+	size_t n;
+	char name[64], config[256], secrets[64];
+} got = { .m = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+#define ANSWER(...)                                 \
+	do {                                        \
+		pthread_mutex_lock(&got.m);         \
+		got.rc = rc;                        \
+		got.calls++;                        \
+		__VA_ARGS__;                        \
+		pthread_cond_broadcast(&got.changed); \
+		pthread_mutex_unlock(&got.m);       \
+	} while (0)
+
+static void on_plain(void *arg, enum sl_code rc)
+{
+	ANSWER();
+}
+static void on_json(void *arg, enum sl_code rc, struct sl_bytes *json)
+{
+	ANSWER(got.json = sl_bytes_ref(json));
+}
+static void on_put(void *arg, enum sl_code rc, int32_t version, int64_t created_ms)
+{
+	ANSWER(got.version = version);
+}
+static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *w)
+{
+	ANSWER(got.workflow = w);
+}
+static void on_run(void *arg, enum sl_code rc, struct sl_stored_run *run)
+{
+	ANSWER(got.run = run);
+}
+static void on_profiles(void *arg, enum sl_code rc, const struct sl_stored_profile *items, size_t n)
+{
+	ANSWER(got.n = n; if (n) {
+		snprintf(got.name, sizeof(got.name), "%s", items[0].name);
+		snprintf(got.config, sizeof(got.config), "%s", items[0].config->data);
+		snprintf(got.secrets, sizeof(got.secrets), "%s", items[0].secrets ? items[0].secrets->data : "none");
+	});
+}
+static void on_tokens(void *arg, enum sl_code rc, const struct sl_stored_token *items, size_t n)
+{
+	ANSWER(got.n = n; if (n) {
+		got.token = items[0];
+		snprintf(got.name, sizeof(got.name), "%s %s", items[0].name, items[0].role);
+	});
+}
+
+static void forget(void)
+{
+	sl_bytes_unref(got.json);
+	sl_stored_workflow_free(got.workflow);
+	sl_stored_run_free(got.run);
+	got.json = NULL;
+	got.workflow = NULL;
+	got.run = NULL;
+	got.calls = 0;
+	got.n = 0;
+}
+
+static enum sl_code answer_of(enum sl_code called)
+{
+	assert_int_equal(called, SL_OK);
+	pthread_mutex_lock(&got.m);
+	while (!got.calls)
+		pthread_cond_wait(&got.changed, &got.m);
+	pthread_mutex_unlock(&got.m);
+	return got.rc;
+}
+/* Makes the call, waits, yields its code. */
+#define ASK(call) (forget(), answer_of(call))
+
+static struct sl_bytes *text(const char *z)
+{
+	return sl_bytes_new(z, strlen(z));
+}
+
+static struct json_object *json(void)
+{
+	struct json_object *o = NULL;
+	struct sl_error err = { 0 };
+	assert_non_null(got.json);
+	if (sl_json_parse(sl_bytes_str(got.json), &o, &err) != SL_OK)
+		fail_msg("%s in %s", err.text, got.json->data);
+	return o;
+}
+
+static enum sl_code put(enum sl_workflow_put how, const char *name, const char *definition)
+{
+	struct sl_bytes *def = text(definition);
+	enum sl_code rc = ASK(sl_store_workflow_put(s, how, sl_str(name), SL_STR("words"), def, SL_STR("me"), on_put, NULL));
+	sl_bytes_unref(def);
+	return rc;
+}
+
+static void versions_of_a_workflow_count_up_and_never_change(void **state)
+{
+	assert_int_equal(put(SL_WORKFLOW_UPDATE, "debate", "{\"a\": 1}"), SL_NOT_FOUND);
+	assert_int_equal(put(SL_WORKFLOW_CREATE, "debate", "{\"a\": 1}"), SL_OK);
+	assert_int_equal(got.version, 1);
+	assert_int_equal(put(SL_WORKFLOW_CREATE, "debate", "{\"a\": 1}"), SL_CONFLICT);
+	assert_int_equal(put(SL_WORKFLOW_UPDATE, "debate", "{\"a\": 1}"), SL_OK);
+	assert_int_equal(got.version, 1); /* the same text makes no version */
+	assert_int_equal(put(SL_WORKFLOW_UPDATE, "debate", "{\"a\": 2}"), SL_OK);
+	assert_int_equal(got.version, 2);
+	assert_int_equal(ASK(sl_store_workflow_get(s, SL_STR("debate"), 0, on_workflow, NULL)), SL_OK);
+	assert_int_equal(got.workflow->version, 2);
+	assert_string_equal(got.workflow->definition->data, "{\"a\": 2}");
+	assert_int_equal(ASK(sl_store_workflow_get(s, SL_STR("debate"), 1, on_workflow, NULL)), SL_OK);
+	assert_string_equal(got.workflow->definition->data, "{\"a\": 1}");
+	assert_int_equal(got.workflow->latest, 2);
+	assert_int_equal(ASK(sl_store_workflow_get(s, SL_STR("debate"), 3, on_workflow, NULL)), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_workflow_versions(s, SL_STR("debate"), on_json, NULL)), SL_OK);
+	SL_AUTO_JSON o = json();
+	assert_int_equal(json_object_array_length(sl_json_get(o, "items")), 2);
+	assert_int_equal(ASK(sl_store_workflow_archive(s, SL_STR("debate"), on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_workflow_archive(s, SL_STR("nobody"), on_plain, NULL)), SL_NOT_FOUND);
+	assert_int_equal(put(SL_WORKFLOW_UPDATE, "debate", "{\"a\": 3}"), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_workflow_get(s, SL_STR("debate"), 1, on_workflow, NULL)), SL_OK);
+	assert_true(got.workflow->archived);
+	assert_int_equal(put(SL_WORKFLOW_CREATE, "debate", "{\"a\": 2}"), SL_OK); /* it comes back with its next version */
+	assert_int_equal(got.version, 3);
+}
+
+static void pages_of_workflows_join_to_the_whole(void **state)
+{
+	char name[32], cursor[128] = "", all[512] = "";
+	for (int i = 0; i < 7; i++) {
+		snprintf(name, sizeof(name), "w%d", i);
+		assert_int_equal(put(SL_WORKFLOW_UPSERT, name, "{}"), SL_OK);
+	}
+	assert_int_equal(ASK(sl_store_workflow_archive(s, SL_STR("w3"), on_plain, NULL)), SL_OK);
+	for (int page = 0; page < 10; page++) {
+		assert_int_equal(ASK(sl_store_workflow_list(s, sl_str(cursor), 2, on_json, NULL)), SL_OK);
+		SL_AUTO_JSON o = json();
+		struct json_object *items = sl_json_get(o, "items");
+		for (size_t i = 0; i < json_object_array_length(items); i++)
+			snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s ", sl_json_get_z(json_object_array_get_idx(items, i), "name"));
+		if (!sl_json_get_z(o, "next_cursor"))
+			break;
+		snprintf(cursor, sizeof(cursor), "%s", sl_json_get_z(o, "next_cursor"));
+	}
+	assert_string_equal(all, "w0 w1 w2 w4 w5 w6 ");
+	assert_int_equal(sl_store_workflow_list(s, SL_STR("zz"), 2, on_json, NULL), SL_BAD_REQUEST);
+}
+
+static void batch_done(struct sl_batch *b, enum sl_code rc)
+{
+	ANSWER();
+	sl_batch_free(b);
+}
+
+static struct sl_run_id make_run(const char *workflow, const char *status, const char *tags, int n)
+{
+	struct sl_batch *b = sl_batch_new((size_t)n);
+	struct sl_run_id id = { sl_uuid_new() };
+	b->run = id;
+	b->epoch = 1;
+	b->done = batch_done;
+	for (int i = 0; i < n; i++)
+		b->records[i] = (struct sl_record){ .seq = (uint64_t)i + 1, .wall_ms = 1763658000000 + i, .event = "progress", .data = text("{\"n\":1}") };
+	b->create = sl_run_head_new();
+	b->create->id = id;
+	b->create->workflow = sl_str_dup(sl_str(workflow));
+	b->create->project = sl_str_dup(SL_STR("default"));
+	b->create->definition = text("{}");
+	b->create->inputs = text("{}");
+	b->create->tags = tags ? text(tags) : NULL;
+	b->create->created_ms = sl_uuid_wall_ms(id.u);
+	b->has_projection = true;
+	b->projection = (struct sl_projection){ .status = status, .cost_microusd = 1500, .input_tokens = 7, .nodes_total = 4,
+						.done = strcmp(status, "failed") == 0 };
+	if (b->projection.done)
+		b->projection.error = text("{\"code\":\"timeout\",\"message\":\"m\"}");
+	assert_int_equal(ASK(sl_store_append(s, b)), SL_OK);
+	return id;
+}
+
+static int listed(struct sl_run_filter f)
+{
+	assert_int_equal(ASK(sl_store_run_list(s, &f, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON o = json();
+	return (int)json_object_array_length(sl_json_get(o, "items"));
+}
+
+static void the_run_list_filters_and_pages(void **state)
+{
+	char id[SL_UUID_TEXT_BYTES], cursor[128] = "";
+	int64_t before = sl_uuid_wall_ms(sl_uuid_new());
+	struct sl_run_id failed = make_run("a", "failed", NULL, 1);
+	make_run("a", "running", "[\"x\",\"y\"]", 1);
+	make_run("b", "paused", "[\"y\"]", 1);
+	assert_int_equal(listed((struct sl_run_filter){ 0 }), 3);
+	assert_int_equal(listed((struct sl_run_filter){ .statuses = { SL_STR("failed") }, .n_statuses = 1 }), 1);
+	SL_AUTO_JSON one = json();
+	struct json_object *item = json_object_array_get_idx(sl_json_get(one, "items"), 0);
+	sl_uuid_format(failed.u, id);
+	assert_string_equal(sl_json_get_z(item, "id"), id);
+	assert_string_equal(sl_json_get_z(sl_json_get(item, "error"), "code"), "timeout");
+	assert_true(sl_json_get_f64(item, "cost_usd", 0) > 0.00149 && sl_json_get_f64(item, "cost_usd", 0) < 0.00151);
+	assert_int_equal(sl_json_get_i64(sl_json_get(item, "usage"), "input_tokens", 0), 7);
+	assert_int_equal(listed((struct sl_run_filter){ .statuses = { SL_STR("running"), SL_STR("paused") }, .n_statuses = 2 }), 2);
+	assert_int_equal(listed((struct sl_run_filter){ .workflow = SL_STR("a") }), 2);
+	assert_int_equal(listed((struct sl_run_filter){ .tag = SL_STR("y"), .project = SL_STR("default") }), 2);
+	assert_int_equal(listed((struct sl_run_filter){ .tag = SL_STR("x"), .workflow = SL_STR("b") }), 0);
+	assert_int_equal(listed((struct sl_run_filter){ .since_ms = before }), 3);
+	assert_int_equal(listed((struct sl_run_filter){ .since_ms = before + 3600000 }), 0);
+	int total = 0;
+	for (int page = 0; page < 4; page++) {
+		total += listed((struct sl_run_filter){ .limit = 1, .cursor = sl_str(cursor) });
+		SL_AUTO_JSON o = json();
+		if (!sl_json_get_z(o, "next_cursor"))
+			break;
+		snprintf(cursor, sizeof(cursor), "%s", sl_json_get_z(o, "next_cursor"));
+	}
+	assert_int_equal(total, 3);
+	assert_int_equal(sl_store_run_list(s, &(struct sl_run_filter){ .cursor = SL_STR("6161") }, on_json, NULL), SL_BAD_REQUEST);
+}
+
+static void events_come_page_by_page_after_a_seq(void **state)
+{
+	struct sl_run_id id = make_run("a", "running", NULL, 25), nobody = { sl_uuid_new() };
+	assert_int_equal(ASK(sl_store_run_events(s, id, 0, 10, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON o = json();
+	assert_int_equal(json_object_array_length(sl_json_get(o, "items")), 10);
+	assert_string_equal(sl_json_get_z(o, "next_cursor"), "10");
+	struct json_object *item = json_object_array_get_idx(sl_json_get(o, "items"), 0);
+	assert_int_equal(sl_json_get_i64(item, "seq", 0), 1);
+	assert_string_equal(sl_json_get_z(item, "ts"), "2025-11-20T17:00:00.000Z");
+	assert_int_equal(sl_json_get_i64(sl_json_get(item, "data"), "n", 0), 1);
+	assert_int_equal(ASK(sl_store_run_events(s, id, 20, 10, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON last = json();
+	assert_int_equal(json_object_array_length(sl_json_get(last, "items")), 5);
+	assert_null(sl_json_get(last, "next_cursor"));
+	assert_int_equal(ASK(sl_store_run_events(s, id, 25, 10, on_json, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_run_events(s, nobody, 0, 10, on_json, NULL)), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_run_records(s, id, 3, 5, on_run, NULL)), SL_OK);
+	assert_int_equal(got.run->n_records, 5);
+	assert_int_equal(got.run->records[0].seq, 4);
+	assert_string_equal(got.run->records[4].event, "progress");
+	assert_int_equal(ASK(sl_store_run_records(s, nobody, 3, 5, on_run, NULL)), SL_NOT_FOUND);
+}
+
+static void a_profile_keeps_its_secrets_when_asked(void **state)
+{
+	struct sl_bytes *config = text("{\"model\":\"m\"}"), *other = text("{\"model\":\"n\"}"), *secrets = text("sealed");
+	assert_int_equal(ASK(sl_store_profile_put(s, SL_STR("p"), config, SL_PROFILE_SET_SECRETS, secrets, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_profile_put(s, SL_STR("p"), other, SL_PROFILE_KEEP_SECRETS, NULL, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_profile_list(s, on_profiles, NULL)), SL_OK);
+	assert_int_equal(got.n, 1);
+	assert_string_equal(got.name, "p");
+	assert_string_equal(got.config, "{\"model\":\"n\"}");
+	assert_string_equal(got.secrets, "sealed");
+	assert_int_equal(ASK(sl_store_profile_put(s, SL_STR("p"), other, SL_PROFILE_SET_SECRETS, NULL, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_profile_list(s, on_profiles, NULL)), SL_OK);
+	assert_string_equal(got.secrets, "none");
+	assert_int_equal(ASK(sl_store_profile_delete(s, SL_STR("p"), on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_profile_delete(s, SL_STR("p"), on_plain, NULL)), SL_NOT_FOUND);
+	sl_bytes_unref(config);
+	sl_bytes_unref(other);
+	sl_bytes_unref(secrets);
+}
+
+static void a_token_is_found_by_its_hash_until_revoked_or_expired(void **state)
+{
+	struct sl_stored_token t = { .id = sl_uuid_new(), .name = "ci", .role = "runner", .hash = { 1, 0, 2 }, .last4 = "wxyz" };
+	struct sl_stored_token expired = { .id = sl_uuid_new(), .name = "old", .role = "viewer", .hash = { 3 }, .last4 = "abcd", .expires_ms = 1000 };
+	assert_int_equal(ASK(sl_store_token_add(s, &t, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_token_add(s, &t, on_plain, NULL)), SL_CONFLICT);
+	assert_int_equal(ASK(sl_store_token_find(s, t.hash, on_tokens, NULL)), SL_OK);
+	assert_string_equal(got.name, "ci runner");
+	assert_string_equal(got.token.last4, "wxyz");
+	assert_memory_equal(got.token.hash, t.hash, sizeof(t.hash));
+	assert_true(sl_uuid_eq(got.token.id, t.id));
+	assert_int_equal(ASK(sl_store_token_add(s, &expired, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_token_find(s, expired.hash, on_tokens, NULL)), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_token_revoke(s, t.id, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_token_find(s, t.hash, on_tokens, NULL)), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_token_revoke(s, sl_uuid_new(), on_plain, NULL)), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_token_list(s, on_tokens, NULL)), SL_OK);
+	assert_int_equal(got.n, 2);
+	t.id = sl_uuid_new();
+	t.hash[0] = 9;
+	assert_int_equal(ASK(sl_store_token_add(s, &t, on_plain, NULL)), SL_OK); /* the name is free again */
+}
+
+static void audit_rows_come_newest_first(void **state)
+{
+	struct sl_bytes *detail = text("{\"why\":\"because\"}");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ASK(sl_store_audit(s, SL_STR("admin"), sl_str(i == 2 ? "run.unlock" : "run.cancel"), SL_STR("r"),
+						    i ? detail : NULL, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_audit_list(s, SL_STR(""), 2, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON o = json();
+	struct json_object *item = json_object_array_get_idx(sl_json_get(o, "items"), 0);
+	assert_string_equal(sl_json_get_z(item, "action"), "run.unlock");
+	assert_string_equal(sl_json_get_z(sl_json_get(item, "detail"), "why"), "because");
+	assert_int_equal(ASK(sl_store_audit_list(s, sl_str(sl_json_get_z(o, "next_cursor")), 2, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON rest = json();
+	assert_int_equal(json_object_array_length(sl_json_get(rest, "items")), 1);
+	assert_null(sl_json_get(json_object_array_get_idx(sl_json_get(rest, "items"), 0), "detail"));
+	sl_bytes_unref(detail);
+}
+
+static void settings_are_kept_to_the_byte(void **state)
+{
+	struct sl_bytes *v = text("{ \"b\": 1, \"a\": [ ] }");
+	assert_int_equal(ASK(sl_store_setting_get(s, SL_STR("limits"), on_json, NULL)), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_setting_put(s, SL_STR("limits"), v, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_setting_put(s, SL_STR("limits"), v, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_setting_get(s, SL_STR("limits"), on_json, NULL)), SL_OK);
+	assert_string_equal(got.json->data, v->data);
+	assert_int_equal(ASK(sl_store_setting_all(s, on_json, NULL)), SL_OK);
+	assert_string_equal(got.json->data, "{\"limits\":{ \"b\": 1, \"a\": [ ] }}");
+	assert_int_equal(ASK(sl_store_setting_delete(s, SL_STR("limits"), on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_setting_delete(s, SL_STR("limits"), on_plain, NULL)), SL_NOT_FOUND);
+	sl_bytes_unref(v);
+}
+
+static void many_queries_share_a_bounded_pool(void **state)
+{
+	struct sl_store_config config;
+	struct sl_store *small = NULL;
+	struct sl_store_stats stats;
+	struct sl_error err = { 0 };
+	sl_store_config_init(&config);
+	config.url = pg.url;
+	config.pool_size = 2;
+	config.max_overflow = 1;
+	config.journal_connections = 1;
+	assert_int_equal(sl_store_open(&config, &small, &err), SL_OK);
+	assert_int_equal(sl_store_wait(small, 20000, &err), SL_OK);
+	forget();
+	for (int i = 0; i < 300; i++)
+		assert_int_equal(sl_store_setting_get(small, SL_STR("x"), on_json, NULL), SL_OK);
+	long most = 0;
+	pthread_mutex_lock(&got.m);
+	while (got.calls < 300) {
+		pthread_cond_wait(&got.changed, &got.m);
+		sl_store_stats(small, &stats);
+		if (stats.connections > most)
+			most = stats.connections;
+	}
+	pthread_mutex_unlock(&got.m);
+	assert_int_equal(got.rc, SL_NOT_FOUND);
+	assert_true(most <= 4);
+	sl_store_close(small, 1000);
+}
+
+static void a_broken_pool_connection_is_replaced_unseen(void **state)
+{
+	assert_int_equal(ASK(sl_store_setting_all(s, on_json, NULL)), SL_OK);
+	for (int i = 0; i < 5; i++) {
+		sl_pg_exec(&pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sluice queries'");
+		assert_int_equal(ASK(sl_store_setting_all(s, on_json, NULL)), SL_OK);
+	}
+}
+
+static void an_idle_exclusive_store_asks_nothing(void **state)
+{
+	/* The idle_since of its sessions does not move: nobody used them meanwhile. */
+	const char *used = "SELECT coalesce(max(extract(epoch FROM state_change) * 1000000)::bigint, 0) FROM pg_stat_activity "
+			   "WHERE application_name LIKE 'sluice%'";
+	long before = sl_pg_count(&pg, used);
+	usleep(300000); /* this is the one thing that only time can show */
+	assert_int_equal(sl_pg_count(&pg, used), before);
+}
+
+static int group_setup(void **state)
+{
+	struct sl_store_config config;
+	struct sl_error err = { 0 };
+	sl_pg_start(&pg, SL_PG_MIGRATED);
+	sl_store_config_init(&config);
+	config.url = pg.url;
+	config.sharing = SL_STORE_EXCLUSIVE;
+	if (sl_store_open(&config, &s, &err) != SL_OK || sl_store_wait(s, 20000, &err) != SL_OK)
+		fail_msg("%s", err.text);
+	return 0;
+}
+
+static int group_teardown(void **state)
+{
+	sl_store_close(s, 1000);
+	forget();
+	sl_pg_stop(&pg);
+	return 0;
+}
+
+static int clean(void **state)
+{
+	sl_pg_empty(&pg);
+	return 0;
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, clean)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(versions_of_a_workflow_count_up_and_never_change),
+		TEST(pages_of_workflows_join_to_the_whole),
+		TEST(the_run_list_filters_and_pages),
+		TEST(events_come_page_by_page_after_a_seq),
+		TEST(a_profile_keeps_its_secrets_when_asked),
+		TEST(a_token_is_found_by_its_hash_until_revoked_or_expired),
+		TEST(audit_rows_come_newest_first),
+		TEST(settings_are_kept_to_the_byte),
+		TEST(many_queries_share_a_bounded_pool),
+		TEST(a_broken_pool_connection_is_replaced_unseen),
+		TEST(an_idle_exclusive_store_asks_nothing),
+	};
+	return cmocka_run_group_tests_name("store/catalog", tests, group_setup, group_teardown);
+}
