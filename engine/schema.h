@@ -16,7 +16,8 @@
 
 struct sl_schema;
 
-/* Problems in the schema itself go to `problems` below `pointer`. *out is NULL when there were errors. */
+/* Problems in the schema itself go to `problems` below `pointer`. *out is NULL when there were errors (the code is
+ * SL_OK all the same; SL_NO_MEMORY is the only other one). An unknown keyword is added as a warning. */
 SL_MUST_USE enum sl_code sl_schema_compile(struct json_object *schema, struct sl_str pointer, struct sl_schema **out,
                                            struct sl_problems *problems);
 void sl_schema_free(struct sl_schema *s);
@@ -31,5 +32,5 @@ enum sl_schema_mode {
 bool sl_schema_check(const struct sl_schema *s, struct json_object *value, enum sl_schema_mode mode, struct sl_str pointer,
                      struct sl_problems *problems);
 
-/* Fills in `default`s of missing properties, in place. */
+/* Fills in `default`s of missing properties, in place, also inside of what it filled in. Values of another type stay as they are. */
 void sl_schema_defaults(const struct sl_schema *s, struct json_object *value);

@@ -22,6 +22,14 @@ static const char script[] =
 	"add(string.gsub(s, p, {a = 'A', b = false, ab = 12}))\n"
 	"return table.concat(out, ',')";
 
+/* The thread sanitizer does not see Lua's longjmp in a library without instrumentation: it keeps the frames that were left
+ * and gives up after 65,536. */
+#if defined(__SANITIZE_THREAD__)
+#define ROUNDS 1000
+#else
+#define ROUNDS 20000
+#endif
+
 struct call {
 	const char *subject, *pattern;
 	int init;
@@ -47,7 +55,7 @@ static void random_pattern(char *p, size_t max)
 	static const char *const singles[] = { "a", "b", "c", ".", "%a", "%d", "%W", "%s", "%%", "%.", "[ab]", "[^a]", "[a-c]", "[%d_]", "[]]",
 					       "[^]a]", "[a-]", "[%]]", "x", "-", "[b-a]", "[%w-]", "$", "^", "1", " ", "%S", "[^%s]", "(", "*" };
 	static const char *const repeats[] = { "", "", "", "*", "+", "-", "?" };
-	char number[8];
+	char number[16];
 	unsigned open = 0, captures = 0, closed = 0;
 	bool position[32] = { false }, done[32] = { false };
 	unsigned stack[32];
@@ -135,7 +143,7 @@ static void every_random_pattern_gives_what_the_library_gives(void **state)
 	assert_non_null(L);
 	luaL_openlibs(L);
 	assert_int_equal(luaL_loadstring(L, script), LUA_OK);
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		char pattern[128], subject[16];
 		struct call c = { .subject = subject, .pattern = pattern };
 		struct sl_error err = { 0 };
@@ -158,15 +166,15 @@ static void every_random_pattern_gives_what_the_library_gives(void **state)
 		if (rc == SL_OK && strcmp(c.result, lua_tostring(L, -1)) != 0)
 			fail_msg("'%s' on '%s' from %d\n ours %s\n Lua  %s", pattern, subject, c.init, c.result, lua_tostring(L, -1));
 	}
-	assert_true(matched > 4000); /* or the comparison says little */
-	assert_true(failed < 2000);
+	assert_true(matched > ROUNDS / 5); /* or the comparison says little */
+	assert_true(failed < ROUNDS / 10);
 	lua_close(L);
 	sl_lua_drop_idle();
 }
 
 static void any_bytes_as_a_pattern_end_with_an_answer_or_an_error(void **state)
 {
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		char pattern[40], subject[16];
 		struct call c = { .subject = subject, .pattern = pattern, .init = 1 };
 		struct sl_error err = { 0 };
