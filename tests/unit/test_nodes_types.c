@@ -1,8 +1,11 @@
 /* The shipped node types as a definition meets them: their schemas, and what their pure slots say of parameters. */
 #include "tests/lib/test.h"
 
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/limits.h"
 #include "engine/graph.h"
 
 static struct sl_registry *registry;
@@ -125,6 +128,89 @@ static void every_parameter_has_a_title_for_forms_and_no_stranger_passes(void **
 	}
 }
 
+static bool read_file(const char *path, struct sl_buf *out)
+{
+	const char *root = getenv("SLUICE_ROOT");
+	char full[4096], piece[4096];
+	snprintf(full, sizeof(full), "%s/%s", root ? root : ".", path);
+	FILE *f = fopen(full, "rb");
+	if (!f)
+		return false;
+	for (size_t n; (n = fread(piece, 1, sizeof(piece), f)) > 0;)
+		sl_buf_add(out, piece, n);
+	fclose(f);
+	return true;
+}
+
+static void the_docs_describe_every_type_and_parameter(void **state)
+{
+	SL_BUF(docs, 1u << 20);
+	assert_true(read_file("docs/WORKFLOWS.md", &docs));
+	for (size_t i = 0; sl_node_types[i]; i++) {
+		char words[200];
+		SL_AUTO_JSON schema = NULL;
+		struct sl_error err;
+		snprintf(words, sizeof(words), "### `%s`\n", sl_node_types[i]->name);
+		char *section = strstr(docs.data, words);
+		if (!section)
+			fail_msg("docs/WORKFLOWS.md has no section for %s", sl_node_types[i]->name);
+		char *end = strstr(section + 4, "\n### ");
+		size_t len = end ? (size_t)(end - section) : strlen(section);
+		assert_int_equal(sl_json_parse(sl_str(sl_node_types[i]->params_schema), &schema, &err), SL_OK);
+		json_object_object_foreach(sl_json_get(schema, "properties"), key, p)
+		{
+			(void)p;
+			snprintf(words, sizeof(words), "`%s`", key);
+			if (!memmem(section, len, words, strlen(words)))
+				fail_msg("docs/WORKFLOWS.md does not name %s.%s", sl_node_types[i]->name, key);
+		}
+	}
+}
+
+static void accept(const char *what, struct sl_str text)
+{
+	struct sl_workflow *w = NULL;
+	struct sl_problems problems = { 0 };
+	assert_int_equal(sl_workflow_parse(registry, text, &w, &problems), SL_OK);
+	if (problems.n)
+		fail_msg("%s: %s %s", what, problems.items[0].pointer, problems.items[0].message);
+	sl_workflow_unref(w);
+	sl_problems_fini(&problems);
+}
+
+/* Without a single warning. */
+static void the_examples_and_the_one_in_the_docs_are_flawless(void **state)
+{
+	char path[4096];
+	const char *root = getenv("SLUICE_ROOT");
+	unsigned seen = 0;
+	if (!sl_registry_find(registry, "llm"))
+		skip();
+	SL_BUF(docs, 1u << 20);
+	assert_true(read_file("docs/WORKFLOWS.md", &docs));
+	char *begin = strstr(docs.data, "```json\n{");
+	assert_non_null(begin);
+	begin += strlen("```json\n");
+	accept("docs/WORKFLOWS.md", sl_str_n(begin, (size_t)(strstr(begin, "```") - begin)));
+
+	snprintf(path, sizeof(path), "%s/examples", root ? root : ".");
+	DIR *dir = opendir(path);
+	assert_non_null(dir);
+	for (struct dirent *e; (e = readdir(dir));) {
+		SL_BUF(text, SL_LIMIT_BODY_BYTES);
+		if (!strstr(e->d_name, ".json"))
+			continue;
+		snprintf(path, sizeof(path), "examples/%s", e->d_name);
+		assert_true(read_file(path, &text));
+		if (!strstr(text.data, "\"sluice\"")) /* a scenario of the simulator, say */
+			continue;
+		accept(e->d_name, sl_buf_str(&text));
+		seen++;
+	}
+	closedir(dir);
+	assert_true(seen >= 2);
+}
+
 static void a_policy_follows_from_the_parameters(void **state)
 {
 	static const struct {
@@ -157,6 +243,8 @@ int main(void)
 		cmocka_unit_test(parameters_that_make_sense_are_accepted),
 		cmocka_unit_test(parameters_that_do_not_are_refused_with_a_way_out),
 		cmocka_unit_test(every_parameter_has_a_title_for_forms_and_no_stranger_passes),
+		cmocka_unit_test(the_docs_describe_every_type_and_parameter),
+		cmocka_unit_test(the_examples_and_the_one_in_the_docs_are_flawless),
 		cmocka_unit_test(a_policy_follows_from_the_parameters),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
