@@ -49,8 +49,9 @@ void cursor_to_present(struct topic *t, struct cursor *c)
 {
 	c->order = t->last;
 	for (uint32_t i = 0; i < t->n_paths && i < c->n_marks; i++) {
-		uint32_t attempt = sl_stream_attempt(t->paths[i]->stream);
-		c->marks[i] = (struct mark){ attempt, attempt, sl_stream_length(t->paths[i]->stream) };
+		const struct path *p = t->paths[i];
+		uint32_t attempt = p->void_from ? p->void_attempt : sl_stream_attempt(p->stream);
+		c->marks[i] = (struct mark){ attempt, attempt, p->void_from ? 0 : sl_stream_length(p->stream) };
 	}
 }
 
@@ -221,6 +222,8 @@ static bool encode_path(struct encode *e, uint32_t path, bool force)
 
 	if (!m)
 		return true; /* no memory: remembered */
+	if (p->void_from && e->cur->order >= p->void_from)
+		return true; /* it was told to drop this text; that of the next attempt is not here yet */
 	if (m->open != attempt) {
 		if (!force && p->announced > e->cur->order)
 			return true;
@@ -232,8 +235,9 @@ static bool encode_path(struct encode *e, uint32_t path, bool force)
 	uint64_t end = text_limit(e, path);
 	if (m->attempt == attempt && m->offset == end)
 		return true;
-	if (end == 0 && (m->offset == 0 || e->limit)) /* nothing yet; a wrong offset is found when there is something */
-		return true;
+	bool stale = m->attempt && m->attempt != attempt && m->offset; /* no stream_reset said so: it is said before any text */
+	if (end == 0 && !stale)
+		return true; /* nothing yet; an offset that cannot be is found when there is something */
 	return encode_text(e, path, m, end);
 }
 
@@ -258,13 +262,13 @@ void cursor_pass(struct encode *e, const struct rec *r)
 	if ((r->kind != REC_RESET && r->kind != REC_BEGIN) || r->path == NO_PATH)
 		return;
 	uint32_t attempt = sl_stream_attempt(e->topic->paths[r->path]->stream);
-	struct mark *m = r->attempt == attempt ? mark_of(e, r->path) : NULL;
+	struct mark *m = r->attempt >= attempt ? mark_of(e, r->path) : NULL;
 	if (!m)
 		return;
 	struct mark to = *m;
-	to.open = attempt;
+	to.open = r->attempt;
 	if (r->kind == REC_RESET) /* whatever offset there was counted the text before */
-		to = (struct mark){ attempt, attempt, 0 };
+		to = (struct mark){ r->attempt, r->attempt, 0 };
 	SL_IGNORE(change(e, r->path, m, to)); /* failing is remembered in e */
 }
 

@@ -75,6 +75,8 @@ struct path {
 	struct sl_stream *stream; /* the present attempt */
 	struct watch *watch;      /* NULL: ended and read to its end */
 	uint64_t announced;       /* order of the record after which it may be sent at the latest */
+	uint64_t void_from;       /* order of a stream_reset whose stream is not here yet; 0: none */
+	uint32_t void_attempt;    /* which it is of */
 	bool dirty;
 	UT_hash_handle hh;
 	uint32_t index;

@@ -112,6 +112,7 @@ static enum filled fill_snapshot(struct sub *s, struct sl_buf *piece)
 		return FILLED;
 	}
 	s->snapshot_due = false;
+	s->cur.order = s->topic->view_seq; /* a newer view may have come since it was promised this one */
 	return send_big(c, piece, message);
 }
 

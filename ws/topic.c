@@ -3,12 +3,17 @@
 
 #include "ws/hub_priv.h"
 
+enum view_for {
+	VIEW_LOAD,    /* the topic's first */
+	VIEW_REFRESH, /* a snapshot for new subscribers */
+	VIEW_FILL,    /* the streams that a lost notice announced, before its events are read */
+};
 struct view_post {
 	struct post post;
 	struct topic *topic; /* stays: the callback is outstanding */
 	enum sl_code rc;
 	struct sl_view *view;
-	bool refresh;
+	enum view_for what;
 };
 struct page_post {
 	struct post post;
@@ -125,6 +130,10 @@ static bool rec_push(struct topic *t, const struct sl_record *from, struct sl_ru
 	r->event = hub_intern(t->hub, from->event);
 	r->data = sl_bytes_ref(from->data);
 	rec_classify(t, r);
+	if (r->kind == REC_RESET && r->attempt > sl_stream_attempt(t->paths[r->path]->stream)) {
+		t->paths[r->path]->void_from = r->order;
+		t->paths[r->path]->void_attempt = r->attempt;
+	}
 	t->rec_n++;
 	t->rec_bytes += bytes;
 	t->last = r->order;
@@ -233,6 +242,7 @@ static bool stream_seen(struct topic *t, struct sl_stream *s, uint64_t announced
 	}
 	p->stream = sl_stream_ref(s);
 	p->announced = announced;
+	p->void_from = 0;
 	mark_dirty(t, p);
 	return watch_stream(t, p);
 }
@@ -342,11 +352,19 @@ static bool ask_page(struct topic *t, uint64_t after, bool fill)
 	return true;
 }
 
+static enum sl_code ask_view(struct topic *t, enum view_for what);
+
 void topic_fill(struct topic *t)
 {
 	if (t->all || t->state != TOPIC_READY || t->filling)
 		return;
-	t->filling = ask_page(t, t->last, true);
+	t->filling = ask_view(t, VIEW_FILL) == SL_OK;
+	t->fill_again = !t->filling;
+}
+
+static void fill_page(struct topic *t, enum sl_code rc)
+{
+	t->filling = rc == SL_OK && ask_page(t, t->last, true);
 	t->fill_again = !t->filling;
 }
 
@@ -390,9 +408,8 @@ static void filled(struct topic *t, struct page_post *p)
 		t->fill_again = true; /* in a second: what was published may not be visible to a reader yet */
 		return;
 	}
-	SL_IGNORE(topic_refresh(t)); /* for streams the lost notice announced; without them text comes with the next view */
 	if (p->n == PAGE_RECORDS)
-		topic_fill(t);
+		fill_page(t, SL_OK);
 	if (!t->filling)
 		apply_held(t);
 }
@@ -465,12 +482,13 @@ static void on_view(void *arg, enum sl_code rc, struct sl_view *v) /* [any] */
 	hub_post(p->topic->hub, &p->post);
 }
 
-static enum sl_code ask_view(struct topic *t, enum sl_view_watch watch)
+static enum sl_code ask_view(struct topic *t, enum view_for what)
 {
+	enum sl_view_watch watch = what == VIEW_LOAD ? SL_VIEW_WATCH : SL_VIEW_ONCE;
 	struct view_post *p = calloc(1, sizeof(*p));
 	if (!p)
 		return SL_NO_MEMORY;
-	*p = (struct view_post){ .post.kind = POST_VIEW, .topic = t, .refresh = watch == SL_VIEW_ONCE };
+	*p = (struct view_post){ .post.kind = POST_VIEW, .topic = t, .what = what };
 	t->outstanding++;
 	struct sl_hub_source *src = &t->hub->config.source;
 	enum sl_code rc = src->view(src->ctx, t->run, watch, on_view, p);
@@ -485,7 +503,7 @@ enum sl_code topic_refresh(struct topic *t)
 {
 	if (t->refreshing)
 		return SL_OK;
-	enum sl_code rc = ask_view(t, SL_VIEW_ONCE);
+	enum sl_code rc = ask_view(t, VIEW_REFRESH);
 	t->refreshing = rc == SL_OK;
 	return rc;
 }
@@ -521,19 +539,20 @@ void topic_viewed(struct post *post)
 	enum sl_code rc = p->rc;
 
 	t->outstanding--;
-	if (p->refresh)
+	if (p->what == VIEW_REFRESH)
 		t->refreshing = false;
-	if (rc == SL_OK && !p->refresh) {
+	if (rc == SL_OK && p->what == VIEW_LOAD) {
 		t->watched = true;
 		t->last = v->last_seq;
 	}
 	for (size_t i = 0; rc == SL_OK && i < v->n_streams; i++)
 		if (!stream_seen(t, v->streams[i].stream, v->last_seq))
 			rc = SL_NO_MEMORY;
-	if (rc == SL_OK && !p->refresh)
+	if (rc == SL_OK && p->what == VIEW_LOAD)
 		cursor_to_present(t, &t->cur);
-	if (rc == SL_OK && (p->refresh ? v->last_seq >= t->view_seq : true))
+	if (rc == SL_OK && v->last_seq >= t->view_seq)
 		take_view(t, v);
+	enum view_for what = p->what;
 	sl_view_free(v);
 	free(p);
 	if (rc == SL_OK && t->state == TOPIC_LOADING) {
@@ -541,7 +560,10 @@ void topic_viewed(struct post *post)
 		apply_held(t);
 		topic_touched(t);
 	}
-	wake_waiting(t, rc);
+	if (what == VIEW_FILL)
+		fill_page(t, rc);
+	else
+		wake_waiting(t, rc);
 	topic_drop_if_idle(t);
 }
 
@@ -631,13 +653,18 @@ void topic_stream_dirty(struct topic *t, uint32_t path)
 
 static void settle_streams(struct topic *t, const bool *ended)
 {
+	uint32_t kept = 0;
 	for (uint32_t i = 0; i < t->n_dirty; i++) {
 		struct path *p = t->paths[t->dirty[i]];
+		if (p->announced > t->cur.order && t->cur.marks[p->index].open != sl_stream_attempt(p->stream)) {
+			t->dirty[kept++] = p->index; /* its beginning is still to be told */
+			continue;
+		}
 		p->dirty = false;
 		if (ended[i])
 			topic_unwatch_stream(p); /* all of it was read */
 	}
-	t->n_dirty = 0;
+	t->n_dirty = kept;
 }
 
 /* False: it cannot be on the log (too large for a frame, no memory): everyone is to be served singly. */
@@ -741,7 +768,7 @@ enum sl_code topic_get(struct sl_hub *h, struct sl_run_id run, struct topic **ou
 		return SL_NO_MEMORY;
 	t->run = run;
 	sl_uuid_format(run.u, t->run_text);
-	enum sl_code rc = ask_view(t, SL_VIEW_WATCH);
+	enum sl_code rc = ask_view(t, VIEW_LOAD);
 	if (rc != SL_OK) {
 		h->stats.topics--;
 		free(t);
