@@ -57,7 +57,7 @@ static void say(struct doctor *d, enum verdict v, const char *what, const char *
 static void libraries(struct doctor *d)
 {
 	char text[300];
-	snprintf(text, sizeof(text), "libuv %s, libwebsockets %s, %s, libsodium %s, json-c %s", uv_version_string(), lws_get_library_version(),
+	snprintf(text, sizeof(text), "libuv %s, libwebsockets %s, libcurl %s, libsodium %s, json-c %s", uv_version_string(), lws_get_library_version(),
 	         curl_version_info(CURLVERSION_NOW)->version, sodium_version_string(), json_c_version());
 	say(d, GOOD, "libraries", text, NULL);
 	/* libwebsockets loads its libuv part at run time, so the linker does not miss it */

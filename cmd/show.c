@@ -354,8 +354,8 @@ static void state(struct sl_show *s, struct json_object *data)
 static void execution(struct sl_show *s, const char *what, struct json_object *data)
 {
 	const char *reason = sl_json_get_z(data, "reason");
-	if (strcmp(what, "started") == 0 || strcmp(what, "completed") == 0 || strcmp(what, "failed") == 0)
-		return; /* the first is obvious, of the others the end tells more */
+	if (strcmp(what, "created") == 0 || strcmp(what, "started") == 0 || strcmp(what, "completed") == 0 || strcmp(what, "failed") == 0)
+		return; /* the first two are obvious, of the others the end tells more */
 	close_open(s);
 	sl_buf_addf(&s->out, "%srun %s", ink(s, BOLD), what);
 	if (reason) {
