@@ -43,6 +43,25 @@ static enum sl_code sim_listen(struct sl_sim *s, struct sl_error *err)
 	return SL_OK;
 }
 
+/* Our own defaults, under the scenario's, under what the caller asked for. */
+static void sim_base(struct sim_settings *b, const struct sl_sim_config *config, struct json_object *defaults)
+{
+	*b = (struct sim_settings){ .tps = 50, .jitter = 0.3, .first_ms = 150, .seed = 1, .after = 5, .retry_ms = 2000 };
+	sim_settings_set_object(b, defaults);
+	if (config->tokens_per_s != 0)
+		b->tps = config->tokens_per_s < 0 ? 0 : config->tokens_per_s;
+	if (config->jitter != 0)
+		b->jitter = config->jitter < 0 ? 0 : config->jitter;
+	if (config->first_token_ms)
+		b->first_ms = config->first_token_ms;
+	if (config->tokens)
+		b->tokens = config->tokens;
+	if (config->seed)
+		b->seed = config->seed;
+	if (config->stamps)
+		b->stamps = true;
+}
+
 enum sl_code sl_sim_start(const struct sl_sim_config *config, struct sl_sim **out, struct sl_error *err)
 {
 	struct sl_sim *s = calloc(1, sizeof(*s));
@@ -53,16 +72,6 @@ enum sl_code sl_sim_start(const struct sl_sim_config *config, struct sl_sim **ou
 	sl_buf_init(&s->out, 32u << 20);
 	(void)snprintf(s->host, sizeof(s->host), "%s", config->host ? config->host : "127.0.0.1");
 	s->port = config->port;
-	s->base = (struct sim_settings){
-		.tps = config->tokens_per_s < 0 ? 0 : config->tokens_per_s > 0 ? config->tokens_per_s : 50,
-		.jitter = config->jitter < 0 ? 0 : config->jitter > 0 ? config->jitter : 0.3,
-		.first_ms = config->first_token_ms ? config->first_token_ms : 150,
-		.tokens = config->tokens,
-		.seed = config->seed ? config->seed : 1,
-		.stamps = config->stamps,
-		.after = 5,
-		.retry_ms = 2000,
-	};
 	if (!config->no_rules) {
 		struct sl_str text = config->scenario;
 		if (text.len == 0 && sl_embedded_sim[0].name)
@@ -70,9 +79,8 @@ enum sl_code sl_sim_start(const struct sl_sim_config *config, struct sl_sim **ou
 		rc = sim_scenario_read(text, &s->scenario, NULL, err);
 		if (rc != SL_OK)
 			goto failed;
-		if (config->scenario.len) /* what the built-in file says about speed is only for itself */
-			sim_settings_set_object(&s->base, s->scenario.defaults);
 	}
+	sim_base(&s->base, config, s->scenario.defaults);
 	rc = sl_loop_new("sl-sim", &s->loop);
 	if (rc != SL_OK) {
 		(void)sl_fail(err, rc, "simulator");

@@ -4,7 +4,7 @@
  * Owns      a loop with its thread, the listening socket, all connections.
  * Thread    start, stop, stats [any]; nothing calls back.
  * Routes    POST /v1/chat/completions · GET /v1/models · GET /sim/stats · GET /sim/requests (newest last)
- * Settings  weakest first: the config, the scenario's "defaults", the matching rule, a "+fault=F12,tps=5" suffix of the model's
+ * Settings  weakest first: the scenario's "defaults", the config, the matching rule, a "+fault=F12,tps=5" suffix of the model's
  *           name, headers x-sim-<key>: <value>, the body's "sim" object. Keys: see llm/sim_scenario.h.
  */
 #pragma once
@@ -13,16 +13,16 @@
 
 struct sl_sim;
 
-/* Zero means the default of each. */
+/* Zero means the scenario's default of each, or else ours. */
 struct sl_sim_config {
 	const char *host;          /* numeric; NULL: 127.0.0.1 */
 	uint16_t port;             /* 0 picks one */
 	struct sl_str scenario;    /* JSON text; empty: the one built in (examples/sim-scenario.json) */
-	double tokens_per_s;       /* 50; negative: as fast as it goes */
-	double jitter;             /* 0..1, share of the pause between tokens that varies; default 0.3 (negative: none) */
-	uint32_t first_token_ms;   /* default 150; use 1 for at once */
+	double tokens_per_s;       /* ours: 50; negative: as fast as it goes */
+	double jitter;             /* 0..1, share of the pause between tokens that varies; ours: 0.3; negative: none */
+	uint32_t first_token_ms;   /* ours: 150; 1 is at once */
 	uint32_t tokens;           /* length of generated filler; 0: as the text is */
-	uint64_t seed;             /* same seed and requests, same answers and pauses; default 1 */
+	uint64_t seed;             /* same seed and requests, same answers and pauses; ours: 1 */
 	bool stamps;               /* every token is "t<16 digits, monotonic us> ", for measuring latency; needs `tokens` */
 	bool no_rules;             /* ignore every scenario, also the one built in */
 };

@@ -36,8 +36,8 @@ void sim_conn_close(struct sim_conn *c, bool reset)
 static void conn_lost(struct sim_conn *c)
 {
 	if (c->reply) {
-		atomic_fetch_add(&c->sim->closed_by_client, 1);
 		atomic_store(&c->sim->last_closed_us, sl_clock_mono_us());
+		atomic_fetch_add(&c->sim->closed_by_client, 1); /* after it: who sees the count sees the time */
 		sim_reply_end(c, SIM_CLOSED_BY_CLIENT);
 	}
 	sim_conn_close(c, false);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "llm/sim_priv.h"
 
 #define SIM_BURST 64u /* tokens written in one go when there is no pace */
@@ -569,7 +570,23 @@ static void gist_of(struct sl_str user, struct sl_buf *out)
 	}
 }
 
-static char *fill_in(struct sl_str text, struct sl_str gist, const char *model, uint64_t call)
+/* What the first line is about: "Argue for: cats" is about cats. */
+static struct sl_str topic_of(struct sl_str user)
+{
+	struct sl_str line, rest;
+	user = sl_str_trim(user);
+	if (!sl_str_cut(user, '\n', &line, &rest))
+		line = user;
+	const char *colon = memmem(line.p, line.len, ": ", 2);
+	if (colon && colon - line.p <= 24 && colon + 2 < line.p + line.len)
+		line = sl_str_n(colon + 2, line.len - (size_t)(colon + 2 - line.p));
+	line = sl_str_trim(line);
+	while (line.len && strchr(".!", line.p[line.len - 1])) /* it will stand inside a sentence */
+		line.len--;
+	return sl_str_n(line.p, sl_utf8_cut(line.p, line.len, 200));
+}
+
+static char *fill_in(struct sl_str text, struct sl_str gist, struct sl_str user, const char *model, uint64_t call)
 {
 	SL_BUF(b, 8u << 20);
 	while (text.len) {
@@ -580,6 +597,10 @@ static char *fill_in(struct sl_str text, struct sl_str gist, const char *model, 
 		if (sl_str_starts(text, SL_STR("{gist}"))) {
 			sl_buf_add(&b, gist.p, gist.len);
 			n = 6;
+		} else if (sl_str_starts(text, SL_STR("{topic}"))) {
+			struct sl_str topic = topic_of(user);
+			sl_buf_add(&b, topic.p, topic.len);
+			n = 7;
 		} else if (sl_str_starts(text, SL_STR("{model}"))) {
 			sl_buf_adds(&b, model);
 			n = 7;
@@ -632,7 +653,8 @@ static void settings_of_headers(struct sim_settings *set, struct sl_str headers)
 	}
 }
 
-static void choose_text(struct sim_reply *r, struct json_object *doc, const struct sim_match *m, struct sl_str gist)
+static void choose_text(struct sim_reply *r, struct json_object *doc, const struct sim_match *m, struct sl_str gist,
+			struct sl_str user)
 {
 	struct json_object *format = sl_json_get(doc, "response_format");
 	struct json_object *schema = sl_json_get(sl_json_get(format, "json_schema"), "schema");
@@ -641,9 +663,9 @@ static void choose_text(struct sim_reply *r, struct json_object *doc, const stru
 	if (r->set.tokens)
 		sim_filler(&random, r->set.tokens, &b);
 	else if (r->set.answer)
-		r->text = fill_in(sl_str(r->set.answer), gist, r->model, m->call);
+		r->text = fill_in(sl_str(r->set.answer), gist, user, r->model, m->call);
 	else if (m->answer.len || m->tool_calls)
-		r->text = fill_in(m->answer, gist, r->model, m->call);
+		r->text = fill_in(m->answer, gist, user, r->model, m->call);
 	else if (schema)
 		sim_from_schema(schema, 0, &b);
 	else if (format && sl_str_is(sl_json_get_str(format, "type"), "json_object"))
@@ -653,7 +675,7 @@ static void choose_text(struct sim_reply *r, struct json_object *doc, const stru
 	if (!r->text)
 		r->text = sl_buf_take(&b);
 	if (r->set.thinking || m->thinking.len)
-		r->thinking = fill_in(r->set.thinking ? sl_str(r->set.thinking) : m->thinking, gist, r->model, m->call);
+		r->thinking = fill_in(r->set.thinking ? sl_str(r->set.thinking) : m->thinking, gist, user, r->model, m->call);
 	if (m->tool_calls) {
 		SL_BUF(t, 1u << 20);
 		sl_json_write(&t, m->tool_calls);
@@ -718,7 +740,7 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 	r->created_s = sl_clock_wall_ms() / 1000;
 	r->random = r->set.seed ^ digest;
 	r->prompt_tokens = (uint32_t)(req->body.len / 4 + 1);
-	choose_text(r, doc, &match, sl_buf_str(&gist));
+	choose_text(r, doc, &match, sl_buf_str(&gist), ask.user);
 
 	struct sim_entry *e = &s->log[r->n % SIM_LOG];
 	*e = (struct sim_entry){ .n = r->n, .wall_ms = sl_clock_wall_ms(), .began_us = sl_clock_mono_us(), .status = 200 };

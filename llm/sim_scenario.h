@@ -10,7 +10,8 @@
  *                  "thinking"?: text,  "tool_calls"?: [{"name", "arguments": {…}}],
  *                  settings … } ] }
  * The first rule whose matches all hold answers; a rule without "answer" and "json" only changes settings, and the search goes on.
- * In texts, {gist} stands for the beginning of the user's last message, {model} for the model asked for, {call} for the count.
+ * In texts, {gist} stands for the beginning of the user's last message, {topic} for its first line without a "Word: " in front,
+ * {model} for the model asked for, {call} for the count.
  *
  * Settings (also as header x-sim-KEY, "+KEY=VALUE,…" behind the model's name, and in the body's "sim" object):
  *   tps        tokens a second, 0: as fast as it goes            jitter    0 to 1, how much of the pause varies
