@@ -6,6 +6,7 @@
  *   SHOTS         a folder: a picture of the page is left there when a test fails
  */
 import { createRequire } from "node:module";
+import net from "node:net";
 import { fileURLToPath } from "node:url";
 import path from "node:path";
 
@@ -24,6 +25,45 @@ export async function api(method, route, body) {
   const text = await res.text();
   if (!res.ok) throw new Error(`${method} ${route}: ${res.status} ${text.slice(0, 400)}`);
   return text ? JSON.parse(text) : null;
+}
+
+/* The server behind a wire that can be cut: a browser's own offline switch leaves open WebSockets alone. */
+export async function wire() {
+  const to = new URL(base);
+  const pairs = new Set();
+  let cut = false;
+  const server = net.createServer((a) => {
+    if (cut) return void a.destroy();
+    const b = net.connect(Number(to.port || 80), to.hostname);
+    const pair = () => {
+      pairs.delete(pair);
+      a.destroy();
+      b.destroy();
+    };
+    pairs.add(pair);
+    for (const s of [a, b]) {
+      s.setNoDelay(true);
+      s.on("error", pair);
+      s.on("close", pair);
+    }
+    a.pipe(b);
+    b.pipe(a);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    base: `http://127.0.0.1:${server.address().port}`,
+    cut() {
+      cut = true;
+      for (const p of [...pairs]) p();
+    },
+    mend() {
+      cut = false;
+    },
+    close() {
+      this.cut();
+      server.close();
+    },
+  };
 }
 
 export function check(condition, sentence) {
@@ -47,7 +87,7 @@ export async function main(name, body) {
   page.on("pageerror", (e) => errors.push(e.message));
   page.on("console", (m) => {
     // Breaches of the Content-Security-Policy and of Trusted Types are reported here; a 401 before signing in is expected.
-    if (m.type() === "error" && !/status of 401|ERR_INTERNET_DISCONNECTED|WebSocket connection/.test(m.text())) errors.push(m.text());
+    if (m.type() === "error" && !/status of 401|net::ERR_|WebSocket connection/.test(m.text())) errors.push(m.text());
   });
   console.log(name);
   try {

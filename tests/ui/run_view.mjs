@@ -3,7 +3,7 @@
  *
  *   SLUICE_WORKFLOW  the workflow to start; default: the first the server lists that needs nothing but texts
  */
-import { api, base, check, main, token } from "./lib.mjs";
+import { api, check, main, token, wire } from "./lib.mjs";
 
 const inputsOf = (def) => def.inputs?.properties ?? {};
 
@@ -25,7 +25,10 @@ const textsOf = (page) =>
 const spoken = async (page) => Object.values(await textsOf(page)).reduce((n, s) => n + s.length, 0);
 const status = (page) => page.getAttribute("[data-testid=run]", "data-status");
 
-await main("a run, from the first click to its end", async (page, context) => {
+const line = await wire();
+const base = line.base;
+
+await main("a run, from the first click to its end", async (page) => {
   const flow = await chooseWorkflow();
 
   await page.goto(base + "/");
@@ -72,12 +75,15 @@ await main("a run, from the first click to its end", async (page, context) => {
     }
   }
 
-  await context.setOffline(true);
-  await page.evaluate(() => window.dispatchEvent(new Event("offline")));
-  await page.waitForTimeout(1500);
-  await context.setOffline(false);
-  await page.waitForSelector("[data-testid=connection][data-phase=live]", { timeout: 30_000 });
-  check(true, "after a network outage the connection is live again");
+  // Twice, at moments that nobody chose.
+  for (const ms of [700, 1500]) {
+    line.cut();
+    await page.waitForSelector("[data-testid=connection]:not([data-phase=live])", { timeout: 10_000 });
+    await page.waitForTimeout(ms);
+    line.mend();
+    await page.waitForSelector("[data-testid=connection][data-phase=live]", { timeout: 30_000 });
+  }
+  check(true, "after two cuts of the wire the connection is live again");
 
   const before = await spoken(page);
   await page.reload();
@@ -92,6 +98,8 @@ await main("a run, from the first click to its end", async (page, context) => {
   const shown = await textsOf(page);
   const models = run.nodes.filter((n) => n.type === "llm" && n.status === "completed" && typeof n.output?.text === "string");
   check(models.length > 0, "the server recorded what the models said");
+  const from = await page.$$eval(".pane[data-path]", (ps) => Object.fromEntries(ps.map((p) => [p.dataset.path, p.dataset.from])));
+  for (const n of models) check(from[n.path] === "stream", `${n.path}: the page shows what was streamed`);
   for (const n of models) check(shown[n.path] === n.output.text, `${n.path}: ${Buffer.byteLength(n.output.text)} bytes, the same on the page and in the record`);
   check(run.last_seq === Number(await page.getAttribute("[data-testid=run]", "data-seq")), "the page has followed up to the last event");
 
@@ -103,3 +111,4 @@ await main("a run, from the first click to its end", async (page, context) => {
   await page.waitForSelector(`[data-run="${id}"] [data-status=succeeded]`);
   check(true, "the list shows the run as completed");
 });
+line.close();

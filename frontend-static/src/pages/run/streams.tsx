@@ -89,7 +89,7 @@ const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active
   const [, again] = useReducer((n: number) => n + 1, 0);
   useEffect(() => store.watch(path, again), [store, path]);
   const s = store.streams.get(path);
-  const { text, thinking } = shownText(node, s);
+  const { text, thinking, from } = shownText(node, s);
   const status = node?.status ?? "running";
   const alive = status === "running" || status === "retrying";
   const body = useRef<HTMLDivElement>(null);
@@ -106,7 +106,7 @@ const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active
   const confined = bounded && !whole && (alive || text.length > FITS);
   const reset = s?.resets.at(-1);
   return (
-    <article className={`pane st-${status}${active ? " is-active" : ""}${alive ? " is-live" : ""}`} data-path={path} data-attempt={s?.attempt ?? node?.attempt} aria-label={title}>
+    <article className={`pane st-${status}${active ? " is-active" : ""}${alive ? " is-live" : ""}`} data-path={path} data-attempt={s?.attempt ?? node?.attempt} data-from={from} aria-label={title}>
       <header className="pane-head">
         <button type="button" className="pane-title" onClick={() => onSelect(path)} title={path}>
           <Icon name={kindIcon(node?.type ?? "llm")} size={14} />

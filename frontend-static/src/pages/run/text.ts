@@ -5,12 +5,12 @@ import { layersOf, locate, parentOf } from "./paths";
 
 const field = (v: Json | undefined, k: string): string | null => (v !== null && typeof v === "object" && !Array.isArray(v) && typeof v[k] === "string" ? (v[k] as string) : null);
 
-export function shownText(n: RunNode | undefined, s: NodeStream | undefined): { text: string; thinking: string } {
+export function shownText(n: RunNode | undefined, s: NodeStream | undefined): { text: string; thinking: string; from: "stream" | "record" } {
   const streamed = s?.text ?? "";
   const recorded = n?.status === "completed" ? field(n.output, "text") : null;
   // A model that used tools streams every round and records the last; then the longer story is kept.
-  const text = recorded !== null && !streamed.endsWith(recorded) ? recorded : streamed || (recorded ?? "");
-  return { text, thinking: s?.thinking || field(n?.output, "thinking") || "" };
+  const from = streamed === "" || (recorded !== null && !streamed.endsWith(recorded)) ? "record" : "stream";
+  return { text: from === "stream" ? streamed : (recorded ?? ""), thinking: s?.thinking || field(n?.output, "thinking") || "", from };
 }
 
 export interface Group {
