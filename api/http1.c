@@ -177,6 +177,8 @@ enum sl_code sl_http1_parse(struct sl_str in, struct sl_http1_head *out, size_t 
 		return refuse(status, 431);
 	if (!end) {
 		/* Say no at once to what can never become a request, such as a TLS hello or bare line feeds. */
+		if (room && !is_token_char((unsigned char)text[0]) && !(room == 1 && text[0] == '\r'))
+			return refuse(status, 400);
 		for (size_t i = 0; i < room; i++)
 			if ((text[i] == '\n' && (i == 0 || text[i - 1] != '\r')) || text[i] == '\0')
 				return refuse(status, 400);
