@@ -3,7 +3,8 @@
  * Owns      a compiled thing owns its source and what it refers to; immutable and shared [const] after compiling.
  * Thread    compile and eval [any]; each evaluation runs in a state no other evaluation can see into.
  * Budgets   instructions, heap, pattern-matcher steps and time (base/limits.h; time of the processor, so that a busy
- *           machine fails nobody). Breaking one is SL_EXPRESSION with a sentence that names the budget; the process and the other evaluations do not notice.
+ *           machine fails nobody). Breaking one is SL_EXPRESSION with a sentence that names the budget; the process and the
+ *           other evaluations do not notice.
  * Sandbox   no io, os (but os.date/os.time are absent too: time comes from `run`), debug, load, require, string.dump,
  *           collectgarbage, getmetatable/setmetatable/rawset on strings, coroutines. Text chunks only.
  *           Names seen: input, nodes, loop, item, index, run; json.encode/decode/array/null, text.trim/lower/upper/split/join/

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 
 #define HOOK_EVERY      64        /* instructions between two looks; one can cost milliseconds (comparing long strings) */
 #define CHURN_BYTES     (1u << 20)
@@ -304,6 +305,14 @@ static enum sl_code fail_with(struct sl_error *err, struct sl_str m, bool lines)
 		while (m.len && m.p[0] == ' ')
 			m.p++, m.len--;
 	}
+	char text[SL_ERROR_TEXT_BYTES]; /* a script may raise any bytes */
+	size_t len = m.len < sizeof(text) - 1 ? m.len : sizeof(text) - 1;
+	memcpy(text, m.p, len);
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < 0x20 && text[i] != '\n' && text[i] != '\t')
+			text[i] = '?';
+	sl_utf8_make_valid(text, &len);
+	m = len ? sl_str_n(text, len) : SL_STR("it failed without a message");
 	if (lines && line)
 		return sl_fail(err, SL_EXPRESSION, "line %u: " SL_STR_FMT, line, SL_STR_ARG(m));
 	return sl_fail(err, SL_EXPRESSION, SL_STR_FMT, SL_STR_ARG(m));
