@@ -293,6 +293,7 @@ static enum sl_code http_code_of(struct sl_http_call *c, CURLcode cc)
 	case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
 		return sl_fail(&c->err, SL_CERTIFICATE, "the provider's certificate was refused: %s", text);
 	case CURLE_URL_MALFORMAT:
+	case CURLE_LOGIN_DENIED: /* a user in the address */
 		return sl_fail(&c->err, SL_INVALID, "not a usable address: %s", text);
 	case CURLE_UNSUPPORTED_PROTOCOL: /* either the URL's, or an answer that is no HTTP/1 */
 		if (c->state >= HTTP_WAITING)

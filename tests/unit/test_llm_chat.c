@@ -560,6 +560,58 @@ static void a_few_calls_share_a_connection(void **state)
 	assert_true(st.sockets_opened < 20);
 }
 
+static void the_built_in_scenario_plays_the_examples(void **state)
+{
+	static const struct {
+		const char *system, *user, *has;
+	} roles[] = {
+		{ "You are the advocate. Argue for the proposition: three paragraphs.", "Argue for: cats may vote", "cats may vote\xe2\x80\x9d" },
+		{ "You are the sceptic. Argue against the proposition.", "Argue against: cats may vote", "Before agreeing" },
+		{ "You are the judge. Weigh both sides, end with a verdict.", "The proposition: cats\n\nThe advocate said: x", "Verdict:" },
+		{ "You are the classifier. Answer with one word.", "Which kind?\n\nMy invoice is wrong", "billing" },
+		{ "You are the classifier. Answer with one word.", "Which kind?\n\nThe app crashes", "technical" },
+		{ "Anything else", "What is the weather like?", "simulator" },
+	};
+	struct fixture *f = *state;
+	SL_AUTO(sl_sim) sim = NULL;
+	struct sl_error err;
+	const struct sl_sim_config config = { .tokens_per_s = -1, .first_token_ms = 1 };
+	assert_int_equal(sl_sim_start(&config, &sim, &err), SL_OK);
+	assert_int_equal(sl_profiles_add_sim(f->profiles, "examples", sl_sim_url(sim)), SL_OK);
+	for (size_t i = 0; i < SL_COUNT_OF(roles); i++) {
+		struct note n;
+		note_init(&n);
+		struct sl_chat_request r = SL_CHAT_REQUEST;
+		r.profile = SL_STR("examples");
+		r.system = sl_str(roles[i].system);
+		struct sl_chat *c = ask(f, &r, roles[i].user, &n);
+		wait_done(&n);
+		assert_int_equal(n.rc, SL_OK);
+		if (!strstr(n.text.data, roles[i].has))
+			print_error("%s\n", n.text.data);
+		assert_non_null(strstr(n.text.data, roles[i].has));
+		sl_chat_unref(c);
+		note_fini(&n);
+	}
+	sl_llm_stop(f->llm); /* before the simulator goes */
+}
+
+static void a_schema_without_a_rule_gets_an_answer_that_fits(void **state)
+{
+	struct fixture *f = *state;
+	struct note n;
+	note_init(&n);
+	struct sl_chat_request r = SL_CHAT_REQUEST;
+	r.response_format = SL_STR("{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\",\"required\":[\"score\"],\"properties\":{"
+				   "\"score\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":100},\"tags\":{\"type\":\"array\",\"items\":{\"enum\":[\"a\"]}}}}}");
+	struct sl_chat *c = ask(f, &r, "score it", &n);
+	wait_done(&n);
+	assert_int_equal(n.rc, SL_OK);
+	assert_string_equal(n.text.data, "{\"score\":75,\"tags\":[\"a\"]}");
+	sl_chat_unref(c);
+	note_fini(&n);
+}
+
 static void bad_requests_never_leave(void **state)
 {
 	struct fixture *f = *state;
@@ -607,6 +659,8 @@ int main(void)
 		T(without_a_delta_callback_the_result_holds_the_text),
 		T(five_hundred_streams_at_once_all_arrive_whole),
 		T(a_few_calls_share_a_connection),
+		T(the_built_in_scenario_plays_the_examples),
+		T(a_schema_without_a_rule_gets_an_answer_that_fits),
 		T(bad_requests_never_leave),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
