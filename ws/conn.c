@@ -159,32 +159,36 @@ static void sink_want_writable(struct sl_hub_sink *s)
 	lws_callback_on_writable(conn_of(s)->wsi);
 }
 
-/* A socket that is full cannot be closed by libwebsockets with a code: it would drop the rest and the code. So there our
- * close frame is queued behind the rest, and the peer has a few seconds to read it. */
+/* Our close frame goes out at once, behind what is still buffered: libwebsockets, asked to close a socket that is full or
+ * whose context ends, would drop the rest and the code. The peer's answer, or its silence for a few seconds, ends it. */
+static void close_raw(struct conn *c, int code, const char *reason)
+{
+	unsigned char frame[LWS_PRE + 4 + 123];
+	uint8_t *p = frame + LWS_PRE;
+	size_t n = strlen(reason) > 123 ? 123 : strlen(reason);
+	p[0] = 0x80 | SL_WS_CLOSE;
+	p[1] = (uint8_t)(n + 2);
+	p[2] = (uint8_t)(code >> 8);
+	p[3] = (uint8_t)code;
+	memcpy(p + 4, reason, n);
+	if (lws_write(c->wsi, p, n + 4, LWS_WRITE_HTTP) < 0)
+		kill_later(c);
+	else
+		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, CLOSE_PATIENCE_S);
+}
+
 static void sink_close(struct sl_hub_sink *s, int code, const char *reason)
 {
 	struct conn *c = conn_of(s);
 	if (c->closing)
 		return;
 	c->closing = true;
+	if (c->raw) {
+		close_raw(c, code, reason);
+		return;
+	}
 	c->close_code = code;
 	c->close_reason = reason;
-	if (c->raw && lws_partial_buffered(c->wsi)) {
-		unsigned char frame[LWS_PRE + 2 + 125];
-		size_t n = strlen(reason) > 123 ? 123 : strlen(reason);
-		uint8_t *p = frame + LWS_PRE;
-		p[0] = 0x80 | SL_WS_CLOSE;
-		p[1] = (uint8_t)(n + 2);
-		p[2] = (uint8_t)(code >> 8);
-		p[3] = (uint8_t)code;
-		memcpy(p + 4, reason, n);
-		c->close_code = 0; /* said already */
-		if (lws_write(c->wsi, p, n + 4, LWS_WRITE_HTTP) < 0) {
-			kill_later(c);
-			return;
-		}
-		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, CLOSE_PATIENCE_S);
-	}
 	lws_callback_on_writable(c->wsi);
 }
 
@@ -308,12 +312,11 @@ static int on_receive(struct conn *c, const void *in, size_t len)
 static int on_writable(struct conn *c)
 {
 	if (c->closing) {
-		if (c->close_code && !(c->raw && lws_partial_buffered(c->wsi)))
-			lws_close_reason(c->wsi, (enum lws_close_status)c->close_code,
-			                 (unsigned char *)(uintptr_t)c->close_reason, strlen(c->close_reason));
-		else if (!lws_partial_buffered(c->wsi))
-			return 0; /* our close frame is out: its answer, or the timeout, ends this */
-		return c->close_code ? -1 : 0;
+		if (!c->close_code)
+			return 0; /* our close frame is out */
+		lws_close_reason(c->wsi, (enum lws_close_status)c->close_code, (unsigned char *)(uintptr_t)c->close_reason,
+		                 strlen(c->close_reason));
+		return -1;
 	}
 	if (!c->raw && c->pending.len) {
 		if (write_pending(c) != 0)
