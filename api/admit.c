@@ -46,8 +46,9 @@ static bool origin_ok(const struct sl_api *a, const struct sl_request *r, struct
 static void refuse_unknown(struct sl_api *a, struct sl_request *r)
 {
 	uint32_t wait_ms = sl_auth_failed(a->auth, r->peer);
-	sl_log(SL_LOG_WARN, "api", "a token was refused", SL_KS("event", "authn_login_fail"), SL_KS("peer", r->peer),
-	       SL_KS("request_id", r->id));
+	/* A flood of guesses must not become a flood of lines: the limit itself is worth one level less. */
+	sl_log(wait_ms ? SL_LOG_DEBUG : SL_LOG_WARN, "api", "a token was refused", SL_KS("event", "authn_login_fail"),
+	       SL_KS("peer", r->peer), SL_KS("request_id", r->id));
 	if (wait_ms) {
 		struct sl_error err = { .retry_after_ms = wait_ms };
 		SL_IGNORE(sl_fail(&err, SL_RATE_LIMITED, "too many refused tokens from this address")); /* fills the text */

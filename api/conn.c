@@ -378,17 +378,20 @@ static void begin_request(struct sl_conn *c, const struct sl_http1_head *head, s
 	if (!head->keep_alive)
 		c->close_after = true;
 	struct sl_str path = r->head.path;
-	if (head->upgrade_websocket && s->lws && sl_str_is(path, s->config.ws_path) && head->framing == SL_BODY_NONE) {
+	bool upgrade = head->upgrade_websocket && s->lws && sl_str_is(path, s->config.ws_path) && head->framing == SL_BODY_NONE;
+	/* libwebsockets reads the head again, and what may have come behind it. */
+	SL_AUTO(sl_bytes) read_so_far = upgrade ? sl_bytes_new(c->in.data, c->in.len) : NULL;
+	sl_buf_drop_front(&c->in, used);
+	if (upgrade) {
 		struct sl_ws_identity who = { 0 };
 		struct sl_request *held = sl_request_ref(r);
-		if (s->config.upgrade(s->config.ctx, held, &who) == SL_OK && c->state == CONN_ANSWER && c->request) {
+		if (s->config.upgrade(s->config.ctx, held, &who) == SL_OK) {
 			s->stats.upgrades++;
-			handover(c, &who, sl_buf_str(&c->in)); /* the head, and what may have come behind it */
+			handover(c, &who, sl_bytes_str(read_so_far));
 		}
 		sl_request_unref(held);
 		return;
 	}
-	sl_buf_drop_front(&c->in, used);
 	/* A body is on its way: if the head alone is answered, it is not read, so the connection cannot go on. */
 	bool body = head->framing != SL_BODY_NONE, keep = !c->close_after;
 	if (body)

@@ -242,7 +242,7 @@ void handover(struct sl_conn *c, const struct sl_ws_identity *who, struct sl_str
 		conn_close(c);
 		return;
 	}
-	conn_close(c); /* frees c, and with it `bytes`, in a later turn */
+	conn_close(c);
 	SL_IGNORE(adopt(s, fd, who, bytes)); /* the client sees a closed socket and comes again */
 }
 
