@@ -172,6 +172,8 @@ export function enrich(s: RunState, run: Run): RunState {
       name: n.name ?? old.name,
       started_at: n.started_at ?? old.started_at,
       finished_at: n.finished_at ?? old.finished_at,
+      arrived: n.arrived ?? old.arrived,
+      expected: n.expected ?? old.expected,
     });
   }
   const ended = RUN_ENDS.has(runStatus(run.status)) && runStatus(run.status) === s.run.status;

@@ -20,8 +20,7 @@ interface StepData extends Record<string, unknown> {
   def: GraphNode;
   node: RunNode | undefined;
   dir: Direction;
-  fanIn: number;
-  fanOut: number;
+  takenIn: number; // edges into it that were taken
 }
 interface GroupData extends StepData {
   rounds: number[];
@@ -34,11 +33,13 @@ type GroupNode = Node<GroupData, "body">;
 const Step = memo(function Step({ data, selected }: NodeProps<StepNode>) {
   const { node: n, def } = data;
   const status = n?.status ?? "pending";
+  // The last arrival and the firing are one event, which does not count it.
+  const arrived = Math.max(n?.arrived ?? 0, status === "completed" ? data.takenIn : 0);
   const live = status === "running" || status === "waiting" || status === "retrying";
   const kind = def.type;
   // Every node with several edges into it waits for them; worth a figure where they meet on purpose, or while some are missing.
-  const meets = n?.expected !== undefined && n.expected !== null && n.expected > 1 && (kind === "join" || ((n.arrived ?? 0) > 0 && (n.arrived ?? 0) < n.expected));
-  const joinCount = meets && (status !== "pending" || (n.arrived ?? 0) > 0) ? `${n.arrived ?? 0}/${n.expected}` : null;
+  const meets = n?.expected !== undefined && n.expected !== null && n.expected > 1 && (kind === "join" || (arrived > 0 && arrived < n.expected && status !== "completed"));
+  const joinCount = meets && (status !== "pending" || arrived > 0) ? `${Math.min(arrived, n.expected!)}/${n.expected}` : null;
   const tokens = n?.usage?.output_tokens;
   return (
     <div className={`node st-${status} kind-${kind}${selected ? " is-selected" : ""}`} data-node={data.path} data-status={status} title={data.path + (n?.reason ? "\n" + n.reason : "")}>
@@ -116,12 +117,9 @@ export default function Canvas({ store, state, selected, onSelect, fitSignal }: 
     if (!def) return { nodes, edges };
     const byKey = new Map(places.map((p) => [p.key, p]));
     const walk = (graph: Graph, prefix: string, keyPrefix: string, parent: string | undefined) => {
-      const ins = new Map<string, number>();
-      const outs = new Map<string, number>();
-      for (const e of graph.edges ?? []) {
-        ins.set(e.to, (ins.get(e.to) ?? 0) + 1);
-        outs.set(e.from, (outs.get(e.from) ?? 0) + 1);
-      }
+      const taken = new Map<string, number>();
+      for (const e of graph.edges ?? [])
+        if (edgeState(e, state.nodes.get(prefix + e.from), state.nodes.get(prefix + e.to)) === "taken") taken.set(e.to, (taken.get(e.to) ?? 0) + 1);
       for (const g of graph.nodes) {
         const key = keyPrefix + g.id;
         const path = prefix + g.id;
@@ -142,7 +140,7 @@ export default function Canvas({ store, state, selected, onSelect, fitSignal }: 
           selected: selected === path,
           ariaLabel: `${g.name ?? g.id}: ${nodeWord(state.nodes.get(path)?.status ?? "pending")}`,
         };
-        const data: StepData = { path, def: g, node: state.nodes.get(path), dir, fanIn: ins.get(g.id) ?? 0, fanOut: outs.get(g.id) ?? 0 };
+        const data: StepData = { path, def: g, node: state.nodes.get(path), dir, takenIn: taken.get(g.id) ?? 0 };
         const body = bodyOf(g);
         if (at.container && body) {
           const rounds = roundsOf(state.order, path);

@@ -60,7 +60,8 @@ export function Head({ state, actions, onCancel }: { state: RunState; actions: R
         <Link to="/" className="back" label={t("run.back")}><Icon name="chevronLeft" size={14} /><span>{t("nav.runs")}</span></Link>
         <h1>{run.workflow}{run.version ? <span className="faint"> v{run.version}</span> : null}</h1>
         <CopyButton text={run.id} label={t("run.copy")}><span className="mono">{shortId(run.id)}</span></CopyButton>
-        {run.simulated ? <SimulatorNote run /> : !ended && <SimulatorNote />}
+        {/* Until a call has ended the run does not know who answered; then the default says who would. */}
+        {run.simulated ? <SimulatorNote run /> : (!ended || tokens === 0) && <SimulatorNote />}
         <span className="grow" />
         <ConnectionPill seq={state.lastSeq} />
       </div>
