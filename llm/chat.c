@@ -34,14 +34,14 @@ struct sl_chat {
 	char *model;                /* as asked */
 	struct sl_chat_callbacks cb;
 	void *ctx;
-	_Atomic uint64_t cancelled_us;
+	_Atomic bool cancelled;
 	/* [io] */
 	struct sl_answer answer;
 	void *reader; /* the protocol's; NULL until a 2xx head */
 	const struct sl_http_head *head;
 	struct sl_buf refusal; /* body of an answer outside 2xx */
 	struct sl_buf text, thinking;
-	bool told;
+	bool told, simulated;
 	uint64_t started_us, first_token_us, received, text_bytes, thinking_bytes;
 };
 
@@ -134,7 +134,7 @@ static void chat_tell(struct sl_chat *c, enum sl_code rc, const struct sl_error 
 		.text = sl_buf_str(&c->text),
 		.thinking = sl_buf_str(&c->thinking),
 		.usage = c->answer.usage,
-		.simulated = c->profile->simulated,
+		.simulated = c->simulated || c->profile->simulated,
 		.http_status = c->head ? c->head->status : 0,
 		.text_bytes = c->text_bytes,
 		.thinking_bytes = c->thinking_bytes,
@@ -154,6 +154,8 @@ static void chat_on_head(void *ctx, const struct sl_http_head *head)
 {
 	struct sl_chat *c = ctx;
 	c->head = head;
+	if (sl_http_find(head, "x-sluice-simulator").len) /* whatever the profile calls itself */
+		c->simulated = true;
 }
 
 static enum sl_code chat_on_body(void *ctx, struct sl_str piece, struct sl_error *err)
@@ -168,7 +170,7 @@ static enum sl_code chat_on_body(void *ctx, struct sl_str piece, struct sl_error
 		sl_buf_add(&c->refusal, piece.p, piece.len < room ? piece.len : room);
 		return c->refusal.len < CHAT_REFUSAL_BYTES ? SL_OK : sl_refusal_of_answer(c->head, sl_buf_str(&c->refusal), err);
 	}
-	if (atomic_load_explicit(&c->cancelled_us, memory_order_relaxed)) /* no token after a cancel */
+	if (atomic_load_explicit(&c->cancelled, memory_order_relaxed)) /* no token after a cancel */
 		return sl_fail(err, SL_CANCELLED, "cancelled");
 	if (!c->reader)
 		rc = c->protocol->open(&c->answer, c->head, &c->reader, err);
@@ -343,6 +345,6 @@ failed:
 
 void sl_chat_cancel(struct sl_chat *c)
 {
-	atomic_store_explicit(&c->cancelled_us, sl_clock_mono_us(), memory_order_relaxed);
-	sl_http_cancel(c->call);
+	sl_http_cancel(c->call); /* first, so that its clock runs when a token meets the flag */
+	atomic_store_explicit(&c->cancelled, true, memory_order_relaxed);
 }

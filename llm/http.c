@@ -213,7 +213,9 @@ static size_t http_on_header(char *p, size_t size, size_t n, void *arg)
 		return len;
 	}
 	if (line.len) {
-		if (++c->head_lines > SL_LIMIT_PROVIDER_HEADERS || memchr(line.p, 0, line.len))
+		if (memchr(line.p, 0, line.len))
+			return http_refuse(c, sl_fail(&c->err, SL_MALFORMED, "a NUL byte in a header line"));
+		if (++c->head_lines > SL_LIMIT_PROVIDER_HEADERS)
 			return http_refuse(c, sl_fail(&c->err, SL_TOO_LARGE, "an answer with more than %d header lines",
 						      SL_LIMIT_PROVIDER_HEADERS));
 		sl_buf_add(&c->head_text, line.p, line.len);
@@ -483,7 +485,7 @@ static enum sl_code http_set_up(struct sl_http_call *c, const struct sl_http_req
 	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
-	SET(CURLOPT_BUFFERSIZE, 4096L); /* a token is 200 bytes; 16 KiB a stream is memory for nothing */
+	SET(CURLOPT_BUFFERSIZE, 2048L); /* a token is 200 bytes; 16 KiB a stream is memory for nothing */
 	SET(CURLOPT_HTTPHEADER, c->lines);
 	SET(CURLOPT_USERAGENT, c->http->user_agent);
 	SET(CURLOPT_ERRORBUFFER, c->text);

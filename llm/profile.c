@@ -11,7 +11,7 @@
 #include "llm/protocol.h"
 #include "llm/seal.h"
 
-struct sl_profile *profile_new(struct sl_str name)
+struct sl_profile *sl_profile_new(struct sl_str name)
 {
 	struct sl_profile *one = calloc(1, sizeof(*one));
 	if (!one)
@@ -96,7 +96,7 @@ static int profile_order(const struct sl_profile *a, const struct sl_profile *b)
 	return by_name ? by_name : (a->origin != SL_PROFILE_STORED) - (b->origin != SL_PROFILE_STORED);
 }
 
-enum sl_code profile_publish(struct sl_profiles *p, struct sl_profile *one)
+enum sl_code sl_profile_publish(struct sl_profiles *p, struct sl_profile *one)
 {
 	struct sl_profile *old = NULL;
 	enum sl_code rc = SL_OK;
@@ -209,7 +209,7 @@ bool sl_profiles_only_sim(struct sl_profiles *p)
 
 /* ---- keys ---- */
 
-enum sl_code profile_add_key(struct sl_profiles *p, struct sl_profile *one, struct sl_str key)
+enum sl_code sl_profile_add_key(struct sl_profiles *p, struct sl_profile *one, struct sl_str key)
 {
 	struct sl_sealed_key k = { 0 };
 	struct sl_sealed_key *keys = realloc(one->keys, (one->n_keys + 1) * sizeof(*keys));
@@ -245,7 +245,7 @@ static enum sl_code take_keys(struct sl_profiles *p, struct sl_profile *one, str
 	enum sl_code rc = SL_OK;
 	if (given) {
 		for (size_t i = 0; rc == SL_OK && i < json_object_array_length(given); i++)
-			rc = profile_add_key(p, one, sl_json_str(json_object_array_get_idx(given, i)));
+			rc = sl_profile_add_key(p, one, sl_json_str(json_object_array_get_idx(given, i)));
 		return rc;
 	}
 	SL_AUTO(sl_profile) old = sl_profiles_get(p, sl_str(one->name));
@@ -255,7 +255,7 @@ static enum sl_code take_keys(struct sl_profiles *p, struct sl_profile *one, str
 		char *key = NULL;
 		rc = sl_profile_open_key(p, old, i, &key);
 		if (rc == SL_OK)
-			rc = profile_add_key(p, one, sl_str(key));
+			rc = sl_profile_add_key(p, one, sl_str(key));
 		sl_seal_wipe(key);
 	}
 	return rc;
@@ -268,7 +268,7 @@ static enum sl_code write_row(const struct sl_profile *one, struct sl_profile_ro
 	SL_BUF(body, 1u << 16);
 	SL_BUF(keys, 1u << 18);
 	sl_buf_addc(&body, '{');
-	profile_write_body(one, &body);
+	sl_profile_write_body(one, &body);
 	if (one->default_since_ms) {
 		sl_buf_json_kbool(&body, "default", true);
 		sl_buf_json_ki64(&body, "default_since_ms", one->default_since_ms);
@@ -291,13 +291,13 @@ static enum sl_code write_row(const struct sl_profile *one, struct sl_profile_ro
 static enum sl_code make(struct sl_profiles *p, struct sl_str name, struct json_object *body, struct sl_profile_row *row,
 			 struct sl_profile **out, struct sl_buf *problems, struct sl_error *err)
 {
-	if (!profile_name_ok(name))
+	if (!sl_profile_name_ok(name))
 		return sl_fail(err, SL_INVALID, "a profile's name is 1 to 64 of a-z, 0-9, '-', '_', '.', beginning with a letter or digit");
-	SL_AUTO(sl_profile) one = profile_new(name);
+	SL_AUTO(sl_profile) one = sl_profile_new(name);
 	if (!one)
 		return sl_fail(err, SL_NO_MEMORY, "profile");
 	one->origin = SL_PROFILE_STORED;
-	enum sl_code rc = profile_read(one, body, problems, err);
+	enum sl_code rc = sl_profile_read(one, body, problems, err);
 	if (rc != SL_OK)
 		return rc;
 	rc = take_keys(p, one, sl_json_get(body, "api_keys"));
@@ -323,7 +323,7 @@ enum sl_code sl_profiles_put(struct sl_profiles *p, struct sl_str name, struct j
 {
 	struct sl_profile *one = NULL;
 	enum sl_code rc = make(p, name, body, row, &one, problems, err);
-	if (rc == SL_OK && (rc = profile_publish(p, one)) != SL_OK) {
+	if (rc == SL_OK && (rc = sl_profile_publish(p, one)) != SL_OK) {
 		sl_profile_row_fini(row);
 		return sl_fail(err, rc, "profile");
 	}
@@ -335,13 +335,13 @@ enum sl_code sl_profiles_load(struct sl_profiles *p, struct sl_str name, struct 
 {
 	SL_AUTO_JSON doc = NULL;
 	SL_AUTO_JSON list = NULL;
-	SL_AUTO(sl_profile) one = profile_new(name);
+	SL_AUTO(sl_profile) one = sl_profile_new(name);
 	if (!one)
 		return sl_fail(err, SL_NO_MEMORY, "profile");
 	one->origin = SL_PROFILE_STORED;
 	enum sl_code rc = sl_json_parse(body, &doc, err);
 	if (rc == SL_OK)
-		rc = profile_read(one, doc, NULL, err);
+		rc = sl_profile_read(one, doc, NULL, err);
 	if (rc == SL_OK && keys.len)
 		rc = sl_json_parse(keys, &list, err);
 	if (rc != SL_OK)
@@ -351,7 +351,7 @@ enum sl_code sl_profiles_load(struct sl_profiles *p, struct sl_str name, struct 
 		char *key = NULL;
 		opened = sl_unseal(p->secret, name, i, sl_json_str(json_object_array_get_idx(list, i)), &key);
 		if (opened == SL_OK)
-			opened = profile_add_key(p, one, sl_str(key));
+			opened = sl_profile_add_key(p, one, sl_str(key));
 		sl_seal_wipe(key);
 	}
 	if (opened != SL_OK) {
@@ -361,7 +361,7 @@ enum sl_code sl_profiles_load(struct sl_profiles *p, struct sl_str name, struct 
 		(void)sl_fail(err, opened, "profile '%s': its keys do not open with this server's secret key; enter them again",
 			      one->name);
 	}
-	rc = profile_publish(p, SL_TAKE(one));
+	rc = sl_profile_publish(p, SL_TAKE(one));
 	return rc != SL_OK ? sl_fail(err, rc, "profile") : opened;
 }
 
@@ -409,7 +409,7 @@ static enum sl_code from_env(struct sl_profiles *p, const struct sl_provider *pr
 {
 	char name[64];
 	const char *url, *model;
-	SL_AUTO(sl_profile) one = profile_new(sl_str(provider->id));
+	SL_AUTO(sl_profile) one = sl_profile_new(sl_str(provider->id));
 	if (!one)
 		return SL_NO_MEMORY;
 	size_t stem = strlen(provider->env); /* OPENAI_API_KEY also goes with OPENAI_BASE_URL and OPENAI_MODEL */
@@ -432,11 +432,11 @@ static enum sl_code from_env(struct sl_profiles *p, const struct sl_provider *pr
 	for (size_t n = strlen(one->base_url); n && one->base_url[n - 1] == '/'; n--)
 		one->base_url[n - 1] = 0;
 	if (!provider->env_is_url) {
-		enum sl_code rc = profile_add_key(p, one, value);
+		enum sl_code rc = sl_profile_add_key(p, one, value);
 		if (rc != SL_OK)
 			return rc;
 	}
-	return profile_publish(p, SL_TAKE(one));
+	return sl_profile_publish(p, SL_TAKE(one));
 }
 
 size_t sl_profiles_from_env(struct sl_profiles *p, const char *(*get)(const char *))
@@ -463,7 +463,7 @@ size_t sl_profiles_from_env(struct sl_profiles *p, const char *(*get)(const char
 
 enum sl_code sl_profiles_add_sim(struct sl_profiles *p, const char *name, const char *base_url)
 {
-	SL_AUTO(sl_profile) one = profile_new(sl_str(name));
+	SL_AUTO(sl_profile) one = sl_profile_new(sl_str(name));
 	if (!one)
 		return SL_NO_MEMORY;
 	one->origin = SL_PROFILE_BUILT_IN;
@@ -473,7 +473,7 @@ enum sl_code sl_profiles_add_sim(struct sl_profiles *p, const char *name, const 
 	one->base_url = strdup(base_url);
 	if (!one->provider || !one->model || !one->base_url)
 		return SL_NO_MEMORY;
-	return profile_publish(p, SL_TAKE(one));
+	return sl_profile_publish(p, SL_TAKE(one));
 }
 
 /* ---- JSON for clients ---- */
@@ -484,7 +484,7 @@ static void write_item(const struct sl_profile *one, bool is_default, bool detai
 	sl_buf_addc(b, '{');
 	sl_buf_json_kz(b, "name", one->name);
 	if (detail) {
-		profile_write_body(one, b);
+		sl_profile_write_body(one, b);
 	} else {
 		sl_buf_json_kz(b, "provider", one->provider);
 		sl_buf_json_kz(b, "model", one->model);

@@ -11,7 +11,7 @@
 #define PROFILE_KEYS      16
 #define PROFILE_FALLBACKS 8
 
-bool profile_name_ok(struct sl_str name)
+bool sl_profile_name_ok(struct sl_str name)
 {
 	if (name.len == 0 || name.len > 64)
 		return false;
@@ -188,7 +188,7 @@ static void read_fallbacks(struct sl_problem_list *l, struct sl_profile *one, st
 	for (size_t i = 0; i < n; i++) {
 		struct sl_str s = sl_json_str(json_object_array_get_idx(a, i));
 		(void)snprintf(pointer, sizeof(pointer), "/fallbacks/%zu", i);
-		if (!profile_name_ok(s))
+		if (!sl_profile_name_ok(s))
 			sl_problem(l, pointer, "must be the name of a profile");
 		else if (sl_str_is(s, one->name))
 			sl_problem(l, pointer, "a profile cannot stand in for itself");
@@ -215,7 +215,7 @@ static void check_keys(struct sl_problem_list *l, struct json_object *body)
 	}
 }
 
-enum sl_code profile_read(struct sl_profile *one, struct json_object *body, struct sl_buf *problems, struct sl_error *err)
+enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, struct sl_buf *problems, struct sl_error *err)
 {
 	static const char *const names[] = { "provider", "model",     "base_url", "api_keys", "kind",    "params", "limits",
 					     "timeouts", "fallbacks", "price",    "default",  "simulated", "default_since_ms", NULL };
@@ -270,7 +270,7 @@ enum sl_code profile_read(struct sl_profile *one, struct json_object *body, stru
 	return SL_OK;
 }
 
-void profile_write_body(const struct sl_profile *p, struct sl_buf *b)
+void sl_profile_write_body(const struct sl_profile *p, struct sl_buf *b)
 {
 	sl_buf_json_kz(b, "provider", p->provider);
 	sl_buf_json_kz(b, "model", p->model);

@@ -12,15 +12,15 @@ extern const struct sl_embedded sl_embedded_sim[];
 static void sim_on_connection(uv_stream_t *st, int status)
 {
 	if (status == 0)
-		sim_conn_accept(st->data);
+		sl_sim_conn_accept(st->data);
 }
 
 enum sl_code sl_sim_check(struct sl_str scenario, struct sl_buf *problems, struct sl_error *err)
 {
 	struct sim_scenario s;
-	enum sl_code rc = sim_scenario_read(scenario, &s, problems, err);
+	enum sl_code rc = sl_sim_scenario_read(scenario, &s, problems, err);
 	if (rc == SL_OK)
-		sim_scenario_fini(&s);
+		sl_sim_scenario_fini(&s);
 	return rc;
 }
 
@@ -47,7 +47,7 @@ static enum sl_code sim_listen(struct sl_sim *s, struct sl_error *err)
 static void sim_base(struct sim_settings *b, const struct sl_sim_config *config, struct json_object *defaults)
 {
 	*b = (struct sim_settings){ .tps = 50, .jitter = 0.3, .first_ms = 150, .seed = 1, .after = 5, .retry_ms = 2000 };
-	sim_settings_set_object(b, defaults);
+	sl_sim_settings_set_object(b, defaults);
 	if (config->tokens_per_s != 0)
 		b->tps = config->tokens_per_s < 0 ? 0 : config->tokens_per_s;
 	if (config->jitter != 0)
@@ -76,7 +76,7 @@ enum sl_code sl_sim_start(const struct sl_sim_config *config, struct sl_sim **ou
 		struct sl_str text = config->scenario;
 		if (text.len == 0 && sl_embedded_sim[0].name)
 			text = sl_str_n(sl_embedded_sim[0].data, sl_embedded_sim[0].len);
-		rc = sim_scenario_read(text, &s->scenario, NULL, err);
+		rc = sl_sim_scenario_read(text, &s->scenario, NULL, err);
 		if (rc != SL_OK)
 			goto failed;
 	}
@@ -117,7 +117,7 @@ static void sim_shut(void *arg)
 	struct sl_sim *s = arg;
 	uv_close((uv_handle_t *)&s->listener, NULL);
 	sl_list_each_safe(it, tmp, &s->conns)
-		sim_conn_close(sl_list_entry(it, struct sim_conn, link), false);
+		sl_sim_conn_close(sl_list_entry(it, struct sim_conn, link), false);
 }
 
 void sl_sim_stop(struct sl_sim *s)
@@ -138,8 +138,8 @@ void sl_sim_free(struct sl_sim *s)
 	if (!s)
 		return;
 	sl_sim_stop(s);
-	sim_scenario_fini(&s->scenario);
-	sim_settings_fini(&s->base);
+	sl_sim_scenario_fini(&s->scenario);
+	sl_sim_settings_fini(&s->base);
 	sl_buf_fini(&s->out);
 	free(s);
 }

@@ -20,14 +20,14 @@ static void conn_freed(uv_handle_t *h)
 	free(c);
 }
 
-void sim_conn_close(struct sim_conn *c, bool reset)
+void sl_sim_conn_close(struct sim_conn *c, bool reset)
 {
 	if (c->closing)
 		return;
 	c->closing = true;
 	sl_list_drop(&c->link);
 	atomic_fetch_sub(&c->sim->open, 1);
-	sim_reply_end(c, SIM_STOPPED); /* whoever knows a better reason has ended it before */
+	sl_sim_reply_end(c, SIM_STOPPED); /* whoever knows a better reason has ended it before */
 	uv_close((uv_handle_t *)&c->timer, conn_freed);
 	if (!reset || uv_tcp_close_reset(&c->tcp, conn_freed) != 0)
 		uv_close((uv_handle_t *)&c->tcp, conn_freed);
@@ -38,12 +38,12 @@ static void conn_lost(struct sim_conn *c)
 	if (c->reply) {
 		atomic_store(&c->sim->last_closed_us, sl_clock_mono_us());
 		atomic_fetch_add(&c->sim->closed_by_client, 1); /* after it: who sees the count sees the time */
-		sim_reply_end(c, SIM_CLOSED_BY_CLIENT);
+		sl_sim_reply_end(c, SIM_CLOSED_BY_CLIENT);
 	}
-	sim_conn_close(c, false);
+	sl_sim_conn_close(c, false);
 }
 
-struct sl_str sim_header(struct sl_str headers, const char *name)
+struct sl_str sl_sim_header(struct sl_str headers, const char *name)
 {
 	size_t n = strlen(name);
 	while (headers.len) {
@@ -62,7 +62,7 @@ static void conn_bad(struct sim_conn *c, int status, const char *why)
 	c->keep_alive = false;
 	SL_BUF(body, 512);
 	sl_buf_addf(&body, "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}", why);
-	sim_conn_answer(c, status, "application/json", "", sl_buf_str(&body));
+	sl_sim_conn_answer(c, status, "application/json", "", sl_buf_str(&body));
 }
 
 /* One request when it is complete. false: wait for more, or the connection is busy or gone. */
@@ -85,20 +85,20 @@ static bool conn_take_request(struct sim_conn *c)
 		conn_bad(c, 400, "not an HTTP/1.1 request");
 		return false;
 	}
-	struct sl_str length = sim_header(r.headers, "content-length");
-	if (sim_header(r.headers, "transfer-encoding").len || (length.len && !sl_str_u64(length, &body)) || body > SIM_REQUEST_BYTES) {
+	struct sl_str length = sl_sim_header(r.headers, "content-length");
+	if (sl_sim_header(r.headers, "transfer-encoding").len || (length.len && !sl_str_u64(length, &body)) || body > SIM_REQUEST_BYTES) {
 		conn_bad(c, 411, "a Content-Length of at most 20 MiB is needed");
 		return false;
 	}
 	if (in.len - head < body)
 		return false;
 	r.body = sl_str_n(in.p + head, body);
-	r.keep_alive = !sl_str_is_nocase(sim_header(r.headers, "connection"), "close");
+	r.keep_alive = !sl_str_is_nocase(sl_sim_header(r.headers, "connection"), "close");
 	c->keep_alive = r.keep_alive;
 	c->served++;
 	struct sl_str query;
 	(void)sl_str_cut(r.path, '?', &r.path, &query); /* the query does not matter */
-	sim_reply_begin(c, &r);
+	sl_sim_reply_begin(c, &r);
 	if (c->closing)
 		return false;
 	sl_buf_drop_front(&c->in, head + body);
@@ -132,13 +132,13 @@ static void conn_on_read(uv_stream_t *st, ssize_t n, const uv_buf_t *b)
 	}
 	sl_buf_add(&c->in, b->base, (size_t)n);
 	if (c->in.failed) {
-		sim_conn_close(c, true);
+		sl_sim_conn_close(c, true);
 		return;
 	}
 	conn_take_requests(c);
 }
 
-void sim_conn_next(struct sim_conn *c)
+void sl_sim_conn_next(struct sim_conn *c)
 {
 	if (c->closing)
 		return;
@@ -148,7 +148,7 @@ void sim_conn_next(struct sim_conn *c)
 	}
 	c->close_after_write = true;
 	if (!c->writing)
-		sim_conn_close(c, false);
+		sl_sim_conn_close(c, false);
 }
 
 static void conn_on_written(uv_write_t *w, int status);
@@ -159,7 +159,7 @@ static void conn_flush(struct sim_conn *c)
 	size_t n = c->pending.len;
 	c->in_flight = sl_buf_take(&c->pending);
 	if (!c->in_flight) {
-		sim_conn_close(c, true);
+		sl_sim_conn_close(c, true);
 		return;
 	}
 	uv_buf_t b = uv_buf_init(c->in_flight, (unsigned)n);
@@ -192,13 +192,13 @@ static void conn_on_written(uv_write_t *w, int status)
 	} else if (c->half_close_after_write) {
 		uv_shutdown(&c->shutdown, (uv_stream_t *)&c->tcp, conn_on_shut);
 	} else if (c->close_after_write) {
-		sim_conn_close(c, false);
+		sl_sim_conn_close(c, false);
 	} else {
-		sim_reply_resume(c);
+		sl_sim_reply_resume(c);
 	}
 }
 
-void sim_conn_send(struct sim_conn *c, struct sl_str bytes)
+void sl_sim_conn_send(struct sim_conn *c, struct sl_str bytes)
 {
 	if (c->closing || bytes.len == 0)
 		return;
@@ -214,7 +214,7 @@ void sim_conn_send(struct sim_conn *c, struct sl_str bytes)
 	conn_flush(c);
 }
 
-void sim_conn_half_close(struct sim_conn *c)
+void sl_sim_conn_half_close(struct sim_conn *c)
 {
 	if (c->writing)
 		c->half_close_after_write = true;
@@ -236,18 +236,18 @@ static const char *reason_of(int status)
 	}
 }
 
-void sim_conn_answer(struct sim_conn *c, int status, const char *type, const char *headers, struct sl_str body)
+void sl_sim_conn_answer(struct sim_conn *c, int status, const char *type, const char *headers, struct sl_str body)
 {
 	struct sl_buf *b = &c->sim->out;
 	sl_buf_reset(b);
 	sl_buf_addf(b, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nx-sluice-simulator: 1\r\n%s%s\r\n", status,
 		    reason_of(status), type, body.len, headers, c->keep_alive ? "" : "Connection: close\r\n");
 	sl_buf_add(b, body.p, body.len);
-	sim_conn_send(c, sl_buf_str(b));
-	sim_conn_next(c);
+	sl_sim_conn_send(c, sl_buf_str(b));
+	sl_sim_conn_next(c);
 }
 
-void sim_conn_accept(struct sl_sim *s)
+void sl_sim_conn_accept(struct sl_sim *s)
 {
 	struct sim_conn *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -264,7 +264,7 @@ void sim_conn_accept(struct sl_sim *s)
 	atomic_fetch_add(&s->total, 1);
 	if (uv_accept((uv_stream_t *)&s->listener, (uv_stream_t *)&c->tcp) != 0 ||
 	    uv_read_start((uv_stream_t *)&c->tcp, conn_alloc, conn_on_read) != 0) {
-		sim_conn_close(c, false);
+		sl_sim_conn_close(c, false);
 		return;
 	}
 	uv_tcp_nodelay(&c->tcp, 1);

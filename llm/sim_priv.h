@@ -68,26 +68,26 @@ struct sim_request {
 	bool keep_alive;
 };
 /* The value of a header in the raw header lines; empty: none. */
-struct sl_str sim_header(struct sl_str headers, const char *name);
+struct sl_str sl_sim_header(struct sl_str headers, const char *name);
 
 /* sim_conn.c */
-void sim_conn_accept(struct sl_sim *s);
-void sim_conn_send(struct sim_conn *c, struct sl_str bytes); /* copies what the kernel does not take */
-void sim_conn_close(struct sim_conn *c, bool reset);
-void sim_conn_half_close(struct sim_conn *c);
-void sim_conn_next(struct sim_conn *c); /* the answer is complete: the next request, or the end */
+void sl_sim_conn_accept(struct sl_sim *s);
+void sl_sim_conn_send(struct sim_conn *c, struct sl_str bytes); /* copies what the kernel does not take */
+void sl_sim_conn_close(struct sim_conn *c, bool reset);
+void sl_sim_conn_half_close(struct sim_conn *c);
+void sl_sim_conn_next(struct sim_conn *c); /* the answer is complete: the next request, or the end */
 /* A whole answer with a body. */
-void sim_conn_answer(struct sim_conn *c, int status, const char *type, const char *headers, struct sl_str body);
+void sl_sim_conn_answer(struct sim_conn *c, int status, const char *type, const char *headers, struct sl_str body);
 
 /* sim_reply.c */
-void sim_reply_begin(struct sim_conn *c, const struct sim_request *r);
-void sim_reply_resume(struct sim_conn *c);                            /* the socket took everything */
-void sim_reply_end(struct sim_conn *c, enum sim_outcome outcome);     /* frees it; also when there is none */
+void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r);
+void sl_sim_reply_resume(struct sim_conn *c);                            /* the socket took everything */
+void sl_sim_reply_end(struct sim_conn *c, enum sim_outcome outcome);     /* frees it; also when there is none */
 
 /* sim_text.c */
-size_t sim_token(struct sl_str rest);                                 /* bytes of the next token, at least 1 */
-void sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out); /* plausible words */
-void sim_own_words(struct sl_str gist, struct sl_buf *out);           /* the answer when nothing is scripted */
+size_t sl_sim_token(struct sl_str rest);                                 /* bytes of the next token, at least 1 */
+void sl_sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out); /* plausible words */
+void sl_sim_own_words(struct sl_str gist, struct sl_buf *out);           /* the answer when nothing is scripted */
 struct json_object;
-void sim_from_schema(struct json_object *schema, int depth, struct sl_buf *out); /* the smallest value that fits */
-uint64_t sim_random(uint64_t *state);
+void sl_sim_from_schema(struct json_object *schema, int depth, struct sl_buf *out); /* the smallest value that fits */
+uint64_t sl_sim_random(uint64_t *state);

@@ -42,7 +42,7 @@ static void copy_cut(char *to, size_t size, struct sl_str from)
 	to[n] = 0;
 }
 
-void sim_reply_end(struct sim_conn *c, enum sim_outcome outcome)
+void sl_sim_reply_end(struct sim_conn *c, enum sim_outcome outcome)
 {
 	struct sim_reply *r = c->reply;
 	if (!r)
@@ -59,7 +59,7 @@ void sim_reply_end(struct sim_conn *c, enum sim_outcome outcome)
 		e->ended_us = sl_clock_mono_us();
 		e->tokens = r->sent;
 	}
-	sim_settings_fini(&r->set);
+	sl_sim_settings_fini(&r->set);
 	free(r->text);
 	free(r->thinking);
 	free(r->tools);
@@ -68,8 +68,8 @@ void sim_reply_end(struct sim_conn *c, enum sim_outcome outcome)
 
 static void reply_done(struct sim_conn *c)
 {
-	sim_reply_end(c, SIM_FINISHED);
-	sim_conn_next(c);
+	sl_sim_reply_end(c, SIM_FINISHED);
+	sl_sim_conn_next(c);
 }
 
 /* ---- events of a stream ---- */
@@ -181,8 +181,8 @@ static void drop(struct sim_conn *c)
 		uv_timer_start(&c->timer, on_tick, 50, 0);
 		return;
 	}
-	sim_reply_end(c, SIM_DROPPED);
-	sim_conn_half_close(c);
+	sl_sim_reply_end(c, SIM_DROPPED);
+	sl_sim_conn_half_close(c);
 }
 
 /* The fault that comes in the middle. true: the stream is over, or silent. */
@@ -195,7 +195,7 @@ static bool stream_breaks(struct sim_conn *c, struct sl_buf *b, size_t chunk)
 	switch (r->set.fault) {
 	case 12:
 		chunk_close(b, chunk);
-		sim_conn_send(c, sl_buf_str(b));
+		sl_sim_conn_send(c, sl_buf_str(b));
 		r->part = SIM_PART_SILENT;
 		return true;
 	case 13:
@@ -204,22 +204,22 @@ static bool stream_breaks(struct sim_conn *c, struct sl_buf *b, size_t chunk)
 		sl_buf_adds(b, "\n\n");
 		chunk_close(b, chunk);
 		sl_buf_adds(b, "0\r\n\r\n");
-		sim_conn_send(c, sl_buf_str(b));
-		sim_reply_end(c, SIM_DROPPED);
-		sim_conn_next(c);
+		sl_sim_conn_send(c, sl_buf_str(b));
+		sl_sim_reply_end(c, SIM_DROPPED);
+		sl_sim_conn_next(c);
 		return true;
 	case 14:
 		if (strcmp(v, "no_marker") == 0) {
 			event_delta(r, b, NULL, sl_str(""), "stop");
 			chunk_close(b, chunk);
 			sl_buf_adds(b, "0\r\n\r\n");
-			sim_conn_send(c, sl_buf_str(b));
-			sim_reply_end(c, SIM_DROPPED);
-			sim_conn_next(c);
+			sl_sim_conn_send(c, sl_buf_str(b));
+			sl_sim_reply_end(c, SIM_DROPPED);
+			sl_sim_conn_next(c);
 			return true;
 		}
 		chunk_close(b, chunk);
-		sim_conn_send(c, sl_buf_str(b));
+		sl_sim_conn_send(c, sl_buf_str(b));
 		drop(c);
 		return true;
 	case 15:
@@ -243,7 +243,7 @@ static void add_token(struct sim_conn *c, struct sl_buf *b)
 	bool thinking = r->part == SIM_PART_THINKING;
 	struct sl_str all = thinking ? sl_str_n(r->thinking, r->thinking_len) : sl_str_n(r->text, r->text_len);
 	char stamp[32];
-	size_t n = sim_token(sl_str_n(all.p + r->at, all.len - r->at));
+	size_t n = sl_sim_token(sl_str_n(all.p + r->at, all.len - r->at));
 	struct sl_str token = sl_str_n(all.p + r->at, n);
 	if (r->set.stamps) {
 		(void)snprintf(stamp, sizeof(stamp), "t%016llu ", (unsigned long long)sl_clock_mono_us());
@@ -281,14 +281,14 @@ static void stream_turn(struct sim_conn *c)
 		add_token(c, b);
 		if (r->set.tps > 0) {
 			double pause = 1e6 / r->set.tps;
-			double swing = ((double)(sim_random(&r->random) >> 11) / 9007199254740992.0 * 2 - 1) * r->set.jitter;
+			double swing = ((double)(sl_sim_random(&r->random) >> 11) / 9007199254740992.0 * 2 - 1) * r->set.jitter;
 			r->next_us += (uint64_t)(pause * (1 + swing));
 		}
 	}
 	if (r->part != SIM_PART_ENDING) {
 		chunk_close(b, chunk);
-		sim_conn_send(c, sl_buf_str(b));
-		if (c->reply && !c->writing) /* else sim_reply_resume() goes on */
+		sl_sim_conn_send(c, sl_buf_str(b));
+		if (c->reply && !c->writing) /* else sl_sim_reply_resume() goes on */
 			uv_timer_start(&c->timer, on_tick, r->next_us > now ? (r->next_us - now + 999) / 1000 : 0, 0);
 		return;
 	}
@@ -308,7 +308,7 @@ static void stream_turn(struct sim_conn *c)
 	sl_buf_adds(b, "data: [DONE]\n\n");
 	chunk_close(b, chunk);
 	sl_buf_adds(b, "0\r\n\r\n");
-	sim_conn_send(c, sl_buf_str(b));
+	sl_sim_conn_send(c, sl_buf_str(b));
 	reply_done(c);
 }
 
@@ -321,13 +321,13 @@ static void whole_turn(struct sim_conn *c)
 	const char *v = r->set.variant;
 	bool refusal = r->set.fault == 15 && strcmp(v, "refusal") == 0;
 	for (size_t at = 0; at < r->text_len; r->sent++)
-		at += sim_token(sl_str_n(r->text + at, r->text_len - at));
+		at += sl_sim_token(sl_str_n(r->text + at, r->text_len - at));
 	for (size_t at = 0; at < r->thinking_len; r->sent++, r->thinking_tokens++)
-		at += sim_token(sl_str_n(r->thinking + at, r->thinking_len - at));
+		at += sl_sim_token(sl_str_n(r->thinking + at, r->thinking_len - at));
 	if (r->set.fault == 13) {
 		struct sl_str e = error_object(r); /* constant text */
-		sim_reply_end(c, SIM_DROPPED);
-		sim_conn_answer(c, 200, "application/json", "", e);
+		sl_sim_reply_end(c, SIM_DROPPED);
+		sl_sim_conn_answer(c, 200, "application/json", "", e);
 		return;
 	}
 	sl_buf_addf(&b, "{\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion\",\"created\":%lld,", (unsigned long long)r->n,
@@ -373,7 +373,7 @@ static void whole_turn(struct sim_conn *c)
 		sl_buf_addf(o, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
 			    json ? b.len / 2 : b.len);
 		sl_buf_add(o, b.data, b.len / 2);
-		sim_conn_send(c, sl_buf_str(o));
+		sl_sim_conn_send(c, sl_buf_str(o));
 		r->part = SIM_PART_SILENT;
 		if (json) {
 			reply_done(c);
@@ -382,16 +382,16 @@ static void whole_turn(struct sim_conn *c)
 		}
 		return;
 	}
-	sim_reply_end(c, SIM_FINISHED);
-	sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
+	sl_sim_reply_end(c, SIM_FINISHED);
+	sl_sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
 }
 
 static void on_tick(uv_timer_t *t)
 {
 	struct sim_conn *c = t->data;
 	if (c->reply && c->reply->part == SIM_PART_RESET) {
-		sim_reply_end(c, SIM_DROPPED);
-		sim_conn_close(c, true);
+		sl_sim_reply_end(c, SIM_DROPPED);
+		sl_sim_conn_close(c, true);
 		return;
 	}
 	if (!c->reply || c->writing || c->reply->part == SIM_PART_SILENT)
@@ -402,7 +402,7 @@ static void on_tick(uv_timer_t *t)
 		whole_turn(c);
 }
 
-void sim_reply_resume(struct sim_conn *c)
+void sl_sim_reply_resume(struct sim_conn *c)
 {
 	if (c->reply && c->reply->stream && c->reply->part != SIM_PART_FIRST && c->reply->part < SIM_PART_SILENT)
 		stream_turn(c);
@@ -428,8 +428,8 @@ static void refuse(struct sim_conn *c, int status, const char *type, const char 
 		sl_buf_addf(&b, ",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"%.3fs\"}]",
 			    r->set.retry_ms / 1000.0);
 	sl_buf_adds(&b, "}}");
-	sim_reply_end(c, SIM_FINISHED);
-	sim_conn_answer(c, status, "application/json", headers, sl_buf_str(&b));
+	sl_sim_reply_end(c, SIM_FINISHED);
+	sl_sim_conn_answer(c, status, "application/json", headers, sl_buf_str(&b));
 }
 
 static void refuse_for_rate(struct sim_conn *c)
@@ -505,8 +505,8 @@ static bool instead(struct sim_conn *c)
 		return true;
 	case 10: {
 		bool reset = strcmp(v, "close") != 0; /* v dies with the reply */
-		sim_reply_end(c, SIM_DROPPED);
-		sim_conn_close(c, reset);
+		sl_sim_reply_end(c, SIM_DROPPED);
+		sl_sim_conn_close(c, reset);
 		return true;
 	}
 	case 11:
@@ -514,14 +514,14 @@ static bool instead(struct sim_conn *c)
 		return true;
 	case 16:
 		if (strcmp(v, "type") == 0) {
-			sim_reply_end(c, SIM_DROPPED);
-			sim_conn_answer(c, 200, "text/plain", "", SL_STR("Welcome to the wrong port."));
+			sl_sim_reply_end(c, SIM_DROPPED);
+			sl_sim_conn_answer(c, 200, "text/plain", "", SL_STR("Welcome to the wrong port."));
 			return true;
 		}
 		if (strcmp(v, "html") == 0 || strcmp(v, "page") == 0) {
 			int status = strcmp(v, "page") == 0 ? 502 : 200;
-			sim_reply_end(c, SIM_DROPPED);
-			sim_conn_answer(c, status, "text/html; charset=utf-8", "",
+			sl_sim_reply_end(c, SIM_DROPPED);
+			sl_sim_conn_answer(c, status, "text/html; charset=utf-8", "",
 					SL_STR("<!doctype html><html><head><title>502 Bad Gateway</title><style>body{margin:0}</style></head>"
 					       "<body><h1>Bad gateway</h1><p>The proxy did not get an answer in time.</p></body></html>"));
 			return true;
@@ -648,7 +648,7 @@ static void settings_of_headers(struct sim_settings *set, struct sl_str headers)
 			copy_cut(key, sizeof(key), sl_str_n(name.p + 6, name.len - 6));
 			for (char *p = key; *p; p++)
 				*p = *p == '-' ? '_' : *p;
-			(void)sim_settings_set(set, sl_str(key), sl_str_trim(value)); /* odd wishes are ignored */
+			(void)sl_sim_settings_set(set, sl_str(key), sl_str_trim(value)); /* odd wishes are ignored */
 		}
 	}
 }
@@ -661,17 +661,17 @@ static void choose_text(struct sim_reply *r, struct json_object *doc, const stru
 	SL_BUF(b, 8u << 20);
 	uint64_t random = r->random;
 	if (r->set.tokens)
-		sim_filler(&random, r->set.tokens, &b);
+		sl_sim_filler(&random, r->set.tokens, &b);
 	else if (r->set.answer)
 		r->text = fill_in(sl_str(r->set.answer), gist, user, r->model, m->call);
 	else if (m->answer.len || m->tool_calls)
 		r->text = fill_in(m->answer, gist, user, r->model, m->call);
 	else if (schema)
-		sim_from_schema(schema, 0, &b);
+		sl_sim_from_schema(schema, 0, &b);
 	else if (format && sl_str_is(sl_json_get_str(format, "type"), "json_object"))
 		sl_buf_adds(&b, "{\"simulated\":true,\"answer\":\"no model was asked\"}");
 	else
-		sim_own_words(gist, &b);
+		sl_sim_own_words(gist, &b);
 	if (!r->text)
 		r->text = sl_buf_take(&b);
 	if (r->set.thinking || m->thinking.len)
@@ -693,7 +693,7 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 	struct sl_error err;
 	if (sl_json_parse(req->body, &doc, &err) != SL_OK || !json_object_is_type(sl_json_get(doc, "messages"), json_type_array) ||
 	    !(r = calloc(1, sizeof(*r)))) {
-		sim_conn_answer(c, 400, "application/json", "",
+		sl_sim_conn_answer(c, 400, "application/json", "",
 				SL_STR("{\"error\":{\"message\":\"The body must be a JSON object with messages.\",\"type\":"
 				       "\"invalid_request_error\",\"param\":null,\"code\":null}}"));
 		return;
@@ -715,15 +715,15 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 		ask.model = head;
 	digest = digest_of(ask.model, digest);
 	struct sim_match match;
-	if (!sim_settings_copy(&r->set, &s->base)) {
+	if (!sl_sim_settings_copy(&r->set, &s->base)) {
 		free(r);
-		sim_conn_close(c, true);
+		sl_sim_conn_close(c, true);
 		return;
 	}
-	sim_scenario_match(&s->scenario, &ask, &r->set, &match);
-	sim_settings_set_list(&r->set, suffix);
+	sl_sim_scenario_match(&s->scenario, &ask, &r->set, &match);
+	sl_sim_settings_set_list(&r->set, suffix);
 	settings_of_headers(&r->set, req->headers);
-	sim_settings_set_object(&r->set, sl_json_get(doc, "sim"));
+	sl_sim_settings_set_object(&r->set, sl_json_get(doc, "sim"));
 	if (r->set.fault && r->set.times && count_calls(s, digest) > r->set.times)
 		r->set.fault = 0;
 	if (r->set.fault == 16 && !r->set.variant[0])
@@ -749,7 +749,7 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 	copy_cut(e->model, sizeof(e->model), ask.model);
 	copy_cut(e->rule, sizeof(e->rule), sl_str(match.rule));
 	copy_cut(e->gist, sizeof(e->gist), sl_buf_str(&gist));
-	copy_cut(e->key, sizeof(e->key), sim_header(req->headers, "idempotency-key"));
+	copy_cut(e->key, sizeof(e->key), sl_sim_header(req->headers, "idempotency-key"));
 	atomic_fetch_add(&s->requests, 1);
 	atomic_fetch_add(&s->streams_open, 1);
 	if (r->set.fault)
@@ -762,7 +762,7 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 		sl_buf_adds(&s->out, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
 				     "Transfer-Encoding: chunked\r\nx-sluice-simulator: 1\r\n");
 		sl_buf_adds(&s->out, c->keep_alive ? "\r\n" : "Connection: close\r\n\r\n");
-		sim_conn_send(c, sl_buf_str(&s->out));
+		sl_sim_conn_send(c, sl_buf_str(&s->out));
 	}
 	if (c->closing)
 		return;
@@ -790,7 +790,7 @@ static void show_stats(struct sim_conn *c)
 	sl_buf_json_ku64(&b, "last_closed_us", st.last_closed_us);
 	sl_buf_json_ku64(&b, "now_us", sl_clock_mono_us());
 	sl_buf_addc(&b, '}');
-	sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
+	sl_sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
 }
 
 static void show_requests(struct sim_conn *c)
@@ -821,16 +821,16 @@ static void show_requests(struct sim_conn *c)
 		sl_buf_addc(&b, '}');
 	}
 	sl_buf_adds(&b, "]}");
-	sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
+	sl_sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
 }
 
-void sim_reply_begin(struct sim_conn *c, const struct sim_request *r)
+void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r)
 {
 	bool get = sl_str_is(r->method, "GET");
 	if (sl_str_is(r->method, "POST") && (sl_str_is(r->path, "/v1/chat/completions") || sl_str_is(r->path, "/chat/completions")))
 		chat(c, r);
 	else if (get && (sl_str_is(r->path, "/v1/models") || sl_str_is(r->path, "/models")))
-		sim_conn_answer(c, 200, "application/json", "",
+		sl_sim_conn_answer(c, 200, "application/json", "",
 				SL_STR("{\"object\":\"list\",\"data\":[{\"id\":\"sim\",\"object\":\"model\",\"created\":1763596800,"
 				       "\"owned_by\":\"sluice-simulator\"}]}"));
 	else if (get && sl_str_is(r->path, "/sim/stats"))
@@ -838,7 +838,7 @@ void sim_reply_begin(struct sim_conn *c, const struct sim_request *r)
 	else if (get && sl_str_is(r->path, "/sim/requests"))
 		show_requests(c);
 	else
-		sim_conn_answer(c, 404, "application/json", "",
+		sl_sim_conn_answer(c, 404, "application/json", "",
 				SL_STR("{\"error\":{\"message\":\"The simulator has POST /v1/chat/completions, GET /v1/models, "
 				       "/sim/stats and /sim/requests.\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}"));
 }

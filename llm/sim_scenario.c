@@ -20,20 +20,20 @@ struct sim_rule {
 	struct json_object *tool_calls, *settings; /* owned */
 };
 
-void sim_settings_fini(struct sim_settings *s)
+void sl_sim_settings_fini(struct sim_settings *s)
 {
 	free(s->answer);
 	free(s->thinking);
 	s->answer = s->thinking = NULL;
 }
 
-bool sim_settings_copy(struct sim_settings *to, const struct sim_settings *from)
+bool sl_sim_settings_copy(struct sim_settings *to, const struct sim_settings *from)
 {
 	*to = *from;
 	to->answer = from->answer ? strdup(from->answer) : NULL;
 	to->thinking = from->thinking ? strdup(from->thinking) : NULL;
 	if ((from->answer && !to->answer) || (from->thinking && !to->thinking)) {
-		sim_settings_fini(to);
+		sl_sim_settings_fini(to);
 		return false;
 	}
 	return true;
@@ -61,7 +61,7 @@ static bool as_text(struct sl_str v, char **out)
 	return true;
 }
 
-bool sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_str v)
+bool sl_sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_str v)
 {
 	double d = 0;
 	uint64_t u;
@@ -114,7 +114,7 @@ bool sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_str v
 	return false;
 }
 
-void sim_settings_set_list(struct sim_settings *s, struct sl_str list)
+void sl_sim_settings_set_list(struct sim_settings *s, struct sl_str list)
 {
 	struct sl_str one, key, value, rest = list;
 	while (list.len) {
@@ -122,7 +122,7 @@ void sim_settings_set_list(struct sim_settings *s, struct sl_str list)
 			one = list, rest = sl_str_n("", 0);
 		list = rest;
 		if (sl_str_cut(one, '=', &key, &value))
-			(void)sim_settings_set(s, sl_str_trim(key), sl_str_trim(value)); /* a request's odd wishes are ignored */
+			(void)sl_sim_settings_set(s, sl_str_trim(key), sl_str_trim(value)); /* a request's odd wishes are ignored */
 	}
 }
 
@@ -130,14 +130,14 @@ static bool set_value(struct sim_settings *s, const char *key, struct json_objec
 {
 	SL_BUF(text, 1u << 20);
 	if (json_object_is_type(v, json_type_string))
-		return sim_settings_set(s, sl_str(key), sl_json_str(v));
+		return sl_sim_settings_set(s, sl_str(key), sl_json_str(v));
 	if (json_object_is_type(v, json_type_object) || json_object_is_type(v, json_type_array) || !v)
 		return false;
 	sl_json_write(&text, v);
-	return sim_settings_set(s, sl_str(key), sl_buf_str(&text));
+	return sl_sim_settings_set(s, sl_str(key), sl_buf_str(&text));
 }
 
-void sim_settings_set_object(struct sim_settings *s, struct json_object *o)
+void sl_sim_settings_set_object(struct sim_settings *s, struct json_object *o)
 {
 	if (!json_object_is_type(o, json_type_object))
 		return;
@@ -240,7 +240,7 @@ static void read_settings(struct sl_problem_list *l, const char *at, struct json
 		if (!set_value(&trial, key, v))
 			sl_problem(l, pointer, "is no setting, or not a value of it");
 	}
-	sim_settings_fini(&trial);
+	sl_sim_settings_fini(&trial);
 }
 
 static void read_rule(struct sl_problem_list *l, const char *at, struct json_object *o, struct sim_rule *r)
@@ -282,7 +282,7 @@ static void read_rule(struct sl_problem_list *l, const char *at, struct json_obj
 		read_settings(l, at, r->settings);
 }
 
-enum sl_code sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems, struct sl_error *err)
+enum sl_code sl_sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems, struct sl_error *err)
 {
 	struct sl_problem_list l = { problems, err, 0 };
 	SL_AUTO_JSON doc = NULL;
@@ -330,11 +330,11 @@ enum sl_code sim_scenario_read(struct sl_str text, struct sim_scenario *out, str
 	if (rc == SL_OK)
 		out->defaults = json_object_get(defaults);
 	else
-		sim_scenario_fini(out);
+		sl_sim_scenario_fini(out);
 	return rc;
 }
 
-void sim_scenario_fini(struct sim_scenario *s)
+void sl_sim_scenario_fini(struct sim_scenario *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		struct sim_rule *r = &s->rules[i];
@@ -380,7 +380,7 @@ static bool matches(const struct sim_rule *r, const struct sim_ask *ask)
 	return true;
 }
 
-void sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings, struct sim_match *m)
+void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings, struct sim_match *m)
 {
 	*m = (struct sim_match){ .rule = "" };
 	for (size_t i = 0; i < s->n; i++) {
@@ -390,7 +390,7 @@ void sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struc
 		r->calls++;
 		if (r->calls < r->call_from || r->calls > r->call_to)
 			continue;
-		sim_settings_set_object(settings, r->settings);
+		sl_sim_settings_set_object(settings, r->settings);
 		m->rule = r->name ? r->name : "";
 		m->call = r->calls;
 		if (r->thinking)

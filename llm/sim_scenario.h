@@ -48,13 +48,13 @@ struct sim_settings {
 	int status; /* 0: the fault's own */
 	char *answer, *thinking; /* owned; NULL: none */
 };
-void sim_settings_fini(struct sim_settings *s);
-bool sim_settings_copy(struct sim_settings *to, const struct sim_settings *from);
+void sl_sim_settings_fini(struct sim_settings *s);
+bool sl_sim_settings_copy(struct sim_settings *to, const struct sim_settings *from);
 /* What `from` says goes over what `to` says: applied key by key from text. false: unknown key or bad value. */
-bool sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_str value);
+bool sl_sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_str value);
 /* "fault=F12,after=3": unknown keys are ignored, this comes from a request. */
-void sim_settings_set_list(struct sim_settings *s, struct sl_str list);
-void sim_settings_set_object(struct sim_settings *s, struct json_object *o);
+void sl_sim_settings_set_list(struct sim_settings *s, struct sl_str list);
+void sl_sim_settings_set_object(struct sim_settings *s, struct json_object *o);
 
 struct sim_rule;
 struct sim_scenario {
@@ -62,8 +62,8 @@ struct sim_scenario {
 	size_t n;
 	struct json_object *defaults; /* owned; NULL: none */
 };
-enum sl_code sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems, struct sl_error *err);
-void sim_scenario_fini(struct sim_scenario *s);
+enum sl_code sl_sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems, struct sl_error *err);
+void sl_sim_scenario_fini(struct sim_scenario *s);
 
 struct sim_ask {
 	struct sl_str model, system, user;
@@ -76,4 +76,4 @@ struct sim_match {
 	uint64_t call;
 };
 /* Applies the rules that match to `settings`; *m says what to answer. */
-void sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings, struct sim_match *m);
+void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings, struct sim_match *m);

@@ -3,7 +3,7 @@
 #include "base/utf8.h"
 #include "llm/sim_priv.h"
 
-uint64_t sim_random(uint64_t *state) /* splitmix64 */
+uint64_t sl_sim_random(uint64_t *state) /* splitmix64 */
 {
 	uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
@@ -17,7 +17,7 @@ static bool is_word(unsigned char c)
 }
 
 /* Blank space goes with the word behind it, long words come in pieces, as real tokens do. */
-size_t sim_token(struct sl_str r)
+size_t sl_sim_token(struct sl_str r)
 {
 	size_t n = 0, word = 0;
 	while (n < r.len && n < 32 && (unsigned char)r.p[n] <= ' ')
@@ -36,7 +36,7 @@ size_t sim_token(struct sl_str r)
 	return n + (word <= 9 ? word : 6);
 }
 
-void sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out)
+void sl_sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out)
 {
 	static const char *const list[] = {
 		"the",	"model", "weighs",  "a",      "question", "from",    "several", "sides", "and",    "finds",  "that",
@@ -47,12 +47,12 @@ void sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out)
 	for (uint32_t i = 0; i < words; i++) {
 		if (i)
 			sl_buf_adds(out, i % 19 == 0 ? ". " : " ");
-		sl_buf_adds(out, list[sim_random(random) % SL_COUNT_OF(list)]);
+		sl_buf_adds(out, list[sl_sim_random(random) % SL_COUNT_OF(list)]);
 	}
 	sl_buf_addc(out, '.');
 }
 
-void sim_own_words(struct sl_str gist, struct sl_buf *out)
+void sl_sim_own_words(struct sl_str gist, struct sl_buf *out)
 {
 	sl_buf_adds(out, "This is the Sluice simulator, not a language model: no provider key is configured, so the text is made up. ");
 	if (gist.len) {
@@ -78,7 +78,7 @@ static void schema_number(struct json_object *s, bool whole, struct sl_buf *out)
 		sl_buf_addf(out, "%.6g", v);
 }
 
-void sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
+void sl_sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
 {
 	struct json_object *choices = sl_json_get(s, "enum"), *type = sl_json_get(s, "type"), *fixed = sl_json_get(s, "const");
 	struct json_object *props = sl_json_get(s, "properties"), *items = sl_json_get(s, "items");
@@ -99,7 +99,7 @@ void sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
 				sl_buf_json_comma(out);
 				sl_buf_json_str(out, sl_str(key));
 				sl_buf_addc(out, ':');
-				sim_from_schema(sub, depth + 1, out);
+				sl_sim_from_schema(sub, depth + 1, out);
 			}
 		}
 		sl_buf_addc(out, '}');
@@ -109,7 +109,7 @@ void sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
 		for (int64_t i = 0; i < n && i < 100; i++) {
 			if (i)
 				sl_buf_addc(out, ',');
-			sim_from_schema(items, depth + 1, out);
+			sl_sim_from_schema(items, depth + 1, out);
 		}
 		sl_buf_addc(out, ']');
 	} else if (sl_str_is(t, "integer") || sl_str_is(t, "number")) {
