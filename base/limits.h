@@ -7,7 +7,7 @@
 #define SL_LIMIT_EDGES               4000              /* edges in one definition; more is invalid */
 #define SL_LIMIT_NESTING             8                 /* containers inside containers; deeper is invalid */
 #define SL_LIMIT_DEFINITION_ERRORS   100               /* errors reported for one definition; the rest is counted */
-#define SL_LIMIT_DEFINITION_VALUES   50000             /* JSON values in one definition; more is invalid */
+#define SL_LIMIT_DEFINITION_VALUES   30000             /* JSON values in one definition; more is invalid */
 #define SL_LIMIT_DEFINITION_EXPRS    3000              /* expressions and {{ }} in one definition; more is invalid */
 #define SL_LIMIT_RUN_EVENTS          50000             /* events in one run; the run fails with limit_exceeded */
 #define SL_LIMIT_RUN_BYTES           (50u << 20)       /* journal bytes of one run; likewise */

@@ -52,10 +52,7 @@ uint32_t sl_graph_find(const struct sl_graph *g, struct sl_str id)
 {
 	if (!g->n_slots)
 		return UINT32_MAX;
-	uint32_t h = 2166136261u;
-	for (size_t i = 0; i < id.len; i++)
-		h = (h ^ (unsigned char)id.p[i]) * 16777619u;
-	for (uint32_t at = h & (g->n_slots - 1); g->slots[at]; at = (at + 1) & (g->n_slots - 1))
+	for (uint32_t at = sl_id_hash(id) & (g->n_slots - 1); g->slots[at]; at = (at + 1) & (g->n_slots - 1))
 		if (sl_str_is(id, g->nodes[g->slots[at] - 1].id))
 			return g->slots[at] - 1;
 	return UINT32_MAX;

@@ -111,14 +111,6 @@ static bool good_id(struct sl_str id)
 	return true;
 }
 
-static uint32_t hash(struct sl_str s)
-{
-	uint32_t h = 2166136261u;
-	for (size_t i = 0; i < s.len; i++)
-		h = (h ^ (unsigned char)s.p[i]) * 16777619u;
-	return h;
-}
-
 static void read_id(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def *d, struct json_object *o)
 {
 	struct sl_str id = sl_json_get_str(o, "id");
@@ -134,7 +126,7 @@ static void read_id(struct sl_reading *rd, struct sl_graph *g, struct sl_node_de
 		if (other != UINT32_MAX) {
 			sl_bad(rd, "the id '%.*s' is taken by node %u of this graph; ids are unique", SL_STR_ARG(id), other);
 		} else {
-			uint32_t slot = hash(id) & (g->n_slots - 1);
+			uint32_t slot = sl_id_hash(id) & (g->n_slots - 1);
 			while (g->slots[slot])
 				slot = (slot + 1) & (g->n_slots - 1);
 			d->id = json_object_get_string(sl_json_get(o, "id"));
@@ -411,7 +403,7 @@ struct seen {
 static bool seen_before(struct seen *s, const struct sl_graph *g, uint32_t index, uint32_t *other)
 {
 	const struct sl_edge *e = &g->edges[index];
-	uint32_t at = (e->from * 2654435761u ^ e->to * 40503u ^ hash(sl_str(e->kase))) & s->mask;
+	uint32_t at = (e->from * 2654435761u ^ e->to * 40503u ^ sl_id_hash(sl_str(e->kase))) & s->mask;
 	for (; s->slots[at]; at = (at + 1) & s->mask) {
 		const struct sl_edge *o = &g->edges[s->slots[at] - 1];
 		if (o->from == e->from && o->to == e->to && sl_str_eq(sl_str(o->kase), sl_str(e->kase))) {

@@ -40,7 +40,7 @@ struct sl_reading {
 	bool no_memory;
 };
 
-#define SL_READING_DISTANCES 3000
+#define SL_READING_DISTANCES 1500
 
 #define sl_bad(rd, ...)  sl_problems_add((rd)->problems, false, sl_buf_str(&(rd)->pointer), __VA_ARGS__)
 #define sl_note(rd, ...) sl_problems_add((rd)->problems, true, sl_buf_str(&(rd)->pointer), __VA_ARGS__)
@@ -55,6 +55,15 @@ size_t sl_enter_edge(struct sl_reading *rd, const struct sl_graph *g, uint32_t e
 /* NULL sets no_memory. Zeroed. */
 void *sl_reading_alloc(struct sl_reading *rd, size_t n, size_t each);
 char *sl_reading_str(struct sl_reading *rd, struct sl_str s);
+
+/* FNV-1a: spreads the ids of one definition; an adversary gains a slow lookup among a thousand, no more. */
+static inline uint32_t sl_id_hash(struct sl_str s)
+{
+	uint32_t h = 2166136261u;
+	for (size_t i = 0; i < s.len; i++)
+		h = (h ^ (unsigned char)s.p[i]) * 16777619u;
+	return h;
+}
 
 struct sl_str sl_brief(struct sl_str s); /* cut for a message, at a character */
 /* Is `name` closer to `known` than *best? Keeps the closest in *best and *near. */

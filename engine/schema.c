@@ -535,7 +535,8 @@ static void read_keyword(struct compiler *c, struct rule *r, const char *key, st
 			pop(&c->pointer, len);
 			return;
 		}
-	const char *near = nearest(sl_str(key), keyword_name, NULL, SL_COUNT_OF(keywords));
+	bool full = c->problems->n >= SL_LIMIT_DEFINITION_ERRORS; /* then it is only counted, so let it be cheap */
+	const char *near = full ? NULL : nearest(sl_str(key), keyword_name, NULL, SL_COUNT_OF(keywords));
 	if (near)
 		sl_problems_add(c->problems, true, sl_buf_str(&c->pointer), "unknown schema keyword '%s', did you mean '%s'?", key, near);
 	else

@@ -6,12 +6,11 @@
 #include "base/limits.h"
 #include "engine/node.h"
 
-/* Two edges from one branch node (with different cases) are one arrival: the taken one. */
-static uint32_t join_collect(struct sl_node *n, struct sl_arrival *out, uint32_t max)
+/* Two edges from one branch node (with different cases) are one arrival: the taken one. Returns how many remain. */
+static uint32_t join_collect(struct sl_node *n, struct sl_arrival *out, uint32_t all)
 {
-	uint32_t all = sl_node_arrivals(n, out, max), kept = 0;
-	if (all > max)
-		all = max;
+	uint32_t kept = 0;
+	SL_BUG_ON(sl_node_arrivals(n, out, all) != all);
 	for (uint32_t i = 0; i < all; i++) {
 		uint32_t k = 0;
 		while (k < kept && strcmp(out[k].from, out[i].from) != 0)
@@ -130,15 +129,15 @@ static enum sl_code join_merge(struct sl_node *n, struct json_object *params, co
 
 static enum sl_step join_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
 {
-	static const uint32_t most = SL_LIMIT_EDGES;
-	SL_AUTO_MEM struct sl_arrival *a = calloc(most, sizeof(*a)); /* touched only as far as it is used */
+	uint32_t all = sl_node_arrivals(n, NULL, 0);
+	SL_AUTO_MEM struct sl_arrival *a = calloc(all + 1, sizeof(*a));
 	SL_AUTO_JSON output = json_object_new_object();
 	struct json_object *merged = NULL;
 	if (!a || !output) {
 		sl_fail(err, SL_NO_MEMORY, "joining branches");
 		return SL_FAILED;
 	}
-	uint32_t n_a = join_collect(n, a, most);
+	uint32_t n_a = join_collect(n, a, all);
 	if (join_merge(n, params, a, n_a, &merged, err) != SL_OK)
 		return SL_FAILED;
 	sl_json_set(output, "merged", merged);

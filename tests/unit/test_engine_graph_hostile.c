@@ -192,13 +192,13 @@ static void head(struct sl_buf *b)
 	sl_buf_adds(b, "{\"sluice\":1,\"nodes\":[");
 }
 
-static void write_fan_out(struct sl_buf *b) /* 10,000 edges from one node to 100 */
+static void write_fan_out(struct sl_buf *b) /* 9,000 edges from one node to 100 */
 {
 	head(b);
 	for (int i = 0; i < 101; i++)
 		sl_buf_addf(b, "%s{\"id\":\"n%d\",\"type\":\"work\"}", i ? "," : "", i);
 	sl_buf_adds(b, "],\"edges\":[");
-	for (int i = 0; i < 10000; i++)
+	for (int i = 0; i < 9000; i++)
 		sl_buf_addf(b, "%s{\"from\":\"n0\",\"to\":\"n%d\"}", i ? "," : "", 1 + i % 100);
 	sl_buf_adds(b, "]}");
 }
@@ -262,7 +262,7 @@ static void write_unknown_keys(struct sl_buf *b)
 {
 	head(b);
 	sl_buf_adds(b, "{\"id\":\"a\",\"type\":\"work\"");
-	for (int i = 0; i < 40000; i++)
+	for (int i = 0; i < 28000; i++)
 		sl_buf_addf(b, ",\"paramz%d\":1", i);
 	sl_buf_adds(b, ",\"params\":{\"prompt\":\"x\"}}]}");
 }
@@ -271,7 +271,7 @@ static void write_unknown_params(struct sl_buf *b)
 {
 	head(b);
 	sl_buf_adds(b, "{\"id\":\"a\",\"type\":\"work\",\"params\":{\"prompt\":\"x\"");
-	for (int i = 0; i < 40000; i++)
+	for (int i = 0; i < 28000; i++)
 		sl_buf_addf(b, ",\"promp%d\":1", i);
 	sl_buf_adds(b, "}}]}");
 }
@@ -382,7 +382,7 @@ static void write_keys_twice(struct sl_buf *b)
 {
 	head(b);
 	sl_buf_adds(b, "{\"id\":\"a\",\"type\":\"work\",\"params\":{");
-	for (int i = 0; i < 30000; i++)
+	for (int i = 0; i < 29000; i++)
 		sl_buf_addf(b, "\"k%d\":1,", i);
 	sl_buf_adds(b, "\"k0\":2}}]}");
 }
