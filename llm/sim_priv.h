@@ -8,7 +8,7 @@
 #include "llm/sim.h"
 #include "llm/sim_scenario.h"
 
-#define SIM_LOG    512u  /* requests remembered for GET /sim/requests */
+#define SIM_LOG    4096u /* requests remembered for GET /sim/requests */
 #define SIM_COUNTS 1024u /* different conversations counted for `times` */
 
 enum sim_outcome { SIM_RUNNING, SIM_FINISHED, SIM_CLOSED_BY_CLIENT, SIM_DROPPED, SIM_STOPPED };
@@ -33,15 +33,16 @@ struct sl_sim {
 	struct sim_settings base; /* config and the scenario's defaults */
 	uint16_t port;
 	char url[64], host[64];
-	struct sl_buf out;   /* what one turn writes; reused */
-	char read[65536];    /* what one turn reads; reused */
+	struct sl_buf out; /* what one turn writes; reused */
+	char read[65536];  /* what one turn reads; reused */
 	struct sim_entry log[SIM_LOG];
 	uint64_t n_requests;
 	struct {
 		uint64_t digest;
 		uint32_t calls;
 	} counts[SIM_COUNTS];
-	_Atomic uint64_t open, total, requests, streams_open, streams_finished, tokens, faults, closed_by_client, last_closed_us;
+	_Atomic uint64_t open, total, requests, streams_open, streams_finished, tokens, faults, closed_by_client,
+		last_closed_us;
 	bool stopped;
 };
 
@@ -56,9 +57,9 @@ struct sim_conn {
 	uv_shutdown_t shutdown;
 	int handles; /* to be closed before the memory is free */
 	bool taking, closing, writing, keep_alive, close_after_write, half_close_after_write;
-	struct sl_buf in;      /* a request that is not complete */
-	struct sl_buf pending; /* not taken by the kernel yet */
-	char *in_flight;       /* what the write request sends */
+	struct sl_buf in;        /* a request that is not complete */
+	struct sl_buf pending;   /* not taken by the kernel yet */
+	char *in_flight;         /* what the write request sends */
 	struct sim_reply *reply; /* the one that is being given; NULL: none */
 	uint32_t served;
 };
@@ -81,13 +82,13 @@ void sl_sim_conn_answer(struct sim_conn *c, int status, const char *type, const 
 
 /* sim_reply.c */
 void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r);
-void sl_sim_reply_resume(struct sim_conn *c);                            /* the socket took everything */
-void sl_sim_reply_end(struct sim_conn *c, enum sim_outcome outcome);     /* frees it; also when there is none */
+void sl_sim_reply_resume(struct sim_conn *c);                        /* the socket took everything */
+void sl_sim_reply_end(struct sim_conn *c, enum sim_outcome outcome); /* frees it; also when there is none */
 
 /* sim_text.c */
-size_t sl_sim_token(struct sl_str rest);                                 /* bytes of the next token, at least 1 */
+size_t sl_sim_token(struct sl_str rest);                                  /* bytes of the next token, at least 1 */
 void sl_sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out); /* plausible words */
-void sl_sim_own_words(struct sl_str gist, struct sl_buf *out);           /* the answer when nothing is scripted */
+void sl_sim_own_words(struct sl_str gist, struct sl_buf *out);            /* the answer when nothing is scripted */
 struct json_object;
 void sl_sim_from_schema(struct json_object *schema, int depth, struct sl_buf *out); /* the smallest value that fits */
 uint64_t sl_sim_random(uint64_t *state);
