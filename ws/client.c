@@ -236,7 +236,8 @@ void client_replied(struct post *post)
 	struct sl_hub_conn *c;
 	HASH_FIND(hh, p->hub->conns, &p->conn, sizeof(p->conn), c);
 	if (c && p->rc == SL_OK) {
-		conn_ack(c, p->id, sl_str(p->result));
+		if (p->id)
+			conn_ack(c, p->id, sl_str(p->result));
 		if (p->has_started) {
 			struct sl_hub_want want = { .run = p->started, .tokens = true };
 			struct sl_error err = { 0 };
