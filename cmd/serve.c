@@ -258,6 +258,7 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 		.middleware = sl_middlewares,
 		.workers = workers ? (uint32_t)workers : cores > 0 ? (uint32_t)cores * 2 : 2,
 		.default_timeout_s = (uint32_t)sl_config_u64(s->config, SL_SET_RUN_TIMEOUT_S),
+		.max_recoveries = (uint32_t)sl_config_u64(s->config, SL_SET_MAX_RECOVERIES),
 		.wake_at = sl_wire_wake_at,
 		.wake_ctx = &s->wire,
 	};

@@ -48,6 +48,8 @@ const struct sl_setting sl_settings[SL_SETTINGS] = {
 	[SL_SET_FLUSH_MS] = NUMBER("flush_ms", "SLUICE_FLUSH_MS", "25", 0, 1000, "how long tokens are gathered for watchers"),
 	[SL_SET_RUN_TIMEOUT_S] = NUMBER("run_timeout_s", "SLUICE_RUN_TIMEOUT_S", "86400", 1, 31536000,
 					"longest time of a run whose workflow does not say"),
+	[SL_SET_MAX_RECOVERIES] = NUMBER("max_recoveries", "SLUICE_MAX_RECOVERIES", "5", 1, 1000000,
+	                                 "times a run may be found unfinished after a crash before it counts as poison"),
 	[SL_SET_DRAIN_S] = NUMBER("drain_s", "SLUICE_DRAIN_S", "1", 0, 15, "how long /readyz says no before the server stops"),
 	[SL_SET_RETENTION_DAYS] = NUMBER("retention_days", "SLUICE_RETENTION_DAYS", "30", 0, 36500,
 					 "finished runs are deleted after this; 0: never"),

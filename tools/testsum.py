@@ -54,6 +54,12 @@ def main():
             failed += 1
         if not report['success']:
             worst.append('ui')
+    browser = build / 'ui-e2e.count'
+    if browser.exists():
+        p, f = (int(n) for n in browser.read_text().split())
+        passed, failed = passed + p, failed + f
+        if f:
+            worst.append('ui in the browser')
     for name in worst:
         print('failed: %s' % name)
     print('%d passed, %d failed' % (passed, failed))
