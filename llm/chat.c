@@ -1,7 +1,7 @@
 /* llm/chat.c: see chat.h. A call is an HTTP call and a protocol that reads its answer.
  *
- * The user's `done` comes at the terminal marker already, inside the last body callback; the connection then finishes on its
- * own, which lets it be used again. So `told` and the end of the transfer are two things. */
+ * The user's `done` comes at the terminal marker already, inside the last body callback; the connection then finishes
+ * on its own, which lets it be used again. So `told` and the end of the transfer are two things. */
 #include "llm/chat.h"
 
 #include <stdio.h>
@@ -168,7 +168,9 @@ static enum sl_code chat_on_body(void *ctx, struct sl_str piece, struct sl_error
 	if (c->head->status / 100 != 2) {
 		size_t room = CHAT_REFUSAL_BYTES - c->refusal.len;
 		sl_buf_add(&c->refusal, piece.p, piece.len < room ? piece.len : room);
-		return c->refusal.len < CHAT_REFUSAL_BYTES ? SL_OK : sl_refusal_of_answer(c->head, sl_buf_str(&c->refusal), err);
+		return c->refusal.len < CHAT_REFUSAL_BYTES
+			       ? SL_OK
+			       : sl_refusal_of_answer(c->head, sl_buf_str(&c->refusal), err);
 	}
 	if (atomic_load_explicit(&c->cancelled, memory_order_relaxed)) /* no token after a cancel */
 		return sl_fail(err, SL_CANCELLED, "cancelled");
@@ -177,7 +179,7 @@ static enum sl_code chat_on_body(void *ctx, struct sl_str piece, struct sl_error
 	if (rc == SL_OK)
 		rc = c->protocol->feed(c->reader, piece, err);
 	if (rc == SL_OK && c->answer.complete)
-		chat_tell(c, SL_OK, &(struct sl_error){ .code = SL_OK }, NULL);
+		chat_tell(c, SL_OK, &(struct sl_error){.code = SL_OK}, NULL);
 	return rc;
 }
 
@@ -197,7 +199,8 @@ static void chat_on_done(void *ctx, enum sl_code rc, const struct sl_error *why,
 			/* what was read may hold an error that explains the cut */
 			struct sl_error cut = err;
 			enum sl_code end = c->protocol->finish(c->reader, &err);
-			if (rc == SL_TRUNCATED && !c->answer.complete && (end == SL_OK || end == SL_TRUNCATED || end == SL_MALFORMED))
+			if (rc == SL_TRUNCATED && !c->answer.complete &&
+			    (end == SL_OK || end == SL_TRUNCATED || end == SL_MALFORMED))
 				err = cut;
 			else
 				rc = end;
@@ -224,7 +227,8 @@ static enum sl_code chat_choose(struct sl_llm *l, const struct sl_chat_request *
 	if (!p && req->profile.len)
 		return sl_fail(err, SL_NOT_FOUND, "there is no profile '" SL_STR_FMT "'", SL_STR_ARG(req->profile));
 	if (!p && req->provider.len)
-		return sl_fail(err, SL_NOT_FOUND, "there is no profile of the provider '" SL_STR_FMT "'", SL_STR_ARG(req->provider));
+		return sl_fail(err, SL_NOT_FOUND, "there is no profile of the provider '" SL_STR_FMT "'",
+			       SL_STR_ARG(req->provider));
 	if (!p)
 		return sl_fail(err, SL_NOT_FOUND, "no model is configured");
 	*out = p;
@@ -241,8 +245,8 @@ static uint32_t first_of(uint32_t a, uint32_t b)
 	return a ? a : b;
 }
 
-enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, const struct sl_chat_callbacks *cb, void *ctx,
-			   struct sl_chat **out, struct sl_error *err)
+enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, const struct sl_chat_callbacks *cb,
+			   void *ctx, struct sl_chat **out, struct sl_error *err)
 {
 	const struct sl_provider *provider = NULL;
 	struct sl_http_header headers[CHAT_HEADERS];
@@ -286,16 +290,17 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 		rc = sl_fail(err, SL_PROVIDER_AUTH, "the profile '%s' has no usable key", p->name);
 		goto failed;
 	}
-	headers[n++] = (struct sl_http_header){ SL_STR("Content-Type"), SL_STR("application/json") };
-	headers[n++] = (struct sl_http_header){ SL_STR("Accept"), req->mode == SL_CHAT_STREAM ? SL_STR("text/event-stream")
-											      : SL_STR("application/json") };
+	headers[n++] = (struct sl_http_header){SL_STR("Content-Type"), SL_STR("application/json")};
+	headers[n++] =
+		(struct sl_http_header){SL_STR("Accept"), req->mode == SL_CHAT_STREAM ? SL_STR("text/event-stream")
+										      : SL_STR("application/json")};
 	if (key) {
 		sl_buf_adds(&auth, c->protocol->key_prefix);
 		sl_buf_adds(&auth, key);
-		headers[n++] = (struct sl_http_header){ sl_str(c->protocol->key_header), sl_buf_str(&auth) };
+		headers[n++] = (struct sl_http_header){sl_str(c->protocol->key_header), sl_buf_str(&auth)};
 	}
 	if (req->idempotency_key.len)
-		headers[n++] = (struct sl_http_header){ SL_STR("Idempotency-Key"), req->idempotency_key };
+		headers[n++] = (struct sl_http_header){SL_STR("Idempotency-Key"), req->idempotency_key};
 	if (req->n_headers > CHAT_HEADERS - n) {
 		rc = sl_fail(err, SL_INVALID, "more than %zu further headers", (size_t)CHAT_HEADERS - n);
 		goto failed;
@@ -315,12 +320,13 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 		.headers = headers,
 		.n_headers = n,
 		.body = bytes,
-		.timeouts = {
-			.connect_ms = first_of(req->timeouts.connect_ms, p->timeouts.connect_ms),
-			.first_byte_ms = first_of(req->timeouts.first_byte_ms, p->timeouts.first_byte_ms),
-			.idle_ms = first_of(req->timeouts.idle_ms, p->timeouts.idle_ms),
-			.total_ms = first_of(req->timeouts.total_ms, p->timeouts.total_ms),
-		},
+		.timeouts =
+			{
+				.connect_ms = first_of(req->timeouts.connect_ms, p->timeouts.connect_ms),
+				.first_byte_ms = first_of(req->timeouts.first_byte_ms, p->timeouts.first_byte_ms),
+				.idle_ms = first_of(req->timeouts.idle_ms, p->timeouts.idle_ms),
+				.total_ms = first_of(req->timeouts.total_ms, p->timeouts.total_ms),
+			},
 		.max_body_bytes = 16 * (size_t)SL_LIMIT_HTTP_BODY_BYTES, /* a token's envelope is 50 times its text */
 		.head = chat_on_head,
 		.body_fn = chat_on_body,

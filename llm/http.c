@@ -1,7 +1,8 @@
 /* llm/http.c: see http.h. The easy handle is made on the caller's thread and then belongs to the I/O thread.
  *
- * A call's states: NEW (posted) → CONNECTING → WAITING (for the first byte of the body) → BODY → ENDED. It waits in each but the
- * last, under that state's own deadline; one timer a call serves them all and is moved lazily, so a token costs no timer. */
+ * A call's states: NEW (posted) → CONNECTING → WAITING (for the first byte of the body) → BODY → ENDED. It waits in
+ * each but the last, under that state's own deadline; one timer a call serves them all and is moved lazily, so a token
+ * costs no timer. */
 #include "llm/http.h"
 
 #include <pthread.h>
@@ -123,7 +124,8 @@ static uint64_t http_deadline_us(const struct sl_http_call *c, const char **whic
 		span = c->timeouts.first_byte_ms, from = c->connected_us, *which = "no first byte";
 		break;
 	case HTTP_BODY:
-		span = c->timeouts.idle_ms, from = c->last_byte_ms * 1000, *which = "silence in the middle of the answer";
+		span = c->timeouts.idle_ms, from = c->last_byte_ms * 1000,
+		*which = "silence in the middle of the answer";
 		break;
 	case HTTP_NEW:
 	case HTTP_ENDED:
@@ -192,7 +194,7 @@ static bool http_read_head(struct sl_http_call *c)
 		struct sl_str line = sl_str(c->head_text.data + at), name, value;
 		at += line.len + 1;
 		if (sl_str_cut(line, ':', &name, &value))
-			hs[n++] = (struct sl_http_header){ sl_str_trim(name), sl_str_trim(value) };
+			hs[n++] = (struct sl_http_header){sl_str_trim(name), sl_str_trim(value)};
 	}
 	free((void *)(uintptr_t)c->head.headers);
 	c->head.headers = hs;
@@ -206,7 +208,7 @@ static size_t http_on_header(char *p, size_t size, size_t n, void *arg)
 	size_t len = size * n;
 	struct sl_str line = sl_str_trim(sl_str_n(p, len));
 	if (c->head_told)
-		return len; /* trailers */
+		return len;                           /* trailers */
 	if (len >= 5 && memcmp(p, "HTTP/", 5) == 0) { /* also after a 100 Continue */
 		sl_buf_reset(&c->head_text);
 		c->head_lines = 0;
@@ -221,8 +223,8 @@ static size_t http_on_header(char *p, size_t size, size_t n, void *arg)
 		sl_buf_add(&c->head_text, line.p, line.len);
 		sl_buf_addc(&c->head_text, 0);
 		if (c->head_text.failed)
-			return http_refuse(c, sl_fail(&c->err, SL_TOO_LARGE, "an answer with more than %u bytes of headers",
-						      HTTP_HEAD_BYTES));
+			return http_refuse(c, sl_fail(&c->err, SL_TOO_LARGE,
+						      "an answer with more than %u bytes of headers", HTTP_HEAD_BYTES));
 		return len;
 	}
 	long status = 0, version = 0;
@@ -257,7 +259,8 @@ static size_t http_on_body(char *p, size_t size, size_t n, void *arg)
 	c->body_bytes += len;
 	atomic_fetch_add_explicit(&c->io->bytes_received, len, memory_order_relaxed);
 	if (c->body_bytes > c->max_body_bytes)
-		return http_refuse(c, sl_fail(&c->err, SL_TOO_LARGE, "an answer of more than %zu bytes", c->max_body_bytes));
+		return http_refuse(
+			c, sl_fail(&c->err, SL_TOO_LARGE, "an answer of more than %zu bytes", c->max_body_bytes));
 	if (c->on_body) {
 		enum sl_code rc = c->on_body(c->ctx, sl_str_n(p, len), &c->err);
 		if (rc != SL_OK)
@@ -312,7 +315,8 @@ static enum sl_code http_code_of(struct sl_http_call *c, CURLcode cc)
 		return sl_fail(&c->err, SL_TRUNCATED, "the provider closed in the middle of its answer: %s", text);
 	default:
 		if (answered)
-			return sl_fail(&c->err, SL_TRUNCATED, "the connection broke in the middle of the answer: %s", text);
+			return sl_fail(&c->err, SL_TRUNCATED, "the connection broke in the middle of the answer: %s",
+				       text);
 		return sl_fail(&c->err, SL_CONNECT, "%s", text);
 	}
 }
@@ -330,7 +334,7 @@ static void http_end(struct sl_http_call *c, enum sl_code rc)
 {
 	struct sl_io *io = c->io;
 	struct sl_http *h = c->http;
-	struct sl_http_result r = { .head = &c->head, .body_bytes = c->body_bytes };
+	struct sl_http_result r = {.head = &c->head, .body_bytes = c->body_bytes};
 	bool was_added = c->state != HTTP_NEW;
 	SL_BUG_ON(c->state == HTTP_ENDED);
 	c->state = HTTP_ENDED;
@@ -342,7 +346,8 @@ static void http_end(struct sl_http_call *c, enum sl_code rc)
 		long connects = 1;
 		uint64_t closed = atomic_load(&io->sockets_closed);
 		if (rc != SL_OK && c->head.http_version != 20)
-			curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE, 1L); /* its socket must not survive in the pool */
+			curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE,
+					 1L); /* its socket must not survive in the pool */
 		curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
 		curl_easy_getinfo(c->easy, CURLINFO_NUM_CONNECTS, &connects);
 		sl_io_remove(io, c->easy);
@@ -388,7 +393,8 @@ static void http_begin(struct sl_post *p) /* [io] */
 		http_end(c, sl_fail(&c->err, SL_CANCELLED, "cancelled before it was sent"));
 		return;
 	}
-	/* A pool is searched linearly, so above a threshold plain connections are not shared. TLS ones are: they multiplex. */
+	/* A pool is searched linearly, so above a threshold plain connections are not shared. TLS ones are: they
+	 * multiplex. */
 	char *url = NULL;
 	curl_easy_getinfo(c->easy, CURLINFO_EFFECTIVE_URL, &url);
 	bool tls = url && strncasecmp(url, "https:", 6) == 0;
@@ -448,8 +454,8 @@ static bool http_add_line(struct sl_http_call *c, struct sl_str name, struct sl_
 	if (name.len == 0 || name.len + value.len + 3 > sizeof(line))
 		return false;
 	/* "Name;" is how curl is told of an empty value */
-	int n = snprintf(line, sizeof(line), value.len ? SL_STR_FMT ": " SL_STR_FMT : SL_STR_FMT ";" SL_STR_FMT, SL_STR_ARG(name),
-			 SL_STR_ARG(value));
+	int n = snprintf(line, sizeof(line), value.len ? SL_STR_FMT ": " SL_STR_FMT : SL_STR_FMT ";" SL_STR_FMT,
+			 SL_STR_ARG(name), SL_STR_ARG(value));
 	struct curl_slist *l = n > 0 ? curl_slist_append(c->lines, line) : NULL;
 	if (l)
 		c->lines = l;
@@ -463,7 +469,8 @@ static enum sl_code http_set_up(struct sl_http_call *c, const struct sl_http_req
 	for (size_t i = 0; i < req->n_headers; i++) {
 		typed |= sl_str_is_nocase(req->headers[i].name, "content-type");
 		if (!http_add_line(c, req->headers[i].name, req->headers[i].value))
-			return sl_fail(err, SL_INVALID, "the header '" SL_STR_FMT "' cannot be sent", SL_STR_ARG(req->headers[i].name));
+			return sl_fail(err, SL_INVALID, "the header '" SL_STR_FMT "' cannot be sent",
+				       SL_STR_ARG(req->headers[i].name));
 	}
 	struct curl_slist *l = curl_slist_append(c->lines, "Expect:"); /* no round trip before the body */
 	if (l && !typed)
@@ -517,7 +524,8 @@ static enum sl_code http_set_up(struct sl_http_call *c, const struct sl_http_req
 	return ok && sl_io_prepare(c->io, e) ? SL_OK : sl_fail(err, SL_INTERNAL, "libcurl lacks an option this needs");
 }
 
-enum sl_code sl_http_start(struct sl_http *h, const struct sl_http_request *req, struct sl_http_call **out, struct sl_error *err)
+enum sl_code sl_http_start(struct sl_http *h, const struct sl_http_request *req, struct sl_http_call **out,
+			   struct sl_error *err)
 {
 	struct sl_http_call *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -607,7 +615,8 @@ void sl_http_stop(struct sl_http *h)
 	atomic_store(&h->draining, true);
 	pthread_mutex_unlock(&h->lock);
 	for (uint32_t i = 0; i < h->n_ios; i++)
-		SL_IGNORE(sl_loop_call(h->ios[i]->loop, http_cancel_all, h->ios[i])); /* without memory we wait for the deadlines */
+		SL_IGNORE(sl_loop_call(h->ios[i]->loop, http_cancel_all,
+				       h->ios[i])); /* without memory we wait for the deadlines */
 	pthread_mutex_lock(&h->lock);
 	while (h->active)
 		pthread_cond_wait(&h->idle, &h->lock);
@@ -629,7 +638,7 @@ void sl_http_free(struct sl_http *h)
 
 void sl_http_stats(struct sl_http *h, struct sl_http_stats *out)
 {
-	*out = (struct sl_http_stats){ .started = atomic_load(&h->started), .finished = atomic_load(&h->finished) };
+	*out = (struct sl_http_stats){.started = atomic_load(&h->started), .finished = atomic_load(&h->finished)};
 	out->active = out->started > out->finished ? out->started - out->finished : 0;
 	for (uint32_t i = 0; i < h->n_ios; i++) {
 		uint64_t lag = sl_loop_lag_us(h->ios[i]->loop);

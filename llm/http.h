@@ -1,11 +1,10 @@
 /* llm/http.h: the HTTP client: many transfers on a few I/O loops (curl-multi on libuv).
  *
  * Owns      its I/O loops, their connections, and every call until its `done` has run.
- * Thread    start, cancel, ref and unref [any]; the callbacks run on the I/O thread of the call ([io]), never from inside
- *           sl_http_start() or sl_http_cancel().
- * Rules     redirects are answers, not followed · only http and https · proxies from the environment are ignored · TLS
- *           certificates are verified, a failure is SL_CERTIFICATE · HTTP/2 when TLS offers it.
- * Not for   addresses that workflow authors choose: that needs the SSRF policy in front.
+ * Thread    start, cancel, ref and unref [any]; the callbacks run on the I/O thread of the call ([io]), never from
+ * inside sl_http_start() or sl_http_cancel(). Rules     redirects are answers, not followed · only http and https ·
+ * proxies from the environment are ignored · TLS certificates are verified, a failure is SL_CERTIFICATE · HTTP/2 when
+ * TLS offers it. Not for   addresses that workflow authors choose: that needs the SSRF policy in front.
  */
 #pragma once
 
@@ -22,7 +21,8 @@ struct sl_http_header {
 /* Each bounds its own phase; 0: no bound. All end the call with SL_TIMEOUT, the text says which. */
 struct sl_http_timeouts {
 	uint32_t connect_ms;    /* name look-up, TCP and TLS */
-	uint32_t first_byte_ms; /* from the connection to the first byte of the body: silence after the headers counts too */
+	uint32_t first_byte_ms; /* from the connection to the first byte of the body: silence after the headers counts
+				   too */
 	uint32_t idle_ms;       /* between two pieces of the body */
 	uint32_t total_ms;      /* from sl_http_start() to the end */
 };
@@ -37,12 +37,12 @@ struct sl_http_head {
 struct sl_str sl_http_find(const struct sl_http_head *head, const char *name); /* any case; empty: not there */
 
 struct sl_http_result {
-	const struct sl_http_head *head; /* status 0: no answer came */
-	uint64_t body_bytes;             /* received */
-	uint64_t sent_bytes;             /* of the request's body */
+	const struct sl_http_head *head;                /* status 0: no answer came */
+	uint64_t body_bytes;                            /* received */
+	uint64_t sent_bytes;                            /* of the request's body */
 	uint64_t connected_us, first_byte_us, total_us; /* since the start; 0: never */
-	uint64_t closed_us;  /* after a cancel: from sl_http_cancel() to the closed socket; 0: there was none */
-	bool reused;         /* an open connection was taken */
+	uint64_t closed_us; /* after a cancel: from sl_http_cancel() to the closed socket; 0: there was none */
+	bool reused;        /* an open connection was taken */
 };
 
 struct sl_http_request {
@@ -55,22 +55,23 @@ struct sl_http_request {
 	size_t max_body_bytes; /* 0: SL_LIMIT_HTTP_BODY_BYTES; one byte more ends the call with SL_TOO_LARGE */
 
 	void (*head)(void *ctx, const struct sl_http_head *head); /* [io] at most once, before any body; may be NULL */
-	/* [io] A piece of the body, valid during the call. Anything but SL_OK closes the socket and ends the call with that
-	 * code and *err. */
+	/* [io] A piece of the body, valid during the call. Anything but SL_OK closes the socket and ends the call with
+	 * that code and *err. */
 	enum sl_code (*body_fn)(void *ctx, struct sl_str piece, struct sl_error *err);
-	/* [io] Exactly once when sl_http_start() returned SL_OK, also on cancel and shutdown, and last. SL_OK: an answer came
-	 * to its end, whatever its status is. SL_CONNECT, SL_CERTIFICATE, SL_TIMEOUT, SL_TRUNCATED (the peer closed or reset in
-	 * the middle of an answer), SL_MALFORMED (not HTTP), SL_TOO_LARGE, SL_CANCELLED, SL_NO_MEMORY, or body_fn's. */
+	/* [io] Exactly once when sl_http_start() returned SL_OK, also on cancel and shutdown, and last. SL_OK: an
+	 * answer came to its end, whatever its status is. SL_CONNECT, SL_CERTIFICATE, SL_TIMEOUT, SL_TRUNCATED (the
+	 * peer closed or reset in the middle of an answer), SL_MALFORMED (not HTTP), SL_TOO_LARGE, SL_CANCELLED,
+	 * SL_NO_MEMORY, or body_fn's. */
 	void (*done)(void *ctx, enum sl_code rc, const struct sl_error *err, const struct sl_http_result *result);
 	void *ctx;
 };
 
 struct sl_http_config {
-	uint32_t loops;          /* I/O threads; 0: 1 */
-	uint32_t reuse_below;    /* transfers on one loop up to which connections are shared; above, each has a fresh one that is
-	                          * closed after it (curl searches its pool in linear time). 0: 128 */
-	const char *ca_file;     /* PEM; NULL: the system's */
-	const char *user_agent;  /* NULL: sluice/VERSION */
+	uint32_t loops;         /* I/O threads; 0: 1 */
+	uint32_t reuse_below;   /* transfers on one loop up to which connections are shared; above, each has a fresh one
+				 * that is   closed after it (curl searches its pool in linear time). 0: 128 */
+	const char *ca_file;    /* PEM; NULL: the system's */
+	const char *user_agent; /* NULL: sluice/VERSION */
 };
 
 struct sl_http_stats {
@@ -79,14 +80,17 @@ struct sl_http_stats {
 };
 
 SL_MUST_USE enum sl_code sl_http_new(const struct sl_http_config *config, struct sl_http **out, struct sl_error *err);
-void sl_http_stop(struct sl_http *h); /* [not io] cancels what runs, waits for every `done`, joins the loops; later starts give SL_DRAINING */
+void sl_http_stop(struct sl_http *h); /* [not io] cancels what runs, waits for every `done`, joins the loops; later
+					 starts give SL_DRAINING */
 void sl_http_free(struct sl_http *h); /* stops first; NULL is fine */
 SL_DEFINE_AUTO(sl_http)
 
-/* Sets *out before anything can happen. The caller owns one reference of it: sl_http_call_unref(), before or after `done`. */
+/* Sets *out before anything can happen. The caller owns one reference of it: sl_http_call_unref(), before or after
+ * `done`. */
 SL_MUST_USE enum sl_code sl_http_start(struct sl_http *h, const struct sl_http_request *req, struct sl_http_call **out,
-                                       struct sl_error *err);
-/* Closes the socket at once (on HTTP/2: resets the stream) and ends the call with SL_CANCELLED, unless it ended before. Idempotent. */
+				       struct sl_error *err);
+/* Closes the socket at once (on HTTP/2: resets the stream) and ends the call with SL_CANCELLED, unless it ended before.
+ * Idempotent. */
 void sl_http_cancel(struct sl_http_call *call);
 struct sl_http_call *sl_http_call_ref(struct sl_http_call *call);
 void sl_http_call_unref(struct sl_http_call *call); /* NULL is fine */

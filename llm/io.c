@@ -1,5 +1,5 @@
-/* llm/io.c: see io.h. Sockets are opened here with close-on-exec: a child process (the embedded database) that inherited
- * one would keep a cancelled provider connection open. */
+/* llm/io.c: see io.h. Sockets are opened here with close-on-exec: a child process (the embedded database) that
+ * inherited one would keep a cancelled provider connection open. */
 #include "llm/io.h"
 
 #include <stdlib.h>
@@ -175,7 +175,7 @@ static void io_shut(void *arg)
 	io->closed = true;
 	curl_multi_cleanup(io->multi); /* closes idle connections, which drops their poll handles */
 	io->multi = NULL;
-	sl_list_each_safe(it, tmp, &io->sockets)
+	sl_list_each_safe (it, tmp, &io->sockets)
 		io_drop_socket(sl_list_entry(it, struct io_socket, link));
 	uv_close((uv_handle_t *)&io->timer, NULL);
 }
@@ -184,7 +184,8 @@ void sl_io_free(struct sl_io *io)
 {
 	if (!io)
 		return;
-	if (sl_loop_call(io->loop, io_shut, io) != SL_OK) { /* no memory for a message: stop the thread, then do it here */
+	if (sl_loop_call(io->loop, io_shut, io) !=
+	    SL_OK) { /* no memory for a message: stop the thread, then do it here */
 		sl_loop_stop(io->loop);
 		io_shut(io);
 	}

@@ -23,7 +23,8 @@ struct sl_io {
 	void (*finished)(struct sl_io *io, CURL *easy, CURLcode result); /* [io] must remove the handle */
 };
 
-SL_MUST_USE enum sl_code sl_io_new(const char *name, void (*finished)(struct sl_io *, CURL *, CURLcode), struct sl_io **out);
+SL_MUST_USE enum sl_code sl_io_new(const char *name, void (*finished)(struct sl_io *, CURL *, CURLcode),
+				   struct sl_io **out);
 /* [not io] Ends the thread. Every transfer must have been removed. */
 void sl_io_free(struct sl_io *io);
 

@@ -1,5 +1,5 @@
-/* llm/openai.c: see openai.h. Two shapes of an answer: events, or one JSON document. Plain text chunks take the short way
- * through llm/scan.c; everything else is parsed. */
+/* llm/openai.c: see openai.h. Two shapes of an answer: events, or one JSON document. Plain text chunks take the short
+ * way through llm/scan.c; everything else is parsed. */
 #include "llm/openai.h"
 
 #include <stdio.h>
@@ -95,7 +95,8 @@ static enum sl_code openai_tool(struct openai *o, struct json_object *call, size
 	else
 		sl_buf_add(&t->arguments, text.p, text.len);
 	if (t->id.failed || t->name.failed || t->arguments.failed)
-		return sl_fail(o->err, SL_TOO_LARGE, "the arguments of a tool call are larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
+		return sl_fail(o->err, SL_TOO_LARGE, "the arguments of a tool call are larger than %u bytes",
+			       SL_LIMIT_PAYLOAD_BYTES);
 	return SL_OK;
 }
 
@@ -267,7 +268,8 @@ static void openai_close(void *state)
 	free(o);
 }
 
-static enum sl_code openai_open(struct sl_answer *a, const struct sl_http_head *head, void **state, struct sl_error *err)
+static enum sl_code openai_open(struct sl_answer *a, const struct sl_http_head *head, void **state,
+				struct sl_error *err)
 {
 	struct openai *o = calloc(1, sizeof(*o));
 	if (!o)
@@ -299,7 +301,9 @@ static enum sl_code openai_feed(void *state, struct sl_str bytes, struct sl_erro
 	if (o->shape == OPENAI_UNKNOWN) { /* no content type: the first character tells */
 		struct sl_str t = sl_str_trim(bytes);
 		if (t.len)
-			o->shape = t.p[0] == '{' || t.p[0] == '[' ? OPENAI_WHOLE : t.p[0] == '<' ? OPENAI_FOREIGN : OPENAI_EVENTS;
+			o->shape = t.p[0] == '{' || t.p[0] == '[' ? OPENAI_WHOLE
+				   : t.p[0] == '<'                ? OPENAI_FOREIGN
+								  : OPENAI_EVENTS;
 	}
 	switch (o->shape) {
 	case OPENAI_EVENTS:
@@ -333,7 +337,8 @@ static enum sl_code openai_finish(void *state, struct sl_error *err)
 	if (o->a->complete)
 		return SL_OK;
 	switch (o->shape) {
-	case OPENAI_EVENTS: /* an error, or the marker, may stand there without its blank line; half a chunk counts for nothing */
+	case OPENAI_EVENTS: /* an error, or the marker, may stand there without its blank line; half a chunk counts for
+			       nothing */
 		if (sl_sse_pending(&o->sse)) {
 			rc = sl_sse_finish(&o->sse);
 			if (rc == SL_MALFORMED)

@@ -1,5 +1,5 @@
-/* llm/openai_request.c: a call as the JSON an OpenAI-compatible server wants. Slices that are JSON already are checked and
- * then copied as they are, so what the user wrote reaches the provider unchanged. */
+/* llm/openai_request.c: a call as the JSON an OpenAI-compatible server wants. Slices that are JSON already are checked
+ * and then copied as they are, so what the user wrote reaches the provider unchanged. */
 #include <math.h>
 
 #include "base/json.h"
@@ -80,7 +80,8 @@ static bool is_schema(struct json_object *format)
 	return type && strcmp(type, "json_schema") == 0;
 }
 
-static enum sl_code copy_json(const char *key, struct sl_str text, enum json_type type, struct sl_buf *b, struct sl_error *err)
+static enum sl_code copy_json(const char *key, struct sl_str text, enum json_type type, struct sl_buf *b,
+			      struct sl_error *err)
 {
 	SL_AUTO_JSON v = NULL;
 	if (text.len == 0)
@@ -91,8 +92,8 @@ static enum sl_code copy_json(const char *key, struct sl_str text, enum json_typ
 	return rc;
 }
 
-enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_profile *p, const char *model, struct sl_buf *b,
-			     struct sl_error *err)
+enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_profile *p, const char *model,
+			     struct sl_buf *b, struct sl_error *err)
 {
 	const struct sl_provider *provider = sl_provider_find(sl_str(p->provider));
 	unsigned quirks = provider ? provider->quirks : 0;
@@ -112,7 +113,8 @@ enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_
 	bool downgrade = format && (quirks & SL_QUIRK_NO_SCHEMA) && is_schema(format);
 	if (downgrade) { /* the node checks the answer against the schema anyway */
 		struct json_object *schema = sl_json_get(format, "schema");
-		sl_buf_adds(&note, "Answer with one JSON object that is valid under this JSON Schema, and nothing else:\n");
+		sl_buf_adds(&note,
+			    "Answer with one JSON object that is valid under this JSON Schema, and nothing else:\n");
 		sl_json_write(&note, schema ? schema : sl_json_get(sl_json_get(format, "json_schema"), "schema"));
 	}
 	sl_buf_addc(b, '{');
@@ -125,7 +127,8 @@ enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_
 	if (!isnan(top_p))
 		sl_buf_json_kf64(b, "top_p", top_p);
 	if (max_tokens > 0)
-		sl_buf_json_ki64(b, quirks & SL_QUIRK_MAX_COMPLETION_TOKENS ? "max_completion_tokens" : "max_tokens", max_tokens);
+		sl_buf_json_ki64(b, quirks & SL_QUIRK_MAX_COMPLETION_TOKENS ? "max_completion_tokens" : "max_tokens",
+				 max_tokens);
 	if (req->has_seed)
 		sl_buf_json_ki64(b, "seed", req->seed);
 	if (thinking.len && quirks & SL_QUIRK_REASONING_OBJECT) {

@@ -10,17 +10,24 @@ struct price {
 };
 
 static const struct price table[] = {
-	{ "openai", "gpt-5", 1.25, 0.125, 10.0 },       { "openai", "gpt-5-mini", 0.25, 0.025, 2.0 },
-	{ "openai", "gpt-5-nano", 0.05, 0.005, 0.40 },  { "openai", "gpt-4.1", 2.0, 0.50, 8.0 },
-	{ "openai", "gpt-4.1-mini", 0.40, 0.10, 1.60 }, { "openai", "gpt-4.1-nano", 0.10, 0.025, 0.40 },
-	{ "openai", "gpt-4o", 2.50, 1.25, 10.0 },       { "openai", "gpt-4o-mini", 0.15, 0.075, 0.60 },
-	{ "openai", "o3", 2.0, 0.50, 8.0 },             { "openai", "o4-mini", 1.10, 0.275, 4.40 },
-	{ "deepseek", "deepseek-chat", 0.28, 0.028, 0.42 },
-	{ "deepseek", "deepseek-reasoner", 0.28, 0.028, 0.42 },
-	{ "groq", "llama-3.3-70b-versatile", 0.59, 0.59, 0.79 },
-	{ "groq", "llama-3.1-8b-instant", 0.05, 0.05, 0.08 },
-	{ "dashscope", "qwen-plus", 0.40, 0.16, 1.20 }, { "dashscope", "qwen-flash", 0.05, 0.02, 0.40 },
-	{ "ollama", "", 0, 0, 0 },                      { "lmstudio", "", 0, 0, 0 },
+	{"openai", "gpt-5", 1.25, 0.125, 10.0},
+	{"openai", "gpt-5-mini", 0.25, 0.025, 2.0},
+	{"openai", "gpt-5-nano", 0.05, 0.005, 0.40},
+	{"openai", "gpt-4.1", 2.0, 0.50, 8.0},
+	{"openai", "gpt-4.1-mini", 0.40, 0.10, 1.60},
+	{"openai", "gpt-4.1-nano", 0.10, 0.025, 0.40},
+	{"openai", "gpt-4o", 2.50, 1.25, 10.0},
+	{"openai", "gpt-4o-mini", 0.15, 0.075, 0.60},
+	{"openai", "o3", 2.0, 0.50, 8.0},
+	{"openai", "o4-mini", 1.10, 0.275, 4.40},
+	{"deepseek", "deepseek-chat", 0.28, 0.028, 0.42},
+	{"deepseek", "deepseek-reasoner", 0.28, 0.028, 0.42},
+	{"groq", "llama-3.3-70b-versatile", 0.59, 0.59, 0.79},
+	{"groq", "llama-3.1-8b-instant", 0.05, 0.05, 0.08},
+	{"dashscope", "qwen-plus", 0.40, 0.16, 1.20},
+	{"dashscope", "qwen-flash", 0.05, 0.02, 0.40},
+	{"ollama", "", 0, 0, 0},
+	{"lmstudio", "", 0, 0, 0},
 };
 
 static int64_t nano(double usd_per_1m)
@@ -52,7 +59,8 @@ bool sl_price(const struct sl_profile *p, const char *model, const struct sl_cha
 	if (!known || !u->known)
 		return known && p->simulated;
 	uint64_t hit = u->cached_tokens < u->input_tokens ? u->cached_tokens : u->input_tokens;
-	__int128 sum = (__int128)(u->input_tokens - hit) * in + (__int128)hit * cached + (__int128)u->output_tokens * out;
+	__int128 sum =
+		(__int128)(u->input_tokens - hit) * in + (__int128)hit * cached + (__int128)u->output_tokens * out;
 	*micro = (int64_t)((sum + 500) / 1000);
 	return true;
 }

@@ -1,5 +1,5 @@
-/* llm/problem.h: collects what is wrong with a document: {"pointer","message"},… for an errors array, the first also as text.
- * Thread    whoever owns it.
+/* llm/problem.h: collects what is wrong with a document: {"pointer","message"},… for an errors array, the first also as
+ * text. Thread    whoever owns it.
  */
 #pragma once
 

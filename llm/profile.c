@@ -1,5 +1,5 @@
-/* llm/profile.c: see profile.h. The set is a small sorted array; a change makes a new profile and swaps one pointer, so a
- * call that is running keeps the one it began with. */
+/* llm/profile.c: see profile.h. The set is a small sorted array; a change makes a new profile and swaps one pointer, so
+ * a call that is running keeps the one it began with. */
 #include <math.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -58,7 +58,7 @@ void sl_profile_row_fini(struct sl_profile_row *row)
 	free(row->name);
 	sl_bytes_unref(row->body);
 	sl_bytes_unref(row->keys);
-	*row = (struct sl_profile_row){ 0 };
+	*row = (struct sl_profile_row){0};
 }
 
 enum sl_code sl_profiles_new(const uint8_t secret[SL_SECRET_KEY_BYTES], struct sl_profiles **out)
@@ -211,7 +211,7 @@ bool sl_profiles_only_sim(struct sl_profiles *p)
 
 enum sl_code sl_profile_add_key(struct sl_profiles *p, struct sl_profile *one, struct sl_str key)
 {
-	struct sl_sealed_key k = { 0 };
+	struct sl_sealed_key k = {0};
 	struct sl_sealed_key *keys = realloc(one->keys, (one->n_keys + 1) * sizeof(*keys));
 	if (!keys)
 		return SL_NO_MEMORY;
@@ -281,18 +281,21 @@ static enum sl_code write_row(const struct sl_profile *one, struct sl_profile_ro
 		sl_buf_json_str(&keys, sl_str(one->keys[i].sealed));
 	}
 	sl_buf_addc(&keys, ']');
-	*row = (struct sl_profile_row){ strdup(one->name), sl_buf_bytes(&body), sl_buf_bytes(&keys) };
+	*row = (struct sl_profile_row){strdup(one->name), sl_buf_bytes(&body), sl_buf_bytes(&keys)};
 	if (row->name && row->body && row->keys)
 		return SL_OK;
 	sl_profile_row_fini(row);
 	return SL_NO_MEMORY;
 }
 
-static enum sl_code make(struct sl_profiles *p, struct sl_str name, struct json_object *body, struct sl_profile_row *row,
-			 struct sl_profile **out, struct sl_buf *problems, struct sl_error *err)
+static enum sl_code make(struct sl_profiles *p, struct sl_str name, struct json_object *body,
+			 struct sl_profile_row *row, struct sl_profile **out, struct sl_buf *problems,
+			 struct sl_error *err)
 {
 	if (!sl_profile_name_ok(name))
-		return sl_fail(err, SL_INVALID, "a profile's name is 1 to 64 of a-z, 0-9, '-', '_', '.', beginning with a letter or digit");
+		return sl_fail(
+			err, SL_INVALID,
+			"a profile's name is 1 to 64 of a-z, 0-9, '-', '_', '.', beginning with a letter or digit");
 	SL_AUTO(sl_profile) one = sl_profile_new(name);
 	if (!one)
 		return sl_fail(err, SL_NO_MEMORY, "profile");
@@ -309,8 +312,8 @@ static enum sl_code make(struct sl_profiles *p, struct sl_str name, struct json_
 	return SL_OK;
 }
 
-enum sl_code sl_profiles_check(struct sl_profiles *p, struct sl_str name, struct json_object *body, struct sl_profile_row *row,
-			       struct sl_buf *problems, struct sl_error *err)
+enum sl_code sl_profiles_check(struct sl_profiles *p, struct sl_str name, struct json_object *body,
+			       struct sl_profile_row *row, struct sl_buf *problems, struct sl_error *err)
 {
 	struct sl_profile *one = NULL;
 	enum sl_code rc = make(p, name, body, row, &one, problems, err);
@@ -318,8 +321,8 @@ enum sl_code sl_profiles_check(struct sl_profiles *p, struct sl_str name, struct
 	return rc;
 }
 
-enum sl_code sl_profiles_put(struct sl_profiles *p, struct sl_str name, struct json_object *body, struct sl_profile_row *row,
-			     struct sl_buf *problems, struct sl_error *err)
+enum sl_code sl_profiles_put(struct sl_profiles *p, struct sl_str name, struct json_object *body,
+			     struct sl_profile_row *row, struct sl_buf *problems, struct sl_error *err)
 {
 	struct sl_profile *one = NULL;
 	enum sl_code rc = make(p, name, body, row, &one, problems, err);
@@ -358,7 +361,8 @@ enum sl_code sl_profiles_load(struct sl_profiles *p, struct sl_str name, struct 
 		for (size_t i = 0; i < one->n_keys; i++)
 			free(one->keys[i].sealed);
 		one->n_keys = 0;
-		(void)sl_fail(err, opened, "profile '%s': its keys do not open with this server's secret key; enter them again",
+		(void)sl_fail(err, opened,
+			      "profile '%s': its keys do not open with this server's secret key; enter them again",
 			      one->name);
 	}
 	rc = sl_profile_publish(p, SL_TAKE(one));
@@ -381,7 +385,9 @@ enum sl_code sl_profiles_delete(struct sl_profiles *p, struct sl_str name, struc
 	if (rc == SL_NOT_FOUND)
 		return sl_fail(err, rc, "there is no profile '" SL_STR_FMT "'", SL_STR_ARG(name));
 	if (rc == SL_CONFLICT)
-		return sl_fail(err, rc, "the profile '" SL_STR_FMT "' comes from the server's environment, not from here", SL_STR_ARG(name));
+		return sl_fail(err, rc,
+			       "the profile '" SL_STR_FMT "' comes from the server's environment, not from here",
+			       SL_STR_ARG(name));
 	return rc;
 }
 
@@ -480,7 +486,7 @@ enum sl_code sl_profiles_add_sim(struct sl_profiles *p, const char *name, const 
 
 static void write_item(const struct sl_profile *one, bool is_default, bool detail, struct sl_buf *b)
 {
-	static const char *const origins[] = { "environment", "stored", "built_in" };
+	static const char *const origins[] = {"environment", "stored", "built_in"};
 	sl_buf_addc(b, '{');
 	sl_buf_json_kz(b, "name", one->name);
 	if (detail) {

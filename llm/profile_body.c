@@ -26,8 +26,7 @@ bool sl_profile_name_ok(struct sl_str name)
 
 static void known_keys(struct sl_problem_list *l, struct json_object *o, const char *at, const char *const *names)
 {
-	json_object_object_foreach(o, key, v)
-	{
+	json_object_object_foreach (o, key, v) {
 		const char *near = NULL;
 		unsigned best = 4;
 		bool found = false;
@@ -43,8 +42,8 @@ static void known_keys(struct sl_problem_list *l, struct json_object *o, const c
 		SL_BUF(pointer, 512);
 		sl_buf_adds(&pointer, at);
 		sl_pointer_add(&pointer, sl_str(key));
-		sl_problem(l, pointer.data ? pointer.data : at, "there is no such key here%s%s%s", near ? "; did you mean \"" : "",
-			   near ? near : "", near ? "\"?" : "");
+		sl_problem(l, pointer.data ? pointer.data : at, "there is no such key here%s%s%s",
+			   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 	}
 }
 
@@ -56,13 +55,14 @@ static struct json_object *member(struct sl_problem_list *l, struct json_object 
 		return v;
 	char pointer[128];
 	(void)snprintf(pointer, sizeof(pointer), "%s/%s", at, key); /* both are constants of ours */
-	sl_problem(l, pointer, "must be %s %s, not %s", type == json_type_array || type == json_type_object ? "an" : "a",
-		   json_type_to_name(type), sl_json_type_name(v));
+	sl_problem(l, pointer, "must be %s %s, not %s",
+		   type == json_type_array || type == json_type_object ? "an" : "a", json_type_to_name(type),
+		   sl_json_type_name(v));
 	return NULL;
 }
 
-static bool number(struct sl_problem_list *l, struct json_object *o, const char *at, const char *key, double low, double high,
-		   bool whole, double *out)
+static bool number(struct sl_problem_list *l, struct json_object *o, const char *at, const char *key, double low,
+		   double high, bool whole, double *out)
 {
 	struct json_object *v = sl_json_get(o, key);
 	char pointer[128];
@@ -96,7 +96,8 @@ static void read_url(struct sl_problem_list *l, struct sl_profile *one, struct j
 	struct sl_str http = SL_STR("http://"), https = SL_STR("https://");
 	bool ok = (sl_str_starts(u, http) && u.len > http.len) || (sl_str_starts(u, https) && u.len > https.len);
 	for (size_t i = 0; i < u.len; i++)
-		ok = ok && (unsigned char)u.p[i] > ' ' && u.p[i] != '@' && u.p[i] != '#' && u.p[i] != '?' && u.p[i] != 127;
+		ok = ok && (unsigned char)u.p[i] > ' ' && u.p[i] != '@' && u.p[i] != '#' && u.p[i] != '?' &&
+		     u.p[i] != 127;
 	if (!ok || u.len > 1024) {
 		sl_problem(l, "/base_url", "must be an http or https address without a user, a query or a fragment");
 		return;
@@ -109,7 +110,7 @@ static void read_url(struct sl_problem_list *l, struct sl_profile *one, struct j
 
 static void read_params(struct sl_problem_list *l, struct sl_profile *one, struct json_object *body)
 {
-	static const char *const names[] = { "temperature", "top_p", "max_tokens", "thinking", NULL };
+	static const char *const names[] = {"temperature", "top_p", "max_tokens", "thinking", NULL};
 	struct json_object *o = member(l, body, "", "params", json_type_object);
 	double d;
 	if (!o)
@@ -124,7 +125,7 @@ static void read_params(struct sl_problem_list *l, struct sl_profile *one, struc
 
 static void read_limits(struct sl_problem_list *l, struct sl_profile *one, struct json_object *body)
 {
-	static const char *const names[] = { "rpm", "tpm", "max_concurrency", NULL };
+	static const char *const names[] = {"rpm", "tpm", "max_concurrency", NULL};
 	struct json_object *o = member(l, body, "", "limits", json_type_object);
 	double d;
 	if (!o)
@@ -140,10 +141,10 @@ static void read_limits(struct sl_problem_list *l, struct sl_profile *one, struc
 
 static void read_timeouts(struct sl_problem_list *l, struct sl_profile *one, struct json_object *body)
 {
-	static const char *const names[] = { "connect_ms", "first_byte_ms", "idle_ms", "total_ms", NULL };
+	static const char *const names[] = {"connect_ms", "first_byte_ms", "idle_ms", "total_ms", NULL};
 	struct json_object *o = member(l, body, "", "timeouts", json_type_object);
-	uint32_t *to[] = { &one->timeouts.connect_ms, &one->timeouts.first_byte_ms, &one->timeouts.idle_ms,
-			   &one->timeouts.total_ms };
+	uint32_t *to[] = {&one->timeouts.connect_ms, &one->timeouts.first_byte_ms, &one->timeouts.idle_ms,
+			  &one->timeouts.total_ms};
 	double d;
 	if (!o)
 		return;
@@ -155,7 +156,7 @@ static void read_timeouts(struct sl_problem_list *l, struct sl_profile *one, str
 
 static void read_price(struct sl_problem_list *l, struct sl_profile *one, struct json_object *body)
 {
-	static const char *const names[] = { "input_usd_per_1m", "output_usd_per_1m", "cached_usd_per_1m", NULL };
+	static const char *const names[] = {"input_usd_per_1m", "output_usd_per_1m", "cached_usd_per_1m", NULL};
 	struct json_object *o = member(l, body, "", "price", json_type_object);
 	double in, out, cached;
 	if (!o)
@@ -215,11 +216,13 @@ static void check_keys(struct sl_problem_list *l, struct json_object *body)
 	}
 }
 
-enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, struct sl_buf *problems, struct sl_error *err)
+enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, struct sl_buf *problems,
+			     struct sl_error *err)
 {
-	static const char *const names[] = { "provider", "model",     "base_url", "api_keys", "kind",    "params", "limits",
-					     "timeouts", "fallbacks", "price",    "default",  "simulated", "default_since_ms", NULL };
-	struct sl_problem_list l = { problems, err, 0 };
+	static const char *const names[] = {"provider", "model",     "base_url",         "api_keys",  "kind",
+					    "params",   "limits",    "timeouts",         "fallbacks", "price",
+					    "default",  "simulated", "default_since_ms", NULL};
+	struct sl_problem_list l = {problems, err, 0};
 	if (!json_object_is_type(body, json_type_object)) {
 		sl_problem(&l, "", "must be an object");
 		return SL_INVALID;
@@ -230,7 +233,8 @@ enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, s
 	if (id.len == 0 && !sl_json_get(body, "provider"))
 		sl_problem(&l, "/provider", "is missing");
 	else if (id.len && !provider)
-		sl_problem(&l, "/provider", "is not known: \"" SL_STR_FMT "\"; use \"openai-compatible\" with a base_url for others",
+		sl_problem(&l, "/provider",
+			   "is not known: \"" SL_STR_FMT "\"; use \"openai-compatible\" with a base_url for others",
 			   SL_STR_ARG(id));
 	else if (provider && !provider->protocol)
 		sl_problem(&l, "/provider", "\"%s\" is not supported yet", provider->id);
@@ -253,10 +257,11 @@ enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, s
 		one->kind = SL_PROFILE_EMBEDDING;
 	else if (kind.len && !sl_str_is(kind, "chat"))
 		sl_problem(&l, "/kind", "must be \"chat\" or \"embedding\"");
-	if (json_object_get_boolean(member(&l, body, "", "default", json_type_boolean))) /* the time is in stored rows only */
+	if (json_object_get_boolean(
+		    member(&l, body, "", "default", json_type_boolean))) /* the time is in stored rows only */
 		one->default_since_ms = sl_json_get_i64(body, "default_since_ms", sl_clock_wall_ms());
-	one->simulated = json_object_get_boolean(member(&l, body, "", "simulated", json_type_boolean)) ||
-			 sl_str_is(id, "sim");
+	one->simulated =
+		json_object_get_boolean(member(&l, body, "", "simulated", json_type_boolean)) || sl_str_is(id, "sim");
 	check_keys(&l, body);
 	read_params(&l, one, body);
 	read_limits(&l, one, body);

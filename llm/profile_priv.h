@@ -18,11 +18,13 @@ struct sl_profiles {
 	uint8_t *secret; /* guarded memory */
 };
 
-struct sl_profile *sl_profile_new(struct sl_str name); /* with defaults; NULL: no memory */
+struct sl_profile *sl_profile_new(struct sl_str name);                          /* with defaults; NULL: no memory */
 enum sl_code sl_profile_publish(struct sl_profiles *p, struct sl_profile *one); /* takes it, also on failure */
 enum sl_code sl_profile_add_key(struct sl_profiles *p, struct sl_profile *one, struct sl_str key);
 
 /* Reads a body into `one`; problems as sl_profiles_put(). api_keys are not looked at but for their type. */
-enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, struct sl_buf *problems, struct sl_error *err);
-void sl_profile_write_body(const struct sl_profile *one, struct sl_buf *out); /* the members a PUT takes, without keys */
+enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, struct sl_buf *problems,
+			     struct sl_error *err);
+void sl_profile_write_body(const struct sl_profile *one,
+			   struct sl_buf *out); /* the members a PUT takes, without keys */
 bool sl_profile_name_ok(struct sl_str name);

@@ -28,17 +28,18 @@ struct sl_answer {
 
 struct sl_protocol {
 	const char *name;
-	const char *path; /* behind the profile's base_url */
+	const char *path;            /* behind the profile's base_url */
 	const char *embeddings_path; /* NULL: none */
 	/* Appends the request's JSON. SL_INVALID: a slice of req is not the JSON it should be. */
 	enum sl_code (*build)(const struct sl_chat_request *req, const struct sl_profile *p, const char *model,
-	                      struct sl_buf *body, struct sl_error *err);
+			      struct sl_buf *body, struct sl_error *err);
 	/* The header that carries the key; value may start with `prefix`. */
 	const char *key_header, *key_prefix;
 	/* Reading a 2xx answer. *state is the protocol's; close frees it (NULL is fine). */
 	enum sl_code (*open)(struct sl_answer *a, const struct sl_http_head *head, void **state, struct sl_error *err);
 	enum sl_code (*feed)(void *state, struct sl_str bytes, struct sl_error *err);
-	enum sl_code (*finish)(void *state, struct sl_error *err); /* the bytes have ended; SL_OK only with a terminal marker */
+	enum sl_code (*finish)(void *state,
+			       struct sl_error *err); /* the bytes have ended; SL_OK only with a terminal marker */
 	void (*close)(void *state);
 };
 

@@ -1,5 +1,5 @@
-/* llm/provider.h: the providers we know: their protocol, address, default model, and the environment key that opens them.
- * Thread    [const]
+/* llm/provider.h: the providers we know: their protocol, address, default model, and the environment key that opens
+ * them. Thread    [const]
  */
 #pragma once
 
@@ -16,13 +16,13 @@ enum sl_provider_quirk {
 
 struct sl_provider {
 	const char *id;
-	const char *env;      /* variable that makes the profile */
-	bool env_is_url;      /* it holds an address, not a key */
-	const char *base_url; /* NULL: must be given */
-	const char *model;    /* default */
+	const char *env;                    /* variable that makes the profile */
+	bool env_is_url;                    /* it holds an address, not a key */
+	const char *base_url;               /* NULL: must be given */
+	const char *model;                  /* default */
 	const struct sl_protocol *protocol; /* NULL: known, not supported yet */
 	unsigned quirks;
 };
 
-extern const struct sl_provider sl_provider_table[]; /* ends with a NULL id; in the contract's order */
+extern const struct sl_provider sl_provider_table[];          /* ends with a NULL id; in the contract's order */
 const struct sl_provider *sl_provider_find(struct sl_str id); /* NULL: unknown */

@@ -1,4 +1,5 @@
-/* llm/refusal.c: see refusal.h. Rows are tried in order; what waiting will not cure comes before the status 429 it shares. */
+/* llm/refusal.c: see refusal.h. Rows are tried in order; what waiting will not cure comes before the status 429 it
+ * shares. */
 #include "llm/refusal.h"
 
 #include <curl/curl.h>
@@ -19,48 +20,48 @@ struct row {
 	enum sl_code code;
 };
 static const struct row words[] = {
-	{ "insufficient_quota", SL_QUOTA_EXHAUSTED },
-	{ "credit_balance_exhausted", SL_QUOTA_EXHAUSTED },
-	{ "project_spend_limit_exceeded", SL_QUOTA_EXHAUSTED },
-	{ "organization_spend_limit_exceeded", SL_QUOTA_EXHAUSTED },
-	{ "organization_usage_limit_exceeded", SL_QUOTA_EXHAUSTED },
-	{ "billing_hard_limit_reached", SL_QUOTA_EXHAUSTED },
-	{ "billing_not_active", SL_QUOTA_EXHAUSTED },
-	{ "enforced_spend_limit_reached", SL_QUOTA_EXHAUSTED },
-	{ "exceeded_current_quota_error", SL_QUOTA_EXHAUSTED },
-	{ "context_length_exceeded", SL_CONTEXT_TOO_LONG },
-	{ "model_context_window_exceeded", SL_CONTEXT_TOO_LONG },
-	{ "string_above_max_length", SL_CONTEXT_TOO_LONG },
-	{ "request_too_large", SL_CONTEXT_TOO_LONG },
-	{ "invalid_api_key", SL_PROVIDER_AUTH },
-	{ "authentication_error", SL_PROVIDER_AUTH },
-	{ "permission_error", SL_PROVIDER_AUTH },
-	{ "permission_denied", SL_PROVIDER_AUTH },
-	{ "account_deactivated", SL_PROVIDER_AUTH },
-	{ "model_not_found", SL_PROVIDER_MODEL },
-	{ "not_found_error", SL_PROVIDER_MODEL },
-	{ "rate_limit_exceeded", SL_RATE_LIMITED },
-	{ "rate_limit_error", SL_RATE_LIMITED },
-	{ "rate_limit_reached_error", SL_RATE_LIMITED },
-	{ "too_many_requests", SL_RATE_LIMITED },
-	{ "slow_down", SL_RATE_LIMITED },
-	{ "tokens", SL_RATE_LIMITED },
-	{ "requests", SL_RATE_LIMITED },
-	{ "overloaded_error", SL_OVERLOADED },
-	{ "engine_overloaded_error", SL_OVERLOADED },
-	{ "server_is_overloaded", SL_OVERLOADED },
-	{ "engine_overloaded", SL_OVERLOADED },
-	{ "service_unavailable", SL_OVERLOADED },
-	{ "service_unavailable_error", SL_OVERLOADED },
-	{ "timeout_error", SL_TIMEOUT },
-	{ "server_error", SL_PROVIDER_ERROR },
-	{ "internal_server_error", SL_PROVIDER_ERROR },
-	{ "internal_error", SL_PROVIDER_ERROR },
-	{ "api_error", SL_PROVIDER_ERROR },
-	{ "invalid_request_error", SL_PROVIDER_REJECTED },
-	{ "content_filter", SL_PROVIDER_REJECTED },
-	{ "content_policy_violation", SL_PROVIDER_REJECTED },
-	{ "BadRequestError", SL_PROVIDER_REJECTED },
+	{"insufficient_quota", SL_QUOTA_EXHAUSTED},
+	{"credit_balance_exhausted", SL_QUOTA_EXHAUSTED},
+	{"project_spend_limit_exceeded", SL_QUOTA_EXHAUSTED},
+	{"organization_spend_limit_exceeded", SL_QUOTA_EXHAUSTED},
+	{"organization_usage_limit_exceeded", SL_QUOTA_EXHAUSTED},
+	{"billing_hard_limit_reached", SL_QUOTA_EXHAUSTED},
+	{"billing_not_active", SL_QUOTA_EXHAUSTED},
+	{"enforced_spend_limit_reached", SL_QUOTA_EXHAUSTED},
+	{"exceeded_current_quota_error", SL_QUOTA_EXHAUSTED},
+	{"context_length_exceeded", SL_CONTEXT_TOO_LONG},
+	{"model_context_window_exceeded", SL_CONTEXT_TOO_LONG},
+	{"string_above_max_length", SL_CONTEXT_TOO_LONG},
+	{"request_too_large", SL_CONTEXT_TOO_LONG},
+	{"invalid_api_key", SL_PROVIDER_AUTH},
+	{"authentication_error", SL_PROVIDER_AUTH},
+	{"permission_error", SL_PROVIDER_AUTH},
+	{"permission_denied", SL_PROVIDER_AUTH},
+	{"account_deactivated", SL_PROVIDER_AUTH},
+	{"model_not_found", SL_PROVIDER_MODEL},
+	{"not_found_error", SL_PROVIDER_MODEL},
+	{"rate_limit_exceeded", SL_RATE_LIMITED},
+	{"rate_limit_error", SL_RATE_LIMITED},
+	{"rate_limit_reached_error", SL_RATE_LIMITED},
+	{"too_many_requests", SL_RATE_LIMITED},
+	{"slow_down", SL_RATE_LIMITED},
+	{"tokens", SL_RATE_LIMITED},
+	{"requests", SL_RATE_LIMITED},
+	{"overloaded_error", SL_OVERLOADED},
+	{"engine_overloaded_error", SL_OVERLOADED},
+	{"server_is_overloaded", SL_OVERLOADED},
+	{"engine_overloaded", SL_OVERLOADED},
+	{"service_unavailable", SL_OVERLOADED},
+	{"service_unavailable_error", SL_OVERLOADED},
+	{"timeout_error", SL_TIMEOUT},
+	{"server_error", SL_PROVIDER_ERROR},
+	{"internal_server_error", SL_PROVIDER_ERROR},
+	{"internal_error", SL_PROVIDER_ERROR},
+	{"api_error", SL_PROVIDER_ERROR},
+	{"invalid_request_error", SL_PROVIDER_REJECTED},
+	{"content_filter", SL_PROVIDER_REJECTED},
+	{"content_policy_violation", SL_PROVIDER_REJECTED},
+	{"BadRequestError", SL_PROVIDER_REJECTED},
 };
 
 static enum sl_code code_of_status(int status)
@@ -141,7 +142,8 @@ bool sl_refusal_duration(struct sl_str text, uint64_t *ms)
 	while (text.len) {
 		char number[32];
 		size_t n = 0;
-		while (n < text.len && n < sizeof(number) - 1 && ((text.p[n] >= '0' && text.p[n] <= '9') || text.p[n] == '.'))
+		while (n < text.len && n < sizeof(number) - 1 &&
+		       ((text.p[n] >= '0' && text.p[n] <= '9') || text.p[n] == '.'))
 			number[n] = text.p[n], n++;
 		number[n] = 0;
 		if (n == 0)
@@ -225,7 +227,7 @@ uint32_t sl_refusal_retry_ms(const struct sl_http_head *head)
 /* "Please try again in 6m0s.", "Please retry in 34.07s" */
 static uint32_t wait_in_text(struct sl_str m)
 {
-	static const char *const heads[] = { "try again in ", "retry in ", "retry after " };
+	static const char *const heads[] = {"try again in ", "retry in ", "retry after "};
 	for (size_t h = 0; h < SL_COUNT_OF(heads); h++) {
 		size_t n = strlen(heads[h]);
 		for (size_t i = 0; i + n < m.len; i++) {
@@ -266,7 +268,7 @@ void sl_refusal_page_words(struct sl_str page, char *out, size_t out_bytes)
 		unsigned char c = (unsigned char)page.p[i];
 		if (c == '<') { /* the inside of these is no text */
 			tag = true;
-			for (const char *const *skip = (const char *const[]){ "style", "script", NULL }; *skip; skip++) {
+			for (const char *const *skip = (const char *const[]){"style", "script", NULL}; *skip; skip++) {
 				size_t len = strlen(*skip);
 				if (page.len - i > len + 1 && strncasecmp(page.p + i + 1, *skip, len) == 0) {
 					const char *close = memmem(page.p + i, page.len - i, "</", 2);
@@ -343,7 +345,7 @@ static enum sl_code tell(const struct reason *r, struct json_object *error, cons
 
 enum sl_code sl_refusal_of_object(struct json_object *error, const struct sl_http_head *head, struct sl_error *err)
 {
-	struct reason r = { 0 };
+	struct reason r = {0};
 	if (json_object_is_type(error, json_type_string))
 		r.message = sl_json_str(error);
 	else
@@ -355,7 +357,7 @@ enum sl_code sl_refusal_of_answer(const struct sl_http_head *head, struct sl_str
 {
 	SL_AUTO_JSON doc = NULL;
 	struct json_object *top, *error;
-	struct reason r = { .status = head->status };
+	struct reason r = {.status = head->status};
 	char page[160] = "";
 	if (sl_json_parse(body, &doc, NULL) != SL_OK)
 		doc = NULL;

@@ -215,7 +215,7 @@ static const char *scan_top(struct scan *s, struct sl_str key, const char *p)
 
 enum sl_scan_kind sl_scan_chunk(struct sl_str json, struct sl_str *escaped, bool *has_escapes)
 {
-	struct scan s = { .end = json.p + json.len };
+	struct scan s = {.end = json.p + json.len};
 	const char *p = scan_object(&s, scan_space(&s, json.p), scan_top);
 	if (!p || scan_space(&s, p) != s.end || !s.delta_seen)
 		return SL_SCAN_OTHER;

@@ -27,8 +27,8 @@ enum sl_code sl_seal(const uint8_t secret[32], struct sl_str profile, size_t ind
 		return SL_INVALID;
 	randombytes_buf(box, NONCE_BYTES);
 	crypto_aead_xchacha20poly1305_ietf_encrypt(box + NONCE_BYTES, &n, (const unsigned char *)key.p, key.len,
-						   (const unsigned char *)place, seal_place(profile, index, place), NULL, box,
-						   secret);
+						   (const unsigned char *)place, seal_place(profile, index, place),
+						   NULL, box, secret);
 	size_t text = sodium_base64_encoded_len(NONCE_BYTES + n, VARIANT);
 	char *z = malloc(text);
 	if (!z)
@@ -52,9 +52,9 @@ enum sl_code sl_unseal(const uint8_t secret[32], struct sl_str profile, size_t i
 	char *key = malloc(n - NONCE_BYTES - TAG_BYTES + 1);
 	if (!key)
 		return SL_NO_MEMORY;
-	if (crypto_aead_xchacha20poly1305_ietf_decrypt((unsigned char *)key, &len, NULL, box + NONCE_BYTES, n - NONCE_BYTES,
-						       (const unsigned char *)place, seal_place(profile, index, place), box,
-						       secret) != 0) {
+	if (crypto_aead_xchacha20poly1305_ietf_decrypt((unsigned char *)key, &len, NULL, box + NONCE_BYTES,
+						       n - NONCE_BYTES, (const unsigned char *)place,
+						       seal_place(profile, index, place), box, secret) != 0) {
 		free(key);
 		return SL_INVALID;
 	}

@@ -29,7 +29,8 @@ static enum sl_code sim_listen(struct sl_sim *s, struct sl_error *err)
 	struct sockaddr_storage at;
 	int n = sizeof(at);
 	bool six = strchr(s->host, ':') != NULL;
-	int rc = six ? uv_ip6_addr(s->host, s->port, (struct sockaddr_in6 *)&at) : uv_ip4_addr(s->host, s->port, (struct sockaddr_in *)&at);
+	int rc = six ? uv_ip6_addr(s->host, s->port, (struct sockaddr_in6 *)&at)
+		     : uv_ip4_addr(s->host, s->port, (struct sockaddr_in *)&at);
 	if (rc == 0)
 		rc = uv_tcp_bind(&s->listener, (struct sockaddr *)&at, 0);
 	if (rc == 0)
@@ -37,7 +38,8 @@ static enum sl_code sim_listen(struct sl_sim *s, struct sl_error *err)
 	if (rc == 0)
 		rc = uv_tcp_getsockname(&s->listener, (struct sockaddr *)&at, &n);
 	if (rc != 0)
-		return sl_fail(err, SL_UNAVAILABLE, "the simulator cannot listen on %s port %u: %s", s->host, s->port, uv_strerror(rc));
+		return sl_fail(err, SL_UNAVAILABLE, "the simulator cannot listen on %s port %u: %s", s->host, s->port,
+			       uv_strerror(rc));
 	s->port = ntohs(six ? ((struct sockaddr_in6 *)&at)->sin6_port : ((struct sockaddr_in *)&at)->sin_port);
 	(void)snprintf(s->url, sizeof(s->url), six ? "http://[%.40s]:%u/v1" : "http://%.40s:%u/v1", s->host, s->port);
 	return SL_OK;
@@ -46,7 +48,7 @@ static enum sl_code sim_listen(struct sl_sim *s, struct sl_error *err)
 /* Our own defaults, under the scenario's, under what the caller asked for. */
 static void sim_base(struct sim_settings *b, const struct sl_sim_config *config, struct json_object *defaults)
 {
-	*b = (struct sim_settings){ .tps = 50, .jitter = 0.3, .first_ms = 150, .seed = 1, .after = 5, .retry_ms = 2000 };
+	*b = (struct sim_settings){.tps = 50, .jitter = 0.3, .first_ms = 150, .seed = 1, .after = 5, .retry_ms = 2000};
 	sl_sim_settings_set_object(b, defaults);
 	if (config->tokens_per_s != 0)
 		b->tps = config->tokens_per_s < 0 ? 0 : config->tokens_per_s;
@@ -116,7 +118,7 @@ static void sim_shut(void *arg)
 {
 	struct sl_sim *s = arg;
 	uv_close((uv_handle_t *)&s->listener, NULL);
-	sl_list_each_safe(it, tmp, &s->conns)
+	sl_list_each_safe (it, tmp, &s->conns)
 		sl_sim_conn_close(sl_list_entry(it, struct sim_conn, link), false);
 }
 

@@ -1,5 +1,5 @@
-/* llm/sim_conn.c: a connection of the simulator: reads requests, writes answers, notices when the client goes. It reads all
- * the time, because that is how a closed socket shows. */
+/* llm/sim_conn.c: a connection of the simulator: reads requests, writes answers, notices when the client goes. It reads
+ * all the time, because that is how a closed socket shows. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -61,7 +61,9 @@ static void conn_bad(struct sim_conn *c, int status, const char *why)
 {
 	c->keep_alive = false;
 	SL_BUF(body, 512);
-	sl_buf_addf(&body, "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}", why);
+	sl_buf_addf(&body,
+		    "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}",
+		    why);
 	sl_sim_conn_answer(c, status, "application/json", "", sl_buf_str(&body));
 }
 
@@ -69,7 +71,7 @@ static void conn_bad(struct sim_conn *c, int status, const char *why)
 static bool conn_take_request(struct sim_conn *c)
 {
 	struct sl_str in = sl_buf_str(&c->in), line, rest, word;
-	struct sim_request r = { 0 };
+	struct sim_request r = {0};
 	uint64_t body = 0;
 	if (c->reply || c->closing || c->close_after_write || in.len == 0)
 		return false;
@@ -80,13 +82,14 @@ static bool conn_take_request(struct sim_conn *c)
 		return false;
 	}
 	size_t head = (size_t)(end - in.p) + 4;
-	if (!sl_str_cut(sl_str_n(in.p, head - 2), '\n', &line, &r.headers) || !sl_str_cut(line, ' ', &r.method, &rest) ||
-	    !sl_str_cut(rest, ' ', &r.path, &word)) {
+	if (!sl_str_cut(sl_str_n(in.p, head - 2), '\n', &line, &r.headers) ||
+	    !sl_str_cut(line, ' ', &r.method, &rest) || !sl_str_cut(rest, ' ', &r.path, &word)) {
 		conn_bad(c, 400, "not an HTTP/1.1 request");
 		return false;
 	}
 	struct sl_str length = sl_sim_header(r.headers, "content-length");
-	if (sl_sim_header(r.headers, "transfer-encoding").len || (length.len && !sl_str_u64(length, &body)) || body > SIM_REQUEST_BYTES) {
+	if (sl_sim_header(r.headers, "transfer-encoding").len || (length.len && !sl_str_u64(length, &body)) ||
+	    body > SIM_REQUEST_BYTES) {
 		conn_bad(c, 411, "a Content-Length of at most 20 MiB is needed");
 		return false;
 	}
@@ -240,8 +243,8 @@ void sl_sim_conn_answer(struct sim_conn *c, int status, const char *type, const 
 {
 	struct sl_buf *b = &c->sim->out;
 	sl_buf_reset(b);
-	sl_buf_addf(b, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nx-sluice-simulator: 1\r\n%s%s\r\n", status,
-		    reason_of(status), type, body.len, headers, c->keep_alive ? "" : "Connection: close\r\n");
+	sl_buf_addf(b, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nx-sluice-simulator: 1\r\n%s%s\r\n",
+		    status, reason_of(status), type, body.len, headers, c->keep_alive ? "" : "Connection: close\r\n");
 	sl_buf_add(b, body.p, body.len);
 	sl_sim_conn_send(c, sl_buf_str(b));
 	sl_sim_conn_next(c);

@@ -1,4 +1,5 @@
-/* llm/sim_reply.c: answers of the simulator: the OpenAI chat completion as a stream or whole, the faults, the routes. */
+/* llm/sim_reply.c: answers of the simulator: the OpenAI chat completion as a stream or whole, the faults, the routes.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,8 +77,10 @@ static void reply_done(struct sim_conn *c)
 
 static void event_open(struct sim_reply *r, struct sl_buf *b)
 {
-	sl_buf_addf(b, "data: {\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion.chunk\",\"created\":%lld,\"model\":",
-		    (unsigned long long)r->n, (long long)r->created_s);
+	sl_buf_addf(
+		b,
+		"data: {\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion.chunk\",\"created\":%lld,\"model\":",
+		(unsigned long long)r->n, (long long)r->created_s);
 	sl_buf_json_str(b, sl_str(r->model));
 	sl_buf_adds(b, ",\"system_fingerprint\":\"fp_sim\",\"choices\":[");
 }
@@ -101,12 +104,14 @@ static void event_delta(struct sim_reply *r, struct sl_buf *b, const char *key, 
 static void write_usage(struct sim_reply *r, struct sl_buf *b)
 {
 	sl_buf_addf(b,
-		    "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u,\"prompt_tokens_details\":"
+		    "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u,\"prompt_tokens_"
+		    "details\":"
 		    "{\"cached_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":%u}}",
 		    r->prompt_tokens, r->sent, r->prompt_tokens + r->sent, r->thinking_tokens);
 }
 
-static void write_tools(struct sim_reply *r, struct sl_buf *b) /* as deltas: the name, then the arguments in two pieces */
+static void write_tools(struct sim_reply *r,
+			struct sl_buf *b) /* as deltas: the name, then the arguments in two pieces */
 {
 	SL_AUTO_JSON list = json_tokener_parse(r->tools);
 	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
@@ -114,13 +119,18 @@ static void write_tools(struct sim_reply *r, struct sl_buf *b) /* as deltas: the
 		SL_BUF(args, 1u << 20);
 		sl_json_write(&args, sl_json_get(t, "arguments"));
 		event_open(r, b);
-		sl_buf_addf(b, "{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":%zu,\"id\":\"call_sim%llu_%zu\",\"type\":\"function\",\"function\":{\"name\":", i,
-			    (unsigned long long)r->n, i);
+		sl_buf_addf(b,
+			    "{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":%zu,\"id\":\"call_sim%llu_%zu\","
+			    "\"type\":\"function\",\"function\":{\"name\":",
+			    i, (unsigned long long)r->n, i);
 		sl_buf_json_str(b, sl_json_get_str(t, "name"));
 		sl_buf_adds(b, ",\"arguments\":\"\"}}]},\"finish_reason\":null}]}\n\n");
 		for (size_t at = 0, half = args.len / 2; at < args.len; at += half, half = args.len - at) {
 			event_open(r, b);
-			sl_buf_addf(b, "{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":%zu,\"function\":{\"arguments\":", i);
+			sl_buf_addf(
+				b,
+				"{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":%zu,\"function\":{\"arguments\":",
+				i);
 			sl_buf_json_str(b, sl_str_n(args.data + at, half ? half : args.len));
 			sl_buf_adds(b, "}}]},\"finish_reason\":null}]}\n\n");
 			if (half == 0)
@@ -163,11 +173,14 @@ static struct sl_str error_object(const struct sim_reply *r)
 	if (strcmp(r->set.variant, "string") == 0)
 		return SL_STR("{\"error\":\"the simulator was told to fail here\"}");
 	if (strcmp(r->set.variant, "overloaded") == 0)
-		return SL_STR("{\"error\":{\"message\":\"Overloaded\",\"type\":\"overloaded_error\",\"param\":null,\"code\":null}}");
+		return SL_STR("{\"error\":{\"message\":\"Overloaded\",\"type\":\"overloaded_error\",\"param\":null,"
+			      "\"code\":null}}");
 	if (strcmp(r->set.variant, "limit") == 0)
-		return SL_STR("{\"error\":{\"message\":\"Rate limit reached, please try again in 2s.\",\"type\":\"tokens\","
-			      "\"param\":null,\"code\":\"rate_limit_exceeded\"}}");
-	return SL_STR("{\"error\":{\"message\":\"The server had an error while processing your request\",\"type\":\"server_error\","
+		return SL_STR(
+			"{\"error\":{\"message\":\"Rate limit reached, please try again in 2s.\",\"type\":\"tokens\","
+			"\"param\":null,\"code\":\"rate_limit_exceeded\"}}");
+	return SL_STR("{\"error\":{\"message\":\"The server had an error while processing your "
+		      "request\",\"type\":\"server_error\","
 		      "\"param\":null,\"code\":null}}");
 }
 
@@ -227,9 +240,12 @@ static bool stream_breaks(struct sim_conn *c, struct sl_buf *b, size_t chunk)
 		return false;
 	case 16:
 		if (strcmp(v, "utf8") == 0)
-			sl_buf_adds(b, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xff\xfe\xc0 \"},\"finish_reason\":null}]}\n\n");
+			sl_buf_adds(b, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xff\xfe\xc0 "
+				       "\"},\"finish_reason\":null}]}\n\n");
 		else
-			sl_buf_adds(b, "data: {\"id\":\"chatcmpl-sim\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"half a\n\n");
+			sl_buf_adds(b, "data: "
+				       "{\"id\":\"chatcmpl-sim\",\"choices\":[{\"index\":0,\"delta\":{\"content\":"
+				       "\"half a\n\n");
 		r->set.fault = 0; /* and goes on as if nothing had happened */
 		return false;
 	default:
@@ -281,7 +297,8 @@ static void stream_turn(struct sim_conn *c)
 		add_token(c, b);
 		if (r->set.tps > 0) {
 			double pause = 1e6 / r->set.tps;
-			double swing = ((double)(sl_sim_random(&r->random) >> 11) / 9007199254740992.0 * 2 - 1) * r->set.jitter;
+			double swing = ((double)(sl_sim_random(&r->random) >> 11) / 9007199254740992.0 * 2 - 1) *
+				       r->set.jitter;
 			r->next_us += (uint64_t)(pause * (1 + swing));
 		}
 	}
@@ -330,8 +347,8 @@ static void whole_turn(struct sim_conn *c)
 		sl_sim_conn_answer(c, 200, "application/json", "", e);
 		return;
 	}
-	sl_buf_addf(&b, "{\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion\",\"created\":%lld,", (unsigned long long)r->n,
-		    (long long)r->created_s);
+	sl_buf_addf(&b, "{\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion\",\"created\":%lld,",
+		    (unsigned long long)r->n, (long long)r->created_s);
 	sl_buf_json_kz(&b, "model", r->model);
 	sl_buf_adds(&b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\"");
 	if (refusal)
@@ -347,8 +364,8 @@ static void whole_turn(struct sim_conn *c)
 			struct json_object *t = json_object_array_get_idx(list, i);
 			SL_BUF(args, 1u << 20);
 			sl_json_write(&args, sl_json_get(t, "arguments"));
-			sl_buf_addf(&b, "%s{\"id\":\"call_sim%llu_%zu\",\"type\":\"function\",\"function\":{", i ? "," : "",
-				    (unsigned long long)r->n, i);
+			sl_buf_addf(&b, "%s{\"id\":\"call_sim%llu_%zu\",\"type\":\"function\",\"function\":{",
+				    i ? "," : "", (unsigned long long)r->n, i);
 			sl_buf_json_kstr(&b, "name", sl_json_get_str(t, "name"));
 			sl_buf_json_kstr(&b, "arguments", sl_buf_str(&args));
 			sl_buf_adds(&b, "}}");
@@ -410,7 +427,8 @@ void sl_sim_reply_resume(struct sim_conn *c)
 
 /* ---- faults that come instead of an answer ---- */
 
-static void refuse(struct sim_conn *c, int status, const char *type, const char *code, const char *message, const char *headers)
+static void refuse(struct sim_conn *c, int status, const char *type, const char *code, const char *message,
+		   const char *headers)
 {
 	struct sim_reply *r = c->reply;
 	struct sim_entry *e = entry_of(c->sim, r->n);
@@ -425,7 +443,9 @@ static void refuse(struct sim_conn *c, int status, const char *type, const char 
 	sl_buf_json_kz(&b, "param", NULL);
 	sl_buf_json_kz(&b, "code", code);
 	if (r->set.fault == 6 && strcmp(r->set.variant, "retryinfo") == 0)
-		sl_buf_addf(&b, ",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"%.3fs\"}]",
+		sl_buf_addf(&b,
+			    ",\"details\":[{\"@type\":\"type.googleapis.com/"
+			    "google.rpc.RetryInfo\",\"retryDelay\":\"%.3fs\"}]",
 			    r->set.retry_ms / 1000.0);
 	sl_buf_adds(&b, "}}");
 	sl_sim_reply_end(c, SIM_FINISHED);
@@ -446,10 +466,12 @@ static void refuse_for_rate(struct sim_conn *c)
 	else if (strcmp(v, "float") == 0)
 		(void)snprintf(headers, sizeof(headers), "retry-after: %.3f\r\n", sec);
 	else if (strcmp(v, "body") == 0)
-		(void)snprintf(message, sizeof(message), "Rate limit reached for requests. Please try again in %.3fs. See the docs.", sec);
+		(void)snprintf(message, sizeof(message),
+			       "Rate limit reached for requests. Please try again in %.3fs. See the docs.", sec);
 	else if (strcmp(v, "reset") == 0)
 		(void)snprintf(headers, sizeof(headers),
-			       "x-ratelimit-limit-tokens: 30000\r\nx-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: %um%.3fs\r\n",
+			       "x-ratelimit-limit-tokens: 30000\r\nx-ratelimit-remaining-tokens: "
+			       "0\r\nx-ratelimit-reset-tokens: %um%.3fs\r\n",
 			       s->retry_ms / 60000, (s->retry_ms % 60000) / 1000.0);
 	else if (strcmp(v, "date") == 0) {
 		time_t at = (time_t)((sl_clock_wall_ms() + s->retry_ms + 999) / 1000);
@@ -476,12 +498,18 @@ static bool instead(struct sim_conn *c)
 			refuse(c, 401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided.", "");
 		return true;
 	case 3:
-		refuse(c, 404, "invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it.", "");
+		refuse(c, 404, "invalid_request_error", "model_not_found",
+		       "The model does not exist or you do not have access to it.", "");
 		return true;
 	case 4:
-		refuse(c, strcmp(v, "413") == 0 ? 413 : strcmp(v, "422") == 0 ? 422 : 400, "invalid_request_error",
-		       v[0] ? NULL : "context_length_exceeded",
-		       "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens.", "");
+		refuse(c,
+		       strcmp(v, "413") == 0   ? 413
+		       : strcmp(v, "422") == 0 ? 422
+					       : 400,
+		       "invalid_request_error", v[0] ? NULL : "context_length_exceeded",
+		       "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 "
+		       "tokens.",
+		       "");
 		return true;
 	case 5:
 	case 6:
@@ -489,19 +517,22 @@ static bool instead(struct sim_conn *c)
 		return true;
 	case 7:
 		if (strcmp(v, "spend") == 0)
-			refuse(c, 429, "requests", "organization_spend_limit_exceeded", "The organization's spend limit is reached.", "");
+			refuse(c, 429, "requests", "organization_spend_limit_exceeded",
+			       "The organization's spend limit is reached.", "");
 		else
 			refuse(c, 429, "insufficient_quota", "insufficient_quota",
 			       "You exceeded your current quota, please check your plan and billing details.", "");
 		return true;
 	case 8:
-		refuse(c, 500, "server_error", NULL, "The server had an error while processing your request. Sorry about that!", "");
+		refuse(c, 500, "server_error", NULL,
+		       "The server had an error while processing your request. Sorry about that!", "");
 		return true;
 	case 9:
 		if (strcmp(v, "529") == 0)
 			refuse(c, 529, "overloaded_error", NULL, "Overloaded", "");
 		else
-			refuse(c, 503, "server_error", "server_is_overloaded", "That model is currently overloaded.", "");
+			refuse(c, 503, "server_error", "server_is_overloaded", "That model is currently overloaded.",
+			       "");
 		return true;
 	case 10: {
 		bool reset = strcmp(v, "close") != 0; /* v dies with the reply */
@@ -522,8 +553,10 @@ static bool instead(struct sim_conn *c)
 			int status = strcmp(v, "page") == 0 ? 502 : 200;
 			sl_sim_reply_end(c, SIM_DROPPED);
 			sl_sim_conn_answer(c, status, "text/html; charset=utf-8", "",
-					SL_STR("<!doctype html><html><head><title>502 Bad Gateway</title><style>body{margin:0}</style></head>"
-					       "<body><h1>Bad gateway</h1><p>The proxy did not get an answer in time.</p></body></html>"));
+					   SL_STR("<!doctype html><html><head><title>502 Bad "
+						  "Gateway</title><style>body{margin:0}</style></head>"
+						  "<body><h1>Bad gateway</h1><p>The proxy did not get an answer in "
+						  "time.</p></body></html>"));
 			return true;
 		}
 		return false;
@@ -675,7 +708,8 @@ static void choose_text(struct sim_reply *r, struct json_object *doc, const stru
 	if (!r->text)
 		r->text = sl_buf_take(&b);
 	if (r->set.thinking || m->thinking.len)
-		r->thinking = fill_in(r->set.thinking ? sl_str(r->set.thinking) : m->thinking, gist, user, r->model, m->call);
+		r->thinking =
+			fill_in(r->set.thinking ? sl_str(r->set.thinking) : m->thinking, gist, user, r->model, m->call);
 	if (m->tool_calls) {
 		SL_BUF(t, 1u << 20);
 		sl_json_write(&t, m->tool_calls);
@@ -691,15 +725,16 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 	SL_AUTO_JSON doc = NULL;
 	struct sim_reply *r;
 	struct sl_error err;
-	if (sl_json_parse(req->body, &doc, &err) != SL_OK || !json_object_is_type(sl_json_get(doc, "messages"), json_type_array) ||
-	    !(r = calloc(1, sizeof(*r)))) {
-		sl_sim_conn_answer(c, 400, "application/json", "",
-				SL_STR("{\"error\":{\"message\":\"The body must be a JSON object with messages.\",\"type\":"
-				       "\"invalid_request_error\",\"param\":null,\"code\":null}}"));
+	if (sl_json_parse(req->body, &doc, &err) != SL_OK ||
+	    !json_object_is_type(sl_json_get(doc, "messages"), json_type_array) || !(r = calloc(1, sizeof(*r)))) {
+		sl_sim_conn_answer(
+			c, 400, "application/json", "",
+			SL_STR("{\"error\":{\"message\":\"The body must be a JSON object with messages.\",\"type\":"
+			       "\"invalid_request_error\",\"param\":null,\"code\":null}}"));
 		return;
 	}
 	struct json_object *messages = sl_json_get(doc, "messages");
-	struct sim_ask ask = { .model = sl_json_get_str(doc, "model"), .system = SL_STR(""), .user = SL_STR("") };
+	struct sim_ask ask = {.model = sl_json_get_str(doc, "model"), .system = SL_STR(""), .user = SL_STR("")};
 	struct sl_str suffix = SL_STR(""), head;
 	uint64_t digest = 14695981039346656037ull;
 	for (size_t i = 0; i < json_object_array_length(messages); i++) {
@@ -735,7 +770,8 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 	gist_of(ask.user, &gist);
 	copy_cut(r->model, sizeof(r->model), ask.model.len ? ask.model : SL_STR("sim"));
 	r->stream = sl_json_get_bool(doc, "stream", false);
-	r->tell_usage = sl_json_get_bool(sl_json_get(doc, "stream_options"), "include_usage", false) && !r->set.no_usage;
+	r->tell_usage =
+		sl_json_get_bool(sl_json_get(doc, "stream_options"), "include_usage", false) && !r->set.no_usage;
 	r->n = ++s->n_requests;
 	r->created_s = sl_clock_wall_ms() / 1000;
 	r->random = r->set.seed ^ digest;
@@ -743,7 +779,8 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 	choose_text(r, doc, &match, sl_buf_str(&gist), ask.user);
 
 	struct sim_entry *e = &s->log[r->n % SIM_LOG];
-	*e = (struct sim_entry){ .n = r->n, .wall_ms = sl_clock_wall_ms(), .began_us = sl_clock_mono_us(), .status = 200 };
+	*e = (struct sim_entry){
+		.n = r->n, .wall_ms = sl_clock_wall_ms(), .began_us = sl_clock_mono_us(), .status = 200};
 	e->fault = r->set.fault;
 	e->stream = r->stream;
 	copy_cut(e->model, sizeof(e->model), ask.model);
@@ -795,7 +832,7 @@ static void show_stats(struct sim_conn *c)
 
 static void show_requests(struct sim_conn *c)
 {
-	static const char *const outcomes[] = { "running", "finished", "closed_by_client", "dropped", "stopped" };
+	static const char *const outcomes[] = {"running", "finished", "closed_by_client", "dropped", "stopped"};
 	struct sl_sim *s = c->sim;
 	SL_BUF(b, 4u << 20);
 	sl_buf_adds(&b, "{\"requests\":[");
@@ -827,18 +864,22 @@ static void show_requests(struct sim_conn *c)
 void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r)
 {
 	bool get = sl_str_is(r->method, "GET");
-	if (sl_str_is(r->method, "POST") && (sl_str_is(r->path, "/v1/chat/completions") || sl_str_is(r->path, "/chat/completions")))
+	if (sl_str_is(r->method, "POST") &&
+	    (sl_str_is(r->path, "/v1/chat/completions") || sl_str_is(r->path, "/chat/completions")))
 		chat(c, r);
 	else if (get && (sl_str_is(r->path, "/v1/models") || sl_str_is(r->path, "/models")))
 		sl_sim_conn_answer(c, 200, "application/json", "",
-				SL_STR("{\"object\":\"list\",\"data\":[{\"id\":\"sim\",\"object\":\"model\",\"created\":1763596800,"
-				       "\"owned_by\":\"sluice-simulator\"}]}"));
+				   SL_STR("{\"object\":\"list\",\"data\":[{\"id\":\"sim\",\"object\":\"model\","
+					  "\"created\":1763596800,"
+					  "\"owned_by\":\"sluice-simulator\"}]}"));
 	else if (get && sl_str_is(r->path, "/sim/stats"))
 		show_stats(c);
 	else if (get && sl_str_is(r->path, "/sim/requests"))
 		show_requests(c);
 	else
-		sl_sim_conn_answer(c, 404, "application/json", "",
-				SL_STR("{\"error\":{\"message\":\"The simulator has POST /v1/chat/completions, GET /v1/models, "
-				       "/sim/stats and /sim/requests.\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}"));
+		sl_sim_conn_answer(
+			c, 404, "application/json", "",
+			SL_STR("{\"error\":{\"message\":\"The simulator has POST /v1/chat/completions, GET /v1/models, "
+			       "/sim/stats and "
+			       "/sim/requests.\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}"));
 }

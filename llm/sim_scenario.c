@@ -1,4 +1,5 @@
-/* llm/sim_scenario.c: see sim_scenario.h. Settings are applied as text, from wherever they come, so there is one table. */
+/* llm/sim_scenario.c: see sim_scenario.h. Settings are applied as text, from wherever they come, so there is one table.
+ */
 #include "llm/sim_scenario.h"
 
 #include <stdio.h>
@@ -9,7 +10,7 @@
 
 struct sim_rule {
 	char *name;
-	char *has[3];     /* model, system, user */
+	char *has[3]; /* model, system, user */
 	regex_t re[3];
 	bool has_re[3];
 	uint64_t call_from, call_to;
@@ -66,12 +67,12 @@ bool sl_sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_st
 	double d = 0;
 	uint64_t u;
 	bool b;
-#define WHOLE(name, most)                                        \
-	if (sl_str_is_nocase(key, #name)) {                      \
-		if (!sl_str_u64(v, &u) || u > (most))            \
-			return false;                            \
-		s->name = (__typeof__(s->name))u;                \
-		return true;                                     \
+#define WHOLE(name, most)                                                                                              \
+	if (sl_str_is_nocase(key, #name)) {                                                                            \
+		if (!sl_str_u64(v, &u) || u > (most))                                                                  \
+			return false;                                                                                  \
+		s->name = (__typeof__(s->name))u;                                                                      \
+		return true;                                                                                           \
 	}
 	WHOLE(first_ms, 86400000)
 	WHOLE(tokens, 10000000)
@@ -106,7 +107,8 @@ bool sl_sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_st
 			s->fault = 0;
 			return true;
 		}
-		if (v.len < 2 || (v.p[0] | 32) != 'f' || !sl_str_u64(sl_str_n(v.p + 1, v.len - 1), &u) || u < 1 || u > 16)
+		if (v.len < 2 || (v.p[0] | 32) != 'f' || !sl_str_u64(sl_str_n(v.p + 1, v.len - 1), &u) || u < 1 ||
+		    u > 16)
 			return false;
 		s->fault = (uint8_t)u;
 		return true;
@@ -122,7 +124,8 @@ void sl_sim_settings_set_list(struct sim_settings *s, struct sl_str list)
 			one = list, rest = sl_str_n("", 0);
 		list = rest;
 		if (sl_str_cut(one, '=', &key, &value))
-			(void)sl_sim_settings_set(s, sl_str_trim(key), sl_str_trim(value)); /* a request's odd wishes are ignored */
+			(void)sl_sim_settings_set(s, sl_str_trim(key),
+						  sl_str_trim(value)); /* a request's odd wishes are ignored */
 	}
 }
 
@@ -141,13 +144,13 @@ void sl_sim_settings_set_object(struct sim_settings *s, struct json_object *o)
 {
 	if (!json_object_is_type(o, json_type_object))
 		return;
-	json_object_object_foreach(o, key, v)
+	json_object_object_foreach (o, key, v)
 		(void)set_value(s, key, v); /* checked when it came from a file; ignored when from a request */
 }
 
 /* ---- the file ---- */
 
-static const char *const sides[3] = { "model", "system", "user" };
+static const char *const sides[3] = {"model", "system", "user"};
 
 static void pointer_of(char out[128], const char *at, const char *key)
 {
@@ -161,8 +164,7 @@ static void read_match(struct sl_problem_list *l, const char *at, struct json_ob
 		sl_problem(l, at, "must be an object");
 		return;
 	}
-	json_object_object_foreach(m, key, v)
-	{
+	json_object_object_foreach (m, key, v) {
 		bool done = false;
 		pointer_of(pointer, at, key);
 		for (int i = 0; i < 3; i++) {
@@ -176,7 +178,8 @@ static void read_match(struct sl_problem_list *l, const char *at, struct json_ob
 			} else if (!key[n]) {
 				as_text(s, &r->has[i]);
 			} else {
-				int rc = regcomp(&r->re[i], json_object_get_string(v), REG_EXTENDED | REG_ICASE | REG_NOSUB);
+				int rc = regcomp(&r->re[i], json_object_get_string(v),
+						 REG_EXTENDED | REG_ICASE | REG_NOSUB);
 				char why[128] = "";
 				if (rc)
 					regerror(rc, &r->re[i], why, sizeof(why));
@@ -198,7 +201,8 @@ static void read_match(struct sl_problem_list *l, const char *at, struct json_ob
 		} else if (strcmp(key, "call") == 0) {
 			sl_problem(l, pointer, "must be a number from 1, or {\"from\", \"to\"}");
 		} else {
-			sl_problem(l, pointer, "there is no such key here: model, system, user, the same with _re, call");
+			sl_problem(l, pointer,
+				   "there is no such key here: model, system, user, the same with _re, call");
 		}
 	}
 }
@@ -232,10 +236,9 @@ static void read_answer(struct sl_problem_list *l, const char *pointer, struct j
 
 static void read_settings(struct sl_problem_list *l, const char *at, struct json_object *o)
 {
-	struct sim_settings trial = { 0 };
+	struct sim_settings trial = {0};
 	char pointer[128];
-	json_object_object_foreach(o, key, v)
-	{
+	json_object_object_foreach (o, key, v) {
 		pointer_of(pointer, at, key);
 		if (!set_value(&trial, key, v))
 			sl_problem(l, pointer, "is no setting, or not a value of it");
@@ -253,8 +256,7 @@ static void read_rule(struct sl_problem_list *l, const char *at, struct json_obj
 		return;
 	}
 	r->settings = json_object_new_object();
-	json_object_object_foreach(o, key, v)
-	{
+	json_object_object_foreach (o, key, v) {
 		pointer_of(pointer, at, key);
 		if (strcmp(key, "match") == 0) {
 			read_match(l, pointer, v, r);
@@ -282,11 +284,12 @@ static void read_rule(struct sl_problem_list *l, const char *at, struct json_obj
 		read_settings(l, at, r->settings);
 }
 
-enum sl_code sl_sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems, struct sl_error *err)
+enum sl_code sl_sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems,
+				  struct sl_error *err)
 {
-	struct sl_problem_list l = { problems, err, 0 };
+	struct sl_problem_list l = {problems, err, 0};
 	SL_AUTO_JSON doc = NULL;
-	*out = (struct sim_scenario){ 0 };
+	*out = (struct sim_scenario){0};
 	enum sl_code rc = sl_json_parse(text, &doc, err);
 	if (rc != SL_OK) {
 		char why[SL_ERROR_TEXT_BYTES];
@@ -300,12 +303,12 @@ enum sl_code sl_sim_scenario_read(struct sl_str text, struct sim_scenario *out, 
 	else if (sl_json_get_i64(doc, "sim", 0) != 1)
 		sl_problem(&l, "/sim", "must be 1, the version of this format");
 	else {
-		json_object_object_foreach(doc, key, v)
-		{
+		json_object_object_foreach (doc, key, v) {
 			(void)v;
 			char pointer[128];
 			pointer_of(pointer, "", key);
-			if (strcmp(key, "sim") && strcmp(key, "description") && strcmp(key, "rules") && strcmp(key, "defaults"))
+			if (strcmp(key, "sim") && strcmp(key, "description") && strcmp(key, "rules") &&
+			    strcmp(key, "defaults"))
 				sl_problem(&l, pointer, "there is no such key here: sim, description, defaults, rules");
 		}
 	}
@@ -353,7 +356,7 @@ void sl_sim_scenario_fini(struct sim_scenario *s)
 	}
 	free(s->rules);
 	json_object_put(s->defaults);
-	*s = (struct sim_scenario){ 0 };
+	*s = (struct sim_scenario){0};
 }
 
 /* ---- matching ---- */
@@ -369,20 +372,21 @@ static bool occurs(struct sl_str text, const char *part)
 
 static bool matches(const struct sim_rule *r, const struct sim_ask *ask)
 {
-	const struct sl_str texts[3] = { ask->model, ask->system, ask->user };
+	const struct sl_str texts[3] = {ask->model, ask->system, ask->user};
 	for (int i = 0; i < 3; i++) {
 		if (r->has[i] && !occurs(texts[i], r->has[i]))
 			return false;
-		regmatch_t span = { 0, (regoff_t)(texts[i].len > 65536 ? 65536 : texts[i].len) };
+		regmatch_t span = {0, (regoff_t)(texts[i].len > 65536 ? 65536 : texts[i].len)};
 		if (r->has_re[i] && regexec(&r->re[i], texts[i].p, 1, &span, REG_STARTEND) != 0)
 			return false;
 	}
 	return true;
 }
 
-void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings, struct sim_match *m)
+void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings,
+			   struct sim_match *m)
 {
-	*m = (struct sim_match){ .rule = "" };
+	*m = (struct sim_match){.rule = ""};
 	for (size_t i = 0; i < s->n; i++) {
 		struct sim_rule *r = &s->rules[i];
 		if (!matches(r, ask))

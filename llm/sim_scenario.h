@@ -1,31 +1,32 @@
-/* llm/sim_scenario.h: what the simulator answers, how fast, and which fault it injects: settings, rules, the scenario file.
+/* llm/sim_scenario.h: what the simulator answers, how fast, and which fault it injects: settings, rules, the scenario
+ * file.
  *
  * The file (JSON, unknown keys are errors):
  *   { "sim": 1, "description"?: text, "defaults"?: {settings},
  *     "rules": [ { "name"?: text,
  *                  "match"?: { "model" | "system" | "user": text that must occur (any case),
  *                              "model_re" | "system_re" | "user_re": POSIX extended expression (any case),
- *                              "call": n | { "from"?: n, "to"?: n } },   the how-manieth request this rule matched, from 1
- *                  "answer"?: text or [texts, taken in turn],  "json"?: any value, sent as the text,
- *                  "thinking"?: text,  "tool_calls"?: [{"name", "arguments": {…}}],
- *                  settings … } ] }
- * The first rule whose matches all hold answers; a rule without "answer" and "json" only changes settings, and the search goes on.
- * In texts, {gist} stands for the beginning of the user's last message, {topic} for its first line without a "Word: " in front,
- * {model} for the model asked for, {call} for the count.
+ *                              "call": n | { "from"?: n, "to"?: n } },   the how-manieth request this rule matched,
+ * from 1 "answer"?: text or [texts, taken in turn],  "json"?: any value, sent as the text, "thinking"?: text,
+ * "tool_calls"?: [{"name", "arguments": {…}}], settings … } ] } The first rule whose matches all hold answers; a rule
+ * without "answer" and "json" only changes settings, and the search goes on. In texts, {gist} stands for the beginning
+ * of the user's last message, {topic} for its first line without a "Word: " in front, {model} for the model asked for,
+ * {call} for the count.
  *
  * Settings (also as header x-sim-KEY, "+KEY=VALUE,…" behind the model's name, and in the body's "sim" object):
  *   tps        tokens a second, 0: as fast as it goes            jitter    0 to 1, how much of the pause varies
- *   first_ms   before the first token                            tokens    generate that many words instead of an answer
- *   seed       for jitter and generated words                    stamps    true: tokens are send times, "t<16 digits> "
- *   fault      F1 … F16, see below, "none"                       variant   which form of it
- *   after      tokens before a fault that comes in the middle    retry_ms  the wait that F5 and F6 hint at
- *   answer     the text, thinking, usage (false: sends none)     status    HTTP status of an error answer
- *   times      the fault comes only for so many requests with the same messages, then none (0: always)
+ *   first_ms   before the first token                            tokens    generate that many words instead of an
+ * answer seed       for jitter and generated words                    stamps    true: tokens are send times, "t<16
+ * digits> " fault      F1 … F16, see below, "none"                       variant   which form of it after      tokens
+ * before a fault that comes in the middle    retry_ms  the wait that F5 and F6 hint at answer     the text, thinking,
+ * usage (false: sends none)     status    HTTP status of an error answer times      the fault comes only for so many
+ * requests with the same messages, then none (0: always)
  *
- * F1 400 · F2 401 (variant 403) · F3 404 model · F4 context too long (413, 422) · F5 429 in whole seconds · F6 429 with ms, float,
- * date, body, reset or retryinfo · F7 429 insufficient_quota (spend) · F8 500 · F9 503 (529) · F10 reset before an answer (close)
- * F11 no headers ever · F12 stall after `after` tokens · F13 error event: object, string, line, overloaded, limit · F14 half_close, rst,
- * no_marker · F15 refusal, content_filter, length · F16 json, utf8, type, html, page (an HTML page with status 502)
+ * F1 400 · F2 401 (variant 403) · F3 404 model · F4 context too long (413, 422) · F5 429 in whole seconds · F6 429 with
+ * ms, float, date, body, reset or retryinfo · F7 429 insufficient_quota (spend) · F8 500 · F9 503 (529) · F10 reset
+ * before an answer (close) F11 no headers ever · F12 stall after `after` tokens · F13 error event: object, string,
+ * line, overloaded, limit · F14 half_close, rst, no_marker · F15 refusal, content_filter, length · F16 json, utf8,
+ * type, html, page (an HTML page with status 502)
  */
 #pragma once
 
@@ -45,7 +46,7 @@ struct sim_settings {
 	uint8_t fault; /* 0: none */
 	char variant[SIM_VARIANT_BYTES];
 	uint32_t after, retry_ms, times;
-	int status; /* 0: the fault's own */
+	int status;              /* 0: the fault's own */
 	char *answer, *thinking; /* owned; NULL: none */
 };
 void sl_sim_settings_fini(struct sim_settings *s);
@@ -62,18 +63,20 @@ struct sim_scenario {
 	size_t n;
 	struct json_object *defaults; /* owned; NULL: none */
 };
-enum sl_code sl_sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems, struct sl_error *err);
+enum sl_code sl_sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems,
+				  struct sl_error *err);
 void sl_sim_scenario_fini(struct sim_scenario *s);
 
 struct sim_ask {
 	struct sl_str model, system, user;
 };
 struct sim_match {
-	const char *rule;       /* name, or "" */
-	struct sl_str answer;   /* empty: none */
-	struct sl_str thinking; /* likewise */
+	const char *rule;               /* name, or "" */
+	struct sl_str answer;           /* empty: none */
+	struct sl_str thinking;         /* likewise */
 	struct json_object *tool_calls; /* borrowed; NULL: none */
 	uint64_t call;
 };
 /* Applies the rules that match to `settings`; *m says what to answer. */
-void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings, struct sim_match *m);
+void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings,
+			   struct sim_match *m);

@@ -39,10 +39,11 @@ size_t sl_sim_token(struct sl_str r)
 void sl_sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out)
 {
 	static const char *const list[] = {
-		"the",	"model", "weighs",  "a",      "question", "from",    "several", "sides", "and",    "finds",  "that",
-		"each", "answer", "depends", "on",    "what",	  "we",	     "measure", "first", "so",	   "it",     "states",
-		"its",	"reasons", "plainly", "names", "the",	  "limits",  "of",	"what",	 "is",	   "known",  "then",
-		"gives", "one",	 "careful", "example", "before",  "closing", "with",	"a",	 "summary",
+		"the",     "model",  "weighs",  "a",      "question", "from",    "several", "sides", "and",
+		"finds",   "that",   "each",    "answer", "depends",  "on",      "what",    "we",    "measure",
+		"first",   "so",     "it",      "states", "its",      "reasons", "plainly", "names", "the",
+		"limits",  "of",     "what",    "is",     "known",    "then",    "gives",   "one",   "careful",
+		"example", "before", "closing", "with",   "a",        "summary",
 	};
 	for (uint32_t i = 0; i < words; i++) {
 		if (i)
@@ -54,22 +55,28 @@ void sl_sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out)
 
 void sl_sim_own_words(struct sl_str gist, struct sl_buf *out)
 {
-	sl_buf_adds(out, "This is the Sluice simulator, not a language model: no provider key is configured, so the text is made up. ");
+	sl_buf_adds(out, "This is the Sluice simulator, not a language model: no provider key is configured, so the "
+			 "text is made up. ");
 	if (gist.len) {
 		sl_buf_adds(out, "You asked: \xe2\x80\x9c");
 		sl_buf_add(out, gist.p, gist.len);
 		sl_buf_adds(out, "\xe2\x80\x9d.\n\n");
 	}
-	sl_buf_adds(out, "A real model would now go into it. It would first say how it reads the question and which assumptions it makes, "
-			 "then give its main point with two or three reasons, and name at least one thing that speaks against it.\n\n"
-			 "What you can judge here is everything around the answer: the tokens arrive one after the other at the pace of a "
-			 "model, the run can be paused, resumed and cancelled, and every step is in the journal. Set a provider's key, or "
+	sl_buf_adds(out, "A real model would now go into it. It would first say how it reads the question and which "
+			 "assumptions it makes, "
+			 "then give its main point with two or three reasons, and name at least one thing that speaks "
+			 "against it.\n\n"
+			 "What you can judge here is everything around the answer: the tokens arrive one after the "
+			 "other at the pace of a "
+			 "model, the run can be paused, resumed and cancelled, and every step is in the journal. Set a "
+			 "provider's key, or "
 			 "write a scenario for the simulator, to get answers worth reading.");
 }
 
 static void schema_number(struct json_object *s, bool whole, struct sl_buf *out)
 {
-	double low = sl_json_get_f64(s, "minimum", sl_json_get_f64(s, "exclusiveMinimum", 0) + (sl_json_get(s, "exclusiveMinimum") != NULL));
+	double low = sl_json_get_f64(
+		s, "minimum", sl_json_get_f64(s, "exclusiveMinimum", 0) + (sl_json_get(s, "exclusiveMinimum") != NULL));
 	double high = sl_json_get_f64(s, "maximum", low + 100);
 	double v = low + (high - low) * 3 / 4;
 	if (whole)
@@ -80,7 +87,8 @@ static void schema_number(struct json_object *s, bool whole, struct sl_buf *out)
 
 void sl_sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
 {
-	struct json_object *choices = sl_json_get(s, "enum"), *type = sl_json_get(s, "type"), *fixed = sl_json_get(s, "const");
+	struct json_object *choices = sl_json_get(s, "enum"), *type = sl_json_get(s, "type"),
+			   *fixed = sl_json_get(s, "const");
 	struct json_object *props = sl_json_get(s, "properties"), *items = sl_json_get(s, "items");
 	if (json_object_is_type(type, json_type_array) && json_object_array_length(type))
 		type = json_object_array_get_idx(type, 0);
@@ -94,8 +102,7 @@ void sl_sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
 	} else if (sl_str_is(t, "object") || props) {
 		sl_buf_addc(out, '{');
 		if (json_object_is_type(props, json_type_object)) {
-			json_object_object_foreach(props, key, sub)
-			{
+			json_object_object_foreach (props, key, sub) {
 				sl_buf_json_comma(out);
 				sl_buf_json_str(out, sl_str(key));
 				sl_buf_addc(out, ':');

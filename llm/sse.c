@@ -6,7 +6,7 @@
 
 void sl_sse_init(struct sl_sse *s, sl_sse_fn *fn, void *ctx)
 {
-	*s = (struct sl_sse){ .fn = fn, .ctx = ctx };
+	*s = (struct sl_sse){.fn = fn, .ctx = ctx};
 	sl_buf_init(&s->line, SL_LIMIT_SSE_LINE_BYTES);
 	sl_buf_init(&s->data, SL_LIMIT_SSE_LINE_BYTES);
 	sl_buf_init(&s->name, 256);
@@ -81,7 +81,7 @@ static enum sl_code sse_line(struct sl_sse *s, struct sl_str line, bool in_chunk
 			sl_buf_add(&s->id, value.p, value.len < s->id.max_bytes ? value.len : s->id.max_bytes - 1);
 		}
 	} else if (!sl_str_is(field, "retry") && s->stray) {
-		return s->stray(s->ctx, &(struct sl_sse_event){ .name = sl_str_n("", 0), .data = line });
+		return s->stray(s->ctx, &(struct sl_sse_event){.name = sl_str_n("", 0), .data = line});
 	}
 	return SL_OK;
 }
@@ -96,7 +96,7 @@ static size_t sse_find_end(const char *p, size_t len)
 
 enum sl_code sl_sse_feed(struct sl_sse *s, struct sl_str in)
 {
-	static const unsigned char mark[3] = { 0xef, 0xbb, 0xbf };
+	static const unsigned char mark[3] = {0xef, 0xbb, 0xbf};
 	const char *p = in.p, *end = in.p + in.len;
 	while (s->bom < 3 && p < end) { /* a byte order mark, perhaps in pieces */
 		if ((unsigned char)*p != mark[s->bom]) {

@@ -3,8 +3,8 @@
  * Owns      a line and an event that are incomplete so far. An event that lies in one chunk with a single data line is
  *           handed out in place, without a copy.
  * Thread    whoever owns the parser.
- * Accepts   LF, CR and CRLF, a byte order mark, comments, several data lines (joined by LF), event names, ids, any split.
- *           The event that a stream ends in, without its blank line, is not handed out (as the standard has it);
+ * Accepts   LF, CR and CRLF, a byte order mark, comments, several data lines (joined by LF), event names, ids, any
+ * split. The event that a stream ends in, without its blank line, is not handed out (as the standard has it);
  *           sl_sse_pending() says whether there was one.
  */
 #pragma once
@@ -29,14 +29,15 @@ struct sl_sse {
 	bool skip_lf; /* the chunk before ended with CR */
 	uint8_t bom;  /* bytes of the mark seen, 4: past it */
 	sl_sse_fn *fn;
-	sl_sse_fn *stray; /* optional: a line that belongs to no field (servers answer errors that way); data is the line */
+	sl_sse_fn *stray; /* optional: a line that belongs to no field (servers answer errors that way); data is the
+			     line */
 	void *ctx;
 };
 
 void sl_sse_init(struct sl_sse *s, sl_sse_fn *fn, void *ctx);
 void sl_sse_fini(struct sl_sse *s);
-/* SL_TOO_LARGE: a line, or the data of one event, over SL_LIMIT_SSE_LINE_BYTES. SL_NO_MEMORY. Or fn's code. After any of
- * these the parser is not to be fed again. */
+/* SL_TOO_LARGE: a line, or the data of one event, over SL_LIMIT_SSE_LINE_BYTES. SL_NO_MEMORY. Or fn's code. After any
+ * of these the parser is not to be fed again. */
 SL_MUST_USE enum sl_code sl_sse_feed(struct sl_sse *s, struct sl_str bytes);
 bool sl_sse_pending(const struct sl_sse *s); /* an event or line was begun and not finished */
 /* At the end of a stream: hands out what was begun, as if a blank line had come. For servers that forget it. */

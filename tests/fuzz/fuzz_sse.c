@@ -1,4 +1,5 @@
-/* tests/fuzz/fuzz_sse.c: any split of a stream gives the same events as the whole, and so does the protocol on top of it. */
+/* tests/fuzz/fuzz_sse.c: any split of a stream gives the same events as the whole, and so does the protocol on top of
+ * it. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,17 +65,18 @@ static enum sl_code keep(struct sl_answer *a, enum sl_chat_kind kind, struct sl_
 
 static enum sl_code answer(const uint8_t *data, size_t size, size_t step, struct sl_buf *out)
 {
-	static const struct sl_http_header type = { { "Content-Type", 12 }, { "text/event-stream", 17 } };
-	struct sl_http_head head = { 200, 11, &type, 1 };
-	struct told t = { .a = { .delta = keep } };
-	struct sl_error err = { 0 };
+	static const struct sl_http_header type = {{"Content-Type", 12}, {"text/event-stream", 17}};
+	struct sl_http_head head = {200, 11, &type, 1};
+	struct told t = {.a = {.delta = keep}};
+	struct sl_error err = {0};
 	void *state = NULL;
 	sl_buf_init(&t.text, 1 << 24);
 	sl_buf_init(&t.a.tool_calls, 1 << 24);
 	sl_buf_init(&t.a.refusal, 1 << 16);
 	enum sl_code rc = sl_protocol_openai.open(&t.a, &head, &state, &err);
 	for (size_t at = 0; at < size && rc == SL_OK; at += step)
-		rc = sl_protocol_openai.feed(state, sl_str_n((const char *)data + at, step < size - at ? step : size - at), &err);
+		rc = sl_protocol_openai.feed(
+			state, sl_str_n((const char *)data + at, step < size - at ? step : size - at), &err);
 	if (rc == SL_OK)
 		rc = sl_protocol_openai.finish(state, &err);
 	if (rc == SL_OK && !t.a.complete)

@@ -100,13 +100,15 @@ static void wait_deltas(struct note *n, unsigned want)
 	pthread_mutex_unlock(&n->lock);
 }
 
-static const struct sl_chat_callbacks both = { on_delta, on_done };
+static const struct sl_chat_callbacks both = {on_delta, on_done};
 
 static const char scenario[] =
 	"{\"sim\":1,\"defaults\":{\"tps\":0,\"first_ms\":0,\"jitter\":0},\"rules\":["
-	"{\"match\":{\"user\":\"weather tool\"},\"tool_calls\":[{\"name\":\"weather\",\"arguments\":{\"city\":\"Oslo\",\"days\":2}},"
+	"{\"match\":{\"user\":\"weather "
+	"tool\"},\"tool_calls\":[{\"name\":\"weather\",\"arguments\":{\"city\":\"Oslo\",\"days\":2}},"
 	"{\"name\":\"clock\",\"arguments\":{}}]},"
-	"{\"match\":{\"user\":\"think first\"},\"thinking\":\"Let me see. \xe4\xbd\xa0\xe5\xa5\xbd\",\"answer\":\"Done \\\"thinking\\\"\\n\xf0\x9f\x98\x80 {gist}\"},"
+	"{\"match\":{\"user\":\"think first\"},\"thinking\":\"Let me see. \xe4\xbd\xa0\xe5\xa5\xbd\",\"answer\":\"Done "
+	"\\\"thinking\\\"\\n\xf0\x9f\x98\x80 {gist}\"},"
 	"{\"match\":{\"user\":\"twice\",\"call\":1},\"fault\":\"F8\"},"
 	"{\"match\":{\"user_re\":\"^(once|twice)\"},\"answer\":[\"first\",\"second\"]},"
 	"{\"match\":{\"system_re\":\"judge|verdict\"},\"json\":{\"score\":91}}"
@@ -116,9 +118,9 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct sl_error err;
-	const uint8_t secret[32] = { 7 };
-	struct sl_sim_config sim = { .scenario = { scenario, sizeof(scenario) - 1 } };
-	struct sl_llm_config config = { .http = { .loops = 2 } };
+	const uint8_t secret[32] = {7};
+	struct sl_sim_config sim = {.scenario = {scenario, sizeof(scenario) - 1}};
+	struct sl_llm_config config = {.http = {.loops = 2}};
 	assert_int_equal(sl_sim_start(&sim, &f->sim, &err), SL_OK);
 	assert_int_equal(sl_profiles_new(secret, &f->profiles), SL_OK);
 	assert_int_equal(sl_profiles_add_sim(f->profiles, "sim", sl_sim_url(f->sim)), SL_OK);
@@ -141,7 +143,7 @@ static int teardown(void **state)
 static struct sl_chat *ask(struct fixture *f, struct sl_chat_request *r, const char *user, struct note *n)
 {
 	struct sl_chat *call = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(m, 1 << 20);
 	sl_buf_adds(&m, "[{\"role\":\"user\",\"content\":");
 	sl_buf_json_str(&m, sl_str(user));
@@ -180,7 +182,8 @@ static void a_stream_arrives_whole_with_usage_and_finish_reason(void **state)
 	assert_string_equal(n.text.data, "Done \"thinking\"\n\xf0\x9f\x98\x80 think first, please");
 	assert_string_equal(n.thinking.data, "Let me see. \xe4\xbd\xa0\xe5\xa5\xbd");
 	assert_string_equal(n.finish, "stop");
-	assert_true(n.usage.known && n.usage.output_tokens > 5 && n.usage.reasoning_tokens > 0 && n.usage.input_tokens > 0);
+	assert_true(n.usage.known && n.usage.output_tokens > 5 && n.usage.reasoning_tokens > 0 &&
+		    n.usage.input_tokens > 0);
 	assert_true(n.simulated && n.cost_known && n.cost == 0);
 	assert_true(n.first_token_ms > 0);
 	sl_chat_unref(c);
@@ -230,7 +233,7 @@ static void tool_calls_are_put_together(void **state)
 static void rules_count_their_calls(void **state)
 {
 	struct fixture *f = *state;
-	static const enum sl_code want[] = { SL_PROVIDER_ERROR, SL_OK, SL_OK };
+	static const enum sl_code want[] = {SL_PROVIDER_ERROR, SL_OK, SL_OK};
 	for (size_t i = 0; i < 3; i++) {
 		struct note n;
 		note_init(&n);
@@ -252,47 +255,47 @@ struct fault_case {
 };
 
 static const struct fault_case faults[] = {
-	{ "sim+fault=F1", SL_PROVIDER_REJECTED, 0, 0, "", "400" },
-	{ "sim+fault=F2", SL_PROVIDER_AUTH, 0, 0, "", "401" },
-	{ "sim+fault=F2,variant=403", SL_PROVIDER_AUTH, 0, 0, "", "403" },
-	{ "sim+fault=F3", SL_PROVIDER_MODEL, 0, 0, "", "model_not_found" },
-	{ "sim+fault=F4", SL_CONTEXT_TOO_LONG, 0, 0, "", "maximum context length" },
-	{ "sim+fault=F4,variant=413", SL_CONTEXT_TOO_LONG, 0, 0, "", "413" },
-	{ "sim+fault=F4,variant=422", SL_CONTEXT_TOO_LONG, 0, 0, "", "422" },
-	{ "sim+fault=F5,retry_ms=3000", SL_RATE_LIMITED, 3000, 3000, "", "429" },
-	{ "sim+fault=F6,retry_ms=1234", SL_RATE_LIMITED, 1234, 1234, "", "" },
-	{ "sim+fault=F6,variant=float,retry_ms=1250", SL_RATE_LIMITED, 1250, 1250, "", "" },
-	{ "sim+fault=F6,variant=date,retry_ms=30000", SL_RATE_LIMITED, 28000, 31000, "", "" },
-	{ "sim+fault=F6,variant=body,retry_ms=1500", SL_RATE_LIMITED, 1500, 1500, "", "" },
-	{ "sim+fault=F6,variant=reset,retry_ms=61500", SL_RATE_LIMITED, 61500, 61500, "", "" },
-	{ "sim+fault=F6,variant=retryinfo,retry_ms=34070", SL_RATE_LIMITED, 34070, 34070, "", "" },
-	{ "sim+fault=F7", SL_QUOTA_EXHAUSTED, 0, 0, "", "insufficient_quota" },
-	{ "sim+fault=F7,variant=spend", SL_QUOTA_EXHAUSTED, 0, 0, "", "spend_limit" },
-	{ "sim+fault=F8", SL_PROVIDER_ERROR, 0, 0, "", "500" },
-	{ "sim+fault=F8,status=504", SL_PROVIDER_ERROR, 0, 0, "", "504" },
-	{ "sim+fault=F9", SL_OVERLOADED, 0, 0, "", "503" },
-	{ "sim+fault=F9,variant=529", SL_OVERLOADED, 0, 0, "", "529" },
-	{ "sim+fault=F10", SL_CONNECT, 0, 0, "", "" },
-	{ "sim+fault=F10,variant=close", SL_CONNECT, 0, 0, "", "" },
-	{ "sim+fault=F11", SL_TIMEOUT, 0, 0, "", "first byte" },
-	{ "sim+fault=F12", SL_TIMEOUT, 0, 0, "", "silence" },
-	{ "sim+fault=F12,after=0", SL_TIMEOUT, 0, 0, "", "silence" },
-	{ "sim+fault=F13", SL_PROVIDER_ERROR, 0, 0, "", "server_error" },
-	{ "sim+fault=F13,variant=string", SL_PROVIDER_ERROR, 0, 0, "", "told to fail" },
-	{ "sim+fault=F13,variant=line", SL_PROVIDER_ERROR, 0, 0, "", "server_error" },
-	{ "sim+fault=F13,variant=overloaded", SL_OVERLOADED, 0, 0, "", "overloaded_error" },
-	{ "sim+fault=F13,variant=limit", SL_RATE_LIMITED, 2000, 2000, "", "rate_limit_exceeded" },
-	{ "sim+fault=F14", SL_TRUNCATED, 0, 0, "", "" },
-	{ "sim+fault=F14,variant=rst", SL_TRUNCATED, 0, 0, "", "" },
-	{ "sim+fault=F14,variant=no_marker", SL_TRUNCATED, 0, 0, "stop", "end marker" },
-	{ "sim+fault=F15", SL_OK, 0, 0, "length", "" },
-	{ "sim+fault=F15,variant=content_filter", SL_OK, 0, 0, "content_filter", "" },
-	{ "sim+fault=F15,variant=refusal,after=0", SL_OK, 0, 0, "stop", "" },
-	{ "sim+fault=F16", SL_MALFORMED, 0, 0, "", "event of the stream" },
-	{ "sim+fault=F16,variant=utf8", SL_MALFORMED, 0, 0, "", "UTF-8" },
-	{ "sim+fault=F16,variant=type", SL_MALFORMED, 0, 0, "", "text/plain" },
-	{ "sim+fault=F16,variant=html", SL_MALFORMED, 0, 0, "", "Bad gateway" },
-	{ "sim+fault=F16,variant=page", SL_PROVIDER_ERROR, 0, 0, "", "Bad gateway" },
+	{"sim+fault=F1", SL_PROVIDER_REJECTED, 0, 0, "", "400"},
+	{"sim+fault=F2", SL_PROVIDER_AUTH, 0, 0, "", "401"},
+	{"sim+fault=F2,variant=403", SL_PROVIDER_AUTH, 0, 0, "", "403"},
+	{"sim+fault=F3", SL_PROVIDER_MODEL, 0, 0, "", "model_not_found"},
+	{"sim+fault=F4", SL_CONTEXT_TOO_LONG, 0, 0, "", "maximum context length"},
+	{"sim+fault=F4,variant=413", SL_CONTEXT_TOO_LONG, 0, 0, "", "413"},
+	{"sim+fault=F4,variant=422", SL_CONTEXT_TOO_LONG, 0, 0, "", "422"},
+	{"sim+fault=F5,retry_ms=3000", SL_RATE_LIMITED, 3000, 3000, "", "429"},
+	{"sim+fault=F6,retry_ms=1234", SL_RATE_LIMITED, 1234, 1234, "", ""},
+	{"sim+fault=F6,variant=float,retry_ms=1250", SL_RATE_LIMITED, 1250, 1250, "", ""},
+	{"sim+fault=F6,variant=date,retry_ms=30000", SL_RATE_LIMITED, 28000, 31000, "", ""},
+	{"sim+fault=F6,variant=body,retry_ms=1500", SL_RATE_LIMITED, 1500, 1500, "", ""},
+	{"sim+fault=F6,variant=reset,retry_ms=61500", SL_RATE_LIMITED, 61500, 61500, "", ""},
+	{"sim+fault=F6,variant=retryinfo,retry_ms=34070", SL_RATE_LIMITED, 34070, 34070, "", ""},
+	{"sim+fault=F7", SL_QUOTA_EXHAUSTED, 0, 0, "", "insufficient_quota"},
+	{"sim+fault=F7,variant=spend", SL_QUOTA_EXHAUSTED, 0, 0, "", "spend_limit"},
+	{"sim+fault=F8", SL_PROVIDER_ERROR, 0, 0, "", "500"},
+	{"sim+fault=F8,status=504", SL_PROVIDER_ERROR, 0, 0, "", "504"},
+	{"sim+fault=F9", SL_OVERLOADED, 0, 0, "", "503"},
+	{"sim+fault=F9,variant=529", SL_OVERLOADED, 0, 0, "", "529"},
+	{"sim+fault=F10", SL_CONNECT, 0, 0, "", ""},
+	{"sim+fault=F10,variant=close", SL_CONNECT, 0, 0, "", ""},
+	{"sim+fault=F11", SL_TIMEOUT, 0, 0, "", "first byte"},
+	{"sim+fault=F12", SL_TIMEOUT, 0, 0, "", "silence"},
+	{"sim+fault=F12,after=0", SL_TIMEOUT, 0, 0, "", "silence"},
+	{"sim+fault=F13", SL_PROVIDER_ERROR, 0, 0, "", "server_error"},
+	{"sim+fault=F13,variant=string", SL_PROVIDER_ERROR, 0, 0, "", "told to fail"},
+	{"sim+fault=F13,variant=line", SL_PROVIDER_ERROR, 0, 0, "", "server_error"},
+	{"sim+fault=F13,variant=overloaded", SL_OVERLOADED, 0, 0, "", "overloaded_error"},
+	{"sim+fault=F13,variant=limit", SL_RATE_LIMITED, 2000, 2000, "", "rate_limit_exceeded"},
+	{"sim+fault=F14", SL_TRUNCATED, 0, 0, "", ""},
+	{"sim+fault=F14,variant=rst", SL_TRUNCATED, 0, 0, "", ""},
+	{"sim+fault=F14,variant=no_marker", SL_TRUNCATED, 0, 0, "stop", "end marker"},
+	{"sim+fault=F15", SL_OK, 0, 0, "length", ""},
+	{"sim+fault=F15,variant=content_filter", SL_OK, 0, 0, "content_filter", ""},
+	{"sim+fault=F15,variant=refusal,after=0", SL_OK, 0, 0, "stop", ""},
+	{"sim+fault=F16", SL_MALFORMED, 0, 0, "", "event of the stream"},
+	{"sim+fault=F16,variant=utf8", SL_MALFORMED, 0, 0, "", "UTF-8"},
+	{"sim+fault=F16,variant=type", SL_MALFORMED, 0, 0, "", "text/plain"},
+	{"sim+fault=F16,variant=html", SL_MALFORMED, 0, 0, "", "Bad gateway"},
+	{"sim+fault=F16,variant=page", SL_PROVIDER_ERROR, 0, 0, "", "Bad gateway"},
 };
 
 static void each_fault_is_named_by_its_code(void **state)
@@ -304,13 +307,13 @@ static void each_fault_is_named_by_its_code(void **state)
 		note_init(&n);
 		struct sl_chat_request r = SL_CHAT_REQUEST;
 		r.model = sl_str(k->model);
-		r.timeouts = (struct sl_http_timeouts){ .first_byte_ms = 300, .idle_ms = 300 };
+		r.timeouts = (struct sl_http_timeouts){.first_byte_ms = 300, .idle_ms = 300};
 		struct sl_chat *c = ask(f, &r, "a question that gets the simulator's own words", &n);
 		wait_done(&n);
 		if (n.rc != k->rc || n.err.retry_after_ms < k->retry_low || n.err.retry_after_ms > k->retry_high ||
 		    strcmp(n.finish, k->finish) != 0 || !strstr(n.err.text, k->says))
-			print_error("%s: %s, retry %u, finish '%s', %s\n", k->model, sl_code_wire(n.rc), n.err.retry_after_ms, n.finish,
-				    n.err.text);
+			print_error("%s: %s, retry %u, finish '%s', %s\n", k->model, sl_code_wire(n.rc),
+				    n.err.retry_after_ms, n.finish, n.err.text);
 		assert_int_equal(n.rc, k->rc);
 		assert_in_range(n.err.retry_after_ms, k->retry_low, k->retry_high);
 		assert_string_equal(n.finish, k->finish);
@@ -327,10 +330,10 @@ static void whole_answers_fail_as_clearly(void **state)
 		const char *model;
 		enum sl_code rc;
 	} cases[] = {
-		{ "sim+fault=F12", SL_TIMEOUT },   { "sim+fault=F13", SL_PROVIDER_ERROR },
-		{ "sim+fault=F14", SL_TRUNCATED }, { "sim+fault=F14,variant=rst", SL_TRUNCATED },
-		{ "sim+fault=F16", SL_MALFORMED }, { "sim+fault=F16,variant=utf8", SL_MALFORMED },
-		{ "sim+fault=F15", SL_OK },
+		{"sim+fault=F12", SL_TIMEOUT},   {"sim+fault=F13", SL_PROVIDER_ERROR},
+		{"sim+fault=F14", SL_TRUNCATED}, {"sim+fault=F14,variant=rst", SL_TRUNCATED},
+		{"sim+fault=F16", SL_MALFORMED}, {"sim+fault=F16,variant=utf8", SL_MALFORMED},
+		{"sim+fault=F15", SL_OK},
 	};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < SL_COUNT_OF(cases); i++) {
@@ -339,7 +342,7 @@ static void whole_answers_fail_as_clearly(void **state)
 		struct sl_chat_request r = SL_CHAT_REQUEST;
 		r.mode = SL_CHAT_WHOLE;
 		r.model = sl_str(cases[i].model);
-		r.timeouts = (struct sl_http_timeouts){ .first_byte_ms = 300, .idle_ms = 300 };
+		r.timeouts = (struct sl_http_timeouts){.first_byte_ms = 300, .idle_ms = 300};
 		struct sl_chat *c = ask(f, &r, "whole", &n);
 		wait_done(&n);
 		if (n.rc != cases[i].rc)
@@ -442,10 +445,10 @@ static void each_deadline_is_its_own(void **state)
 		struct sl_http_timeouts t;
 		const char *says;
 	} cases[] = {
-		{ "sim+first_ms=60000", { .first_byte_ms = 0, .total_ms = 250 }, "not finished" },
-		{ "sim+fault=F11", { .first_byte_ms = 200, .total_ms = 30000 }, "first byte" },
-		{ "sim+fault=F12", { .first_byte_ms = 20000, .idle_ms = 200 }, "silence" },
-		{ "sim+tps=100,tokens=100000", { .idle_ms = 5000, .total_ms = 300 }, "not finished" },
+		{"sim+first_ms=60000", {.first_byte_ms = 0, .total_ms = 250}, "not finished"},
+		{"sim+fault=F11", {.first_byte_ms = 200, .total_ms = 30000}, "first byte"},
+		{"sim+fault=F12", {.first_byte_ms = 20000, .idle_ms = 200}, "silence"},
+		{"sim+tps=100,tokens=100000", {.idle_ms = 5000, .total_ms = 300}, "not finished"},
 	};
 	struct fixture *f = *state;
 	for (size_t i = 0; i < SL_COUNT_OF(cases); i++) {
@@ -500,7 +503,7 @@ static void without_a_delta_callback_the_result_holds_the_text(void **state)
 	struct fixture *f = *state;
 	struct note n;
 	note_init(&n);
-	static const struct sl_chat_callbacks only_done = { NULL, on_done };
+	static const struct sl_chat_callbacks only_done = {NULL, on_done};
 	struct sl_chat_request r = SL_CHAT_REQUEST;
 	struct sl_chat *c;
 	struct sl_error err;
@@ -565,17 +568,20 @@ static void the_built_in_scenario_plays_the_examples(void **state)
 	static const struct {
 		const char *system, *user, *has;
 	} roles[] = {
-		{ "You are the advocate. Argue for the proposition: three paragraphs.", "Argue for: cats may vote", "cats may vote\xe2\x80\x9d" },
-		{ "You are the sceptic. Argue against the proposition.", "Argue against: cats may vote", "Before agreeing" },
-		{ "You are the judge. Weigh both sides, end with a verdict.", "The proposition: cats\n\nThe advocate said: x", "Verdict:" },
-		{ "You are the classifier. Answer with one word.", "Which kind?\n\nMy invoice is wrong", "billing" },
-		{ "You are the classifier. Answer with one word.", "Which kind?\n\nThe app crashes", "technical" },
-		{ "Anything else", "What is the weather like?", "simulator" },
+		{"You are the advocate. Argue for the proposition: three paragraphs.", "Argue for: cats may vote",
+		 "cats may vote\xe2\x80\x9d"},
+		{"You are the sceptic. Argue against the proposition.", "Argue against: cats may vote",
+		 "Before agreeing"},
+		{"You are the judge. Weigh both sides, end with a verdict.",
+		 "The proposition: cats\n\nThe advocate said: x", "Verdict:"},
+		{"You are the classifier. Answer with one word.", "Which kind?\n\nMy invoice is wrong", "billing"},
+		{"You are the classifier. Answer with one word.", "Which kind?\n\nThe app crashes", "technical"},
+		{"Anything else", "What is the weather like?", "simulator"},
 	};
 	struct fixture *f = *state;
 	SL_AUTO(sl_sim) sim = NULL;
 	struct sl_error err;
-	const struct sl_sim_config config = { .tokens_per_s = -1, .first_token_ms = 1 };
+	const struct sl_sim_config config = {.tokens_per_s = -1, .first_token_ms = 1};
 	assert_int_equal(sl_sim_start(&config, &sim, &err), SL_OK);
 	assert_int_equal(sl_profiles_add_sim(f->profiles, "examples", sl_sim_url(sim)), SL_OK);
 	for (size_t i = 0; i < SL_COUNT_OF(roles); i++) {
@@ -602,8 +608,10 @@ static void a_schema_without_a_rule_gets_an_answer_that_fits(void **state)
 	struct note n;
 	note_init(&n);
 	struct sl_chat_request r = SL_CHAT_REQUEST;
-	r.response_format = SL_STR("{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\",\"required\":[\"score\"],\"properties\":{"
-				   "\"score\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":100},\"tags\":{\"type\":\"array\",\"items\":{\"enum\":[\"a\"]}}}}}");
+	r.response_format = SL_STR(
+		"{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\",\"required\":[\"score\"],\"properties\":{"
+		"\"score\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":100},\"tags\":{\"type\":\"array\",\"items\":"
+		"{\"enum\":[\"a\"]}}}}}");
 	struct sl_chat *c = ask(f, &r, "score it", &n);
 	wait_done(&n);
 	assert_int_equal(n.rc, SL_OK);

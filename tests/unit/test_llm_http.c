@@ -52,9 +52,9 @@ static void *canned_main(void *arg)
 
 static void canned_start(struct canned *c, const char *answer, size_t repeat)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(a);
-	*c = (struct canned){ .answer = answer, .repeat = repeat };
+	*c = (struct canned){.answer = answer, .repeat = repeat};
 	c->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(c->listener >= 0);
 	assert_int_equal(bind(c->listener, (struct sockaddr *)&a, sizeof(a)), 0);
@@ -109,7 +109,7 @@ static void fetch(const char *url, size_t max_body, const char *ca, struct note 
 {
 	struct sl_http *h = NULL;
 	struct sl_http_call *call = NULL;
-	const struct sl_http_config config = { .ca_file = ca };
+	const struct sl_http_config config = {.ca_file = ca};
 	memset(n, 0, sizeof(*n));
 	pthread_mutex_init(&n->lock, NULL);
 	pthread_cond_init(&n->cond, NULL);
@@ -117,7 +117,7 @@ static void fetch(const char *url, size_t max_body, const char *ca, struct note 
 	const struct sl_http_request req = {
 		.method = "GET",
 		.url = url,
-		.timeouts = { .connect_ms = 5000, .total_ms = 20000 },
+		.timeouts = {.connect_ms = 5000, .total_ms = 20000},
 		.max_body_bytes = max_body,
 		.body_fn = on_body,
 		.done = on_done,
@@ -141,17 +141,18 @@ static const struct {
 	int status;
 	const char *body;
 } cases[] = {
-	{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 0, 0, SL_OK, 200, "hi" },
-	{ "HTTP/1.1 200 OK\r\n\r\nuntil the end", 0, 0, SL_OK, 200, "until the end" },
-	{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nTrailer: x\r\n\r\n", 0, 0, SL_OK, 200, "hi" },
-	{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Gone\r\nContent-Length: 0\r\n\r\n", 0, 0, SL_OK, 404, "" },
-	{ "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 0, 0, SL_OK, 302, "" },
-	{ "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhi", 0, 0, SL_TRUNCATED, 200, "hi" },
-	{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhi", 0, 0, SL_TRUNCATED, 200, "hi" },
-	{ "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789", 0, 9, SL_TOO_LARGE, 200, NULL },
-	{ "HTTP/1.1 200 OK\r\n", 10000, 0, SL_TOO_LARGE, 0, "" },
-	{ "SSH-2.0-OpenSSH_9.2\r\n", 0, 0, SL_MALFORMED, 0, "" },
-	{ "", 0, 0, SL_CONNECT, 0, "" },
+	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 0, 0, SL_OK, 200, "hi"},
+	{"HTTP/1.1 200 OK\r\n\r\nuntil the end", 0, 0, SL_OK, 200, "until the end"},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nTrailer: x\r\n\r\n", 0, 0, SL_OK, 200,
+	 "hi"},
+	{"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Gone\r\nContent-Length: 0\r\n\r\n", 0, 0, SL_OK, 404, ""},
+	{"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", 0, 0, SL_OK, 302, ""},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhi", 0, 0, SL_TRUNCATED, 200, "hi"},
+	{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhi", 0, 0, SL_TRUNCATED, 200, "hi"},
+	{"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789", 0, 9, SL_TOO_LARGE, 200, NULL},
+	{"HTTP/1.1 200 OK\r\n", 10000, 0, SL_TOO_LARGE, 0, ""},
+	{"SSH-2.0-OpenSSH_9.2\r\n", 0, 0, SL_MALFORMED, 0, ""},
+	{"", 0, 0, SL_CONNECT, 0, ""},
 };
 
 static void every_kind_of_answer_ends_in_one_code(void **state)
@@ -208,7 +209,8 @@ static void a_proxy_of_the_environment_is_not_asked(void **state)
 
 static void only_http_addresses_are_used(void **state)
 {
-	static const char *const urls[] = { "file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1/", "http://u:p@127.0.0.1/", "http://", "" };
+	static const char *const urls[] = {"file:///etc/passwd",    "ftp://127.0.0.1/", "gopher://127.0.0.1/",
+					   "http://u:p@127.0.0.1/", "http://",          ""};
 	for (size_t i = 0; i < SL_COUNT_OF(urls); i++) {
 		struct note n;
 		fetch(urls[i], 0, NULL, &n);
@@ -227,12 +229,14 @@ static void the_simulator_tells_what_it_saw(void **state)
 		int status;
 		const char *has;
 	} routes[] = {
-		{ "/v1/models", 200, "\"sim\"" },	 { "/sim/stats", 200, "\"streams_open\":0" },
-		{ "/sim/requests", 200, "\"requests\":[]" }, { "/nothing", 404, "The simulator has" },
+		{"/v1/models", 200, "\"sim\""},
+		{"/sim/stats", 200, "\"streams_open\":0"},
+		{"/sim/requests", 200, "\"requests\":[]"},
+		{"/nothing", 404, "The simulator has"},
 	};
 	SL_AUTO(sl_sim) sim = NULL;
 	struct sl_error err;
-	const struct sl_sim_config config = { 0 };
+	const struct sl_sim_config config = {0};
 	assert_int_equal(sl_sim_start(&config, &sim, &err), SL_OK);
 	for (size_t i = 0; i < SL_COUNT_OF(routes); i++) {
 		struct note n;
@@ -254,7 +258,8 @@ static void a_certificate_nobody_vouches_for_is_its_own_code(void **state)
 		skip();
 	assert_non_null(mkdtemp(dir));
 	snprintf(cmd, sizeof(cmd),
-		 "cd %s && openssl req -x509 -newkey rsa:2048 -nodes -keyout k.pem -out c.pem -days 2 -subj /CN=localhost "
+		 "cd %s && openssl req -x509 -newkey rsa:2048 -nodes -keyout k.pem -out c.pem -days 2 -subj "
+		 "/CN=localhost "
 		 "-addext subjectAltName=IP:127.0.0.1 >/dev/null 2>&1",
 		 dir);
 	assert_int_equal(system(cmd), 0);
@@ -266,7 +271,8 @@ static void a_certificate_nobody_vouches_for_is_its_own_code(void **state)
 		close(out[0]);
 		if (chdir(dir) != 0)
 			_exit(1);
-		execlp("openssl", "openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", "c.pem", "-key", "k.pem", "-www", (char *)NULL);
+		execlp("openssl", "openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", "c.pem", "-key", "k.pem",
+		       "-www", (char *)NULL);
 		_exit(1);
 	}
 	close(out[1]);

@@ -11,7 +11,7 @@
 #include "llm/seal.h"
 #include "llm/sim.h"
 
-static const uint8_t secret[32] = { 1, 2, 3 }, other_secret[32] = { 1, 2, 4 };
+static const uint8_t secret[32] = {1, 2, 3}, other_secret[32] = {1, 2, 4};
 
 static struct sl_profiles *fresh(void)
 {
@@ -20,7 +20,8 @@ static struct sl_profiles *fresh(void)
 	return p;
 }
 
-static enum sl_code put(struct sl_profiles *p, const char *name, const char *body, struct sl_profile_row *row, struct sl_buf *problems)
+static enum sl_code put(struct sl_profiles *p, const char *name, const char *body, struct sl_profile_row *row,
+			struct sl_buf *problems)
 {
 	SL_AUTO_JSON doc = NULL;
 	struct sl_error err;
@@ -61,7 +62,9 @@ static void keys_go_in_and_never_come_out(void **state)
 	struct sl_profiles *p = fresh();
 	struct sl_profile_row row;
 	SL_BUF(json, 1 << 16);
-	assert_int_equal(put(p, "main", "{\"provider\":\"openai\",\"api_keys\":[\"sk-canary-0123456789\",\"short\"]}", &row, NULL), SL_OK);
+	assert_int_equal(put(p, "main", "{\"provider\":\"openai\",\"api_keys\":[\"sk-canary-0123456789\",\"short\"]}",
+			     &row, NULL),
+			 SL_OK);
 	sl_profiles_list_json(p, &json);
 	SL_AUTO(sl_profile) one = sl_profiles_get(p, sl_str("main"));
 	sl_profile_json(p, one, &json);
@@ -69,7 +72,8 @@ static void keys_go_in_and_never_come_out(void **state)
 	sl_buf_add(&json, row.keys->data, row.keys->len);
 	assert_null(strstr(json.data, "canary"));
 	assert_null(strstr(json.data, "short"));
-	assert_non_null(strstr(json.data, "\"keys\":[\"\xe2\x80\xa6" "6789\",\"\xe2\x80\xa6\"]"));
+	assert_non_null(strstr(json.data, "\"keys\":[\"\xe2\x80\xa6"
+					  "6789\",\"\xe2\x80\xa6\"]"));
 	char *key;
 	assert_int_equal(sl_profile_open_key(p, one, 1, &key), SL_OK);
 	assert_string_equal(key, "short");
@@ -85,9 +89,11 @@ static void a_stored_row_comes_back_and_a_swapped_one_does_not_open(void **state
 	struct sl_profile_row a, b;
 	struct sl_error err;
 	char *key;
-	assert_int_equal(put(p, "a", "{\"provider\":\"openai\",\"model\":\"gpt-4o\",\"api_keys\":[\"key-of-a-0000001\"],\"params\":{\"temperature\":0.1},"
-				      "\"limits\":{\"rpm\":5,\"tpm\":600,\"max_concurrency\":3},\"timeouts\":{\"idle_ms\":1234},"
-				      "\"fallbacks\":[\"b\"],\"price\":{\"input_usd_per_1m\":2.5,\"output_usd_per_1m\":10}}",
+	assert_int_equal(put(p, "a",
+			     "{\"provider\":\"openai\",\"model\":\"gpt-4o\",\"api_keys\":[\"key-of-a-0000001\"],"
+			     "\"params\":{\"temperature\":0.1},"
+			     "\"limits\":{\"rpm\":5,\"tpm\":600,\"max_concurrency\":3},\"timeouts\":{\"idle_ms\":1234},"
+			     "\"fallbacks\":[\"b\"],\"price\":{\"input_usd_per_1m\":2.5,\"output_usd_per_1m\":10}}",
 			     &a, NULL),
 			 SL_OK);
 	assert_int_equal(put(p, "b", "{\"provider\":\"groq\",\"api_keys\":[\"key-of-b-0000001\"]}", &b, NULL), SL_OK);
@@ -106,11 +112,13 @@ static void a_stored_row_comes_back_and_a_swapped_one_does_not_open(void **state
 	assert_string_equal(one->fallbacks[0], "b");
 	assert_true(one->has_price && one->input_nanousd == 2500 && one->output_nanousd == 10000);
 
-	assert_int_equal(sl_profiles_load(q, sl_str("b"), sl_bytes_str(b.body), sl_bytes_str(a.keys), &err), SL_INVALID);
+	assert_int_equal(sl_profiles_load(q, sl_str("b"), sl_bytes_str(b.body), sl_bytes_str(a.keys), &err),
+			 SL_INVALID);
 	SL_AUTO(sl_profile) swapped = sl_profiles_get(q, sl_str("b"));
 	assert_int_equal(swapped->n_keys, 0);
 	assert_int_equal(sl_profiles_new(other_secret, &stranger), SL_OK);
-	assert_int_equal(sl_profiles_load(stranger, sl_str("a"), sl_bytes_str(a.body), sl_bytes_str(a.keys), &err), SL_INVALID);
+	assert_int_equal(sl_profiles_load(stranger, sl_str("a"), sl_bytes_str(a.body), sl_bytes_str(a.keys), &err),
+			 SL_INVALID);
 	assert_non_null(strstr(err.text, "secret key"));
 	sl_profile_row_fini(&a);
 	sl_profile_row_fini(&b);
@@ -122,12 +130,14 @@ static void a_stored_row_comes_back_and_a_swapped_one_does_not_open(void **state
 static void keys_stay_when_not_given_but_do_not_follow_to_another_host(void **state)
 {
 	struct sl_profiles *p = fresh();
-	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"api_keys\":[\"secret-key-000001\"]}", NULL, NULL), SL_OK);
+	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"api_keys\":[\"secret-key-000001\"]}", NULL, NULL),
+			 SL_OK);
 	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"model\":\"gpt-4o\"}", NULL, NULL), SL_OK);
 	struct sl_profile *one = sl_profiles_get(p, sl_str("m"));
 	assert_int_equal(one->n_keys, 1);
 	sl_profile_unref(one);
-	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"base_url\":\"https://evil.example/v1\"}", NULL, NULL), SL_OK);
+	assert_int_equal(put(p, "m", "{\"provider\":\"openai\",\"base_url\":\"https://evil.example/v1\"}", NULL, NULL),
+			 SL_OK);
 	one = sl_profiles_get(p, sl_str("m"));
 	assert_int_equal(one->n_keys, 0);
 	sl_profile_unref(one);
@@ -136,12 +146,15 @@ static void keys_stay_when_not_given_but_do_not_follow_to_another_host(void **st
 
 static void a_bad_body_gets_every_problem_with_its_pointer(void **state)
 {
-	static const char body[] = "{\"provider\":\"opnai\",\"modell\":\"x\",\"base_url\":\"ftp://x\",\"kind\":\"image\",\"params\":{\"temperature\":9,\"top_q\":1},"
-				   "\"limits\":{\"rpm\":0},\"timeouts\":{\"idle_ms\":1.5},\"fallbacks\":[\"UP\"],\"price\":{\"input_usd_per_1m\":1},"
+	static const char body[] = "{\"provider\":\"opnai\",\"modell\":\"x\",\"base_url\":\"ftp://"
+				   "x\",\"kind\":\"image\",\"params\":{\"temperature\":9,\"top_q\":1},"
+				   "\"limits\":{\"rpm\":0},\"timeouts\":{\"idle_ms\":1.5},\"fallbacks\":[\"UP\"],"
+				   "\"price\":{\"input_usd_per_1m\":1},"
 				   "\"api_keys\":[\"a b\",3],\"default\":\"yes\"}";
-	static const char *const want[] = { "/provider", "/modell", "/base_url", "/kind", "/params/temperature", "/params/top_q",
-					    "/limits/rpm", "/timeouts/idle_ms", "/fallbacks/0", "/price", "/api_keys/0",
-					    "/api_keys/1", "/default", "/model" };
+	static const char *const want[] = {
+		"/provider",     "/modell",     "/base_url",         "/kind",        "/params/temperature",
+		"/params/top_q", "/limits/rpm", "/timeouts/idle_ms", "/fallbacks/0", "/price",
+		"/api_keys/0",   "/api_keys/1", "/default",          "/model"};
 	struct sl_profiles *p = fresh();
 	struct sl_error err;
 	SL_BUF(problems, 1 << 16);
@@ -164,16 +177,23 @@ static void a_bad_body_gets_every_problem_with_its_pointer(void **state)
 	assert_int_equal(put(p, "../x", "{\"provider\":\"openai\"}", NULL, NULL), SL_INVALID);
 	assert_int_equal(put(p, "x", "{\"provider\":\"anthropic\"}", NULL, NULL), SL_INVALID);
 	assert_int_equal(put(p, "x", "{\"provider\":\"openai-compatible\",\"model\":\"m\"}", NULL, NULL), SL_INVALID);
-	assert_int_equal(put(p, "x", "{\"provider\":\"openai-compatible\",\"model\":\"m\",\"base_url\":\"https://u:p@h/\"}", NULL, NULL), SL_INVALID);
+	assert_int_equal(put(p, "x",
+			     "{\"provider\":\"openai-compatible\",\"model\":\"m\",\"base_url\":\"https://u:p@h/\"}",
+			     NULL, NULL),
+			 SL_INVALID);
 	sl_profiles_free(p);
 }
 
 static const char *fake_env(const char *name)
 {
 	static const char *const vars[][2] = {
-		{ "OPENAI_API_KEY", " sk-from-env-1234 " }, { "ANTHROPIC_API_KEY", "x" }, { "GROQ_API_KEY", "gk" },
-		{ "GROQ_MODEL", "tiny" },		     { "OLLAMA_HOST", "box:1234/" }, { "LMSTUDIO_URL", "http://10.0.0.2:1/v1" },
-		{ "MOONSHOT_API_KEY", "" },
+		{"OPENAI_API_KEY", " sk-from-env-1234 "},
+		{"ANTHROPIC_API_KEY", "x"},
+		{"GROQ_API_KEY", "gk"},
+		{"GROQ_MODEL", "tiny"},
+		{"OLLAMA_HOST", "box:1234/"},
+		{"LMSTUDIO_URL", "http://10.0.0.2:1/v1"},
+		{"MOONSHOT_API_KEY", ""},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(vars); i++)
 		if (strcmp(vars[i][0], name) == 0)
@@ -232,11 +252,17 @@ static void the_latest_that_asks_is_the_default(void **state)
 	struct sl_profiles *p = fresh();
 	struct sl_profile_row row;
 	struct sl_error err;
-	assert_int_equal(sl_profiles_load(p, sl_str("old"), SL_STR("{\"provider\":\"groq\",\"default\":true,\"default_since_ms\":1000}"), SL_STR("[]"), &err), SL_OK);
+	assert_int_equal(sl_profiles_load(p, sl_str("old"),
+					  SL_STR("{\"provider\":\"groq\",\"default\":true,\"default_since_ms\":1000}"),
+					  SL_STR("[]"), &err),
+			 SL_OK);
 	assert_int_equal(put(p, "new", "{\"provider\":\"groq\",\"default\":true}", &row, NULL), SL_OK);
 	assert_non_null(strstr(row.body->data, "default_since_ms"));
 	sl_profile_row_fini(&row);
-	assert_int_equal(sl_profiles_load(p, sl_str("older"), SL_STR("{\"provider\":\"groq\",\"default\":true,\"default_since_ms\":10}"), SL_STR("[]"), &err), SL_OK);
+	assert_int_equal(sl_profiles_load(p, sl_str("older"),
+					  SL_STR("{\"provider\":\"groq\",\"default\":true,\"default_since_ms\":10}"),
+					  SL_STR("[]"), &err),
+			 SL_OK);
 	SL_AUTO(sl_profile) one = sl_profiles_get(p, sl_str(""));
 	assert_string_equal(one->name, "new");
 	sl_profiles_free(p);
@@ -260,9 +286,13 @@ static void a_profile_in_use_outlives_its_replacement(void **state)
 static void a_call_costs_what_its_tokens_cost(void **state)
 {
 	struct sl_profiles *p = fresh();
-	struct sl_chat_usage u = { .input_tokens = 1000, .output_tokens = 500, .cached_tokens = 400, .known = true };
+	struct sl_chat_usage u = {.input_tokens = 1000, .output_tokens = 500, .cached_tokens = 400, .known = true};
 	int64_t micro;
-	assert_int_equal(put(p, "own", "{\"provider\":\"openai\",\"model\":\"x\",\"price\":{\"input_usd_per_1m\":2,\"output_usd_per_1m\":8,\"cached_usd_per_1m\":0.5}}", NULL, NULL), SL_OK);
+	assert_int_equal(put(p, "own",
+			     "{\"provider\":\"openai\",\"model\":\"x\",\"price\":{\"input_usd_per_1m\":2,\"output_usd_"
+			     "per_1m\":8,\"cached_usd_per_1m\":0.5}}",
+			     NULL, NULL),
+			 SL_OK);
 	assert_int_equal(put(p, "table", "{\"provider\":\"openai\"}", NULL, NULL), SL_OK);
 	SL_AUTO(sl_profile) own = sl_profiles_get(p, sl_str("own"));
 	SL_AUTO(sl_profile) table = sl_profiles_get(p, sl_str("table"));
@@ -276,7 +306,7 @@ static void a_call_costs_what_its_tokens_cost(void **state)
 	assert_int_equal(micro, 0);
 	u.known = false;
 	assert_false(sl_price(table, "gpt-4.1", &u, &micro));
-	u = (struct sl_chat_usage){ .input_tokens = 2, .known = true }; /* 0.8 micro-USD is one */
+	u = (struct sl_chat_usage){.input_tokens = 2, .known = true}; /* 0.8 micro-USD is one */
 	assert_true(sl_price(table, "gpt-4.1-mini", &u, &micro));
 	assert_int_equal(micro, 1);
 	sl_profiles_free(p);
@@ -284,10 +314,17 @@ static void a_call_costs_what_its_tokens_cost(void **state)
 
 static void a_bad_scenario_gets_pointers(void **state)
 {
-	static const char text[] = "{\"sim\":1,\"extra\":1,\"defaults\":{\"tps\":\"fast\"},\"rules\":[{\"match\":{\"user_re\":\"(\",\"call\":0,\"who\":1},"
+	static const char text[] = "{\"sim\":1,\"extra\":1,\"defaults\":{\"tps\":\"fast\"},\"rules\":[{\"match\":{"
+				   "\"user_re\":\"(\",\"call\":0,\"who\":1},"
 				   "\"answer\":3,\"fault\":\"F99\"},7]}";
-	static const char *const want[] = { "/extra", "/defaults/tps", "/rules/0/match/user_re", "/rules/0/match/call", "/rules/0/match/who",
-					    "/rules/0/answer", "/rules/0/fault", "/rules/1" };
+	static const char *const want[] = {"/extra",
+					   "/defaults/tps",
+					   "/rules/0/match/user_re",
+					   "/rules/0/match/call",
+					   "/rules/0/match/who",
+					   "/rules/0/answer",
+					   "/rules/0/fault",
+					   "/rules/1"};
 	struct sl_error err;
 	SL_BUF(problems, 1 << 16);
 	assert_int_equal(sl_sim_check(sl_str(text), &problems, &err), SL_INVALID);
