@@ -410,6 +410,14 @@ static void group_failed(struct sl_lane *l)
 	back_off(l);
 }
 
+static bool all_ready(struct sl_store *s)
+{
+	bool all = true;
+	for (uint32_t i = 0; i < s->n_lanes; i++)
+		all &= s->lanes[i].conn.state == SL_CONN_READY;
+	return all;
+}
+
 static void setup_done(struct sl_lane *l)
 {
 	struct sl_store *s = l->s;
@@ -425,10 +433,7 @@ static void setup_done(struct sl_lane *l)
 	}
 	l->conn.state = SL_CONN_READY;
 	l->backoff_ms = l->retry_ms = 0;
-	bool all = true;
-	for (uint32_t i = 0; i < s->n_lanes; i++)
-		all &= s->lanes[i].conn.state == SL_CONN_READY;
-	if (all)
+	if (all_ready(s))
 		sl_store_set_health(s, SL_STORE_OK, "");
 }
 
@@ -499,7 +504,7 @@ static void committed(struct sl_lane *l)
 		return;
 	}
 	atomic_fetch_add_explicit(&l->s->commits, 1, memory_order_relaxed);
-	if (l->s->health.state != SL_STORE_OK) /* written by this thread only */
+	if (l->s->health.state != SL_STORE_OK && all_ready(l->s)) /* the state is written by this thread only */
 		sl_store_set_health(l->s, SL_STORE_OK, "");
 	l->backoff_ms = l->retry_ms = 0;
 	for (size_t i = 0; i < g->n_entries; i++) {

@@ -1,6 +1,7 @@
 /* store/lease.c: the instance's row, its renewal, whom it outlived, and the hourly housekeeping.
  *
- * A shared store sends one statement every renew_ms; an exclusive one (nobody else can be there) sends none.
+ * A shared store sends one statement every renew_ms. An exclusive one sends none: nobody else can be there, and should
+ * somebody come all the same, the epochs keep the journal right.
  */
 #include "store/store_priv.h"
 
@@ -14,12 +15,11 @@
 bool sl_lease_send_registration(struct sl_store *s, struct sl_conn *c)
 {
 	char id[24], lease[24], pid[16], host[256] = "";
-	bool exclusive = s->config.sharing == SL_STORE_EXCLUSIVE;
 	(void)gethostname(host, sizeof(host) - 1); /* only shown to people */
 	snprintf(id, sizeof(id), "%lld", (long long)s->instance);
 	snprintf(lease, sizeof(lease), "%u ms", s->config.lease_ms);
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
-	const char *values[] = { id, exclusive ? "100 years" : lease, host, pid, SL_VERSION };
+	const char *values[] = { id, lease, host, pid, SL_VERSION };
 	return sl_conn_query(c,
 			     "INSERT INTO instances (id, expires_at, host, pid, version, postmaster) VALUES ($1::bigint, "
 			     "now() + $2::text::interval, $3, $4::integer, $5, pg_postmaster_start_time()) ON CONFLICT (id) DO UPDATE SET "
@@ -66,7 +66,7 @@ static void swept(struct sl_job *j, enum sl_code rc)
 
 static void sweep(struct sl_store *s)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT, "SELECT sluice_partitions_make(2), set_config('lock_timeout', '2s', true)", swept);
+	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT, "SELECT set_config('lock_timeout', '2s', true), sluice_partitions_make(2)", swept);
 	char keep[32];
 	if (!j)
 		return;

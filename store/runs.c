@@ -10,6 +10,8 @@
 #define LIST_MOST   200
 #define EVENTS_MOST 1000
 
+_Static_assert(SL_RUN_FILTER_STATUSES + 5 <= SL_JOB_PARAMS, "every filter at once");
+
 static void list_item(struct sl_buf *b, const PGresult *r, int i)
 {
 	char id[SL_UUID_TEXT_BYTES];
@@ -103,11 +105,11 @@ enum sl_code sl_store_run_list(struct sl_store *s, const struct sl_run_filter *f
 		sl_job_str(j, f->workflow);
 		condition(j, "workflow = ");
 	}
-	if (f->project.len && j->st[0].n < SL_JOB_PARAMS) {
+	if (f->project.len) {
 		sl_job_str(j, f->project);
 		condition(j, "project = ");
 	}
-	if (f->tag.len && j->st[0].n < SL_JOB_PARAMS) {
+	if (f->tag.len) {
 		sl_job_str(j, f->tag);
 		condition(j, "tags::jsonb ? ");
 	}

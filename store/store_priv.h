@@ -62,7 +62,7 @@ bool sl_conn_send_session(struct sl_conn *c, uint32_t statement_timeout_ms, bool
 /* ---- one query for the pool (pool.c) ---- */
 
 #define SL_JOB_STATEMENTS 3
-#define SL_JOB_PARAMS     12
+#define SL_JOB_PARAMS     16
 
 enum sl_job_kind {
 	SL_JOB_READ,       /* sent again when the connection breaks */

@@ -551,6 +551,7 @@ static void postgres_away_keeps_batches_and_fails_queries_in_time(void **state)
 	sl_store_config_init(&config);
 	config.url = pg.url;
 	config.query_timeout_ms = 300;
+	config.journal_connections = 1; /* one goes before the other, and the other would still write */
 	assert_int_equal(sl_store_open(&config, &s, &err), SL_OK);
 	assert_int_equal(sl_store_wait(s, 20000, &err), SL_OK);
 	append(s, batch(run, 1, 1, 1));
@@ -616,6 +617,30 @@ static void closing_ends_what_cannot_be_written(void **state)
 	assert_int_equal(seen.rc, SL_CANCELLED);
 }
 
+static void new_runs_are_refused_while_too_much_waits(void **state)
+{
+	struct sl_store_config config;
+	struct sl_store *s = NULL;
+	struct sl_error err = { 0 };
+	struct sl_run_id run = new_run();
+	enum sl_code rc = SL_OK;
+	int taken = 0;
+	sl_store_config_init(&config);
+	config.url = "host=/nonexistent dbname=x";
+	assert_int_equal(sl_store_open(&config, &s, &err), SL_OK);
+	while (rc == SL_OK && taken < 100) {
+		struct sl_batch *b = batch(new_run(), 1, 1, 1);
+		b->bytes = 1 << 20; /* says so, at least */
+		rc = sl_store_append(s, b);
+		taken += rc == SL_OK;
+	}
+	assert_int_equal(rc, SL_BUSY);
+	assert_int_equal(taken, 64);
+	append(s, batch(run, 1, 2, 1)); /* what runs already goes on */
+	sl_store_close(s, 10);
+	assert_int_equal(seen.other, taken + 1);
+}
+
 static int group_setup(void **state)
 {
 	sl_pg_start(&pg, SL_PG_MIGRATED);
@@ -663,6 +688,7 @@ int main(int argc, char **argv)
 		TEST(postgres_away_keeps_batches_and_fails_queries_in_time),
 		TEST(a_read_only_postgres_is_told_and_waited_for),
 		TEST(closing_ends_what_cannot_be_written),
+		TEST(new_runs_are_refused_while_too_much_waits),
 	};
 	return cmocka_run_group_tests_name("store/journal", tests, group_setup, group_teardown);
 }
