@@ -4,16 +4,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
+#include <time.h>
+
 #include "base/limits.h"
 #include "tests/lib/graph_types.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOWER 20 /* and for a busy machine */
+#define SLOWER 20
 #else
-#define SLOWER 4
+#define SLOWER 2 /* than the machine the cap was set on */
 #endif
 #define MOST_MS 50
+
+/* Of this thread alone: what else the machine does is not the reader's fault. */
+static uint64_t cpu_us(void)
+{
+	struct timespec t;
+	assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t), 0);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
 
 static struct sl_registry *registry;
 
@@ -34,9 +43,9 @@ static bool read_one(struct sl_str text, uint64_t *took_us)
 {
 	struct sl_workflow *w = NULL;
 	struct sl_problems problems = { 0 };
-	uint64_t began = sl_clock_mono_us();
+	uint64_t began = cpu_us();
 	assert_int_equal(sl_workflow_parse(registry, text, &w, &problems), SL_OK);
-	*took_us = sl_clock_mono_us() - began;
+	*took_us = cpu_us() - began;
 	assert_int_equal(w == NULL, problems.errors > 0);
 	assert_true(problems.n <= SL_LIMIT_DEFINITION_ERRORS);
 	if (w)
@@ -414,14 +423,10 @@ static void shapes_made_to_hurt_are_read_in_time(void **state)
 	SL_BUF(text, 4u << 20);
 	bool late = false;
 	for (size_t i = 0; i < SL_COUNT_OF(shapes); i++) {
-		uint64_t took = 0, again;
+		uint64_t took = 0;
 		sl_buf_reset(&text);
 		shapes[i].write(&text);
 		bool accepted = read_one(sl_buf_str(&text), &took);
-		if (took > MOST_MS * 1000) { /* twice, so that a busy machine gets a second chance */
-			(void)read_one(sl_buf_str(&text), &again);
-			took = again < took ? again : took;
-		}
 		printf("%-18s %7zu bytes %6llu us %s\n", shapes[i].name, text.len, (unsigned long long)took, accepted ? "accepted" : "refused");
 		if (accepted != shapes[i].accepted)
 			fail_msg("%s: accepted %d", shapes[i].name, accepted);
@@ -454,7 +459,7 @@ static void a_usual_definition_takes_well_below_a_millisecond(void **state)
 		least = took < least ? took : least;
 	}
 	printf("12 nodes in %llu us\n", (unsigned long long)least);
-	assert_true(least < 1000 * SLOWER / 4);
+	assert_true(least < 500 * SLOWER);
 }
 
 int main(void)

@@ -158,8 +158,9 @@ static void problems_are_capped_and_the_rest_is_counted(void **state)
 	assert_int_equal(p.n, SL_LIMIT_DEFINITION_ERRORS);
 	assert_int_equal(p.dropped, 250 - SL_LIMIT_DEFINITION_ERRORS);
 	assert_int_equal(p.errors, 200);
-	assert_true(p.items[5].warning);
-	assert_string_equal(p.items[7].message, "number 7 é");
+	for (size_t i = 0; i < p.n; i++) /* they are what refuses a definition: warnings make room */
+		assert_false(p.items[i].warning);
+	assert_string_equal(p.items[0].message, "number 1 é");
 	sl_problems_fini(&p);
 	assert_int_equal(p.n, 0);
 }
