@@ -46,7 +46,20 @@ struct sl_sim {
 	bool stopped;
 };
 
-struct sim_reply;
+enum sim_part { SIM_PART_FIRST, SIM_PART_THINKING, SIM_PART_TEXT, SIM_PART_ENDING, SIM_PART_SILENT, SIM_PART_RESET };
+
+struct sim_reply {
+	struct sim_settings set;
+	enum sim_part part;
+	bool stream, tell_usage;
+	char model[64];
+	uint64_t n; /* of the request */
+	char *text, *thinking, *tools;
+	size_t text_len, thinking_len, at;
+	uint64_t random, next_us;
+	uint32_t sent, prompt_tokens, thinking_tokens;
+	int64_t created_s;
+};
 
 struct sim_conn {
 	struct sl_list link;
@@ -81,9 +94,17 @@ void sl_sim_conn_next(struct sim_conn *c); /* the answer is complete: the next r
 void sl_sim_conn_answer(struct sim_conn *c, int status, const char *type, const char *headers, struct sl_str body);
 
 /* sim_reply.c */
-void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r);
-void sl_sim_reply_resume(struct sim_conn *c);                        /* the socket took everything */
-void sl_sim_reply_end(struct sim_conn *c, enum sim_outcome outcome); /* frees it; also when there is none */
+void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r); /* in sim_request.c */
+void sl_sim_reply_resume(struct sim_conn *c);                             /* the socket took everything */
+void sl_sim_reply_end(struct sim_conn *c, enum sim_outcome outcome);      /* frees it; also when there is none */
+
+void sl_sim_on_tick(uv_timer_t *t); /* the next tokens are due */
+
+/* sim_fault.c */
+bool sl_sim_fault(struct sim_conn *c); /* true: a fault took the answer's place */
+
+/* sim_request.c */
+struct sim_entry *sl_sim_entry(struct sl_sim *s, uint64_t n); /* of a request in the log; NULL: too long ago */
 
 /* sim_text.c */
 size_t sl_sim_token(struct sl_str rest);                                  /* bytes of the next token, at least 1 */

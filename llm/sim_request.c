@@ -1,0 +1,342 @@
+/* llm/sim_request.c: what a request asks for: its settings, the text that will answer it; the log, and the routes. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "llm/sim_priv.h"
+
+/* ---- the log ---- */
+
+struct sim_entry *sl_sim_entry(struct sl_sim *s, uint64_t n)
+{
+	struct sim_entry *e = &s->log[n % SIM_LOG];
+	return e->n == n ? e : NULL;
+}
+
+static void copy_cut(char *to, size_t size, struct sl_str from)
+{
+	size_t n = 0;
+	for (; n < from.len && n + 1 < size; n++)
+		to[n] = from.p[n];
+	to[n] = 0;
+}
+
+/* ---- a request ---- */
+
+static struct sl_str text_of(struct json_object *content) /* a string, or the first text part */
+{
+	if (json_object_is_type(content, json_type_array))
+		for (size_t i = 0; i < json_object_array_length(content); i++) {
+			struct sl_str t = sl_json_get_str(json_object_array_get_idx(content, i), "text");
+			if (t.len)
+				return t;
+		}
+	return sl_json_str(content);
+}
+
+/* The beginning of a prompt, one line, cut at a word. */
+static void gist_of(struct sl_str user, struct sl_buf *out)
+{
+	bool space = true;
+	size_t word = 0;
+	user = sl_str_trim(user);
+	for (size_t i = 0; i < user.len && out->len < 160; i++) {
+		unsigned char ch = (unsigned char)user.p[i];
+		if (ch <= ' ') {
+			if (!space)
+				word = out->len;
+			if (!space)
+				sl_buf_addc(out, ' ');
+			space = true;
+		} else {
+			sl_buf_addc(out, (char)ch);
+			space = false;
+		}
+	}
+	if (out->len >= 160 && word) {
+		out->len = word;
+		sl_buf_adds(out, "\xe2\x80\xa6");
+	}
+}
+
+/* What the first line is about: "Argue for: cats" is about cats. */
+static struct sl_str topic_of(struct sl_str user)
+{
+	struct sl_str line, rest;
+	user = sl_str_trim(user);
+	if (!sl_str_cut(user, '\n', &line, &rest))
+		line = user;
+	const char *colon = memmem(line.p, line.len, ": ", 2);
+	if (colon && colon - line.p <= 24 && colon + 2 < line.p + line.len)
+		line = sl_str_n(colon + 2, line.len - (size_t)(colon + 2 - line.p));
+	line = sl_str_trim(line);
+	while (line.len && strchr(".!", line.p[line.len - 1])) /* it will stand inside a sentence */
+		line.len--;
+	return sl_str_n(line.p, sl_utf8_cut(line.p, line.len, 200));
+}
+
+static char *fill_in(struct sl_str text, struct sl_str gist, struct sl_str user, const char *model, uint64_t call)
+{
+	SL_BUF(b, 8u << 20);
+	while (text.len) {
+		const char *brace = memchr(text.p, '{', text.len);
+		size_t n = brace ? (size_t)(brace - text.p) : text.len;
+		sl_buf_add(&b, text.p, n);
+		text.p += n, text.len -= n;
+		if (sl_str_starts(text, SL_STR("{gist}"))) {
+			sl_buf_add(&b, gist.p, gist.len);
+			n = 6;
+		} else if (sl_str_starts(text, SL_STR("{topic}"))) {
+			struct sl_str topic = topic_of(user);
+			sl_buf_add(&b, topic.p, topic.len);
+			n = 7;
+		} else if (sl_str_starts(text, SL_STR("{model}"))) {
+			sl_buf_adds(&b, model);
+			n = 7;
+		} else if (sl_str_starts(text, SL_STR("{call}"))) {
+			sl_buf_addu(&b, call);
+			n = 6;
+		} else if (text.len) {
+			sl_buf_addc(&b, '{');
+			n = 1;
+		} else {
+			n = 0;
+		}
+		text.p += n, text.len -= n;
+	}
+	return b.len ? sl_buf_take(&b) : strdup("");
+}
+
+static uint64_t digest_of(struct sl_str s, uint64_t h)
+{
+	for (size_t i = 0; i < s.len; i++)
+		h = (h ^ (unsigned char)s.p[i]) * 1099511628211ull;
+	return h;
+}
+
+/* How often this conversation was asked for, this time included. The table forgets by overwriting. */
+static uint32_t count_calls(struct sl_sim *s, uint64_t digest)
+{
+	size_t i = digest % SIM_COUNTS;
+	if (s->counts[i].digest != digest) {
+		s->counts[i].digest = digest;
+		s->counts[i].calls = 0;
+	}
+	return ++s->counts[i].calls;
+}
+
+static void settings_of_headers(struct sim_settings *set, struct sl_str headers)
+{
+	while (headers.len) {
+		struct sl_str line, rest, name, value;
+		if (!sl_str_cut(headers, '\n', &line, &rest))
+			line = headers, rest = sl_str_n("", 0);
+		headers = rest;
+		if (line.len > 6 && strncasecmp(line.p, "x-sim-", 6) == 0 && sl_str_cut(line, ':', &name, &value)) {
+			char key[32];
+			copy_cut(key, sizeof(key), sl_str_n(name.p + 6, name.len - 6));
+			for (char *p = key; *p; p++)
+				*p = *p == '-' ? '_' : *p;
+			(void)sl_sim_settings_set(set, sl_str(key), sl_str_trim(value)); /* odd wishes are ignored */
+		}
+	}
+}
+
+static void choose_text(struct sim_reply *r, struct json_object *doc, const struct sim_match *m, struct sl_str gist,
+			struct sl_str user)
+{
+	struct json_object *format = sl_json_get(doc, "response_format");
+	struct json_object *schema = sl_json_get(sl_json_get(format, "json_schema"), "schema");
+	SL_BUF(b, 8u << 20);
+	uint64_t random = r->random;
+	if (r->set.tokens)
+		sl_sim_filler(&random, r->set.tokens, &b);
+	else if (r->set.answer)
+		r->text = fill_in(sl_str(r->set.answer), gist, user, r->model, m->call);
+	else if (m->answer.len || m->tool_calls)
+		r->text = fill_in(m->answer, gist, user, r->model, m->call);
+	else if (schema)
+		sl_sim_from_schema(schema, 0, &b);
+	else if (format && sl_str_is(sl_json_get_str(format, "type"), "json_object"))
+		sl_buf_adds(&b, "{\"simulated\":true,\"answer\":\"no model was asked\"}");
+	else
+		sl_sim_own_words(gist, &b);
+	if (!r->text)
+		r->text = sl_buf_take(&b);
+	if (r->set.thinking || m->thinking.len)
+		r->thinking =
+			fill_in(r->set.thinking ? sl_str(r->set.thinking) : m->thinking, gist, user, r->model, m->call);
+	if (m->tool_calls) {
+		SL_BUF(t, 1u << 20);
+		sl_json_write(&t, m->tool_calls);
+		r->tools = sl_buf_take(&t);
+	}
+	r->text_len = r->text ? strlen(r->text) : 0;
+	r->thinking_len = r->thinking ? strlen(r->thinking) : 0;
+}
+
+static void chat(struct sim_conn *c, const struct sim_request *req)
+{
+	struct sl_sim *s = c->sim;
+	SL_AUTO_JSON doc = NULL;
+	struct sim_reply *r;
+	struct sl_error err;
+	if (sl_json_parse(req->body, &doc, &err) != SL_OK ||
+	    !json_object_is_type(sl_json_get(doc, "messages"), json_type_array) || !(r = calloc(1, sizeof(*r)))) {
+		sl_sim_conn_answer(
+			c, 400, "application/json", "",
+			SL_STR("{\"error\":{\"message\":\"The body must be a JSON object with messages.\",\"type\":"
+			       "\"invalid_request_error\",\"param\":null,\"code\":null}}"));
+		return;
+	}
+	struct json_object *messages = sl_json_get(doc, "messages");
+	struct sim_ask ask = {.model = sl_json_get_str(doc, "model"), .system = SL_STR(""), .user = SL_STR("")};
+	struct sl_str suffix = SL_STR(""), head;
+	uint64_t digest = 14695981039346656037ull;
+	for (size_t i = 0; i < json_object_array_length(messages); i++) {
+		struct json_object *m = json_object_array_get_idx(messages, i);
+		struct sl_str role = sl_json_get_str(m, "role"), text = text_of(sl_json_get(m, "content"));
+		if (sl_str_is(role, "system") || sl_str_is(role, "developer"))
+			ask.system = text;
+		else if (sl_str_is(role, "user"))
+			ask.user = text;
+		digest = digest_of(text, digest);
+	}
+	if (sl_str_cut(ask.model, '+', &head, &suffix))
+		ask.model = head;
+	digest = digest_of(ask.model, digest);
+	struct sim_match match;
+	if (!sl_sim_settings_copy(&r->set, &s->base)) {
+		free(r);
+		sl_sim_conn_close(c, true);
+		return;
+	}
+	sl_sim_scenario_match(&s->scenario, &ask, &r->set, &match);
+	sl_sim_settings_set_list(&r->set, suffix);
+	settings_of_headers(&r->set, req->headers);
+	sl_sim_settings_set_object(&r->set, sl_json_get(doc, "sim"));
+	if (r->set.fault && r->set.times && count_calls(s, digest) > r->set.times)
+		r->set.fault = 0;
+	if (r->set.fault == 16 && !r->set.variant[0])
+		memcpy(r->set.variant, "json", 5);
+	if (r->set.fault == 15 && !r->set.variant[0])
+		memcpy(r->set.variant, "length", 7);
+
+	SL_BUF(gist, 512);
+	gist_of(ask.user, &gist);
+	copy_cut(r->model, sizeof(r->model), ask.model.len ? ask.model : SL_STR("sim"));
+	r->stream = sl_json_get_bool(doc, "stream", false);
+	r->tell_usage =
+		sl_json_get_bool(sl_json_get(doc, "stream_options"), "include_usage", false) && !r->set.no_usage;
+	r->n = ++s->n_requests;
+	r->created_s = sl_clock_wall_ms() / 1000;
+	r->random = r->set.seed ^ digest;
+	r->prompt_tokens = (uint32_t)(req->body.len / 4 + 1);
+	choose_text(r, doc, &match, sl_buf_str(&gist), ask.user);
+
+	struct sim_entry *e = &s->log[r->n % SIM_LOG];
+	*e = (struct sim_entry){
+		.n = r->n, .wall_ms = sl_clock_wall_ms(), .began_us = sl_clock_mono_us(), .status = 200};
+	e->fault = r->set.fault;
+	e->stream = r->stream;
+	copy_cut(e->model, sizeof(e->model), ask.model);
+	copy_cut(e->rule, sizeof(e->rule), sl_str(match.rule));
+	copy_cut(e->gist, sizeof(e->gist), sl_buf_str(&gist));
+	copy_cut(e->key, sizeof(e->key), sl_sim_header(req->headers, "idempotency-key"));
+	atomic_fetch_add(&s->requests, 1);
+	atomic_fetch_add(&s->streams_open, 1);
+	if (r->set.fault)
+		atomic_fetch_add(&s->faults, 1);
+	c->reply = r;
+	if (r->set.fault && sl_sim_fault(c))
+		return;
+	if (r->stream) {
+		sl_buf_reset(&s->out);
+		sl_buf_adds(&s->out, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
+				     "Transfer-Encoding: chunked\r\nx-sluice-simulator: 1\r\n");
+		sl_buf_adds(&s->out, c->keep_alive ? "\r\n" : "Connection: close\r\n\r\n");
+		sl_sim_conn_send(c, sl_buf_str(&s->out));
+	}
+	if (c->closing)
+		return;
+	uint64_t wait = r->set.first_ms;
+	if (!r->stream && r->set.tps > 0)
+		wait += (uint64_t)((double)r->text_len / 5 / r->set.tps * 1000);
+	uv_update_time(sl_loop_uv(s->loop));
+	uv_timer_start(&c->timer, sl_sim_on_tick, wait, 0);
+}
+
+static void show_stats(struct sim_conn *c)
+{
+	struct sl_sim_stats st;
+	SL_BUF(b, 4096);
+	sl_sim_stats(c->sim, &st);
+	sl_buf_addc(&b, '{');
+	sl_buf_json_ku64(&b, "connections_open", st.connections_open);
+	sl_buf_json_ku64(&b, "connections_total", st.connections_total);
+	sl_buf_json_ku64(&b, "requests", st.requests);
+	sl_buf_json_ku64(&b, "streams_open", st.streams_open);
+	sl_buf_json_ku64(&b, "streams_finished", st.streams_finished);
+	sl_buf_json_ku64(&b, "tokens_sent", st.tokens_sent);
+	sl_buf_json_ku64(&b, "faults", st.faults);
+	sl_buf_json_ku64(&b, "closed_by_client", st.closed_by_client);
+	sl_buf_json_ku64(&b, "last_closed_us", st.last_closed_us);
+	sl_buf_json_ku64(&b, "now_us", sl_clock_mono_us());
+	sl_buf_addc(&b, '}');
+	sl_sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
+}
+
+static void show_requests(struct sim_conn *c)
+{
+	static const char *const outcomes[] = {"running", "finished", "closed_by_client", "dropped", "stopped"};
+	struct sl_sim *s = c->sim;
+	SL_BUF(b, 4u << 20);
+	sl_buf_adds(&b, "{\"requests\":[");
+	for (uint64_t n = s->n_requests > SIM_LOG ? s->n_requests - SIM_LOG + 1 : 1; n <= s->n_requests; n++) {
+		struct sim_entry *e = sl_sim_entry(s, n);
+		if (!e)
+			continue;
+		sl_buf_json_comma(&b);
+		sl_buf_addc(&b, '{');
+		sl_buf_json_ku64(&b, "n", e->n);
+		sl_buf_json_ktime(&b, "at", e->wall_ms);
+		sl_buf_json_kz(&b, "model", e->model);
+		sl_buf_json_kz(&b, "rule", e->rule);
+		sl_buf_json_kz(&b, "gist", e->gist);
+		sl_buf_json_kz(&b, "idempotency_key", e->key);
+		sl_buf_json_kbool(&b, "stream", e->stream);
+		sl_buf_json_ku64(&b, "fault", e->fault);
+		sl_buf_json_ki64(&b, "status", e->status);
+		sl_buf_json_kz(&b, "outcome", outcomes[e->outcome]);
+		sl_buf_json_ku64(&b, "tokens", e->tokens);
+		sl_buf_json_ku64(&b, "began_us", e->began_us);
+		sl_buf_json_ku64(&b, "ended_us", e->ended_us);
+		sl_buf_addc(&b, '}');
+	}
+	sl_buf_adds(&b, "]}");
+	sl_sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
+}
+
+void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r)
+{
+	bool get = sl_str_is(r->method, "GET");
+	if (sl_str_is(r->method, "POST") &&
+	    (sl_str_is(r->path, "/v1/chat/completions") || sl_str_is(r->path, "/chat/completions")))
+		chat(c, r);
+	else if (get && (sl_str_is(r->path, "/v1/models") || sl_str_is(r->path, "/models")))
+		sl_sim_conn_answer(c, 200, "application/json", "",
+				   SL_STR("{\"object\":\"list\",\"data\":[{\"id\":\"sim\",\"object\":\"model\","
+					  "\"created\":1763596800,"
+					  "\"owned_by\":\"sluice-simulator\"}]}"));
+	else if (get && sl_str_is(r->path, "/sim/stats"))
+		show_stats(c);
+	else if (get && sl_str_is(r->path, "/sim/requests"))
+		show_requests(c);
+	else
+		sl_sim_conn_answer(
+			c, 404, "application/json", "",
+			SL_STR("{\"error\":{\"message\":\"The simulator has POST /v1/chat/completions, GET /v1/models, "
+			       "/sim/stats and "
+			       "/sim/requests.\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}"));
+}
