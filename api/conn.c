@@ -70,10 +70,8 @@ static void on_eof(struct sl_conn *c)
 	/* Half-closed clients still want their answer, unless somebody asked to hear of a client that left. */
 	if (c->state == CONN_ANSWER && c->request && !c->request->on_gone)
 		return;
-	if (c->state == CONN_ANSWER && !c->request && conn_unsent(c)) {
-		c->close_after = true;
+	if (c->state == CONN_ANSWER && !c->request && conn_unsent(c))
 		return;
-	}
 	conn_close(c);
 }
 
@@ -150,7 +148,6 @@ size_t conn_unsent(const struct sl_conn *c)
 	return uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
 }
 
-static void linger(struct sl_conn *c);
 
 static void on_drained(struct sl_conn *c)
 {
@@ -278,8 +275,8 @@ void conn_answered(struct sl_conn *c)
 		return;
 	c->state = CONN_ANSWER;
 	c->deadline_ms = c->deadline_ms == 1 ? 1 : 0;
-	if (conn_unsent(c) && !c->close_after)
-		return; /* on_drained() comes back here: no further request before this answer is on its way */
+	if (conn_unsent(c))
+		return; /* on_drained() comes back here: neither another request nor the end before all of it is taken */
 	if (c->close_after || c->eof || c->server->stopping || (c->server->draining && c->in.len == 0)) {
 		linger(c);
 		return;
