@@ -39,6 +39,8 @@
 
 #define SERVE_DATABASE_MS 60000 /* how long a given database may take to answer at the start */
 #define SERVE_RECOVER_MS  60000 /* how long the claiming of unfinished runs may hold up listening */
+#define SERVE_LOOK_MS     250   /* how often the embedded database's health is looked at */
+#define SERVE_REVIVE_MS   1000  /* between attempts to start it again */
 #define SERVE_STOP_S      28    /* all of stopping; then the process ends as it is, and the journal has what it has */
 #define SERVE_FILES_MOST  131072
 
@@ -117,6 +119,8 @@ static enum sl_code up_database(struct serve *s, struct sl_error *err)
 		rc = sl_cluster_start(&cluster, &s->cluster, err);
 		if (rc != SL_OK)
 			return sl_wrap(err, rc, "embedded database");
+		if (sl_cluster_watch(s->cluster) != SL_OK)
+			return sl_fail(err, SL_NO_MEMORY, "embedded database");
 		url = sl_cluster_url(s->cluster);
 		store.sharing = SL_STORE_EXCLUSIVE;
 	}
@@ -395,6 +399,28 @@ static void down(struct serve *s)
 	alarm(0);
 }
 
+/* Waits for the end. Meanwhile an embedded PostgreSQL that died is started again: whoever reads or writes waits that long. */
+static int serve_until_stopped(struct serve *s)
+{
+	if (!s->cluster)
+		return sl_stop_wait();
+	for (uint64_t tries = 0;;) {
+		struct sl_store_health health;
+		struct sl_error err = { 0 };
+		int sig = sl_stop_wait_ms(tries ? SERVE_REVIVE_MS : SERVE_LOOK_MS);
+		if (sig)
+			return sig;
+		sl_store_health(s->store, &health);
+		if (health.state != SL_STORE_FAILING && health.state != SL_STORE_CONNECTING) {
+			tries = 0;
+			continue;
+		}
+		/* At once, and SL_OK, when it lives: then the store finds it by itself. */
+		if (sl_cluster_revive(s->cluster, &err) != SL_OK && tries++ % 60 == 0)
+			sl_log(SL_LOG_ERROR, "cmd", "the embedded PostgreSQL does not come back; trying on", SL_KS("error", err.text));
+	}
+}
+
 static int print_config(const struct sl_cli *cli)
 {
 	SL_BUF(out, 1u << 20);
@@ -424,7 +450,7 @@ static int serve_main(struct sl_cli *cli)
 	sl_log(SL_LOG_INFO, "cmd", "starting", SL_KS("version", SL_VERSION), SL_KS("data", s.data));
 	enum sl_code rc = up(&s, &err);
 	if (rc == SL_OK) {
-		int sig = sl_stop_wait();
+		int sig = serve_until_stopped(&s);
 		sl_log(SL_LOG_INFO, "cmd", "stopping", SL_KS("signal", sig == SIGINT ? "SIGINT" : sig == SIGTERM ? "SIGTERM" : "SIGHUP"));
 	} else
 		sl_log(SL_LOG_ERROR, "cmd", "could not start", SL_KS("error", err.text), SL_KS("code", sl_code_wire(rc)));

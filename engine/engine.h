@@ -60,6 +60,7 @@ struct sl_engine_config {
 	uint32_t workers;        /* 0: none, the test turns the crank with sl_engine_step() */
 	uint64_t seed;           /* jitter; 0 takes one from the system */
 	uint32_t default_timeout_s; /* of a run without limits.timeout_s */
+	uint32_t max_recoveries;    /* a run found unfinished more often is failed as poison; 0: SL_LIMIT_RECOVERIES */
 	/* [any] called when the earliest timer changes: call sl_engine_tick() at that mono_ms (UINT64_MAX: no timer). */
 	void (*wake_at)(void *ctx, uint64_t deadline_ms);
 	void *wake_ctx;

@@ -71,7 +71,8 @@ void sl_run_adopted(struct sl_run *r)
 		sl_engine_forget(r->engine, r);
 		return;
 	}
-	if (r->recoveries > SL_LIMIT_RECOVERIES) {
+	uint32_t most = r->engine->config.max_recoveries ? r->engine->config.max_recoveries : SL_LIMIT_RECOVERIES;
+	if (r->recoveries > most) {
 		char text[120];
 		(void)snprintf(text, sizeof(text), "the server went down %u times while this run was active; it is not tried again",
 		               r->recoveries - 1); /* it fits */
