@@ -48,8 +48,8 @@ CREATE TABLE runs (
 ) WITH (fillfactor = 60); -- room for HOT updates: a batch touches no index
 -- Unfinished runs by owner: what a claim looks at.
 CREATE INDEX runs_open ON runs (owner, id) WHERE NOT done;
--- The list of one workflow's runs.
-CREATE INDEX runs_by_workflow ON runs (workflow, id);
+-- No index by workflow, project or status: lists walk the primary key from the newest, and each index here is paid for twice
+-- in the life of every run.
 
 -- The journal itself, the truth. seq 0 (event 'head') is what the run is made of: data = inputs, detail = definition.
 -- The epoch says who wrote a record: within a run it never goes down.
