@@ -178,6 +178,7 @@ int main(int argc, char **argv)
 		.foreign_loops = loops,
 		.protocols = protocols,
 		.pt_serv_buf_size = 128 << 10,
+		.max_http_header_pool = 64, /* 5 KB each while a handshake lasts */
 		.gid = (gid_t)-1,
 		.uid = (uid_t)-1,
 	};

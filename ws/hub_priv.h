@@ -153,43 +153,44 @@ enum sub_state {
 	SUB_LEVEL,   /* on the topic's log, at pos */
 	SUB_BEHIND,  /* frames of its own, from cur */
 };
-struct sub {
-	struct sl_list in_topic, in_conn;
-	struct topic *topic;
+struct sub { /* what fan-out looks at comes first: one cache line */
+	struct sl_list in_topic;
 	struct sl_hub_conn *conn;
-	enum sub_state state;
 	uint64_t pos;
-	struct cursor cur;
-	uint32_t scan;      /* path at which the next piece goes on */
+	struct topic *topic;
+	enum sub_state state;
 	bool tokens, resume;
-	bool snapshot_due;  /* before anything else */
-	bool asked;         /* a fresh view was asked for on its behalf */
-	uint64_t least;     /* a view as old as this will do */
+	bool snapshot_due; /* before anything else */
+	bool asked;        /* a fresh view was asked for on its behalf */
+	struct sl_list in_conn;
+	struct cursor cur;
+	uint32_t scan;     /* path at which the next piece goes on */
+	uint64_t least;    /* a view as old as this will do */
 	struct json_object *streams; /* offsets it came with, until the topic is ready */
 	struct json_object *ack;     /* id to acknowledge when it is accepted; NULL: none */
 };
 
-struct sl_hub_conn {
-	struct sl_hub *hub;
+struct sl_hub_conn { /* likewise */
 	struct sl_hub_sink *sink;
-	enum sl_hub_format format;
-	struct sl_ws_identity who;
-	uint64_t id;
-	UT_hash_handle hh;
-	struct sl_list subs;
-	uint32_t n_subs;
-	struct sl_list in_dirty;
-	bool blocked, closing;
-	bool was_blocked; /* since it was level last: a slow one, better off with merged frames */
-	bool may_flush;   /* with an interval of its own: it is over, or a piece is still on its way */
-	struct sl_buf out;    /* answers, complete frames */
+	struct sl_hub *hub;
 	struct sl_bytes *big; /* one large message on its way, in fragments */
+	uint32_t n_subs;
+	bool blocked, closing;
+	bool was_blocked;  /* since it was level last: a slow one, better off with merged frames */
+	bool may_flush;    /* with an interval of its own: it is over, or a piece is still on its way */
+	struct sl_buf out; /* answers, complete frames */
 	size_t big_at;
+	enum sl_hub_format format;
 	uint32_t flush_ms;
 	uint64_t flushed_ms;
+	struct sl_list subs;
+	struct sl_list in_dirty;
 	struct due due;
 	uint64_t heard_ms, ping_ms, progress_ms;
 	long unsent;
+	uint64_t id;
+	UT_hash_handle hh;
+	struct sl_ws_identity who;
 };
 
 enum post_kind { POST_NOTICE, POST_VIEW, POST_PAGE, POST_REPLY };
