@@ -73,6 +73,8 @@ enum sl_code sl_api_upgrade(void *api, struct sl_request *r, struct sl_ws_identi
 void sl_api_load_tokens(struct sl_api *a);
 void sl_request_identity(const struct sl_request *r, struct sl_identity *out);
 
+/* SL_OK; SL_DRAINING; SL_UNAVAILABLE: a start could not be acknowledged for want of a database, so it is not begun. */
+enum sl_code sl_api_takes_runs(struct sl_api *a, struct sl_error *err);
 /* The body as a JSON object. NULL: it has been answered (400, 415). The caller's. */
 struct json_object *sl_request_json(struct sl_request *r);
 bool sl_name_ok(struct sl_str name); /* [a-z0-9][a-z0-9_-]{0,63} */

@@ -145,8 +145,9 @@ static void job_start(void *arg)
 static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who, struct json_object *args, sl_ws_reply_fn *reply,
                               void *arg, struct sl_error *err)
 {
-	if (atomic_load(&a->draining))
-		return sl_fail(err, SL_DRAINING, "the server is going down and takes no new runs");
+	enum sl_code rc = sl_api_takes_runs(a, err);
+	if (rc != SL_OK)
+		return rc;
 	struct command *c = calloc(1, sizeof(*c));
 	SL_BUF(text, SL_LIMIT_WS_MESSAGE_BYTES * 2);
 	sl_json_write(&text, args);

@@ -148,7 +148,6 @@ size_t conn_unsent(const struct sl_conn *c)
 	return uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp);
 }
 
-
 static void on_drained(struct sl_conn *c)
 {
 	if (c->state == CONN_STREAM && c->request && c->request->on_writable)
@@ -343,7 +342,8 @@ static struct sl_request *request_new(struct sl_conn *c, const struct sl_http1_h
 		memcpy(r->id, text, sizeof(text));
 	}
 	memcpy(r->peer, c->peer, sizeof(r->peer));
-	r->peer_loopback = c->peer_loopback;
+	/* A proxy on this machine speaks for others. */
+	r->peer_loopback = c->peer_loopback && !sl_http1_find(&r->head, "x-forwarded-for").len && !sl_http1_find(&r->head, "forwarded").len;
 	r->tls = c->ssl != NULL;
 	r->began_us = sl_clock_mono_us();
 	return r;

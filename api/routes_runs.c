@@ -161,8 +161,10 @@ static bool key_ok(struct sl_str key)
 void sl_route_run_start(struct sl_api *a, struct sl_request *r)
 {
 	struct sl_str key = sl_request_header(r, "idempotency-key");
-	if (atomic_load(&a->draining)) {
-		sl_answer_problem_with(r, 503, SL_DRAINING, SL_STR("the server is going down and takes no new runs"), SL_STR(""), 5000, SL_STR(""));
+	struct sl_error err = { 0 };
+	enum sl_code rc = sl_api_takes_runs(a, &err);
+	if (rc != SL_OK) {
+		sl_answer_error(r, rc, &err);
 		return;
 	}
 	if (!key_ok(key)) {

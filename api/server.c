@@ -18,8 +18,6 @@
 #define LISTEN_BACKLOG 1024
 #define TICK_MS        500
 
-struct sl_server_listener;
-
 /* ---- start ---- */
 
 static uint32_t or_limit(uint32_t given, uint32_t otherwise)
@@ -68,7 +66,7 @@ void sl_server_free(struct sl_server *s)
 
 static void on_connection(uv_stream_t *listener, int status)
 {
-	struct sl_server_listener *l = listener->data;
+	struct server_listener *l = listener->data;
 	if (status == 0)
 		conn_accept(l->server, listener);
 	else
@@ -112,21 +110,50 @@ static bool is_loopback(const struct sockaddr *a)
 	return a->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
 }
 
+static void on_listener_closed(uv_handle_t *h)
+{
+	struct server_listener *l = h->data;
+	if (l->server)
+		l->server->listeners[l->index] = NULL;
+	free(l);
+}
+
+static void close_listeners(struct sl_server *s)
+{
+	for (size_t i = 0; i < s->n_listeners; i++)
+		if (s->listeners[i] && !uv_is_closing((uv_handle_t *)&s->listeners[i]->tcp))
+			uv_close((uv_handle_t *)&s->listeners[i]->tcp, on_listener_closed);
+}
+
 static enum sl_code listen_on(struct sl_server *s, const struct sockaddr *a, struct sl_error *err)
 {
-	struct sl_server_listener *l = &s->listeners[s->n_listeners];
-	if (uv_tcp_init(sl_loop_uv(s->config.loop), &l->tcp) != 0)
+	struct server_listener *l = calloc(1, sizeof(*l));
+	if (!l || uv_tcp_init(sl_loop_uv(s->config.loop), &l->tcp) != 0) {
+		free(l);
 		return sl_fail(err, SL_NO_MEMORY, "socket");
+	}
 	l->server = s;
+	l->index = s->n_listeners;
 	l->tcp.data = l;
-	l->open = true;
-	s->n_listeners++;
 	int rc = uv_tcp_bind(&l->tcp, a, 0);
 	if (rc == 0)
 		rc = uv_listen((uv_stream_t *)&l->tcp, LISTEN_BACKLOG, on_connection);
-	if (rc != 0)
+	if (rc != 0) {
+		l->server = NULL; /* s may be gone when the loop turns */
+		uv_close((uv_handle_t *)&l->tcp, on_listener_closed);
 		return sl_fail(err, SL_UNAVAILABLE, "cannot listen on %s: %s", s->listen_text, uv_strerror(rc));
+	}
+	s->listeners[s->n_listeners++] = l;
 	return SL_OK;
+}
+
+/* Nothing has been accepted yet: the sockets go, and s may go before the loop turns. */
+static void forget_listeners(struct sl_server *s)
+{
+	close_listeners(s);
+	for (size_t i = 0; i < s->n_listeners; i++)
+		s->listeners[i]->server = NULL;
+	s->n_listeners = 0;
 }
 
 static void note_address(struct sl_server *s, const char *host)
@@ -134,7 +161,7 @@ static void note_address(struct sl_server *s, const char *host)
 	struct sockaddr_storage a;
 	int len = sizeof(a);
 	char ip[64] = "";
-	SL_IGNORE(uv_tcp_getsockname(&s->listeners[0].tcp, (struct sockaddr *)&a, &len)); /* it is bound */
+	SL_IGNORE(uv_tcp_getsockname(&s->listeners[0]->tcp, (struct sockaddr *)&a, &len)); /* it is bound */
 	SL_IGNORE(uv_ip_name((struct sockaddr *)&a, ip, sizeof(ip)));
 	bool v6 = a.ss_family == AF_INET6;
 	unsigned port = ntohs(v6 ? ((struct sockaddr_in6 *)(void *)&a)->sin6_port : ((struct sockaddr_in *)(void *)&a)->sin_port);
@@ -171,8 +198,10 @@ enum sl_code sl_server_start(struct sl_server *s, struct sl_error *err)
 	freeaddrinfo(found);
 	if (code == SL_OK && s->config.ws)
 		code = handover_context(s, err);
-	if (code != SL_OK)
+	if (code != SL_OK) {
+		forget_listeners(s);
 		return code;
+	}
 	uv_timer_init(sl_loop_uv(s->config.loop), &s->tick);
 	s->tick.data = s;
 	s->tick_open = true;
@@ -250,19 +279,6 @@ enum sl_code sl_server_job(struct sl_server *s, const struct sl_server_job *job)
 
 /* ---- stop ---- */
 
-static void on_listener_closed(uv_handle_t *h)
-{
-	struct sl_server_listener *l = h->data;
-	l->open = false;
-}
-
-static void close_listeners(struct sl_server *s)
-{
-	for (size_t i = 0; i < s->n_listeners; i++)
-		if (s->listeners[i].open && !uv_is_closing((uv_handle_t *)&s->listeners[i].tcp))
-			uv_close((uv_handle_t *)&s->listeners[i].tcp, on_listener_closed);
-}
-
 void sl_server_drain(struct sl_server *s)
 {
 	s->draining = true;
@@ -283,7 +299,7 @@ static void on_tick_closed(uv_handle_t *h)
 static bool all_gone(const struct sl_server *s)
 {
 	for (size_t i = 0; i < s->n_listeners; i++)
-		if (s->listeners[i].open)
+		if (s->listeners[i])
 			return false;
 	return !s->tick_open && s->stats.open == 0 && s->jobs == 0;
 }

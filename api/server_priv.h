@@ -14,17 +14,20 @@ struct lws_protocols;
 
 #define SERVER_LISTENERS 4
 
+/* On the heap: it must outlive a server that did not get to listen, until the loop has turned. */
+struct server_listener {
+	uv_tcp_t tcp;
+	struct sl_server *server;
+	size_t index;
+};
+
 struct sl_server {
 	struct sl_server_config config;
 	struct sl_server_timeouts timeouts; /* filled in */
 	char *listen_text, *cert, *key;
 	char address[128], url[160];
 	bool loopback;
-	struct sl_server_listener {
-		uv_tcp_t tcp;
-		struct sl_server *server;
-		bool open;
-	} listeners[SERVER_LISTENERS];
+	struct server_listener *listeners[SERVER_LISTENERS];
 	size_t n_listeners;
 	uv_timer_t tick;
 	bool tick_open;

@@ -1,6 +1,7 @@
 /* api/task.c: requests that wait for another thread, and what handlers share. */
 #include "api/api_priv.h"
 #include "engine/engine.h"
+#include "store/store.h"
 #include "store/workflows.h"
 
 static void come_back(struct sl_post *p)
@@ -42,7 +43,9 @@ void sl_task_free(struct sl_task *t)
 
 void sl_task_refuse(struct sl_task *t, enum sl_code rc)
 {
-	if (t->r)
+	if (t->r && rc == SL_BAD_REQUEST && !t->err.text[0]) /* the one thing the store looks at before it takes a call */
+		sl_answer_problem(t->r, rc, "the cursor is not one of ours");
+	else if (t->r)
 		sl_answer_error(t->r, rc, t->err.text[0] ? &t->err : NULL);
 	sl_task_free(t);
 }
@@ -69,6 +72,24 @@ void sl_task_answer_json(struct sl_task *t)
 	else
 		sl_answer_problem(t->r, t->rc, t->rc == SL_NOT_FOUND ? "there is no such thing" : "the database did not answer as hoped");
 	sl_task_free(t);
+}
+
+enum sl_code sl_api_takes_runs(struct sl_api *a, struct sl_error *err)
+{
+	struct sl_store_health h = { 0 };
+	if (atomic_load(&a->draining)) {
+		SL_IGNORE(sl_fail(err, SL_DRAINING, "the server is going down and takes no new runs")); /* fills the text */
+		err->retry_after_ms = 5000;
+		return SL_DRAINING;
+	}
+	if (a->parts.store)
+		sl_store_health(a->parts.store, &h);
+	if (h.state != SL_STORE_OK) {
+		SL_IGNORE(sl_fail(err, SL_UNAVAILABLE, "the database takes nothing now, so no run can be recorded"));
+		err->retry_after_ms = 2000;
+		return SL_UNAVAILABLE;
+	}
+	return SL_OK;
 }
 
 struct json_object *sl_request_json(struct sl_request *r)

@@ -683,6 +683,19 @@ static void it_does_not_listen_to_everyone_without_tls(void **state)
 	}
 }
 
+static void an_address_in_use_is_said_and_leaves_nothing(void **state)
+{
+	struct rig *g = *state;
+	SL_AUTO(sl_loop) loop = NULL;
+	SL_AUTO(sl_server) second = NULL; /* goes before the loop does */
+	struct sl_error err = { 0 };
+	assert_int_equal(sl_loop_new("test", &loop), SL_OK);
+	const struct sl_server_config config = { .loop = loop, .listen = sl_server_address(g->server), .head = head, .handle = handle };
+	assert_int_equal(sl_server_new(&config, &second, &err), SL_OK);
+	assert_int_equal(sl_server_start(second, &err), SL_UNAVAILABLE);
+	assert_non_null(strstr(err.text, "in use"));
+}
+
 int main(void)
 {
 #define WITH(name, how) cmocka_unit_test_setup_teardown(name, how, teardown)
@@ -711,6 +724,7 @@ int main(void)
 		WITH(a_stream_goes_on_when_its_reader_does, setup),
 		WITH(draining_finishes_what_began_and_takes_no_more, setup),
 		WITH(stopping_with_everything_open_leaves_nothing, setup),
+		WITH(an_address_in_use_is_said_and_leaves_nothing, setup),
 		WITH(over_tls_the_same_is_answered, setup_tls),
 		cmocka_unit_test(it_does_not_listen_to_everyone_without_tls),
 	};
