@@ -39,8 +39,6 @@
 
 #define SERVE_DATABASE_MS 60000 /* how long a given database may take to answer at the start */
 #define SERVE_RECOVER_MS  60000 /* how long the claiming of unfinished runs may hold up listening */
-#define SERVE_LOOK_MS     250   /* how often the embedded database's health is looked at */
-#define SERVE_REVIVE_MS   1000  /* between attempts to start it again */
 #define SERVE_STOP_S      28    /* all of stopping; then the process ends as it is, and the journal has what it has */
 #define SERVE_FILES_MOST  131072
 
@@ -364,6 +362,11 @@ static void on_too_late(int sig)
 	_exit(1);
 }
 
+static void close_sockets(void *arg)
+{
+	sl_ws_close(arg); /* no-op when the api has done it */
+}
+
 static void down(struct serve *s)
 {
 	signal(SIGALRM, on_too_late);
@@ -379,8 +382,12 @@ static void down(struct serve *s)
 	}
 	if (s->llm)
 		sl_llm_stop(s->llm);
-	if (s->front_turns)
+	if (s->front && !s->front_turns) /* the doors can be closed only on a loop that turns */
+		s->front_turns = sl_loop_start(s->front) == SL_OK;
+	if (s->front_turns && s->api)
 		sl_api_stop(s->api);
+	if (s->front_turns && s->ws)
+		SL_IGNORE(sl_loop_call(s->front, close_sockets, s->ws)); /* it fails without memory only, and then we end anyway */
 	sl_store_close(s->store, 10000); /* while the front loop turns: callbacks post to it */
 	if (s->front_turns)
 		sl_loop_stop(s->front);
@@ -397,28 +404,6 @@ static void down(struct serve *s)
 	sodium_memzero(s->secret, sizeof(s->secret));
 	sodium_memzero(s->admin_token, sizeof(s->admin_token));
 	alarm(0);
-}
-
-/* Waits for the end. Meanwhile an embedded PostgreSQL that died is started again: whoever reads or writes waits that long. */
-static int serve_until_stopped(struct serve *s)
-{
-	if (!s->cluster)
-		return sl_stop_wait();
-	for (uint64_t tries = 0;;) {
-		struct sl_store_health health;
-		struct sl_error err = { 0 };
-		int sig = sl_stop_wait_ms(tries ? SERVE_REVIVE_MS : SERVE_LOOK_MS);
-		if (sig)
-			return sig;
-		sl_store_health(s->store, &health);
-		if (health.state != SL_STORE_FAILING && health.state != SL_STORE_CONNECTING) {
-			tries = 0;
-			continue;
-		}
-		/* At once, and SL_OK, when it lives: then the store finds it by itself. */
-		if (sl_cluster_revive(s->cluster, &err) != SL_OK && tries++ % 60 == 0)
-			sl_log(SL_LOG_ERROR, "cmd", "the embedded PostgreSQL does not come back; trying on", SL_KS("error", err.text));
-	}
 }
 
 static int print_config(const struct sl_cli *cli)
@@ -450,7 +435,7 @@ static int serve_main(struct sl_cli *cli)
 	sl_log(SL_LOG_INFO, "cmd", "starting", SL_KS("version", SL_VERSION), SL_KS("data", s.data));
 	enum sl_code rc = up(&s, &err);
 	if (rc == SL_OK) {
-		int sig = serve_until_stopped(&s);
+		int sig = sl_stop_wait();
 		sl_log(SL_LOG_INFO, "cmd", "stopping", SL_KS("signal", sig == SIGINT ? "SIGINT" : sig == SIGTERM ? "SIGTERM" : "SIGHUP"));
 	} else
 		sl_log(SL_LOG_ERROR, "cmd", "could not start", SL_KS("error", err.text), SL_KS("code", sl_code_wire(rc)));
