@@ -106,9 +106,8 @@ void sl_chat_unref(struct sl_chat *c)
 
 /* ---- [io] ---- */
 
-static enum sl_code chat_delta(struct sl_answer *a, enum sl_chat_kind kind, struct sl_str piece, struct sl_error *err)
+static enum sl_code chat_deliver(struct sl_chat *c, enum sl_chat_kind kind, struct sl_str piece, struct sl_error *err)
 {
-	struct sl_chat *c = SL_CONTAINER_OF(a, struct sl_chat, answer);
 	if (!c->first_token_us)
 		c->first_token_us = sl_clock_mono_us();
 	*(kind == SL_CHAT_TEXT ? &c->text_bytes : &c->thinking_bytes) += piece.len;
@@ -119,6 +118,24 @@ static enum sl_code chat_delta(struct sl_answer *a, enum sl_chat_kind kind, stru
 	struct sl_buf *b = kind == SL_CHAT_TEXT ? &c->text : &c->thinking;
 	sl_buf_add(b, piece.p, piece.len);
 	return b->failed ? sl_fail(err, SL_TOO_LARGE, "an answer of more than %u bytes", SL_LIMIT_STREAM_BYTES) : SL_OK;
+}
+
+/* PostgreSQL stores no NUL in text: it becomes U+FFFD before anyone sees it. */
+static enum sl_code chat_delta(struct sl_answer *a, enum sl_chat_kind kind, struct sl_str piece, struct sl_error *err)
+{
+	struct sl_chat *c = SL_CONTAINER_OF(a, struct sl_chat, answer);
+	enum sl_code rc = SL_OK;
+	while (rc == SL_OK && piece.len) {
+		const char *nul = memchr(piece.p, 0, piece.len);
+		size_t n = nul ? (size_t)(nul - piece.p) : piece.len;
+		if (n)
+			rc = chat_deliver(c, kind, sl_str_n(piece.p, n), err);
+		if (nul && rc == SL_OK)
+			rc = chat_deliver(c, kind, SL_STR("\xef\xbf\xbd"), err);
+		n += nul != NULL;
+		piece.p += n, piece.len -= n;
+	}
+	return rc;
 }
 
 static void chat_tell(struct sl_chat *c, enum sl_code rc, const struct sl_error *err, const struct sl_http_result *r)

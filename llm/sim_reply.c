@@ -202,7 +202,11 @@ static bool stream_breaks(struct sim_conn *c, struct sl_buf *b, size_t chunk)
 		r->part = SIM_PART_ENDING;
 		return false;
 	case 16:
-		if (strcmp(v, "utf8") == 0)
+		if (strcmp(v, "nul") == 0)
+			sl_buf_adds(b, "data: "
+				       "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\\u0000b\"},\"finish_"
+				       "reason\":null}]}\n\n");
+		else if (strcmp(v, "utf8") == 0)
 			sl_buf_adds(b, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xff\xfe\xc0 "
 				       "\"},\"finish_reason\":null}]}\n\n");
 		else

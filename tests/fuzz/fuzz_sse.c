@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+#include "base/utf8.h"
 #include "llm/protocol.h"
+#include "llm/scan.h"
 #include "llm/sse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -91,8 +94,44 @@ static enum sl_code answer(const uint8_t *data, size_t size, size_t step, struct
 	return rc;
 }
 
+/* What the fast scan says is what a parser would have said. (A key that occurs twice only the parser minds.) */
+static void compare_scan(struct sl_str json)
+{
+	struct sl_str escaped, said;
+	struct sl_error err = {0};
+	bool escapes;
+	SL_BUF(text, 1 << 20);
+	SL_AUTO_JSON doc = NULL;
+	enum sl_scan_kind kind = sl_scan_chunk(json, &escaped, &escapes);
+	if (kind == SL_SCAN_OTHER || !sl_utf8_valid(json.p, json.len))
+		return;
+	if (sl_json_parse(json, &doc, &err) != SL_OK) {
+		if (!strstr(err.text, "occurs twice"))
+			abort();
+		return;
+	}
+	struct json_object *delta = sl_json_get(json_object_array_get_idx(sl_json_get(doc, "choices"), 0), "delta");
+	said = sl_json_get_str(delta, kind == SL_SCAN_TEXT ? "content" : "reasoning_content");
+	if (kind == SL_SCAN_THINKING && !sl_json_get(delta, "reasoning_content"))
+		said = sl_json_get_str(delta, "reasoning");
+	sl_scan_unescape(escaped, &text);
+	if (!sl_str_eq(said, sl_buf_str(&text)))
+		abort();
+}
+
+static enum sl_code scan_event(void *ctx, const struct sl_sse_event *e)
+{
+	compare_scan(sl_str_trim(e->data));
+	return SL_OK;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct sl_sse s;
+	sl_sse_init(&s, scan_event, NULL);
+	SL_IGNORE(sl_sse_feed(&s, sl_str_n((const char *)data, size))); /* its verdict is compared below */
+	sl_sse_fini(&s);
+	compare_scan(sl_str_n((const char *)data, size));
 	if (size > 1 << 16)
 		return 0;
 	SL_BUF(whole, 1 << 24);

@@ -620,6 +620,22 @@ static void a_schema_without_a_rule_gets_an_answer_that_fits(void **state)
 	note_fini(&n);
 }
 
+static void a_nul_in_the_text_is_replaced(void **state)
+{
+	struct fixture *f = *state;
+	struct note n;
+	note_init(&n);
+	struct sl_chat_request r = SL_CHAT_REQUEST;
+	r.model = SL_STR("sim+fault=F16,variant=nul,after=0");
+	struct sl_chat *c = ask(f, &r, "once", &n);
+	wait_done(&n);
+	assert_int_equal(n.rc, SL_OK);
+	assert_string_equal(n.text.data, "a\xef\xbf\xbd"
+					 "bfirst");
+	sl_chat_unref(c);
+	note_fini(&n);
+}
+
 static void bad_requests_never_leave(void **state)
 {
 	struct fixture *f = *state;
@@ -669,6 +685,7 @@ int main(void)
 		T(a_few_calls_share_a_connection),
 		T(the_built_in_scenario_plays_the_examples),
 		T(a_schema_without_a_rule_gets_an_answer_that_fits),
+		T(a_nul_in_the_text_is_replaced),
 		T(bad_requests_never_leave),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
