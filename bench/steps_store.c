@@ -172,9 +172,9 @@ static void *bare_thread(void *arg)
 		for (int step = 1; step <= STEPS; step++) {
 			size_t i = 0, s = 0, t = 0;
 			for (int k = 0; k < b->n; k++) {
-				i += (size_t)sprintf(ids + i, "%c%lld", k ? ',' : '{', first + k);
-				s += (size_t)sprintf(seqs + s, "%c%d", k ? ',' : '{', step);
-				t += (size_t)sprintf(texts + t, "%c\"%s\"", k ? ',' : '{', escaped);
+				i += (size_t)snprintf(ids + i, room - i, "%c%lld", k ? ',' : '{', first + k);
+				s += (size_t)snprintf(seqs + s, room - s, "%c%d", k ? ',' : '{', step);
+				t += (size_t)snprintf(texts + t, room - t, "%c\"%s\"", k ? ',' : '{', escaped);
 			}
 			memcpy(ids + i, "}", 2);
 			memcpy(seqs + s, "}", 2);

@@ -249,7 +249,7 @@ static bool may_try_again(struct sl_cluster *c)
 	if (strstr(tail, "lock file \"postmaster.pid\" already exists")) {
 		/* Its number went to some other program since (containers count from 1 again); nobody is there. */
 		pid_t pid = pid_file_pid(c);
-		if (pid && sl_pg_pid_is_postgres(pid))
+		if (pid && sl_pg_pid_is_postgres(pid, c->pg))
 			return true;
 		snprintf(path, sizeof(path), "%s/postmaster.pid", c->pg);
 		return unlink(path) == 0;
@@ -274,7 +274,7 @@ static enum sl_code bring_up(struct sl_cluster *c, struct sl_error *err)
 	c->adopted = false;
 	/* A living postmaster may have its socket elsewhere than we would put it today. */
 	pid_t old = pid_file_pid(c);
-	if (old && sl_pg_pid_is_postgres(old) && pid_file_line(c, 5, line, sizeof(line)) && line[0] == '/') {
+	if (old && sl_pg_pid_is_postgres(old, c->pg) && pid_file_line(c, 5, line, sizeof(line)) && line[0] == '/') {
 		snprintf(c->socket, sizeof(c->socket), "%s", line);
 		atomic_store(&c->pid, (int)old);
 	} else
@@ -299,7 +299,7 @@ static enum sl_code bring_up(struct sl_cluster *c, struct sl_error *err)
 			break;
 		}
 		int pid = atomic_load(&c->pid), status;
-		if (pid && !started && old && (sl_pg_pid_gone(pid, NULL) || !sl_pg_pid_is_postgres(pid)))
+		if (pid && !started && old && (sl_pg_pid_gone(pid, NULL) || !sl_pg_pid_is_postgres(pid, c->pg)))
 			pid = 0; /* it was on its way out */
 		if (pid && started && sl_pg_pid_gone(pid, &status)) {
 			if (!may_try_again(c)) {

@@ -351,12 +351,21 @@ bool sl_pg_pid_gone(pid_t pid, int *status)
 	return proc_stat(pid, name, &state) && (state == 'Z' || state == 'X');
 }
 
-bool sl_pg_pid_is_postgres(pid_t pid)
+bool sl_pg_pid_is_postgres(pid_t pid, const char *pg_dir)
 {
-	char name[32], state = 0;
+	char name[32], state = 0, link[64], cwd[PATH_MAX], real[PATH_MAX];
 	if (!proc_stat(pid, name, &state))
 		return false;
-	return state != 'Z' && (strcmp(name, "postgres") == 0 || strcmp(name, "postmaster") == 0);
+	if (state == 'Z' || (strcmp(name, "postgres") != 0 && strcmp(name, "postmaster") != 0))
+		return false;
+	/* A postmaster sits in its data folder. Who may not look is another user (then it is none of ours), or root in a
+	 * container without the right to trace (then nothing speaks against it). */
+	snprintf(link, sizeof(link), "/proc/%d/cwd", (int)pid);
+	ssize_t n = readlink(link, cwd, sizeof(cwd) - 1);
+	if (n < 0)
+		return geteuid() == 0;
+	cwd[n] = 0;
+	return !realpath(pg_dir, real) || strcmp(cwd, real) == 0;
 }
 
 void sl_pg_log_tail(const char *path, long after, char *out, size_t out_bytes)

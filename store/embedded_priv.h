@@ -31,7 +31,7 @@ enum sl_code sl_pg_spawn(const struct sl_pg_user *user, const char *cwd, const c
                          enum sl_pg_fate fate, pid_t *pid, struct sl_error *err);
 
 bool sl_pg_pid_gone(pid_t pid, int *status); /* reaps it when it is our child; status is -1 when unknown */
-bool sl_pg_pid_is_postgres(pid_t pid);
+bool sl_pg_pid_is_postgres(pid_t pid, const char *pg_dir); /* of this cluster, as far as we may look */
 void sl_pg_nap_ms(unsigned ms);
 /* The last FATAL or ERROR line behind byte `from`, else the first line there. */
 void sl_pg_log_tail(const char *path, long from, char *out, size_t out_bytes);
