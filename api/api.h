@@ -55,7 +55,7 @@ const char *sl_api_url(const struct sl_api *a);     /* "http://127.0.0.1:41234" 
 /* [any] /readyz says 503, new runs get 503 `draining`, everything else goes on. */
 void sl_api_drain(struct sl_api *a);
 void sl_api_stop(struct sl_api *a);
-void sl_api_free(struct sl_api *a); /* NULL is fine */
+void sl_api_free(struct sl_api *a); /* when the loop has stopped: answers on their way still find it. NULL is fine */
 SL_DEFINE_AUTO(sl_api)
 
 /* For struct sl_ws_config: .commands, and .authenticate with the api as auth_ctx. */
