@@ -1,5 +1,5 @@
-/* bench/hub.c: the real hub and the real lws protocol around one run that is made up: each line that comes in on a second
- * port is an event that was just committed. So what is measured is the hub: ingesting, encoding, fan-out.
+/* bench/hub.c: the real hub and the real lws protocol around one run that is made up: each line that comes in on a
+ * second port is an event that was just committed. So what is measured is the hub: ingesting, encoding, fan-out.
  *
  * hub [-p PORT] [-c CPU] [-f FLUSH_MS]; prints "listening PORT RUN_ID EVENTS_PORT", and its counters on SIGTERM.
  */
@@ -45,7 +45,8 @@ static void unwatch(void *ctx, struct sl_run_id run)
 {
 }
 
-static enum sl_code events_after(void *ctx, struct sl_run_id run, uint64_t after, size_t limit, sl_hub_page_fn *fn, void *arg)
+static enum sl_code events_after(void *ctx, struct sl_run_id run, uint64_t after, size_t limit, sl_hub_page_fn *fn,
+				 void *arg)
 {
 	return SL_UNAVAILABLE; /* nobody comes back here */
 }
@@ -65,7 +66,7 @@ static void commit(const char *text, size_t len)
 	n->run = bench.run;
 	n->status = "running";
 	n->n_records = 1;
-	n->records[0] = (struct sl_record){ .seq = ++bench.seq, .wall_ms = sl_clock_wall_ms(), .event = "progress" };
+	n->records[0] = (struct sl_record){.seq = ++bench.seq, .wall_ms = sl_clock_wall_ms(), .event = "progress"};
 	n->records[0].data = sl_bytes_new(data, (size_t)bytes);
 	sl_ws_publish(bench.ws, n);
 	sl_notice_unref(n);
@@ -120,9 +121,11 @@ static void on_term(uv_signal_t *h, int signum)
 {
 	struct sl_hub_stats s;
 	sl_hub_stats(sl_ws_hub(bench.ws), &s);
-	printf("{\"writes\":%llu,\"bytes\":%llu,\"flushes\":%llu,\"frames_encoded\":%llu,\"catch_up_frames\":%llu,\"fell_behind\":%llu}\n",
-	       (unsigned long long)s.writes, (unsigned long long)s.bytes, (unsigned long long)s.flushes, (unsigned long long)s.frames_encoded,
-	       (unsigned long long)s.catch_up_frames, (unsigned long long)s.fell_behind);
+	printf("{\"writes\":%llu,\"bytes\":%llu,\"flushes\":%llu,\"frames_encoded\":%llu,\"catch_up_frames\":%llu,"
+	       "\"fell_behind\":%llu}\n",
+	       (unsigned long long)s.writes, (unsigned long long)s.bytes, (unsigned long long)s.flushes,
+	       (unsigned long long)s.frames_encoded, (unsigned long long)s.catch_up_frames,
+	       (unsigned long long)s.fell_behind);
 	fflush(stdout);
 	_exit(0); /* a benchmark's sockets are nobody's loss */
 }
@@ -162,7 +165,7 @@ int main(int argc, char **argv)
 		return 1;
 	struct sl_ws_config config = {
 		.loop = loop,
-		.source = { view, unwatch, events_after, watch_all, NULL },
+		.source = {view, unwatch, events_after, watch_all, NULL},
 		.flush_ms = flush_ms,
 		.path = "/ws",
 		.authenticate = everyone,
@@ -170,7 +173,7 @@ int main(int argc, char **argv)
 	if (sl_ws_new(&config, &bench.ws) != SL_OK)
 		return 1;
 	sl_ws_protocol(bench.ws, &protocols[0]);
-	void *loops[1] = { sl_loop_uv(loop) };
+	void *loops[1] = {sl_loop_uv(loop)};
 	struct lws_context_creation_info info = {
 		.port = port,
 		.iface = "127.0.0.1",

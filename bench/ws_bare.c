@@ -47,7 +47,7 @@ static void flush(struct conn *c)
 	while (c->at < head) {
 		ssize_t n = send(c->fd, ring + c->at % RING, head - c->at, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0) {
-			struct epoll_event e = { .events = EPOLLIN | EPOLLOUT, .data.fd = c->fd };
+			struct epoll_event e = {.events = EPOLLIN | EPOLLOUT, .data.fd = c->fd};
 			c->full = true;
 			epoll_ctl(ep, EPOLL_CTL_MOD, c->fd, &e);
 			return;
@@ -58,7 +58,7 @@ static void flush(struct conn *c)
 
 static void on_frame(const uint8_t *payload, size_t len)
 {
-	uint8_t h[4] = { 0x81, (uint8_t)len };
+	uint8_t h[4] = {0x81, (uint8_t)len};
 	if (len >= 126) {
 		h[1] = 126;
 		h[2] = (uint8_t)(len >> 8);
@@ -73,8 +73,9 @@ static bool on_input(struct conn *c, char *in, size_t n)
 {
 	bool any = false;
 	if (!c->up) {
-		static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-					     "Sec-WebSocket-Accept: bench\r\n\r\n";
+		static const char answer[] =
+			"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+			"Sec-WebSocket-Accept: bench\r\n\r\n";
 		char *end = memmem(in, n, "\r\n\r\n", 4);
 		if (end) {
 			c->up = true;
@@ -126,14 +127,14 @@ static void on_accept(int listener)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		by_fd[fd] = calloc(1, sizeof(struct conn));
 		by_fd[fd]->fd = fd;
-		struct epoll_event e = { .events = EPOLLIN, .data.fd = fd };
+		struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
 		epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e);
 	}
 }
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 0)) };
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 0))};
 	struct rlimit files;
 	socklen_t alen = sizeof(a);
 	static struct epoll_event events[1024];
@@ -155,7 +156,7 @@ int main(int argc, char **argv)
 	getsockname(listener, (struct sockaddr *)&a, &alen);
 	printf("listening %d\n", ntohs(a.sin_port));
 	fflush(stdout);
-	struct epoll_event e = { .events = EPOLLIN, .data.fd = listener };
+	struct epoll_event e = {.events = EPOLLIN, .data.fd = listener};
 	epoll_ctl(ep, EPOLL_CTL_ADD, listener, &e);
 	for (;;) {
 		int n = epoll_wait(ep, events, 1024, -1);
@@ -167,7 +168,7 @@ int main(int argc, char **argv)
 			}
 			struct conn *c = by_fd[events[i].data.fd];
 			if (events[i].events & EPOLLOUT) {
-				struct epoll_event in = { .events = EPOLLIN, .data.fd = c->fd };
+				struct epoll_event in = {.events = EPOLLIN, .data.fd = c->fd};
 				c->full = false;
 				epoll_ctl(ep, EPOLL_CTL_MOD, c->fd, &in);
 				flush(c);

@@ -1,8 +1,9 @@
 /* bench/wsload.c: WebSocket fan-out load: S subscribers and one publisher on loopback, one thread, epoll.
  *
- * Every published message carries "#t" and sixteen digits, its time in microseconds. The client looks for that mark in the
- * bytes it receives, wherever frames begin or end, so servers that gather messages in one frame are counted alike.
- * Closed loop (-w): at most W messages have not reached all S yet. Fixed rate (-r): messages a second, latency is the point.
+ * Every published message carries "#t" and sixteen digits, its time in microseconds. The client looks for that mark in
+ * the bytes it receives, wherever frames begin or end, so servers that gather messages in one frame are counted alike.
+ * Closed loop (-w): at most W messages have not reached all S yet. Fixed rate (-r): messages a second, latency is the
+ * point.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -38,7 +39,7 @@ static struct options {
 	const char *run;
 	int events_port; /* of our own: where the publisher says what happened */
 	pid_t server;
-} opt = { .subscribers = 100, .window = 1, .seconds = 3, .warm = 1, .cpu = -1 };
+} opt = {.subscribers = 100, .window = 1, .seconds = 3, .warm = 1, .cpu = -1};
 
 static struct conn *conns;
 static int ep, ready;
@@ -114,7 +115,7 @@ static size_t scan(const char *p, size_t len)
 
 static void send_frame(struct conn *c, const char *text, size_t len)
 {
-	uint8_t f[2048] = { 0x81 };
+	uint8_t f[2048] = {0x81};
 	size_t h = 2;
 	if (len < 126) {
 		f[1] = (uint8_t)(0x80 | len);
@@ -182,7 +183,7 @@ static void on_bytes(struct conn *c, char *p, size_t len)
 static void open_conn(int i)
 {
 	struct conn *c = &conns[i];
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port) };
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port)};
 	char text[512];
 	int one = 1;
 	bool publisher = opt.hub && i == opt.subscribers;
@@ -204,7 +205,7 @@ static void open_conn(int i)
 			 path, opt.hub ? "Sec-WebSocket-Protocol: sluice.v1\r\n" : "");
 	if (send(c->fd, text, (size_t)n, MSG_NOSIGNAL) != n)
 		die("send");
-	struct epoll_event e = { .events = EPOLLIN, .data.u32 = (uint32_t)i };
+	struct epoll_event e = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
 	epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &e);
 }
 
@@ -240,7 +241,8 @@ static void publish(void)
 		return;
 	} else {
 		n = snprintf(text, sizeof(text),
-			     "{\"event\":\"progress\",\"run_id\":\"01234567-89ab-7def-8123-456789abcdef\",\"seq\":%08llu,\"ts\":\"2026-01-01T00:00:00.000Z\","
+			     "{\"event\":\"progress\",\"run_id\":\"01234567-89ab-7def-8123-456789abcdef\",\"seq\":%"
+			     "08llu,\"ts\":\"2026-01-01T00:00:00.000Z\","
 			     "\"data\":{\"t\":\"#t%llu\"}}",
 			     (unsigned long long)published, stamp);
 	}
@@ -315,7 +317,8 @@ static void options(int argc, char **argv)
 			opt.hub = true;
 			break;
 		default:
-			fprintf(stderr, "wsload -p PORT -s SUBSCRIBERS [-i IDLE] [-w WINDOW | -r RATE] [-d SECONDS] [-W WARM] [-P SERVER_PID]"
+			fprintf(stderr, "wsload -p PORT -s SUBSCRIBERS [-i IDLE] [-w WINDOW | -r RATE] [-d SECONDS] "
+					"[-W WARM] [-P SERVER_PID]"
 					" [-c CPU] [-R RUN_ID -E EVENTS_PORT]\n");
 			exit(2);
 		}
@@ -364,12 +367,15 @@ int main(int argc, char **argv)
 	self = cpu_s(getpid()) - self;
 	for (uint64_t end = now_us() + 5000000; delivered < published * (uint64_t)opt.subscribers && now_us() < end;)
 		poll_once(10);
-	printf("{\"subscribers\":%d,\"idle\":%d,\"window\":%d,\"rate\":%g,\"published_s\":%.0f,\"delivered_s\":%.0f,\"server_us\":%.3f,"
-	       "\"server_cpu\":%.3f,\"client_cpu\":%.3f,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"lost\":%lld,\"per_read\":%.1f,\"bytes\":%.0f,"
+	printf("{\"subscribers\":%d,\"idle\":%d,\"window\":%d,\"rate\":%g,\"published_s\":%.0f,\"delivered_s\":%.0f,"
+	       "\"server_us\":%.3f,"
+	       "\"server_cpu\":%.3f,\"client_cpu\":%.3f,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"lost\":%lld,\"per_read\":%."
+	       "1f,\"bytes\":%.0f,"
 	       "\"idle_kib_per_conn\":%.2f}\n",
-	       opt.subscribers, opt.idle, opt.rate > 0 ? 0 : opt.window, opt.rate, (double)p / wall, (double)d / wall, d ? server * 1e6 / (double)d : 0,
-	       server / wall, self / wall, percentile(0.5), percentile(0.99),
-	       (long long)(published * (uint64_t)opt.subscribers) - (long long)delivered, (double)d / (double)(reads - r ? reads - r : 1),
-	       d ? (double)(bytes - b) / (double)d : 0, (double)(idle_rss - before) / all);
+	       opt.subscribers, opt.idle, opt.rate > 0 ? 0 : opt.window, opt.rate, (double)p / wall, (double)d / wall,
+	       d ? server * 1e6 / (double)d : 0, server / wall, self / wall, percentile(0.5), percentile(0.99),
+	       (long long)(published * (uint64_t)opt.subscribers) - (long long)delivered,
+	       (double)d / (double)(reads - r ? reads - r : 1), d ? (double)(bytes - b) / (double)d : 0,
+	       (double)(idle_rss - before) / all);
 	return 0;
 }

@@ -23,7 +23,7 @@ enum sl_code sub_new(struct sl_hub_conn *c, struct topic *t, struct sub **out)
 	struct sub *s = calloc(1, sizeof(*s));
 	if (!s)
 		return SL_NO_MEMORY;
-	*s = (struct sub){ .topic = t, .conn = c, .tokens = true };
+	*s = (struct sub){.topic = t, .conn = c, .tokens = true};
 	sl_list_append(&t->behind, &s->in_topic);
 	sl_list_append(&c->subs, &s->in_conn);
 	c->n_subs++;
@@ -56,7 +56,8 @@ void sub_free(struct sub *s)
 void sub_refused(struct sub *s, enum sl_code rc)
 {
 	struct sl_hub_conn *c = s->conn;
-	conn_error(c, s->ack, &s->topic->run, rc, rc == SL_NOT_FOUND ? "there is no such run" : "the run cannot be shown now");
+	conn_error(c, s->ack, &s->topic->run, rc,
+		   rc == SL_NOT_FOUND ? "there is no such run" : "the run cannot be shown now");
 	sub_free(s);
 	if (c->format == SL_HUB_SSE)
 		conn_end(c, SL_WS_CLOSE_NO_RUN, "there is no such run", &c->hub->stats.closed_other);
@@ -68,7 +69,7 @@ static bool take_offsets(struct sub *s)
 		return true;
 	if (!cursor_grow(&s->cur, s->topic->n_paths))
 		return false;
-	json_object_object_foreach(s->streams, name, entry) {
+	json_object_object_foreach (s->streams, name, entry) {
 		struct path *p;
 		HASH_FIND_STR(s->topic->by_name, name, p);
 		if (p) {
@@ -87,7 +88,7 @@ void sub_ready(struct sub *s)
 	struct sl_hub_conn *c = s->conn;
 
 	if (t->state != TOPIC_READY)
-		return; /* it is called again */
+		return;                            /* it is called again */
 	if (t->view_seq < s->least && !s->asked) { /* once is enough: what a view lacks comes as events */
 		enum sl_code rc = topic_refresh(t);
 		s->asked = true;
@@ -118,7 +119,7 @@ void sub_ready(struct sub *s)
 
 static struct sub *find_sub(struct sl_hub_conn *c, const struct sl_run_id *run) /* NULL: the one of all runs */
 {
-	sl_list_each(it, &c->subs) {
+	sl_list_each (it, &c->subs) {
 		struct sub *s = sl_list_entry(it, struct sub, in_conn);
 		if (run ? !s->topic->all && sl_run_id_eq(s->topic->run, *run) : s->topic->all)
 			return s;
@@ -137,7 +138,7 @@ static void company_changed(struct sl_hub_conn *c)
 }
 
 static enum sl_code subscribe(struct sl_hub_conn *c, const struct sl_hub_want *want, struct json_object *streams,
-                              struct json_object *ack, struct sl_error *err)
+			      struct json_object *ack, struct sl_error *err)
 {
 	const struct sl_ws_commands *cmds = &c->hub->config.commands;
 	struct topic *t;
@@ -215,7 +216,7 @@ static void unsubscribe(struct sl_hub_conn *c, const struct sl_run_id *run)
 /* ---- commands for others ---- */
 
 static void on_reply(void *arg, enum sl_code rc, struct sl_str result, const struct sl_run_id *started,
-                     const struct sl_error *err) /* [any] */
+		     const struct sl_error *err) /* [any] */
 {
 	struct reply_post *p = arg;
 	p->rc = rc;
@@ -239,8 +240,8 @@ void client_replied(struct post *post)
 		if (p->id)
 			conn_ack(c, p->id, sl_str(p->result));
 		if (p->has_started) {
-			struct sl_hub_want want = { .run = p->started, .tokens = true };
-			struct sl_error err = { 0 };
+			struct sl_hub_want want = {.run = p->started, .tokens = true};
+			struct sl_error err = {0};
 			enum sl_code rc = subscribe(c, &want, NULL, NULL, &err);
 			if (rc != SL_OK)
 				conn_error(c, p->id, &p->started, rc, err.text);
@@ -261,7 +262,7 @@ static enum sl_code forward(struct sl_hub_conn *c, const struct sl_ws_command *c
 		return sl_fail(err, SL_UNAVAILABLE, "'%s' is not served here", cmd->name);
 	if (!p)
 		return sl_fail(err, SL_NO_MEMORY, "out of memory");
-	*p = (struct reply_post){ .post.kind = POST_REPLY, .hub = c->hub, .conn = c->id, .id = json_object_get(cmd->id) };
+	*p = (struct reply_post){.post.kind = POST_REPLY, .hub = c->hub, .conn = c->id, .id = json_object_get(cmd->id)};
 	enum sl_code rc = port->command(port->ctx, &c->who, cmd->name, cmd->object, on_reply, p, err);
 	if (rc != SL_OK) {
 		json_object_put(p->id);
@@ -281,7 +282,7 @@ static void set_flush(struct sl_hub_conn *c, uint32_t flush_ms)
 	c->flush_ms = own;
 	wheel_drop(&h->wheel, &c->due);
 	c->may_flush = true;
-	sl_list_each(it, &c->subs) {
+	sl_list_each (it, &c->subs) {
 		struct sub *s = sl_list_entry(it, struct sub, in_conn);
 		if (s->state == SUB_LEVEL && own != FLUSH_OF_HUB) {
 			sub_leave_log(s);
@@ -312,7 +313,7 @@ static enum sl_code serve(struct sl_hub_conn *c, const struct sl_ws_command *cmd
 	enum sl_code rc = SL_OK;
 	switch (cmd->cmd) {
 	case SL_WS_SUBSCRIBE: {
-		struct sl_hub_want want = { cmd->run, cmd->after_seq, cmd->has_after_seq, true };
+		struct sl_hub_want want = {cmd->run, cmd->after_seq, cmd->has_after_seq, true};
 		return subscribe(c, &want, cmd->streams, cmd->id, err); /* acknowledged when the run is found */
 	}
 	case SL_WS_UNSUBSCRIBE:
@@ -341,7 +342,7 @@ static enum sl_code serve(struct sl_hub_conn *c, const struct sl_ws_command *cmd
 void sl_hub_message(struct sl_hub_conn *c, struct sl_str text)
 {
 	struct sl_ws_command cmd;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 
 	if (c->closing)
 		return;

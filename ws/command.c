@@ -15,20 +15,20 @@ static const struct row {
 	enum sl_ws_cmd cmd;
 	bool needs_run;
 } rows[] = {
-	{ "subscribe", SL_WS_SUBSCRIBE, true },
-	{ "unsubscribe", SL_WS_UNSUBSCRIBE, true },
-	{ "subscribe_all", SL_WS_SUBSCRIBE_ALL, false },
-	{ "unsubscribe_all", SL_WS_UNSUBSCRIBE_ALL, false },
-	{ "start_run", SL_WS_FORWARD, false },
-	{ "pause", SL_WS_FORWARD, true },
-	{ "resume", SL_WS_FORWARD, true },
-	{ "cancel", SL_WS_FORWARD, true },
-	{ "unlock", SL_WS_FORWARD, true },
-	{ "review", SL_WS_FORWARD, true },
-	{ "signal", SL_WS_FORWARD, true },
-	{ "user_input", SL_WS_FORWARD, true },
-	{ "set", SL_WS_SET, false },
-	{ "ping", SL_WS_PING, false },
+	{"subscribe", SL_WS_SUBSCRIBE, true},
+	{"unsubscribe", SL_WS_UNSUBSCRIBE, true},
+	{"subscribe_all", SL_WS_SUBSCRIBE_ALL, false},
+	{"unsubscribe_all", SL_WS_UNSUBSCRIBE_ALL, false},
+	{"start_run", SL_WS_FORWARD, false},
+	{"pause", SL_WS_FORWARD, true},
+	{"resume", SL_WS_FORWARD, true},
+	{"cancel", SL_WS_FORWARD, true},
+	{"unlock", SL_WS_FORWARD, true},
+	{"review", SL_WS_FORWARD, true},
+	{"signal", SL_WS_FORWARD, true},
+	{"user_input", SL_WS_FORWARD, true},
+	{"set", SL_WS_SET, false},
+	{"ping", SL_WS_PING, false},
 };
 
 static enum sl_code unknown(struct sl_str name, struct sl_error *err)
@@ -38,7 +38,7 @@ static enum sl_code unknown(struct sl_str name, struct sl_error *err)
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++)
 		at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i ? ", " : "", rows[i].name);
 	return sl_fail(err, SL_INVALID, "unknown command '" SL_STR_FMT "'; there are: %s",
-	               SL_STR_ARG(sl_str_n(name.p, sl_utf8_cut(name.p, name.len, 40))), list);
+		       SL_STR_ARG(sl_str_n(name.p, sl_utf8_cut(name.p, name.len, 40))), list);
 }
 
 /* A number that counts something: an integer, 0 and up. */
@@ -57,7 +57,7 @@ static enum sl_code read_streams(struct json_object *streams, struct sl_error *e
 {
 	if (!json_object_is_type(streams, json_type_object))
 		return sl_fail(err, SL_INVALID, "'streams' is an object: { path: offset }");
-	json_object_object_foreach(streams, path, entry) {
+	json_object_object_foreach (streams, path, entry) {
 		uint64_t n;
 		bool ok = read_count(entry, (uint64_t)OFFSET_MAX, &n);
 		if (!ok && json_object_is_type(entry, json_type_object)) {
@@ -66,8 +66,9 @@ static enum sl_code read_streams(struct json_object *streams, struct sl_error *e
 			     (!attempt || read_count(attempt, UINT32_MAX, &n));
 		}
 		if (!ok)
-			return sl_fail(err, SL_INVALID, "'streams': the offset of '%.80s' is a number of bytes, or { attempt, offset }",
-			               path);
+			return sl_fail(err, SL_INVALID,
+				       "'streams': the offset of '%.80s' is a number of bytes, or { attempt, offset }",
+				       path);
 	}
 	return SL_OK;
 }
@@ -109,7 +110,7 @@ static enum sl_code read_fields(struct sl_ws_command *c, const struct row *row, 
 
 enum sl_code sl_ws_command_parse(struct sl_str text, struct sl_ws_command *out, struct sl_error *err)
 {
-	*out = (struct sl_ws_command){ 0 };
+	*out = (struct sl_ws_command){0};
 	struct json_object *o = NULL, *id;
 	enum sl_code rc = sl_json_parse(text, &o, err);
 	if (rc != SL_OK)
@@ -139,7 +140,7 @@ void sl_ws_command_fini(struct sl_ws_command *c)
 {
 	if (c->object)
 		json_object_put(c->object);
-	*c = (struct sl_ws_command){ 0 };
+	*c = (struct sl_ws_command){0};
 }
 
 /* The known members are written from what was understood, the rest as it came. */
@@ -163,7 +164,7 @@ void sl_ws_command_print(struct sl_buf *b, const struct sl_ws_command *c)
 	if (c->streams) {
 		sl_buf_json_key(b, "streams");
 		sl_buf_addc(b, '{');
-		json_object_object_foreach(c->streams, path, entry) {
+		json_object_object_foreach (c->streams, path, entry) {
 			uint32_t attempt;
 			uint64_t offset;
 			sl_ws_stream_offset(entry, &attempt, &offset);

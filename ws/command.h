@@ -20,10 +20,10 @@ enum sl_ws_cmd {
 
 struct sl_ws_command {
 	enum sl_ws_cmd cmd;
-	const char *name;          /* constant */
+	const char *name;           /* constant */
 	struct json_object *object; /* the whole command */
-	struct json_object *id;    /* lent: string or number; NULL: none */
-	struct sl_run_id run;      /* subscribe, unsubscribe, and those that name a run */
+	struct json_object *id;     /* lent: string or number; NULL: none */
+	struct sl_run_id run;       /* subscribe, unsubscribe, and those that name a run */
 	bool has_run;
 	uint64_t after_seq;
 	bool has_after_seq;
@@ -31,8 +31,9 @@ struct sl_ws_command {
 	uint32_t flush_ms;
 };
 
-/* One JSON object { "cmd": NAME, "id"?, … }. On failure err->text is for the client, and out->object is set when the text
- * was an object (so that its id can be told). Call sl_ws_command_fini() either way. SL_INVALID is the usual failure. */
+/* One JSON object { "cmd": NAME, "id"?, … }. On failure err->text is for the client, and out->object is set when the
+ * text was an object (so that its id can be told). Call sl_ws_command_fini() either way. SL_INVALID is the usual
+ * failure. */
 SL_MUST_USE enum sl_code sl_ws_command_parse(struct sl_str text, struct sl_ws_command *out, struct sl_error *err);
 void sl_ws_command_fini(struct sl_ws_command *c);
 void sl_ws_command_print(struct sl_buf *b, const struct sl_ws_command *c); /* parses to the same again */

@@ -21,9 +21,9 @@
 #include "base/utf8.h"
 #include "ws/encode.h"
 
-#define RX_PIECE_BYTES  256          /* of an idle connection's memory; messages are put together here */
-#define TX_BYTES        (128u << 10) /* above any piece the hub writes: one send each */
-#define NOTSENT_BYTES   (64u << 10)  /* what the kernel may hold beyond the peer's window: the rest stays a cursor */
+#define RX_PIECE_BYTES   256          /* of an idle connection's memory; messages are put together here */
+#define TX_BYTES         (128u << 10) /* above any piece the hub writes: one send each */
+#define NOTSENT_BYTES    (64u << 10)  /* what the kernel may hold beyond the peer's window: the rest stays a cursor */
 #define CLOSE_PATIENCE_S 5
 
 struct handles { /* freed when the loop has given back all of them */
@@ -159,8 +159,9 @@ static void sink_want_writable(struct sl_hub_sink *s)
 	lws_callback_on_writable(conn_of(s)->wsi);
 }
 
-/* Our close frame goes out at once, behind what is still buffered: libwebsockets, asked to close a socket that is full or
- * whose context ends, would drop the rest and the code. The peer's answer, or its silence for a few seconds, ends it. */
+/* Our close frame goes out at once, behind what is still buffered: libwebsockets, asked to close a socket that is full
+ * or whose context ends, would drop the rest and the code. The peer's answer, or its silence for a few seconds, ends
+ * it. */
 static void close_raw(struct conn *c, int code, const char *reason)
 {
 	unsigned char frame[LWS_PRE + 4 + 123];
@@ -242,14 +243,12 @@ static int refuse(struct lws *wsi, int status, const char *why)
 static int on_handshake(struct sl_ws *ws, struct lws *wsi, struct conn *c)
 {
 	char path[64];
-	struct sl_hub_stats stats;
 	int n = lws_hdr_copy(wsi, path, sizeof(path), WSI_TOKEN_GET_URI);
 	if (n <= 0)
 		n = lws_hdr_copy(wsi, path, sizeof(path), WSI_TOKEN_HTTP_COLON_PATH);
 	if (n <= 0 || strcmp(path, ws->config.path) != 0)
 		return refuse(wsi, 404, "no socket here");
-	sl_hub_stats(ws->hub, &stats);
-	if (stats.connections >= SL_LIMIT_WS_CONNECTIONS)
+	if (sl_hub_full(ws->hub))
 		return refuse(wsi, 503, "too many connections");
 	enum sl_code rc = ws->config.authenticate(ws->config.auth_ctx, wsi, &c->who);
 	if (rc != SL_OK)
@@ -298,7 +297,8 @@ static int on_receive(struct conn *c, const void *in, size_t len)
 	sl_buf_add(&c->rx, in, len);
 	if (c->rx.failed) {
 		bool large = c->rx.len + len > SL_LIMIT_WS_MESSAGE_BYTES;
-		sink_close(&c->sink, large ? SL_WS_CLOSE_TOO_BIG : 1011, large ? "a command is at most 64 KiB" : "out of memory");
+		sink_close(&c->sink, large ? SL_WS_CLOSE_TOO_BIG : 1011,
+			   large ? "a command is at most 64 KiB" : "out of memory");
 	} else if (whole) {
 		on_text(c, sl_buf_str(&c->rx));
 	} else {
@@ -314,8 +314,8 @@ static int on_writable(struct conn *c)
 	if (c->closing) {
 		if (!c->close_code)
 			return 0; /* our close frame is out */
-		lws_close_reason(c->wsi, (enum lws_close_status)c->close_code, (unsigned char *)(uintptr_t)c->close_reason,
-		                 strlen(c->close_reason));
+		lws_close_reason(c->wsi, (enum lws_close_status)c->close_code,
+				 (unsigned char *)(uintptr_t)c->close_reason, strlen(c->close_reason));
 		return -1;
 	}
 	if (!c->raw && c->pending.len) {

@@ -2,10 +2,10 @@
  *
  * Owns      the hub, its uv_check and uv_timer on the front loop, and the per-socket state.
  * Thread    [front], but sl_ws_publish() is [any].
- * The server (api) makes the lws context on sl_loop_uv(loop) and must set on it: pt_serv_buf_size >= 128 KiB (a piece is
- * one send then), extensions NULL (no deflate: frames are shared), timeout_secs for handshakes that do not finish, and
- * max_http_header_pool (64, say): libwebsockets holds 5 KB for each handshake under way, and a crowd that comes at once
- * would leave them behind as fragmented memory, more than all its connections need afterwards.
+ * The server (api) makes the lws context on sl_loop_uv(loop) and must set on it: pt_serv_buf_size >= 128 KiB (a piece
+ * is one send then), extensions NULL (no deflate: frames are shared), timeout_secs for handshakes that do not finish,
+ * and max_http_header_pool (64, say): libwebsockets holds 5 KB for each handshake under way, and a crowd that comes at
+ * once would leave them behind as fragmented memory, more than all its connections need afterwards.
  */
 #pragma once
 

@@ -30,7 +30,7 @@ bool cursor_grow(struct cursor *c, uint32_t n)
 		c->size = size;
 	}
 	while (c->n_marks < n)
-		c->marks[c->n_marks++] = (struct mark){ 0 };
+		c->marks[c->n_marks++] = (struct mark){0};
 	return true;
 }
 
@@ -51,7 +51,7 @@ void cursor_to_present(struct topic *t, struct cursor *c)
 	for (uint32_t i = 0; i < t->n_paths && i < c->n_marks; i++) {
 		const struct path *p = t->paths[i];
 		uint32_t attempt = p->void_from ? p->void_attempt : sl_stream_attempt(p->stream);
-		c->marks[i] = (struct mark){ attempt, attempt, p->void_from ? 0 : sl_stream_length(p->stream) };
+		c->marks[i] = (struct mark){attempt, attempt, p->void_from ? 0 : sl_stream_length(p->stream)};
 	}
 }
 
@@ -163,7 +163,8 @@ static bool encode_text(struct encode *e, uint32_t index, struct mark *m, uint64
 
 	/* A place that cannot be one in this text: another attempt's, beyond the end, inside a character. */
 	bool other = now.attempt && now.attempt != attempt;
-	if (now.offset && (other || now.offset > length || starts_inside_character(sl_stream_read(p->stream, now.offset, &kind)))) {
+	if (now.offset &&
+	    (other || now.offset > length || starts_inside_character(sl_stream_read(p->stream, now.offset, &kind)))) {
 		if (e->out->len + FRAME_ROOM_MIN / 2 > e->max)
 			return false;
 		encode_reset(e, p);
@@ -235,7 +236,8 @@ static bool encode_path(struct encode *e, uint32_t path, bool force)
 	uint64_t end = text_limit(e, path);
 	if (m->attempt == attempt && m->offset == end)
 		return true;
-	bool stale = m->attempt && m->attempt != attempt && m->offset; /* no stream_reset said so: it is said before any text */
+	bool stale = m->attempt && m->attempt != attempt &&
+		     m->offset; /* no stream_reset said so: it is said before any text */
 	if (end == 0 && !stale)
 		return true; /* nothing yet; an offset that cannot be is found when there is something */
 	return encode_text(e, path, m, end);
@@ -268,13 +270,13 @@ void cursor_pass(struct encode *e, const struct rec *r)
 	struct mark to = *m;
 	to.open = r->attempt;
 	if (r->kind == REC_RESET) /* whatever offset there was counted the text before */
-		to = (struct mark){ r->attempt, r->attempt, 0 };
+		to = (struct mark){r->attempt, r->attempt, 0};
 	SL_IGNORE(change(e, r->path, m, to)); /* failing is remembered in e */
 }
 
 void encode_record(struct encode *e, const struct rec *r)
 {
-	struct sl_record rec = { .seq = r->seq, .wall_ms = r->wall_ms, .event = r->event, .data = r->data };
+	struct sl_record rec = {.seq = r->seq, .wall_ms = r->wall_ms, .event = r->event, .data = r->data};
 	char run[SL_UUID_TEXT_BYTES];
 	const char *text = e->topic->run_text;
 
@@ -305,7 +307,7 @@ static bool wanted(const struct encode *e, const struct rec *r)
 	if (!e->topic->all || !e->sub)
 		return true;
 	const struct sl_hub_conn *c = e->sub->conn;
-	sl_list_each(it, &c->subs) { /* a run it watches by itself is told there: each event once */
+	sl_list_each (it, &c->subs) { /* a run it watches by itself is told there: each event once */
 		const struct sub *other = sl_list_entry(it, struct sub, in_conn);
 		if (!other->topic->all && sl_run_id_eq(other->topic->run, r->run))
 			return false;

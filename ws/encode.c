@@ -98,7 +98,7 @@ void sl_event_escape(struct sl_buf *b, struct sl_str s)
 			continue;
 		}
 		sl_buf_add(b, s.p + from, i - from);
-		char esc[6] = { '\\', (char)c };
+		char esc[6] = {'\\', (char)c};
 		size_t n = 2;
 		switch (c) {
 		case '"':

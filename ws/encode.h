@@ -10,7 +10,14 @@
 
 #define SL_WS_HEADER_BYTES 10
 
-enum sl_ws_opcode { SL_WS_CONT = 0, SL_WS_TEXT = 1, SL_WS_BINARY = 2, SL_WS_CLOSE = 8, SL_WS_PING_FRAME = 9, SL_WS_PONG = 10 };
+enum sl_ws_opcode {
+	SL_WS_CONT = 0,
+	SL_WS_TEXT = 1,
+	SL_WS_BINARY = 2,
+	SL_WS_CLOSE = 8,
+	SL_WS_PING_FRAME = 9,
+	SL_WS_PONG = 10
+};
 
 /* The header of an unmasked server frame; returns its length: 2, 4 or 10. */
 size_t sl_ws_frame_header(uint8_t out[SL_WS_HEADER_BYTES], enum sl_ws_opcode opcode, bool fin, size_t payload_bytes);

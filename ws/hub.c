@@ -122,7 +122,7 @@ static void drain_dirty(struct sl_hub *h)
 		struct watch *w = SL_CONTAINER_OF(it, struct watch, link);
 		it = it->next; /* before anything: w may be pushed again */
 		struct topic *t = w->topic;
-		w->queued = false;
+		atomic_store(&w->queued, false);
 		if (!t) {
 			free(w);
 			continue;
@@ -174,7 +174,7 @@ static void serve_dirty(struct sl_hub *h)
 {
 	struct sl_list now; /* what is touched meanwhile has its turn next time */
 	sl_list_init(&now);
-	sl_list_each_safe(it, next, &h->dirty_conns) {
+	sl_list_each_safe (it, next, &h->dirty_conns) {
 		sl_list_drop(it);
 		sl_list_append(&now, it);
 	}
@@ -214,8 +214,13 @@ static void conn_live(struct sl_hub_conn *c, uint64_t now)
 		conn_end(c, SL_WS_CLOSE_STALLED, "nothing was taken for 30 s", &h->stats.closed_stalled);
 		return;
 	}
-	if (c->format != SL_HUB_WEBSOCKET)
+	if (c->format == SL_HUB_SSE) { /* nothing is ever heard; a comment now and then keeps proxies from hanging up */
+		if (now >= c->ping_ms) {
+			c->ping_ms = now + SL_LIMIT_WS_PING_MS;
+			conn_ping(c);
+		}
 		return;
+	}
 	if (now - c->heard_ms >= SL_LIMIT_WS_SILENT_MS) {
 		conn_end(c, SL_WS_CLOSE_SILENT, "nothing was heard for 60 s", &h->stats.closed_silent);
 	} else if (now >= c->ping_ms) {
@@ -231,9 +236,9 @@ static void live(struct sl_hub *h, uint64_t now)
 	if (now < h->next_live_ms)
 		return;
 	h->next_live_ms = now + LIVE_MS;
-	HASH_ITER(hh, h->conns, c, next)
+	HASH_ITER (hh, h->conns, c, next)
 		conn_live(c, now);
-	HASH_ITER(hh, h->topics, t, next_topic)
+	HASH_ITER (hh, h->topics, t, next_topic)
 		topic_live(t);
 	h->stats.turn_us = h->turn_ms8 * 1000 / 8;
 }
@@ -242,7 +247,7 @@ void sl_hub_turn(struct sl_hub *h)
 {
 	if (atomic_exchange(&h->lost, false)) {
 		struct topic *t, *next;
-		HASH_ITER(hh, h->topics, t, next)
+		HASH_ITER (hh, h->topics, t, next)
 			topic_fill(t);
 	}
 	drain_posts(h);
@@ -273,14 +278,19 @@ void sl_hub_turn(struct sl_hub *h)
 
 /* ---- connections ---- */
 
-struct sl_hub_conn *sl_hub_conn_open(struct sl_hub *h, struct sl_hub_sink *sink, enum sl_hub_format format,
-                                     const struct sl_ws_identity *who)
+bool sl_hub_full(const struct sl_hub *h)
 {
-	struct sl_hub_conn *c = h->stats.connections < SL_LIMIT_WS_CONNECTIONS ? calloc(1, sizeof(*c)) : NULL;
+	return h->stats.connections >= SL_LIMIT_WS_CONNECTIONS;
+}
+
+struct sl_hub_conn *sl_hub_conn_open(struct sl_hub *h, struct sl_hub_sink *sink, enum sl_hub_format format,
+				     const struct sl_ws_identity *who)
+{
+	struct sl_hub_conn *c = sl_hub_full(h) ? NULL : calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
 	uint64_t now = hub_now(h);
-	*c = (struct sl_hub_conn){ .hub = h, .sink = sink, .format = format, .who = *who, .id = ++h->next_conn };
+	*c = (struct sl_hub_conn){.hub = h, .sink = sink, .format = format, .who = *who, .id = ++h->next_conn};
 	c->flush_ms = FLUSH_OF_HUB;
 	c->heard_ms = c->progress_ms = now;
 	c->ping_ms = now + SL_LIMIT_WS_PING_MS;
@@ -338,10 +348,10 @@ void sl_hub_heard(struct sl_hub_conn *c)
 }
 
 void sl_hub_close_matching(struct sl_hub *h, bool (*match)(void *ctx, const struct sl_ws_identity *who), void *ctx,
-                           int code, const char *reason)
+			   int code, const char *reason)
 {
 	struct sl_hub_conn *c, *next;
-	HASH_ITER(hh, h->conns, c, next)
+	HASH_ITER (hh, h->conns, c, next)
 		if (match(ctx, &c->who))
 			conn_end(c, code, reason, &h->stats.closed_revoked);
 }
@@ -354,12 +364,12 @@ void sl_hub_drain(struct sl_hub *h)
 	h->draining = true;
 	drain_posts(h);
 	drain_dirty(h);
-	HASH_ITER(hh, h->topics, t, next_topic)
+	HASH_ITER (hh, h->topics, t, next_topic)
 		if (t->due.set)
 			topic_flush(t);
 	serve_ready(h);
 	serve_dirty(h);
-	HASH_ITER(hh, h->conns, c, next)
+	HASH_ITER (hh, h->conns, c, next)
 		conn_end(c, SL_WS_CLOSE_RESTART, "the server restarts", &h->stats.closed_drain);
 }
 
@@ -370,7 +380,7 @@ void sl_hub_free(struct sl_hub *h)
 	SL_BUG_ON(h->conns); /* their owners would call back into freed memory */
 	drain_posts(h);
 	struct topic *t, *next;
-	HASH_ITER(hh, h->topics, t, next)
+	HASH_ITER (hh, h->topics, t, next)
 		topic_drop_if_idle(t);
 	drain_dirty(h);
 	SL_BUG_ON(h->topics || h->all);
@@ -388,6 +398,6 @@ void sl_hub_stats(const struct sl_hub *h, struct sl_hub_stats *out)
 	*out = h->stats;
 	out->flush_ms = h->flush_ms;
 	for (t = h->topics; t; t = t->hh.next)
-		sl_list_each(it, &t->behind)
+		sl_list_each (it, &t->behind)
 			out->catching_up++;
 }

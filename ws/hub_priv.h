@@ -19,19 +19,19 @@
 #include "ws/hub.h"
 #include "ws/wheel.h"
 
-#define RECORDS_KEPT       4096          /* of one topic, by reference; older ones are read from the journal */
+#define RECORDS_KEPT       4096 /* of one topic, by reference; older ones are read from the journal */
 #define RECORDS_KEPT_BYTES (4u << 20)
-#define PAGE_RECORDS       512           /* read from the journal at once */
+#define PAGE_RECORDS       512 /* read from the journal at once */
 #define LOG_BYTES_MIN      (4u << 10)
 #define LOG_BYTES_MAX      (256u << 10)
-#define LAG_BYTES          (16u << 10)   /* behind by more: merged frames of its own are cheaper than the log's */
-#define FRAME_BYTES_MAX    (60u << 10)   /* payload of one frame; a larger event travels in fragments */
-#define FRAME_ROOM_MIN     (20u << 10)   /* less room left in a piece: the next piece */
-#define REPLY_BYTES_MAX    (64u << 10)   /* answers a client has not read; more closes with 1008 */
+#define LAG_BYTES          (16u << 10) /* behind by more: merged frames of its own are cheaper than the log's */
+#define FRAME_BYTES_MAX    (60u << 10) /* payload of one frame; a larger event travels in fragments */
+#define FRAME_ROOM_MIN     (20u << 10) /* less room left in a piece: the next piece */
+#define REPLY_BYTES_MAX    (64u << 10) /* answers a client has not read; more closes with 1008 */
 #define FLUSH_MS_WIDEST    250
-#define FLUSH_OF_HUB       UINT32_MAX    /* a connection without a flush interval of its own */
+#define FLUSH_OF_HUB       UINT32_MAX /* a connection without a flush interval of its own */
 #define NO_PATH            UINT32_MAX
-#define LIVE_MS            1000          /* between rounds of housekeeping */
+#define LIVE_MS            1000 /* between rounds of housekeeping */
 
 /* How far a subscriber (or the topic itself) is. Cursors grow with the paths of their topic. */
 struct mark {
@@ -68,7 +68,7 @@ struct watch { /* of a stream; lives as long as it may be queued */
 	struct sl_hub *hub;
 	struct topic *topic; /* NULL: let go while queued */
 	uint32_t path;
-	bool queued; /* set [writer] before the push, cleared by the taker: the push and take order them */
+	_Atomic bool queued; /* a link may be in the queue once: the stream may be armed again before it was taken */
 };
 struct path {
 	char *name;
@@ -98,7 +98,7 @@ struct log {
 	uint64_t start; /* position of data[0]; positions only grow */
 	struct frame *frames;
 	size_t n_frames, frames_size;
-	struct delta *deltas; /* of all frames, in order */
+	struct delta *deltas;                 /* of all frames, in order */
 	size_t n_deltas, deltas_size, framed; /* framed: deltas that belong to a frame already */
 	bool appending;                       /* the topic's cursor is past a frame that is not here yet, */
 	uint64_t order_before;                /* which begins here */
@@ -120,7 +120,7 @@ struct topic {
 
 	struct rec *recs; /* a ring of rec_size (a power of two) */
 	size_t rec_size, rec_first, rec_n, rec_bytes;
-	uint64_t last; /* order of the newest */
+	uint64_t last;    /* order of the newest */
 	struct rec *page; /* older ones, on behalf of whoever needs them */
 	size_t page_n;
 	bool fetching, fetch_again; /* a page is on its way · failed, to be tried again */
@@ -164,8 +164,8 @@ struct sub { /* what fan-out looks at comes first: one cache line */
 	bool asked;        /* a fresh view was asked for on its behalf */
 	struct sl_list in_conn;
 	struct cursor cur;
-	uint32_t scan;     /* path at which the next piece goes on */
-	uint64_t least;    /* a view as old as this will do */
+	uint32_t scan;               /* path at which the next piece goes on */
+	uint64_t least;              /* a view as old as this will do */
 	struct json_object *streams; /* offsets it came with, until the topic is ready */
 	struct json_object *ack;     /* id to acknowledge when it is accepted; NULL: none */
 };
@@ -201,9 +201,9 @@ struct post {
 
 struct sl_hub {
 	struct sl_hub_config config;
-	struct sl_mpsc posts;   /* of struct post */
-	struct sl_mpsc dirty;   /* of struct watch: needs no allocation in the writer */
-	_Atomic bool lost;      /* a notice found no memory: what is missing is read from the journal */
+	struct sl_mpsc posts; /* of struct post */
+	struct sl_mpsc dirty; /* of struct watch: needs no allocation in the writer */
+	_Atomic bool lost;    /* a notice found no memory: what is missing is read from the journal */
 	struct topic *topics;
 	struct topic *all;
 	struct sl_hub_conn *conns;
@@ -211,8 +211,8 @@ struct sl_hub {
 	struct wheel wheel;
 	struct sl_list ready; /* dues to be served in this turn */
 	uint64_t next_conn, next_live_ms, wake_ms;
-	uint32_t flush_ms;      /* now */
-	uint32_t turn_ms8;      /* eight times the mean fan-out turn, in milliseconds of config.clock */
+	uint32_t flush_ms; /* now */
+	uint32_t turn_ms8; /* eight times the mean fan-out turn, in milliseconds of config.clock */
 	struct sl_buf payload, piece;
 	char **names; /* interned event names */
 	size_t n_names, names_size;
@@ -225,9 +225,9 @@ struct sl_hub {
 /* hub.c */
 uint64_t hub_now(const struct sl_hub *h);
 const char *hub_intern(struct sl_hub *h, const char *name);
-void hub_post(struct sl_hub *h, struct post *p); /* [any] */
+void hub_post(struct sl_hub *h, struct post *p);                    /* [any] */
 void hub_schedule(struct sl_hub *h, struct due *d, uint64_t at_ms); /* at_ms <= now: in this turn, or the next */
-void conn_touch(struct sl_hub_conn *c); /* serve it in this turn, or the next */
+void conn_touch(struct sl_hub_conn *c);                             /* serve it in this turn, or the next */
 void conn_end(struct sl_hub_conn *c, int code, const char *reason, uint64_t *counter);
 
 /* topic.c */
@@ -240,13 +240,14 @@ void topic_viewed(struct post *p);
 void topic_paged(struct post *p);
 void topic_fetch(struct topic *t, uint64_t after);
 enum sl_code topic_refresh(struct topic *t); /* asks for a fresh view unless one is on its way */
-void topic_fill(struct topic *t);     /* something was lost: read the journal after `last` */
-void topic_live(struct topic *t);     /* every second: tries again what failed */
-void topic_touched(struct topic *t);  /* new data: schedule a flush */
+void topic_fill(struct topic *t);            /* something was lost: read the journal after `last` */
+void topic_live(struct topic *t);            /* every second: tries again what failed */
+void topic_touched(struct topic *t);         /* new data: schedule a flush */
 void topic_stream_dirty(struct topic *t, uint32_t path);
 void topic_flush(struct topic *t);
 void topic_unwatch_stream(struct path *p);
-struct rec *topic_rec_after(struct topic *t, uint64_t order, bool *missing); /* the next one; missing: must be fetched */
+struct rec *topic_rec_after(struct topic *t, uint64_t order,
+			    bool *missing); /* the next one; missing: must be fetched */
 struct sl_bytes *topic_snapshot(struct topic *t, enum sl_hub_format format);
 
 /* cursor.c */
@@ -265,14 +266,14 @@ struct encode {
 	size_t max;                 /* bytes of it */
 	enum sl_hub_format format;
 	bool tokens;
-	bool only_dirty;            /* look at the streams on the topic's dirty list only */
+	bool only_dirty; /* look at the streams on the topic's dirty list only */
 	struct rec *big;
-	unsigned n;                 /* events written */
-	bool failed;                /* no memory */
+	unsigned n;  /* events written */
+	bool failed; /* no memory */
 };
 enum enc cursor_encode(struct encode *e);
 void encode_record(struct encode *e, const struct rec *r);
-void cursor_pass(struct encode *e, const struct rec *r); /* r was told, or is none of the subscriber's business */
+void cursor_pass(struct encode *e, const struct rec *r);      /* r was told, or is none of the subscriber's business */
 void encode_finish(struct encode *e, struct sl_str *message); /* WebSocket: the text of one message */
 bool cursor_copy(struct cursor *to, const struct cursor *from);
 bool cursor_grow(struct cursor *c, uint32_t n);
@@ -285,13 +286,14 @@ static inline uint64_t log_head(const struct log *l)
 {
 	return l->start + l->len;
 }
-bool log_append(struct topic *t, struct sl_str message, uint64_t order_before); /* the deltas since the last frame are its own */
+bool log_append(struct topic *t, struct sl_str message,
+		uint64_t order_before); /* the deltas since the last frame are its own */
 bool log_delta(struct log *l, uint32_t path, struct mark before);
 void log_fini(struct log *l);
 void log_reset_if_read(struct topic *t);
 size_t log_cut(const struct log *l, uint64_t pos, size_t max); /* bytes of whole frames from pos, at most max */
-void sub_leave_log(struct sub *s); /* level → behind, at the place it has been written */
-void sub_join_log(struct sub *s);  /* behind → level, at the head */
+void sub_leave_log(struct sub *s);                             /* level → behind, at the place it has been written */
+void sub_join_log(struct sub *s);                              /* behind → level, at the head */
 void sub_advance(struct sub *s, uint64_t pos);
 void log_everyone_off(struct topic *t);
 
@@ -301,12 +303,13 @@ void topic_fan_out(struct topic *t);
 void conn_say(struct sl_hub_conn *c, struct sl_str json); /* one message of its own: ack, error, pong */
 void conn_ping(struct sl_hub_conn *c);
 bool sub_joinable(const struct sub *s);
-void conn_error(struct sl_hub_conn *c, struct json_object *id, const struct sl_run_id *run, enum sl_code code, const char *text);
+void conn_error(struct sl_hub_conn *c, struct json_object *id, const struct sl_run_id *run, enum sl_code code,
+		const char *text);
 void conn_ack(struct sl_hub_conn *c, struct json_object *id, struct sl_str result);
 
 /* client.c */
 enum sl_code sub_new(struct sl_hub_conn *c, struct topic *t, struct sub **out);
 void sub_free(struct sub *s);
-void sub_ready(struct sub *s);            /* its topic is loaded, or its view is fresh: begin, or wait on */
+void sub_ready(struct sub *s);                    /* its topic is loaded, or its view is fresh: begin, or wait on */
 void sub_refused(struct sub *s, enum sl_code rc); /* tells why and frees it */
 void client_replied(struct post *p);

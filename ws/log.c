@@ -11,7 +11,7 @@ void log_fini(struct log *l)
 	free(l->data);
 	free(l->frames);
 	free(l->deltas);
-	*l = (struct log){ .start = l->start };
+	*l = (struct log){.start = l->start};
 }
 
 static bool grow(void *array, size_t *size, size_t n, size_t each)
@@ -32,7 +32,7 @@ bool log_delta(struct log *l, uint32_t path, struct mark before)
 {
 	if (!grow(&l->deltas, &l->deltas_size, l->n_deltas + 1, sizeof(*l->deltas)))
 		return false;
-	l->deltas[l->n_deltas++] = (struct delta){ path, before };
+	l->deltas[l->n_deltas++] = (struct delta){path, before};
 	return true;
 }
 
@@ -46,7 +46,7 @@ static void drop_front(struct topic *t, size_t keep_bytes)
 		deltas += l->frames[n].n_deltas;
 		n++;
 	}
-	sl_list_each_safe(it, next, &t->level) {
+	sl_list_each_safe (it, next, &t->level) {
 		struct sub *s = sl_list_entry(it, struct sub, in_topic);
 		if (s->pos < start) {
 			sub_leave_log(s);
@@ -90,7 +90,7 @@ bool log_append(struct topic *t, struct sl_str message, uint64_t order_before)
 	memcpy(l->data + l->len, header, h);
 	memcpy(l->data + l->len + h, message.p, message.len);
 	l->len += need;
-	l->frames[l->n_frames++] = (struct frame){ log_head(l), order_before, (uint32_t)(l->n_deltas - l->framed) };
+	l->frames[l->n_frames++] = (struct frame){log_head(l), order_before, (uint32_t)(l->n_deltas - l->framed)};
 	l->framed = l->n_deltas;
 	t->n_unread = t->n_level;
 	t->hub->stats.frames_encoded++;
@@ -179,7 +179,7 @@ void sub_join_log(struct sub *s)
 
 void log_everyone_off(struct topic *t)
 {
-	sl_list_each_safe(it, next, &t->level)
+	sl_list_each_safe (it, next, &t->level)
 		sub_leave_log(sl_list_entry(it, struct sub, in_topic));
 	t->log.appending = false;
 	log_reset_if_read(t);

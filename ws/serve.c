@@ -1,6 +1,8 @@
 /* ws/serve.c: what one connection is written: at most one write a turn, holding everything it lacks. */
 #include "ws/hub_priv.h"
 
+#define OUT_KEPT_BYTES 1024 /* of memory for answers, by a connection that has none to give */
+
 enum filled {
 	FILLED,  /* nothing more for now */
 	NO_ROOM, /* there is more: another piece */
@@ -154,7 +156,7 @@ static enum filled fill_behind(struct sub *s, struct sl_buf *piece)
 			return NO_ROOM;
 		if (max > FRAME_BYTES_MAX)
 			max = FRAME_BYTES_MAX;
-		struct encode e = { .topic = t, .cur = &s->cur, .sub = s, .format = c->format, .tokens = s->tokens };
+		struct encode e = {.topic = t, .cur = &s->cur, .sub = s, .format = c->format, .tokens = s->tokens};
 		struct sl_str message;
 		e.limit = is_private(c) ? NULL : &t->cur;
 		e.out = &h->payload;
@@ -212,6 +214,7 @@ static enum filled fill_level(struct sub *s, struct sl_buf *piece)
 	sub_advance(s, s->pos + take);
 	if (take < lag)
 		return NO_ROOM;
+	s->conn->was_blocked = false;
 	log_reset_if_read(s->topic);
 	return FILLED;
 }
@@ -259,7 +262,12 @@ void conn_serve(struct sl_hub_conn *c)
 		got = fill_big(c, piece);
 	if (got == FILLED && c->out.len) {
 		sl_buf_add(piece, c->out.data, c->out.len);
-		sl_buf_reset(&c->out);
+		if (c->out.cap > OUT_KEPT_BYTES) {
+			sl_buf_fini(&c->out);
+			sl_buf_init(&c->out, REPLY_BYTES_MAX * 2);
+		} else {
+			sl_buf_reset(&c->out);
+		}
 	}
 	if (got == FILLED)
 		got = fill_subs(c, piece);
@@ -279,11 +287,12 @@ void topic_fan_out(struct topic *t)
 {
 	struct log *l = &t->log;
 	uint64_t head = log_head(l);
-	sl_list_each_safe(it, next, &t->level) {
+	sl_list_each_safe (it, next, &t->level) {
 		struct sub *s = sl_list_entry(it, struct sub, in_topic);
 		struct sl_hub_conn *c = s->conn;
-		/* A send takes two microseconds and most of the cache: what the next ones need is fetched meanwhile. `next` was
-		 * itself fetched a round ago; at the end of the list this touches the head's neighbours, which is harmless. */
+		/* A send takes two microseconds and most of the cache: what the next ones need is fetched meanwhile.
+		 * `next` was itself fetched a round ago; at the end of the list this touches the head's neighbours,
+		 * which is harmless. */
 		if (next != &t->level) {
 			const struct sl_hub_conn *ahead = sl_list_entry(next, struct sub, in_topic)->conn;
 			__builtin_prefetch(ahead);
@@ -326,14 +335,18 @@ void conn_say(struct sl_hub_conn *c, struct sl_str json)
 
 void conn_ping(struct sl_hub_conn *c)
 {
-	if (c->out.len + 4 > REPLY_BYTES_MAX)
-		return; /* it has enough to answer to */
-	add_frame(&c->out, SL_WS_PING_FRAME, true, SL_STR("sl")); /* libwebsockets 4.1 does not tell of empty pongs */
+	if (c->out.len)
+		return; /* it has something to take as it is */
+	if (c->format == SL_HUB_SSE)
+		sl_buf_adds(&c->out, ": still here\n\n");
+	else
+		add_frame(&c->out, SL_WS_PING_FRAME, true,
+			  SL_STR("sl")); /* libwebsockets 4.1 does not tell of empty pongs */
 	conn_touch(c);
 }
 
 static void answer_head(struct sl_hub_conn *c, struct sl_buf *b, const char *event, const struct sl_run_id *run,
-                        struct json_object *id)
+			struct json_object *id)
 {
 	char text[SL_UUID_TEXT_BYTES];
 	sl_buf_addc(b, '{');
@@ -366,7 +379,8 @@ static void answer_say(struct sl_hub_conn *c, struct sl_buf *b, const char *even
 	conn_touch(c);
 }
 
-void conn_error(struct sl_hub_conn *c, struct json_object *id, const struct sl_run_id *run, enum sl_code code, const char *text)
+void conn_error(struct sl_hub_conn *c, struct json_object *id, const struct sl_run_id *run, enum sl_code code,
+		const char *text)
 {
 	SL_BUF(b, REPLY_BYTES_MAX);
 	answer_head(c, &b, "error", run, id);

@@ -50,7 +50,8 @@ static struct rec *rec_at(struct topic *t, size_t i)
 
 static bool ends_attempt(struct sl_str status)
 {
-	static const char *const ends[] = { "completed", "succeeded", "failed", "cancelled", "skipped", "timed_out", "done" };
+	static const char *const ends[] = {"completed", "succeeded", "failed", "cancelled",
+					   "skipped",   "timed_out", "done"};
 	for (size_t i = 0; i < SL_COUNT_OF(ends); i++)
 		if (sl_str_is(status, ends[i]))
 			return true;
@@ -126,7 +127,7 @@ static bool rec_push(struct topic *t, const struct sl_record *from, struct sl_ru
 	while (t->rec_n && (t->rec_n == t->rec_size || t->rec_bytes + bytes > RECORDS_KEPT_BYTES))
 		recs_drop_oldest(t);
 	struct rec *r = &t->recs[(t->rec_first + t->rec_n) & (t->rec_size - 1)];
-	*r = (struct rec){ .order = t->last + 1, .seq = from->seq, .wall_ms = from->wall_ms, .run = run };
+	*r = (struct rec){.order = t->last + 1, .seq = from->seq, .wall_ms = from->wall_ms, .run = run};
 	r->event = hub_intern(t->hub, from->event);
 	r->data = sl_bytes_ref(from->data);
 	rec_classify(t, r);
@@ -158,7 +159,8 @@ struct rec *topic_rec_after(struct topic *t, uint64_t order, bool *missing)
 static void on_dirty(struct sl_stream *s, void *ctx) /* [writer of the stream] */
 {
 	struct watch *w = ctx;
-	w->queued = true;
+	if (atomic_exchange(&w->queued, true))
+		return; /* whoever takes it reads this, too */
 	if (sl_mpsc_push(&w->hub->dirty, &w->link))
 		w->hub->config.wake(w->hub->config.loop_ctx);
 }
@@ -168,7 +170,7 @@ void topic_unwatch_stream(struct path *p)
 	if (!p->watch)
 		return;
 	sl_stream_watch(p->stream, NULL); /* after this nothing pushes it any more */
-	if (p->watch->queued)
+	if (atomic_load(&p->watch->queued))
 		p->watch->topic = NULL; /* whoever takes it from the queue frees it */
 	else
 		free(p->watch);
@@ -182,8 +184,10 @@ static bool watch_stream(struct topic *t, struct path *p)
 	p->watch = calloc(1, sizeof(*p->watch));
 	if (!p->watch)
 		return false;
-	*p->watch = (struct watch){ .hub = t->hub, .topic = t, .path = p->index };
-	sl_stream_watch(p->stream, &(struct sl_stream_watcher){ on_dirty, p->watch });
+	p->watch->hub = t->hub;
+	p->watch->topic = t;
+	p->watch->path = p->index;
+	sl_stream_watch(p->stream, &(struct sl_stream_watcher){on_dirty, p->watch});
 	return true;
 }
 
@@ -321,7 +325,7 @@ static void on_page(void *arg, enum sl_code rc, const struct sl_record *records,
 	if (rc == SL_OK && n) {
 		p->records = calloc(n, sizeof(*p->records));
 		for (size_t i = 0; p->records && i < n; i++) {
-			p->records[i] = (struct sl_record){ .seq = records[i].seq, .wall_ms = records[i].wall_ms };
+			p->records[i] = (struct sl_record){.seq = records[i].seq, .wall_ms = records[i].wall_ms};
 			char *name = sl_str_dup(sl_str(records[i].event)); /* it lives only as long as the page */
 			if (!name)
 				break;
@@ -340,7 +344,7 @@ static bool ask_page(struct topic *t, uint64_t after, bool fill)
 	struct page_post *p = calloc(1, sizeof(*p));
 	if (!p)
 		return false;
-	*p = (struct page_post){ .post.kind = POST_PAGE, .topic = t, .after = after, .fill = fill };
+	*p = (struct page_post){.post.kind = POST_PAGE, .topic = t, .after = after, .fill = fill};
 	t->outstanding++;
 	struct sl_hub_source *src = &t->hub->config.source;
 	if (src->events_after(src->ctx, t->run, after, PAGE_RECORDS, on_page, p) != SL_OK) {
@@ -372,7 +376,7 @@ void topic_fetch(struct topic *t, uint64_t after)
 {
 	if (t->fetching || t->fetch_again)
 		return;
-	sl_list_each(it, &t->behind) { /* one page for as many as possible */
+	sl_list_each (it, &t->behind) { /* one page for as many as possible */
 		const struct sub *s = sl_list_entry(it, struct sub, in_topic);
 		if (s->state == SUB_BEHIND && s->cur.order < after && after - s->cur.order < PAGE_RECORDS / 2)
 			after = s->cur.order;
@@ -384,7 +388,7 @@ void topic_fetch(struct topic *t, uint64_t after)
 
 static void touch_behind(struct topic *t)
 {
-	sl_list_each(it, &t->behind) {
+	sl_list_each (it, &t->behind) {
 		struct sub *s = sl_list_entry(it, struct sub, in_topic);
 		if (s->state == SUB_BEHIND)
 			conn_touch(s->conn);
@@ -417,10 +421,11 @@ static void filled(struct topic *t, struct page_post *p)
 /* The journal no longer holds what follows `after`: who needs it begins anew, with a snapshot. Never a hole. */
 static void restart_from(struct topic *t, uint64_t after)
 {
-	sl_list_each_safe(it, next, &t->behind) {
+	sl_list_each_safe (it, next, &t->behind) {
 		struct sub *s = sl_list_entry(it, struct sub, in_topic);
 		bool missing = false;
-		if (s->state != SUB_BEHIND || s->cur.order < after || topic_rec_after(t, s->cur.order, &missing) || !missing)
+		if (s->state != SUB_BEHIND || s->cur.order < after || topic_rec_after(t, s->cur.order, &missing) ||
+		    !missing)
 			continue;
 		s->state = SUB_WAITING;
 		s->resume = s->asked = false;
@@ -448,7 +453,8 @@ static void fetched(struct topic *t, struct page_post *p)
 	}
 	for (size_t i = 0; i < p->n && p->records[i].seq == p->after + 1 + i; i++) {
 		struct rec *r = &t->page[t->page_n++];
-		*r = (struct rec){ .order = p->records[i].seq, .seq = p->records[i].seq, .wall_ms = p->records[i].wall_ms };
+		*r = (struct rec){
+			.order = p->records[i].seq, .seq = p->records[i].seq, .wall_ms = p->records[i].wall_ms};
 		r->run = t->run;
 		r->event = hub_intern(t->hub, p->records[i].event);
 		r->data = sl_bytes_ref(p->records[i].data);
@@ -488,7 +494,7 @@ static enum sl_code ask_view(struct topic *t, enum view_for what)
 	struct view_post *p = calloc(1, sizeof(*p));
 	if (!p)
 		return SL_NO_MEMORY;
-	*p = (struct view_post){ .post.kind = POST_VIEW, .topic = t, .what = what };
+	*p = (struct view_post){.post.kind = POST_VIEW, .topic = t, .what = what};
 	t->outstanding++;
 	struct sl_hub_source *src = &t->hub->config.source;
 	enum sl_code rc = src->view(src->ctx, t->run, watch, on_view, p);
@@ -520,7 +526,7 @@ static void take_view(struct topic *t, struct sl_view *v)
 /* All that wait are looked at again, or refused. */
 static void wake_waiting(struct topic *t, enum sl_code rc)
 {
-	sl_list_each_safe(it, next, &t->behind) {
+	sl_list_each_safe (it, next, &t->behind) {
 		struct sub *s = sl_list_entry(it, struct sub, in_topic);
 		if (s->state != SUB_WAITING)
 			continue;
@@ -635,7 +641,7 @@ void topic_touched(struct topic *t)
 	}
 	if (!h->n_private)
 		return;
-	sl_list_each(it, &t->behind) {
+	sl_list_each (it, &t->behind) {
 		struct sl_hub_conn *c = sl_list_entry(it, struct sub, in_topic)->conn;
 		if (c->flush_ms != FLUSH_OF_HUB && !c->due.set)
 			hub_schedule(h, &c->due, c->flushed_ms + c->flush_ms);
@@ -672,7 +678,8 @@ static bool encode_to_log(struct topic *t)
 {
 	struct sl_hub *h = t->hub;
 	for (;;) {
-		struct encode e = { .topic = t, .cur = &t->cur, .out = &h->payload, .max = FRAME_BYTES_MAX, .tokens = true };
+		struct encode e = {
+			.topic = t, .cur = &t->cur, .out = &h->payload, .max = FRAME_BYTES_MAX, .tokens = true};
 		struct sl_str message;
 		uint64_t before = t->cur.order;
 

@@ -34,7 +34,7 @@ static inline void wheel_init(struct wheel *w, uint64_t now_ms)
 }
 static inline void due_init(struct due *d, bool is_conn)
 {
-	*d = (struct due){ .is_conn = is_conn };
+	*d = (struct due){.is_conn = is_conn};
 	sl_list_init(&d->link);
 }
 static inline void wheel_drop(struct wheel *w, struct due *d)
@@ -73,7 +73,7 @@ static inline void wheel_turn(struct wheel *w, uint64_t now_ms, struct sl_list *
 			if (!(w->used[slot / 64] & bit))
 				continue;
 			w->used[slot / 64] &= ~bit;
-			sl_list_each_safe(it, next, &w->slots[slot]) {
+			sl_list_each_safe (it, next, &w->slots[slot]) {
 				sl_list_drop(it);
 				sl_list_append(out, it);
 			}

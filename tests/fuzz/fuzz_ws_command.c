@@ -19,7 +19,7 @@ static bool same_offsets(struct json_object *a, struct json_object *b)
 		return a == b;
 	if (json_object_object_length(a) != json_object_object_length(b))
 		return false;
-	json_object_object_foreach(a, path, entry) {
+	json_object_object_foreach (a, path, entry) {
 		uint32_t attempt[2];
 		uint64_t offset[2];
 		struct json_object *other;
@@ -36,7 +36,7 @@ static bool same_offsets(struct json_object *a, struct json_object *b)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct sl_ws_command a, b;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(text, 8u * SL_LIMIT_WS_MESSAGE_BYTES);
 
 	if (size > SL_LIMIT_WS_MESSAGE_BYTES)

@@ -16,7 +16,7 @@ static int64_t wall(void *ctx)
 
 const char *fake_path(unsigned path)
 {
-	static const char *const names[FAKE_PATHS] = { "pro", "con", "refine#2/judge", "é \"quoted\"" };
+	static const char *const names[FAKE_PATHS] = {"pro", "con", "refine#2/judge", "é \"quoted\""};
 	return names[path];
 }
 
@@ -48,7 +48,7 @@ void fake_commit(struct fake_run *r, const char *event, const char *fmt, ...)
 		r->size = r->size ? r->size * 2 : 64;
 		r->records = realloc(r->records, r->size * sizeof(*r->records));
 	}
-	r->records[r->n] = (struct sl_record){ .seq = r->n + 1, .wall_ms = 1700000000000, .event = event };
+	r->records[r->n] = (struct sl_record){.seq = r->n + 1, .wall_ms = 1700000000000, .event = event};
 	r->records[r->n].data = sl_bytes_new(data, strlen(data));
 	r->n++;
 }
@@ -102,15 +102,18 @@ static const char *quoted(unsigned path)
 void fake_begin(struct fake_run *r, unsigned path)
 {
 	if (r->attempt[path]++)
-		fake_commit(r, "stream_reset", "{\"node_id\":%s,\"attempt\":%u,\"reason\":\"retry\"}", quoted(path), r->attempt[path]);
+		fake_commit(r, "stream_reset", "{\"node_id\":%s,\"attempt\":%u,\"reason\":\"retry\"}", quoted(path),
+			    r->attempt[path]);
 	new_stream(r, path);
-	fake_commit(r, "node_state_change", "{\"node_id\":%s,\"status\":\"running\",\"attempt\":%u}", quoted(path), r->attempt[path]);
+	fake_commit(r, "node_state_change", "{\"node_id\":%s,\"status\":\"running\",\"attempt\":%u}", quoted(path),
+		    r->attempt[path]);
 	r->announced_at[path] = r->n;
 }
 void fake_text(struct fake_run *r, unsigned path, const char *text, size_t len, bool thinking)
 {
 	if (r->open[path])
-		SL_IGNORE(sl_stream_append(r->streams[path], thinking ? SL_STREAM_THINKING : SL_STREAM_TEXT, sl_str_n(text, len)));
+		SL_IGNORE(sl_stream_append(r->streams[path], thinking ? SL_STREAM_THINKING : SL_STREAM_TEXT,
+					   sl_str_n(text, len)));
 }
 
 void fake_end(struct fake_run *r, unsigned path, const char *status)
@@ -119,7 +122,8 @@ void fake_end(struct fake_run *r, unsigned path, const char *status)
 		return;
 	sl_stream_end(r->streams[path]);
 	r->open[path] = false;
-	fake_commit(r, "node_state_change", "{\"node_id\":%s,\"status\":\"%s\",\"attempt\":%u}", quoted(path), status, r->attempt[path]);
+	fake_commit(r, "node_state_change", "{\"node_id\":%s,\"status\":\"%s\",\"attempt\":%u}", quoted(path), status,
+		    r->attempt[path]);
 }
 
 void fake_retry(struct fake_run *r, unsigned path)
@@ -127,7 +131,8 @@ void fake_retry(struct fake_run *r, unsigned path)
 	if (!r->open[path])
 		return;
 	sl_stream_end(r->streams[path]);
-	fake_commit(r, "node_state_change", "{\"node_id\":%s,\"status\":\"retrying\",\"attempt\":%u}", quoted(path), r->attempt[path]);
+	fake_commit(r, "node_state_change", "{\"node_id\":%s,\"status\":\"retrying\",\"attempt\":%u}", quoted(path),
+		    r->attempt[path]);
 	fake_begin(r, path);
 }
 
@@ -142,7 +147,8 @@ static void call_view(struct fake_call *c)
 	}
 	struct sl_view *v = calloc(1, sizeof(*v));
 	char json[256];
-	snprintf(json, sizeof(json), "{\"id\":\"%s\",\"status\":\"running\",\"last_seq\":%zu,\"nodes\":[]}", fake_id(r), r->n);
+	snprintf(json, sizeof(json), "{\"id\":\"%s\",\"status\":\"running\",\"last_seq\":%zu,\"nodes\":[]}", fake_id(r),
+		 r->n);
 	v->run = r->id;
 	v->last_seq = r->n;
 	v->status = "running";
@@ -151,7 +157,8 @@ static void call_view(struct fake_call *c)
 	v->streams = calloc(FAKE_PATHS, sizeof(*v->streams));
 	for (unsigned p = 0; p < FAKE_PATHS; p++)
 		if (r->streams[p])
-			v->streams[v->n_streams++] = (struct sl_view_stream){ sl_stream_path(r->streams[p]), sl_stream_ref(r->streams[p]) };
+			v->streams[v->n_streams++] =
+				(struct sl_view_stream){sl_stream_path(r->streams[p]), sl_stream_ref(r->streams[p])};
 	c->view(c->arg, SL_OK, v);
 }
 
@@ -190,7 +197,7 @@ static enum sl_code port_view(void *ctx, struct sl_run_id run, enum sl_view_watc
 	f->views++;
 	if (r && watch == SL_VIEW_WATCH && !r->missing)
 		r->watched++;
-	return add_call(f, (struct fake_call){ .run = r, .watch = watch, .view = fn, .arg = arg });
+	return add_call(f, (struct fake_call){.run = r, .watch = watch, .view = fn, .arg = arg});
 }
 
 static void port_unwatch(void *ctx, struct sl_run_id run)
@@ -200,11 +207,13 @@ static void port_unwatch(void *ctx, struct sl_run_id run)
 	r->watched--;
 }
 
-static enum sl_code port_events_after(void *ctx, struct sl_run_id run, uint64_t after, size_t limit, sl_hub_page_fn *fn, void *arg)
+static enum sl_code port_events_after(void *ctx, struct sl_run_id run, uint64_t after, size_t limit, sl_hub_page_fn *fn,
+				      void *arg)
 {
 	struct fake *f = ctx;
 	f->pages++;
-	return add_call(f, (struct fake_call){ .run = fake_run_of(f, run), .page = fn, .arg = arg, .after = after, .limit = limit });
+	return add_call(f, (struct fake_call){
+				   .run = fake_run_of(f, run), .page = fn, .arg = arg, .after = after, .limit = limit});
 }
 
 static void port_watch_all(void *ctx, bool on)
@@ -224,7 +233,7 @@ static void port_wake_at(void *ctx, uint64_t at)
 
 /* Commands: `start_run` starts the run its "n" names, anything else is refused but "pause". */
 static enum sl_code port_command(void *ctx, const struct sl_ws_identity *who, const char *cmd, struct json_object *args,
-                                 sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
+				 sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
 {
 	struct fake *f = ctx;
 	if (strcmp(cmd, "start_run") == 0) {
@@ -233,7 +242,7 @@ static enum sl_code port_command(void *ctx, const struct sl_ws_identity *who, co
 		return SL_OK;
 	}
 	if (strcmp(cmd, "pause") == 0) {
-		struct sl_error e = { .code = SL_CONFLICT };
+		struct sl_error e = {.code = SL_CONFLICT};
 		snprintf(e.text, sizeof(e.text), "%s may not", who->name);
 		reply(arg, SL_CONFLICT, sl_str(NULL), NULL, &e);
 		return SL_OK;
@@ -243,8 +252,8 @@ static enum sl_code port_command(void *ctx, const struct sl_ws_identity *who, co
 
 void fake_init(struct fake *f, size_t n_runs, uint32_t flush_ms)
 {
-	*f = (struct fake){ .now = 1000, .wake_at = UINT64_MAX, .n_runs = n_runs };
-	f->clock = (struct sl_clock){ mono, wall, f };
+	*f = (struct fake){.now = 1000, .wake_at = UINT64_MAX, .n_runs = n_runs};
+	f->clock = (struct sl_clock){mono, wall, f};
 	f->runs = calloc(n_runs, sizeof(*f->runs));
 	for (size_t i = 0; i < n_runs; i++) {
 		f->runs[i].id.u = sl_uuid_new();
@@ -252,8 +261,8 @@ void fake_init(struct fake *f, size_t n_runs, uint32_t flush_ms)
 	}
 	struct sl_hub_config config = {
 		.clock = &f->clock,
-		.source = { port_view, port_unwatch, port_events_after, port_watch_all, f },
-		.commands = { .command = port_command, .ctx = f },
+		.source = {port_view, port_unwatch, port_events_after, port_watch_all, f},
+		.commands = {.command = port_command, .ctx = f},
 		.flush_ms = flush_ms,
 		.wake = port_wake,
 		.wake_at = port_wake_at,
@@ -335,11 +344,11 @@ static long sink_unsent(struct sl_hub_sink *s)
 	return -1;
 }
 
-static const struct sl_hub_sink_ops ops = { sink_ready, sink_write, sink_want_writable, sink_close, sink_unsent };
+static const struct sl_hub_sink_ops ops = {sink_ready, sink_write, sink_want_writable, sink_close, sink_unsent};
 
 void client_open(struct client *c, struct fake *f)
 {
-	struct sl_ws_identity who = { .name = "tester" };
+	struct sl_ws_identity who = {.name = "tester"};
 	c->sink.ops = &ops;
 	c->fake = f;
 	c->full = c->gone = c->want = c->in_message = false;
@@ -420,7 +429,8 @@ void client_subscribe(struct client *c, size_t run)
 			if (p & 1) /* both ways to say it */
 				sl_buf_addf(&b, ":%zu", w->path[p].text.len);
 			else
-				sl_buf_addf(&b, ":{\"attempt\":%u,\"offset\":%zu}", w->path[p].attempt, w->path[p].text.len);
+				sl_buf_addf(&b, ":{\"attempt\":%u,\"offset\":%zu}", w->path[p].attempt,
+					    w->path[p].text.len);
 		}
 		sl_buf_addc(&b, '}');
 	}
@@ -600,7 +610,8 @@ void client_read(struct client *c)
 			c->pings++;
 			continue;
 		}
-		assert_int_equal(opcode, c->in_message ? SL_WS_CONT : SL_WS_TEXT); /* nothing between the fragments of one */
+		assert_int_equal(opcode,
+				 c->in_message ? SL_WS_CONT : SL_WS_TEXT); /* nothing between the fragments of one */
 		sl_buf_add(&c->message, p + header, payload);
 		c->in_message = !fin;
 		if (fin) {

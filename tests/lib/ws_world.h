@@ -63,8 +63,8 @@ struct client {
 	struct fake *fake;
 	struct sl_hub_conn *conn;
 	bool slow, full, gone, want;
-	int closed;          /* the code we were closed with */
-	struct sl_buf wire;  /* bytes not parsed yet */
+	int closed;         /* the code we were closed with */
+	struct sl_buf wire; /* bytes not parsed yet */
 	struct sl_buf message;
 	bool in_message;
 	size_t writes, frames, events, bytes, most_wire;
@@ -91,11 +91,11 @@ void fake_commit(struct fake_run *r, const char *event, const char *fmt, ...) SL
 void fake_publish(struct fake *f, struct fake_run *r, bool lose); /* everything committed so far, as one notice */
 void fake_publish_some(struct fake *f, struct fake_run *r, size_t most, bool lose);
 void fake_call_back(struct fake *f, size_t i);
-void fake_settle(struct fake *f); /* turns, callbacks, room for those who are not slow, for 4 s */
-void fake_begin(struct fake_run *r, unsigned path);                /* running, with a stream */
+void fake_settle(struct fake *f);                   /* turns, callbacks, room for those who are not slow, for 4 s */
+void fake_begin(struct fake_run *r, unsigned path); /* running, with a stream */
 void fake_text(struct fake_run *r, unsigned path, const char *text, size_t len, bool thinking);
 void fake_end(struct fake_run *r, unsigned path, const char *status);
-void fake_retry(struct fake_run *r, unsigned path);                /* stream_reset and the next attempt */
+void fake_retry(struct fake_run *r, unsigned path); /* stream_reset and the next attempt */
 struct fake_run *fake_run_of(struct fake *f, struct sl_run_id id);
 const char *fake_path(unsigned path);
 const char *fake_id(const struct fake_run *r);
@@ -104,8 +104,8 @@ void client_open(struct client *c, struct fake *f);
 void client_close(struct client *c); /* keeps what it holds, as a page does that lost its socket */
 void client_fini(struct client *c);
 void client_say(struct client *c, const char *fmt, ...) SL_PRINTF(2, 3);
-void client_subscribe(struct client *c, size_t run);              /* with what it holds, if it holds something */
-void client_read(struct client *c);                                /* parses what came, and checks it */
+void client_subscribe(struct client *c, size_t run); /* with what it holds, if it holds something */
+void client_read(struct client *c);                  /* parses what came, and checks it */
 void client_writable(struct client *c);
 struct watching *client_run(struct client *c, size_t run);
 /* It holds what the journal and the streams hold. */

@@ -45,7 +45,7 @@ static enum sl_code source_view(void *ctx, struct sl_run_id run, enum sl_view_wa
 	snprintf(json, sizeof(json), "{\"last_seq\":%llu}", (unsigned long long)w->seq);
 	v->json = sl_bytes_new(json, strlen(json));
 	v->streams = calloc(1, sizeof(*v->streams));
-	v->streams[0] = (struct sl_view_stream){ sl_stream_path(w->stream), sl_stream_ref(w->stream) };
+	v->streams[0] = (struct sl_view_stream){sl_stream_path(w->stream), sl_stream_ref(w->stream)};
 	v->n_streams = 1;
 	pthread_mutex_unlock(&w->lock);
 	fn(arg, SL_OK, v);
@@ -56,7 +56,8 @@ static void source_unwatch(void *ctx, struct sl_run_id run)
 {
 }
 
-static enum sl_code source_events(void *ctx, struct sl_run_id run, uint64_t after, size_t limit, sl_hub_page_fn *fn, void *arg)
+static enum sl_code source_events(void *ctx, struct sl_run_id run, uint64_t after, size_t limit, sl_hub_page_fn *fn,
+				  void *arg)
 {
 	fn(arg, SL_OK, NULL, 0);
 	return SL_OK;
@@ -69,7 +70,8 @@ static void source_watch_all(void *ctx, bool on)
 static enum sl_code authenticate(void *ctx, struct lws *wsi, struct sl_ws_identity *who)
 {
 	char token[64];
-	if (lws_hdr_copy(wsi, token, sizeof(token), WSI_TOKEN_HTTP_AUTHORIZATION) <= 0 || strcmp(token, "Bearer good") != 0)
+	if (lws_hdr_copy(wsi, token, sizeof(token), WSI_TOKEN_HTTP_AUTHORIZATION) <= 0 ||
+	    strcmp(token, "Bearer good") != 0)
 		return SL_UNAUTHORIZED;
 	snprintf(who->name, sizeof(who->name), "good");
 	return SL_OK;
@@ -84,7 +86,8 @@ static void publish(struct world *w, const char *text)
 	n->n_records = 1;
 	n->records = calloc(1, sizeof(*n->records));
 	pthread_mutex_lock(&w->lock);
-	n->records[0] = (struct sl_record){ .seq = ++w->seq, .wall_ms = 1, .event = "progress", .data = sl_bytes_new(text, strlen(text)) };
+	n->records[0] = (struct sl_record){
+		.seq = ++w->seq, .wall_ms = 1, .event = "progress", .data = sl_bytes_new(text, strlen(text))};
 	pthread_mutex_unlock(&w->lock);
 	sl_ws_publish(w->ws, n);
 	sl_notice_unref(n);
@@ -101,7 +104,7 @@ static int setup(void **state)
 	assert_int_equal(sl_loop_new("front", &w->loop), SL_OK);
 	struct sl_ws_config config = {
 		.loop = w->loop,
-		.source = { source_view, source_unwatch, source_events, source_watch_all, w },
+		.source = {source_view, source_unwatch, source_events, source_watch_all, w},
 		.flush_ms = 5,
 		.path = "/ws",
 		.authenticate = authenticate,
@@ -109,7 +112,7 @@ static int setup(void **state)
 	};
 	assert_int_equal(sl_ws_new(&config, &w->ws), SL_OK);
 	sl_ws_protocol(w->ws, &w->protocols[0]);
-	void *loops[1] = { sl_loop_uv(w->loop) };
+	void *loops[1] = {sl_loop_uv(w->loop)};
 	struct lws_context_creation_info info = {
 		.port = 0,
 		.iface = "127.0.0.1",
@@ -184,7 +187,7 @@ struct peer {
 
 static bool fill(struct peer *p, int timeout_ms)
 {
-	struct pollfd pfd = { p->fd, POLLIN, 0 };
+	struct pollfd pfd = {p->fd, POLLIN, 0};
 	if (poll(&pfd, 1, timeout_ms) <= 0)
 		return false;
 	if (p->cap - p->len < 65536)
@@ -218,15 +221,17 @@ static void put(struct peer *p, const void *bytes, size_t len)
 static int handshake(struct world *w, struct peer *p, const char *path, const char *token, int rcvbuf)
 {
 	char text[512];
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)w->port) };
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port)};
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	*p = (struct peer){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+	*p = (struct peer){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 	if (rcvbuf)
 		setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
 	assert_int_equal(connect(p->fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	int n = snprintf(text, sizeof(text),
-			 "GET %s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-			 "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: sluice.v1\r\nAuthorization: Bearer %s\r\n\r\n",
+			 "GET %s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: "
+			 "Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+			 "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: "
+			 "sluice.v1\r\nAuthorization: Bearer %s\r\n\r\n",
 			 path, token);
 	put(p, text, (size_t)n);
 	for (;;) {
@@ -266,7 +271,7 @@ static size_t frame(char *out, int opcode, bool fin, const char *payload, size_t
 			out[2 + i] = (char)((uint64_t)len >> (56 - 8 * i));
 		h = 10;
 	}
-	static const char mask[4] = { 0x12, 0x34, 0x56, 0x78 };
+	static const char mask[4] = {0x12, 0x34, 0x56, 0x78};
 	memcpy(out + h, mask, 4);
 	for (size_t i = 0; i < len; i++)
 		out[h + 4 + i] = (char)(payload[i] ^ mask[i & 3]);
@@ -483,9 +488,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(strangers_and_wrong_places_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(commands_arrive_in_any_pieces, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_is_no_command_is_answered_and_the_connection_lives, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_no_command_is_answered_and_the_connection_lives, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(too_large_or_not_utf8_ends_it_with_the_code, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_stalled_reader_that_pings_gets_every_byte_in_whole_frames, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_stalled_reader_that_pings_gets_every_byte_in_whole_frames, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(draining_tells_clients_to_come_back, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

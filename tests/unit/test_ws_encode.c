@@ -10,7 +10,7 @@ static void headers_of_every_length_are_measured_again(void **state)
 {
 	static const struct {
 		size_t payload, header;
-	} rows[] = { { 0, 2 }, { 1, 2 }, { 125, 2 }, { 126, 4 }, { 65535, 4 }, { 65536, 10 }, { 1u << 20, 10 } };
+	} rows[] = {{0, 2}, {1, 2}, {125, 2}, {126, 4}, {65535, 4}, {65536, 10}, {1u << 20, 10}};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		char *frame = calloc(1, rows[i].payload + SL_WS_HEADER_BYTES);
 		uint8_t header[SL_WS_HEADER_BYTES];
@@ -55,11 +55,12 @@ static void escaped_text_reads_back_the_same(void **state)
 
 static void a_record_is_an_event_on_the_wire(void **state)
 {
-	struct sl_record r = { .seq = 7, .wall_ms = 1700000000123, .event = "progress" };
+	struct sl_record r = {.seq = 7, .wall_ms = 1700000000123, .event = "progress"};
 	SL_BUF(b, 1000);
 	r.data = sl_bytes_new("{\"a\":1}", 7);
 	sl_event_record(&b, "RUN", &r);
-	assert_string_equal(b.data, "{\"event\":\"progress\",\"run_id\":\"RUN\",\"seq\":7,\"ts\":\"2023-11-14T22:13:20.123Z\",\"data\":{\"a\":1}}");
+	assert_string_equal(b.data, "{\"event\":\"progress\",\"run_id\":\"RUN\",\"seq\":7,\"ts\":\"2023-11-14T22:13:20."
+				    "123Z\",\"data\":{\"a\":1}}");
 	sl_bytes_unref(r.data);
 	sl_buf_reset(&b);
 	sl_event_sse(&b, 7, "progress", SL_STR("{\n\"a\":\r1}"));
@@ -71,18 +72,21 @@ static void commands_say_what_is_wrong_with_them(void **state)
 	static const struct {
 		const char *text, *says;
 	} rows[] = {
-		{ "{\"cmd\":\"fly\"}", "subscribe_all" }, /* the list of what there is */
-		{ "{\"cmd\":\"subscribe\",\"run_id\":7}", "'run_id'" },
-		{ "{\"cmd\":\"subscribe\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\",\"after_seq\":-1}", "'after_seq'" },
-		{ "{\"cmd\":\"subscribe\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\",\"streams\":[]}", "'streams'" },
-		{ "{\"cmd\":\"subscribe\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\",\"streams\":{\"x\":1.5}}", "'x'" },
-		{ "{\"cmd\":\"set\",\"flush_ms\":2000}", "0 to 1000" },
-		{ "\"ping\"", "JSON object" },
-		{ "{\"id\":1}", "name" },
+		{"{\"cmd\":\"fly\"}", "subscribe_all"}, /* the list of what there is */
+		{"{\"cmd\":\"subscribe\",\"run_id\":7}", "'run_id'"},
+		{"{\"cmd\":\"subscribe\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\",\"after_seq\":-1}",
+		 "'after_seq'"},
+		{"{\"cmd\":\"subscribe\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\",\"streams\":[]}",
+		 "'streams'"},
+		{"{\"cmd\":\"subscribe\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\",\"streams\":{\"x\":1.5}}",
+		 "'x'"},
+		{"{\"cmd\":\"set\",\"flush_ms\":2000}", "0 to 1000"},
+		{"\"ping\"", "JSON object"},
+		{"{\"id\":1}", "name"},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		struct sl_ws_command c;
-		struct sl_error err = { 0 };
+		struct sl_error err = {0};
 		assert_int_equal(sl_ws_command_parse(sl_str(rows[i].text), &c, &err), SL_INVALID);
 		if (!strstr(err.text, rows[i].says))
 			fail_msg("%s: %s", rows[i].text, err.text);

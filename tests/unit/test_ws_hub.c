@@ -2,8 +2,12 @@
 
 #include <stdio.h>
 
-static const char *const texts[] = { "a", "Hällo ", "\xe4\xbd\xa0\xe5\xa5\xbd", "\xf0\x9f\x98\x80 ok", "\"quoted\" \\ \n\t\x01",
-				     "the quick brown fox jumps over the lazy dog. " };
+static const char *const texts[] = {"a",
+				    "Hällo ",
+				    "\xe4\xbd\xa0\xe5\xa5\xbd",
+				    "\xf0\x9f\x98\x80 ok",
+				    "\"quoted\" \\ \n\t\x01",
+				    "the quick brown fox jumps over the lazy dog. "};
 
 static void say(struct fake_run *r, unsigned path, const char *text)
 {
@@ -15,7 +19,7 @@ static void say(struct fake_run *r, unsigned path, const char *text)
 static void a_subscriber_gets_a_snapshot_then_every_event_and_token(void **state)
 {
 	struct fake f;
-	struct client c = { 0 };
+	struct client c = {0};
 	fake_init(&f, 1, 25);
 	client_open(&c, &f);
 	fake_commit(&f.runs[0], "execution:started", "{}");
@@ -43,7 +47,7 @@ static void a_subscriber_gets_a_snapshot_then_every_event_and_token(void **state
 static void a_run_nobody_knows_is_not_found(void **state)
 {
 	struct fake f;
-	struct client c = { 0 };
+	struct client c = {0};
 	fake_init(&f, 1, 25);
 	f.runs[0].missing = true;
 	client_open(&c, &f);
@@ -61,11 +65,22 @@ static void a_run_nobody_knows_is_not_found(void **state)
 static void commands_are_answered_and_bad_ones_do_not_hurt(void **state)
 {
 	struct fake f;
-	struct client c = { 0 };
-	static const char *const bad[] = { "", "{", "[]", "7", "null", "{}", "{\"cmd\":7}", "{\"cmd\":\"fly\"}", "{\"cmd\":\"set\"}",
-					   "{\"cmd\":\"set\",\"flush_ms\":1001}", "{\"cmd\":\"set\",\"flush_ms\":-1}",
-					   "{\"cmd\":\"subscribe\"}", "{\"cmd\":\"subscribe\",\"run_id\":\"x\"}", "{\"cmd\":\"ping\",\"id\":[]}",
-					   "{\"cmd\":\"ping\",\"cmd\":\"ping\"}" };
+	struct client c = {0};
+	static const char *const bad[] = {"",
+					  "{",
+					  "[]",
+					  "7",
+					  "null",
+					  "{}",
+					  "{\"cmd\":7}",
+					  "{\"cmd\":\"fly\"}",
+					  "{\"cmd\":\"set\"}",
+					  "{\"cmd\":\"set\",\"flush_ms\":1001}",
+					  "{\"cmd\":\"set\",\"flush_ms\":-1}",
+					  "{\"cmd\":\"subscribe\"}",
+					  "{\"cmd\":\"subscribe\",\"run_id\":\"x\"}",
+					  "{\"cmd\":\"ping\",\"id\":[]}",
+					  "{\"cmd\":\"ping\",\"cmd\":\"ping\"}"};
 	fake_init(&f, 2, 25);
 	client_open(&c, &f);
 	for (size_t i = 0; i < SL_COUNT_OF(bad); i++) {
@@ -102,7 +117,7 @@ static void commands_are_answered_and_bad_ones_do_not_hurt(void **state)
 static void the_first_event_goes_at_once_later_ones_are_gathered(void **state)
 {
 	struct fake f;
-	struct client c = { 0 };
+	struct client c = {0};
 	fake_init(&f, 1, 25);
 	struct fake_run *r = &f.runs[0];
 	fake_begin(r, 0);
@@ -122,7 +137,7 @@ static void the_first_event_goes_at_once_later_ones_are_gathered(void **state)
 	}
 	client_read(&c);
 	assert_int_equal(c.frames, before + 1); /* still within the interval */
-	assert_true(f.wake_at <= f.now + 1); /* and it knows when to go on */
+	assert_true(f.wake_at <= f.now + 1);    /* and it knows when to go on */
 	f.now++;
 	sl_hub_turn(f.hub);
 	client_read(&c);
@@ -135,7 +150,7 @@ static void the_first_event_goes_at_once_later_ones_are_gathered(void **state)
 static void level_subscribers_share_frames(void **state)
 {
 	struct fake f;
-	struct client c[20] = { 0 };
+	struct client c[20] = {0};
 	struct sl_hub_stats a, b;
 	fake_init(&f, 1, 25);
 	struct fake_run *r = &f.runs[0];
@@ -170,7 +185,7 @@ static void level_subscribers_share_frames(void **state)
 static void a_slow_reader_gets_fewer_larger_chunks_and_all_of_it(void **state)
 {
 	struct fake f;
-	struct client slow = { .slow = true }, fast = { 0 };
+	struct client slow = {.slow = true}, fast = {0};
 	fake_init(&f, 1, 25);
 	struct fake_run *r = &f.runs[0];
 	fake_begin(r, 0);
@@ -228,7 +243,7 @@ static void a_slow_reader_gets_fewer_larger_chunks_and_all_of_it(void **state)
 static void everything_that_happened_meanwhile_comes_from_the_journal(void **state)
 {
 	struct fake f;
-	struct client c = { 0 }, d = { 0 };
+	struct client c = {0}, d = {0};
 	fake_init(&f, 1, 25);
 	struct fake_run *r = &f.runs[0];
 	client_open(&c, &f);
@@ -272,7 +287,7 @@ static void everything_that_happened_meanwhile_comes_from_the_journal(void **sta
 static void a_lost_notice_is_read_from_the_journal(void **state)
 {
 	struct fake f;
-	struct client c = { 0 };
+	struct client c = {0};
 	struct sl_hub_stats s;
 	fake_init(&f, 1, 25);
 	struct fake_run *r = &f.runs[0];
@@ -297,19 +312,20 @@ static void a_lost_notice_is_read_from_the_journal(void **state)
 static void a_position_that_cannot_be_is_corrected(void **state)
 {
 	struct fake f;
-	struct client c = { 0 };
+	struct client c = {0};
 	fake_init(&f, 1, 25);
 	struct fake_run *r = &f.runs[0];
 	fake_begin(r, 0);
 	say(r, 0, "h\xc3\xa9llo");
 	fake_publish(&f, r, false);
-	static const char *const offsets[] = { "2", "7", "{\"attempt\":9,\"offset\":1}", "4503599627370495" };
+	static const char *const offsets[] = {"2", "7", "{\"attempt\":9,\"offset\":1}", "4503599627370495"};
 	for (size_t i = 0; i < SL_COUNT_OF(offsets); i++) {
 		client_open(&c, &f);
 		struct watching *w = client_run(&c, 0);
 		w->on = w->began = true;
 		w->last_seq = 1;
-		client_say(&c, "{\"cmd\":\"subscribe\",\"run_id\":\"%s\",\"after_seq\":1,\"streams\":{\"pro\":%s}}", fake_id(r), offsets[i]);
+		client_say(&c, "{\"cmd\":\"subscribe\",\"run_id\":\"%s\",\"after_seq\":1,\"streams\":{\"pro\":%s}}",
+			   fake_id(r), offsets[i]);
 		fake_settle(&f);
 		client_read(&c);
 		assert_int_equal(c.resets_without_seq, i + 1);
@@ -330,7 +346,7 @@ static void a_position_that_cannot_be_is_corrected(void **state)
 static void events_larger_than_a_frame_travel_in_fragments(void **state)
 {
 	struct fake f;
-	struct client c[3] = { [1] = { .slow = true } };
+	struct client c[3] = {[1] = {.slow = true}};
 	fake_init(&f, 1, 25);
 	struct fake_run *r = &f.runs[0];
 	fake_begin(r, 0);
@@ -377,7 +393,7 @@ static void events_larger_than_a_frame_travel_in_fragments(void **state)
 static void all_runs_are_watched_without_tokens_and_nothing_twice(void **state)
 {
 	struct fake f;
-	struct client c = { 0 };
+	struct client c = {0};
 	fake_init(&f, 3, 25);
 	client_open(&c, &f);
 	c.all = true;
@@ -408,7 +424,7 @@ static void all_runs_are_watched_without_tokens_and_nothing_twice(void **state)
 static void silent_and_stalled_clients_are_closed_others_are_pinged(void **state)
 {
 	struct fake f;
-	struct client quiet = { 0 }, stalled = { .slow = true }, alive = { 0 };
+	struct client quiet = {0}, stalled = {.slow = true}, alive = {0};
 	fake_init(&f, 1, 25);
 	client_open(&quiet, &f);
 	client_open(&stalled, &f);
@@ -444,7 +460,7 @@ static void silent_and_stalled_clients_are_closed_others_are_pinged(void **state
 static void limits_are_kept(void **state)
 {
 	struct fake f;
-	struct client c = { .slow = true };
+	struct client c = {.slow = true};
 	fake_init(&f, 1, 25);
 	client_open(&c, &f);
 	client_writable(&c);
@@ -457,7 +473,7 @@ static void limits_are_kept(void **state)
 	client_fini(&c);
 	fake_fini(&f);
 
-	struct client many = { 0 };
+	struct client many = {0};
 	fake_init(&f, SL_LIMIT_WS_SUBSCRIPTIONS + 1, 25);
 	client_open(&many, &f);
 	for (size_t i = 0; i <= SL_LIMIT_WS_SUBSCRIPTIONS; i++)
@@ -478,7 +494,7 @@ static bool is_tester(void *ctx, const struct sl_ws_identity *who)
 static void drain_and_revocation_close_with_a_reason(void **state)
 {
 	struct fake f;
-	struct client c = { 0 }, d = { 0 };
+	struct client c = {0}, d = {0};
 	fake_init(&f, 1, 25);
 	client_open(&c, &f);
 	sl_hub_close_matching(f.hub, is_tester, NULL, SL_WS_CLOSE_REVOKED, "revoked");
@@ -502,15 +518,15 @@ static void drain_and_revocation_close_with_a_reason(void **state)
 static void the_same_run_as_server_sent_events(void **state)
 {
 	struct fake f;
-	struct client c = { 0 };
-	struct sl_ws_identity who = { .name = "tester" };
+	struct client c = {0};
+	struct sl_ws_identity who = {.name = "tester"};
 	fake_init(&f, 1, 25);
 	struct fake_run *r = &f.runs[0];
 	fake_begin(r, 0);
 	client_open(&c, &f);
 	sl_hub_conn_close(c.conn);
 	c.conn = sl_hub_conn_open(f.hub, &c.sink, SL_HUB_SSE, &who);
-	struct sl_hub_want want = { .run = r->id, .tokens = true };
+	struct sl_hub_want want = {.run = r->id, .tokens = true};
 	assert_int_equal(sl_hub_subscribe(c.conn, &want), SL_OK);
 	fake_settle(&f);
 	say(r, 0, "to\nken");
@@ -617,9 +633,9 @@ static void client_step(struct client *c, struct dice *d)
 
 static void one_schedule(uint64_t seed, unsigned steps)
 {
-	struct dice d = { seed * 0x9e3779b97f4a7c15u + 1 };
+	struct dice d = {seed * 0x9e3779b97f4a7c15u + 1};
 	struct fake f;
-	struct client c[CLIENTS] = { 0 };
+	struct client c[CLIENTS] = {0};
 
 	fake_init(&f, RUNS, 25);
 	f.defer = true;
