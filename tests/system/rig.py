@@ -258,6 +258,13 @@ class Socket:
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(60 * PATIENCE)
+        try:
+            self._shake_hands(port, token)
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def _shake_hands(self, port, token):
         self.sock.connect(('127.0.0.1', port))
         key = base64.b64encode(os.urandom(16)).decode()
         self.sock.sendall(('GET /ws HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'

@@ -33,7 +33,7 @@ class MainJob(Case):
         s = self.server(sim)
         sock = self.socket(s)
         sock.send(cmd='start_run', id='1', definition=debate(), inputs={'topic': 'tea'})
-        run_id = sock.until(lambda e: e['event'] == 'ack' and e['data']['id'] == '1')['data']['result']['id']
+        run_id = sock.until(lambda e: e['event'] == 'ack' and e['data']['id'] == '1')['data']['result']['run_id']
         w = Watcher(run_id)
         first = sock.until(lambda e: e['event'] == 'token_stream' and e['data']['node_id'] == 'pro')
         self.assertEqual(s.node(run_id, 'pro')['status'], 'running', first)
