@@ -20,8 +20,8 @@ struct sl_journal {
 	/* Takes the batch (on any return). Batches of one run are written in the order of the calls, each atomically.
 	 * SL_BUSY: SL_LIMIT_CREATED_QUEUE_BYTES wait already (only for batches with `create`). */
 	enum sl_code (*append)(void *ctx, struct sl_batch *b);
-	/* Up to `max` unfinished runs that nobody alive owns become ours, with a new epoch. `runs` and its elements are
-	 * the callee's. Fewer than max: there are no more now. */
+	/* Up to `max` unfinished runs that nobody alive owns become ours, with a new epoch. `runs` (malloc'd) and its
+	 * elements are the callee's. Fewer than max: there are no more now. */
 	enum sl_code (*claim)(void *ctx, size_t max,
 	                      void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run **runs, size_t n), void *arg);
 	/* One run with all its records. SL_NOT_FOUND: none. */

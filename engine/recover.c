@@ -170,6 +170,7 @@ static void claimed(void *arg, enum sl_code rc, struct sl_stored_run **runs, siz
 	struct recovery *rec = arg;
 	for (size_t i = 0; i < n; i++)
 		adopt(rec->engine, runs[i]);
+	free(runs);
 	rec->runs += n;
 	if (rc == SL_OK && n == CLAIM_AT_ONCE && !atomic_load(&rec->engine->stopping)) {
 		const struct sl_journal *j = &rec->engine->config.journal;

@@ -270,9 +270,9 @@ static struct sl_stored_run *give(const struct stored *s)
 static enum sl_code journal_claim(void *ctx, size_t max, void (*fn)(void *, enum sl_code, struct sl_stored_run **, size_t), void *arg)
 {
 	struct world *w = ctx;
-	struct sl_stored_run *runs[64];
+	struct sl_stored_run **runs = calloc(max, sizeof(struct sl_stored_run *));
 	size_t n = 0;
-	for (struct stored *s = w->runs; s && n < max && n < 64; s = s->next)
+	for (struct stored *s = w->runs; s && n < max; s = s->next)
 		if (!s->done && !s->claimed) {
 			s->claimed = true;
 			s->epoch++;
