@@ -9,6 +9,19 @@
  */
 #pragma once
 
+#include <stddef.h>
+#include <stdint.h>
+
+/* FNV-1a. uthash's own hash falls through between cases in a way clang refuses. */
+static inline unsigned hub_hash(const void *key, size_t len)
+{
+	const unsigned char *p = key;
+	uint32_t h = 2166136261u;
+	while (len--)
+		h = (h ^ *p++) * 16777619u;
+	return h ^ h >> 15; /* the low bits choose the bucket */
+}
+#define HASH_FUNCTION(keyptr, keylen, hashv) ((hashv) = hub_hash(keyptr, keylen))
 #include <uthash.h>
 
 #include "base/buf.h"
