@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""The benchmarks of Sluice: the real server beside a reference of the same machine and minute. ./dev bench [NAME …]
+
+    steps     durable ten-step workflows, closed loop, beside a bare group commit on the same PostgreSQL
+    streams   model streams relayed to WebSocket subscribers, beside a plain libcurl client on the same simulator
+    coalesce  one watcher of many streams, beside one frame for each token
+    start     cold and warm start beside pg_ctl alone; what an idle server costs
+    hub       WebSocket fan-out beside a bare epoll server (bench/hub.py)
+
+Rounds are interleaved, tables show medians [min..max]; what was measured is kept in BUILD/bench-results. Absolute figures of a shared
+machine drift: read the ratios.
+"""
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+
+import rig
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Bench:
+    def __init__(self, options):
+        self.rounds = options.rounds
+        self.build = os.path.abspath(options.build)
+        self.sluice = self.build + '/cmd/sluice'
+        self.results = {}
+
+    def tool(self, name):
+        return '%s/bench/%s' % (self.build, name)
+
+    def keep(self, name, what, cell, **reference):
+        self.results.setdefault(name, []).append({'what': what, 'rounds': cell.rounds, 'broken': cell.broken, **reference})
+
+
+def ratio(a, b, digits=2):
+    return '%.*f' % (digits, a / b) if b and a == a else '-'
+
+
+# ---- steps ----
+
+def ten_steps():
+    nodes = [{'id': 's%d' % i, 'type': 'transform', 'params': {'code': (
+        "return { text = 'what a small step says when it is done, in about as many words as a person would take', tokens = 42, n = %s + 1 }"
+        % ('nodes.s%d.n' % (i - 1) if i else 'input.n'))}} for i in range(10)]
+    return {'sluice': 1, 'name': 'ten-steps', 'nodes': nodes, 'edges': [{'from': 's%d' % i, 'to': 's%d' % (i + 1)} for i in range(9)],
+            'outputs': {'n': '{{ nodes.s9.n }}'}}
+
+
+def steps(b):
+    """ten-step durable workflows through HTTP, engine, journal and events, beside group commit on the same PostgreSQL"""
+    seconds = 3
+    server = rig.Server(b.sluice)
+    rows = []
+    try:
+        server.call('POST', '/api/v1/workflows', ten_steps())
+        for runs in (1, 32, 256):
+            connections = 2 if runs >= 256 else 1
+            ours, each, ahead = rig.Cell(), rig.Cell(), rig.Cell()
+            for _ in range(b.rounds):
+                each.add(rig.tool, [b.tool('pg_group'), server.url, runs, seconds, connections, 'each'])
+                ours.add(rig.tool, [b.tool('steps_load'), server.port, server.token, 'ten-steps', runs, seconds, server.pid, server.postgres])
+                ahead.add(rig.tool, [b.tool('pg_group'), server.url, runs, seconds, connections, 'ahead'])
+            for name, cell in (('Sluice', ours), ('group commit, step by step', each), ('group commit, a run at once', ahead)):
+                b.keep('steps', {'runs': runs, 'server': name}, cell)
+                rows.append([runs, name, cell.text('runs_per_s'), cell.text('steps_per_s'), cell.text('p50_ms'), cell.text('p99_ms'),
+                             cell.text('server_cpu_us_per_step'), cell.text('postgres_cpu_us_per_step'),
+                             ratio(cell.median('steps_per_s'), each.median('steps_per_s')), ratio(cell.median('p50_ms'), each.median('p50_ms'))])
+    finally:
+        server.stop()
+    rig.table(['at a time', 'what', 'runs/s', 'steps/s', 'p50 ms', 'p99 ms', 'server us/step', 'postgres us/step', 'x reference', 'x its p50'], rows)
+
+
+# ---- streams ----
+
+def one_model():
+    return {'sluice': 1, 'name': 'one-model', 'nodes': [{'id': 'a', 'type': 'llm', 'params': {'prompt': 'Say something, {{ input.n }}.'}}], 'edges': []}
+
+
+FIRST_MS = 500  # the simulator's wait: long enough that a watcher is there when the first token comes
+
+
+def with_streams(b, speed, tokens, server_args, measure):
+    """Fresh simulator and server for a round: memory is part of what is measured. Server on the first core, all else on the second."""
+    cores = rig.cores()
+    sim = rig.Sim(b.sluice, speed, tokens, FIRST_MS, core=cores[-1])
+    try:
+        server = rig.Server(b.sluice, core=cores[0], args=server_args)
+        try:
+            server.call('PUT', '/api/v1/llm/profiles/upstream', {'provider': 'openai', 'model': 'sim', 'base_url': sim.url, 'api_keys': ['sk-bench-0001'],
+                                                                 'default': True})
+            server.call('POST', '/api/v1/workflows', one_model())
+            return measure(server)
+        finally:
+            server.stop()
+    finally:
+        sim.stop()
+
+
+def ours(b, streams, speed, sockets, starts, server_args=(), seconds=3, flush_ms=-1):
+    def measure(server):
+        return rig.tool([b.tool('streams_load'), server.port, server.token, 'one-model', streams, sockets, starts, 1, seconds, server.pid, FIRST_MS,
+                         flush_ms], core=rig.cores()[-1])
+    return with_streams(b, speed, 600 if speed >= 10 else 60, server_args, measure)
+
+
+def plain(b, streams, speed, starts, seconds=3):
+    cores = rig.cores()
+    sim = rig.Sim(b.sluice, speed, 600 if speed >= 10 else 60, FIRST_MS, core=cores[-1])
+    try:
+        return rig.tool([b.tool('sse_plain'), sim.port, streams, starts, 1, seconds, FIRST_MS], core=cores[0])
+    finally:
+        sim.stop()
+
+
+def streams(b):
+    """model streams through run, middleware, journal and hub to WebSocket subscribers, beside plain libcurl + json-c"""
+    rows = []
+    for n, speed, starts in ((100, 50, 200), (1000, 50, 400), (2000, 50, 400), (10000, 2, 1000)):
+        sockets = max(1, -(-n // 100))
+        cells = {'Sluice': rig.Cell(), 'Sluice, each token at once': rig.Cell(), 'plain client': rig.Cell()}
+        for _ in range(b.rounds):
+            cells['plain client'].add(plain, b, n, speed, starts)
+            cells['Sluice'].add(ours, b, n, speed, sockets, starts)
+            if n <= 1000:
+                cells['Sluice, each token at once'].add(ours, b, n, speed, sockets, starts, ('--flush-ms', '0'))
+        for name, cell in cells.items():
+            if not cell.rounds and not cell.broken:
+                continue
+            b.keep('streams', {'streams': n, 'tokens_per_s': speed, 'server': name}, cell)
+            rows.append(['%d x %d/s' % (n, speed), name, cell.text('tokens_per_s', 0), cell.text('first_added_p50_ms'), cell.text('first_added_p99_ms'),
+                         cell.text('first_submit_p50_ms'), cell.text('token_p50_ms'), cell.text('token_p99_ms'), cell.text('cpu_ms_per_1000_tokens'),
+                         cell.text('server_cpu'), cell.text('rss_kb_per_stream'), '%.0f' % (cell.median('rss_kb') / 1024)])
+    rig.table(['streams', 'what', 'tokens/s', 'first +p50 ms', 'first +p99 ms', 'submit +p50 ms', 'token p50 ms', 'token p99 ms', 'CPU ms/1000', 'core',
+               'KiB/stream', 'MiB'], rows)
+
+
+def coalesce(b):
+    """one watcher of many streams: tokens gathered for 25 ms beside one frame for each token, on the same server"""
+    rows = []
+    for n in (10, 50):
+        cells = {'unwatched': rig.Cell(), 'at once': rig.Cell(), 'gathered 25 ms': rig.Cell()}
+        for _ in range(b.rounds):
+            cells['unwatched'].add(ours, b, n, 50, 0, 100)
+            cells['at once'].add(ours, b, n, 50, 1, 100, ('--flush-ms', '0'))
+            cells['gathered 25 ms'].add(ours, b, n, 50, 1, 100, ('--flush-ms', '25'))
+        base = cells['unwatched'].median('server_cpu')
+        per_token = {}
+        for name, cell in cells.items():
+            b.keep('coalesce', {'streams': n, 'server': name}, cell)
+            watching = (cell.median('server_cpu') - base) * 1e6 / cell.median('tokens_per_s') if name != 'unwatched' else float('nan')
+            per_token[name] = watching
+            rows.append([n, name, cell.text('frames_per_s', 0), cell.text('server_cpu', 3), '%.1f' % watching, cell.text('first_added_p50_ms'),
+                         cell.text('token_p50_ms'), cell.text('token_p99_ms'), ratio(per_token.get('at once', 0), watching) if name.startswith('gath') else ''])
+    rig.table(['streams', 'what', 'frames/s', 'core', 'us/token for watching', 'first +p50 ms', 'token p50 ms', 'token p99 ms', 'x less'], rows)
+
+
+# ---- start ----
+
+def pg_ctl(server):
+    """Seconds of `pg_ctl start -w` alone on the cluster of a server that is stopped, with the arguments the server gives it."""
+    bin_dir = subprocess.run(['pg_config', '--bindir'], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    pg = server.data + '/pg'
+    owner = os.stat(pg).st_uid
+    with open(pg + '/postmaster.opts', encoding='utf-8') as f:
+        words = f.read().replace('"', '').split()
+    at = words.index('-p')
+    options = ' '.join(words[at:])
+    as_owner = (lambda: (os.setgid(os.stat(pg).st_gid), os.setuid(owner))) if os.getuid() != owner else None
+
+    def ctl(*args):
+        subprocess.run([bin_dir + '/pg_ctl', '-D', pg, '-s', '-w', *args], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, preexec_fn=as_owner, cwd='/')
+    began = time.monotonic()
+    ctl('-o', options, '-l', '/dev/null', 'start')
+    took = time.monotonic() - began
+    ctl('-m', 'fast', 'stop')
+    return took
+
+
+def start(b):
+    """cold start (initdb included) and warm start to ready beside pg_ctl alone; an idle server"""
+    cold, warm, alone, stop, idle = rig.Cell(), rig.Cell(), rig.Cell(), rig.Cell(), rig.Cell()
+
+    def started(data=None):
+        server = rig.Server(b.sluice, data=data)
+        ready = server.ready_after(server.child.started)
+        return server, {'listening_s': server.child.ready_s, 'ready_s': ready}
+
+    def idle_cost(server, seconds=20):
+        time.sleep(2)
+        # The counters are PostgreSQL's own; the two readings are one transaction each, and late by up to a second.
+        query = "SELECT sum(xact_commit + xact_rollback) FROM pg_stat_database WHERE datname = 'sluice'"
+        server.sql(query)
+        time.sleep(2)
+        before, cpu, began = int(server.sql(query)), rig.cpu_s(server.pid), time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - began
+        cpu = rig.cpu_s(server.pid) - cpu
+        after = int(server.sql(query))
+        return {'rss_mb': rig.rss_mb(server.pid), 'cpu_percent': cpu / took * 100, 'queries_per_s': max(0, after - before - 1) / took}
+
+    for round_ in range(b.rounds):
+        first, times = started()
+        try:
+            cold.add(lambda t=times: t)
+            if round_ == 0:
+                idle.add(idle_cost, first)
+            began = time.monotonic()
+            first.child.stop()
+            stop.add(lambda: {'stop_s': time.monotonic() - began})
+            alone.add(lambda: {'ready_s': pg_ctl(first)})
+            again, times = started(first.data)
+            warm.add(lambda t=times: t)
+            again.stop()
+            alone.add(lambda: {'ready_s': pg_ctl(first)})
+        finally:
+            first.stop()
+    for what, cell in (('cold', cold), ('warm', warm), ('pg_ctl start', alone), ('stop', stop), ('idle', idle)):
+        b.keep('start', {'what': what}, cell)
+    rig.table(['', 'to listening s', 'to ready s', 'beyond pg_ctl s'], [
+        ['cold: new folder, initdb included', cold.text('listening_s', 3), cold.text('ready_s', 3), ''],
+        ['warm', warm.text('listening_s', 3), warm.text('ready_s', 3), '%+.3f' % (warm.median('ready_s') - alone.median('ready_s'))],
+        ['pg_ctl start alone, same cluster', '', alone.text('ready_s', 3), ''],
+        ['stop', '', stop.text('stop_s', 3), '']])
+    rig.table(['idle', 'RSS MiB', 'CPU %', 'queries/s'], [['20 s', idle.text('rss_mb'), idle.text('cpu_percent', 3), idle.text('queries_per_s')]])
+
+
+def hub(b):
+    """WebSocket fan-out beside a bare epoll server"""
+    out = subprocess.run([sys.executable, HERE + '/hub.py', '--build', b.build, '--rounds', str(b.rounds), '--seconds', '1', '--json'],
+                         stdout=subprocess.PIPE, text=True, check=True, timeout=900).stdout
+    rows = json.loads(out.strip().split('\n')[-1])
+    b.results['hub'] = rows
+    shown = []
+    for r in rows:
+        if 'load' not in r:
+            continue
+        bare = next((x for x in rows if x.get('subscribers') == r['subscribers'] and x.get('load') == r['load'] and x['server'] == 'bare'), None)
+        if r.get('failed') or not bare or bare.get('failed'):
+            shown.append([r['subscribers'], r['load'], r['server']] + ['-'] * 6)
+            continue
+        shown.append([r['subscribers'], r['load'], r['server'], '%.0f' % (r['delivered_s'] / 1000), ratio(r['delivered_s'], bare['delivered_s']),
+                      '%.3f' % r['us'], ratio(r['us'], bare['us']), '%.2f' % r['p50_ms'], '%.2f' % r['p99_ms']])
+    rig.table(['subscribers', 'load', 'what', 'k msg/s', 'x bare', 'us/msg', 'x bare', 'p50 ms', 'p99 ms'], shown)
+    idle = [[r['server'], '%.2f' % r['kib']] for r in rows if 'idle' in r]
+    rig.table(['5000 idle', 'KiB a connection'], idle)
+
+
+BENCHES = {'steps': steps, 'streams': streams, 'coalesce': coalesce, 'start': start, 'hub': hub}
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument('--build', default='build/bench')
+    a.add_argument('--rounds', type=int, default=3)
+    a.add_argument('names', nargs='*', metavar='NAME')
+    o = a.parse_args()
+    for name in o.names:
+        if name not in BENCHES:
+            a.error('there is no benchmark %s; there are: %s' % (name, ', '.join(BENCHES)))
+    b = Bench(o)
+    folder = os.path.join(os.path.dirname(b.build), 'bench-results')
+    os.makedirs(folder, exist_ok=True)
+    failed = []
+    for name in o.names or BENCHES:
+        began = time.monotonic()
+        print('== %s: %s' % (name, (BENCHES[name].__doc__ or name).strip().split('\n')[0]), flush=True)
+        try:
+            BENCHES[name](b)
+        except (rig.Broken, OSError, subprocess.SubprocessError) as e:
+            print('  failed: %s' % e, flush=True)
+            failed.append(name)
+        with open('%s/%s.json' % (folder, name), 'w', encoding='utf-8') as f:
+            json.dump({'name': name, 'at': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), 'took_s': round(time.monotonic() - began, 1),
+                       'machine': {'kernel': platform.release(), 'cores': os.cpu_count()}, 'cells': b.results.get(name, [])}, f, indent=1)
+    if failed:
+        sys.exit('failed: ' + ', '.join(failed))
+
+
+if __name__ == '__main__':
+    main()
