@@ -1,4 +1,5 @@
-/* base/config.c: see config.h. Every value is kept as text beside what it means, so that printing shows what was written. */
+/* base/config.c: see config.h. Every value is kept as text beside what it means, so that printing shows what was
+ * written. */
 #include "base/config.h"
 
 #include <errno.h>
@@ -74,7 +75,7 @@ static enum sl_code push(char ***list, size_t *n, struct sl_str s)
 
 static bool truth(struct sl_str s, bool *out)
 {
-	static const char *const yes[] = { "true", "1", "yes", "on" }, *const no[] = { "false", "0", "no", "off" };
+	static const char *const yes[] = {"true", "1", "yes", "on"}, *const no[] = {"false", "0", "no", "off"};
 	for (size_t i = 0; i < SL_COUNT_OF(yes); i++) {
 		if (sl_str_is_nocase(s, yes[i]) || sl_str_is_nocase(s, no[i])) {
 			*out = sl_str_is_nocase(s, yes[i]);
@@ -95,7 +96,7 @@ static bool one_of(struct sl_str s, const char *choices)
 	return sl_str_eq(s, left);
 }
 
-static const char *const origins[] = { "default", "file", "environment", "flag" };
+static const char *const origins[] = {"default", "file", "environment", "flag"};
 
 /* "--pool-size", "SLUICE_POOL_SIZE" or "pool_size in sluice.json": what the user wrote. */
 static void named(const struct sl_config *c, const struct sl_setting *s, enum sl_origin origin, struct sl_buf *out)
@@ -117,21 +118,21 @@ static void named(const struct sl_config *c, const struct sl_setting *s, enum sl
 	}
 }
 
-static enum sl_code misfit(const struct sl_config *c, const struct sl_setting *s, enum sl_origin origin, struct sl_str got,
-                           const char *want, struct sl_error *err)
+static enum sl_code misfit(const struct sl_config *c, const struct sl_setting *s, enum sl_origin origin,
+			   struct sl_str got, const char *want, struct sl_error *err)
 {
 	SL_BUF(name, 400);
 	named(c, s, origin, &name);
 	if (s->secret)
 		return sl_fail(err, SL_INVALID, "%s: %s", name.data, want);
 	return sl_fail(err, SL_INVALID, "%s: %s, not \"" SL_STR_FMT "\"", name.data ? name.data : s->name, want,
-	               (int)(got.len > 80 ? 80 : got.len), got.p);
+		       (int)(got.len > 80 ? 80 : got.len), got.p);
 }
 
 static enum sl_code set(struct sl_config *c, size_t i, enum sl_origin origin, struct sl_str text, struct sl_error *err)
 {
 	const struct sl_setting *s = &c->table[i];
-	struct value *v = &c->values[i], fresh = { .origin = origin };
+	struct value *v = &c->values[i], fresh = {.origin = origin};
 	char want[200];
 	bool bounded = s->min != 0 || s->max != 0;
 
@@ -141,9 +142,11 @@ static enum sl_code set(struct sl_config *c, size_t i, enum sl_origin origin, st
 			return misfit(c, s, origin, text, "must be true or false", err);
 		break;
 	case SL_SETTING_U64:
-		if (!sl_str_u64(text, &fresh.u) || (bounded && ((double)fresh.u < s->min || (double)fresh.u > s->max))) {
+		if (!sl_str_u64(text, &fresh.u) ||
+		    (bounded && ((double)fresh.u < s->min || (double)fresh.u > s->max))) {
 			if (bounded)
-				snprintf(want, sizeof(want), "must be a whole number from %.0f to %.0f", s->min, s->max);
+				snprintf(want, sizeof(want), "must be a whole number from %.0f to %.0f", s->min,
+					 s->max);
 			return misfit(c, s, origin, text, bounded ? want : "must be a whole number", err);
 		}
 		fresh.f = (double)fresh.u;
@@ -257,7 +260,8 @@ static enum sl_code unknown(const struct sl_config *c, struct sl_str word, bool 
 	}
 	int shown = (int)(word.len > 80 ? 80 : word.len);
 	if (in_file)
-		return sl_fail(err, SL_INVALID, "%s: there is no setting \"%.*s\"%s", c->file, shown, word.p, hint.data ? hint.data : "");
+		return sl_fail(err, SL_INVALID, "%s: there is no setting \"%.*s\"%s", c->file, shown, word.p,
+			       hint.data ? hint.data : "");
 	return sl_fail(err, SL_INVALID, "there is no option --%.*s%s", shown, word.p, hint.data ? hint.data : "");
 }
 
@@ -278,7 +282,8 @@ enum sl_code sl_config_args(struct sl_config *c, int argc, const char *const *ar
 		if (sl_str_is(arg, "-h"))
 			arg = SL_STR("--help");
 		if (arg.p[1] != '-')
-			return sl_fail(err, SL_INVALID, "there is no option " SL_STR_FMT "; options begin with --", SL_STR_ARG(arg));
+			return sl_fail(err, SL_INVALID, "there is no option " SL_STR_FMT "; options begin with --",
+				       SL_STR_ARG(arg));
 		arg = sl_str_n(arg.p + 2, arg.len - 2);
 		bool has_value = sl_str_cut(arg, '=', &name, &value), negated = false;
 		size_t i;
@@ -287,8 +292,9 @@ enum sl_code sl_config_args(struct sl_config *c, int argc, const char *const *ar
 		for (i = 0; i < c->n; i++) {
 			if (flag_is(name, c->table[i].name))
 				break;
-			negated = !has_value && c->table[i].type == SL_SETTING_BOOL && sl_str_starts(name, SL_STR("no-")) &&
-			          flag_is(sl_str_n(name.p + 3, name.len - 3), c->table[i].name);
+			negated = !has_value && c->table[i].type == SL_SETTING_BOOL &&
+				  sl_str_starts(name, SL_STR("no-")) &&
+				  flag_is(sl_str_n(name.p + 3, name.len - 3), c->table[i].name);
 			if (negated)
 				break;
 		}
@@ -353,7 +359,8 @@ static enum sl_code from_json(struct sl_config *c, size_t i, struct json_object 
 		for (size_t k = 0; k < json_object_array_length(v); k++) {
 			struct json_object *one = json_object_array_get_idx(v, k);
 			if (!json_object_is_type(one, json_type_string))
-				return misfit(c, s, SL_ORIGIN_FILE, SL_STR("another type"), "must be an array of strings", err);
+				return misfit(c, s, SL_ORIGIN_FILE, SL_STR("another type"),
+					      "must be an array of strings", err);
 			enum sl_code rc = set(c, i, SL_ORIGIN_FILE, sl_json_str(one), err);
 			if (rc != SL_OK)
 				return rc;
@@ -392,8 +399,7 @@ enum sl_code sl_config_text(struct sl_config *c, struct sl_str text, const char 
 		return sl_wrap(err, rc, "%s", name);
 	if (!json_object_is_type(doc, json_type_object))
 		return sl_fail(err, SL_INVALID, "%s: must hold one object", name);
-	json_object_object_foreach(doc, key, v)
-	{
+	json_object_object_foreach (doc, key, v) {
 		size_t i = 0;
 		while (i < c->n && (c->table[i].flag_only || strcmp(c->table[i].name, key) != 0))
 			i++;
@@ -532,8 +538,12 @@ void sl_settings_help(const struct sl_setting *table, size_t n, struct sl_buf *o
 		for (const char *p = s->name; *p; p++)
 			sl_buf_addc(&left, *p == '_' ? '-' : *p);
 		if (s->type != SL_SETTING_BOOL)
-			sl_buf_addf(&left, " %s", s->arg ? s->arg : s->type == SL_SETTING_TEXT || s->type == SL_SETTING_LIST ? "TEXT" : "N");
-		sl_buf_addf(out, left.len > 26 ? "  %s\n%28s  %s" : "  %-26s%s  %s", left.data ? left.data : "", "", s->help);
+			sl_buf_addf(&left, " %s",
+				    s->arg                                                     ? s->arg
+				    : s->type == SL_SETTING_TEXT || s->type == SL_SETTING_LIST ? "TEXT"
+											       : "N");
+		sl_buf_addf(out, left.len > 26 ? "  %s\n%28s  %s" : "  %-26s%s  %s", left.data ? left.data : "", "",
+			    s->help);
 		if (s->env || (s->value && *s->value && s->type != SL_SETTING_BOOL)) {
 			sl_buf_adds(out, " (");
 			if (s->value && s->type != SL_SETTING_BOOL)

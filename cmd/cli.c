@@ -61,7 +61,8 @@ void sl_cli_put(const struct sl_buf *b)
 
 void sl_cli_put_json(struct json_object *o, bool pretty)
 {
-	int flags = JSON_C_TO_STRING_NOSLASHESCAPE | (pretty ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED : JSON_C_TO_STRING_PLAIN);
+	int flags = JSON_C_TO_STRING_NOSLASHESCAPE |
+		    (pretty ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED : JSON_C_TO_STRING_PLAIN);
 	const char *text = o ? json_object_to_json_string_ext(o, flags) : "null";
 	printf("%s\n", text ? text : "null");
 	fflush(stdout);
@@ -90,8 +91,8 @@ enum sl_code sl_cli_read_file(const char *path, struct sl_buf *out, struct sl_er
 int sl_command_main(const struct sl_command *command, int argc, const char *const *argv)
 {
 	SL_AUTO(sl_config) config = NULL;
-	struct sl_cli cli = { .command = command };
-	struct sl_error err = { 0 };
+	struct sl_cli cli = {.command = command};
+	struct sl_error err = {0};
 
 	if (sl_config_new(command->options, command->n_options, &config) != SL_OK) {
 		fputs("sluice: no memory\n", stderr);

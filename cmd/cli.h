@@ -9,18 +9,27 @@ enum sl_exit { SL_EXIT_DONE = 0, SL_EXIT_FAILED = 1, SL_EXIT_USAGE = 2, SL_EXIT_
 
 /* The first rows of every table of options. A client's has all five. */
 enum { SL_CLI_HELP, SL_CLI_JSON, SL_CLI_URL, SL_CLI_TOKEN, SL_CLI_DATA, SL_CLI_OWN };
-#define SL_CLI_OPTION_HELP \
-	[SL_CLI_HELP] = { .name = "help", .type = SL_SETTING_BOOL, .help = "this text", .flag_only = true }
-#define SL_CLI_OPTION_JSON \
-	[SL_CLI_JSON] = { .name = "json", .type = SL_SETTING_BOOL, .help = "print JSON, for scripts", .flag_only = true }
-#define SL_CLI_CLIENT_OPTIONS                                                                                           \
-	SL_CLI_OPTION_HELP, SL_CLI_OPTION_JSON,                                                                         \
-		[SL_CLI_URL] = { .name = "url", .env = "SLUICE_URL", .arg = "URL",                                      \
-				 .help = "the server; unset: the one that serves the data folder, else port 7070 here" }, \
-		[SL_CLI_TOKEN] = { .name = "token", .env = "SLUICE_TOKEN", .arg = "TOKEN", .secret = true,              \
-				   .help = "unset: the admin token in the data folder, for a server on this machine" }, \
-		[SL_CLI_DATA] = { .name = "data", .env = "SLUICE_DATA", .value = "./data", .arg = "DIR",                \
-				  .help = "the server's data folder, when it is on this machine" }
+#define SL_CLI_OPTION_HELP                                                                                             \
+	[SL_CLI_HELP] = {.name = "help", .type = SL_SETTING_BOOL, .help = "this text", .flag_only = true}
+#define SL_CLI_OPTION_JSON                                                                                             \
+	[SL_CLI_JSON] = {.name = "json", .type = SL_SETTING_BOOL, .help = "print JSON, for scripts", .flag_only = true}
+#define SL_CLI_CLIENT_OPTIONS                                                                                          \
+	SL_CLI_OPTION_HELP, SL_CLI_OPTION_JSON,                                                                        \
+		[SL_CLI_URL] =                                                                                         \
+			{.name = "url",                                                                                \
+			 .env = "SLUICE_URL",                                                                          \
+			 .arg = "URL",                                                                                 \
+			 .help = "the server; unset: the one that serves the data folder, else port 7070 here"},       \
+		[SL_CLI_TOKEN] = {.name = "token",                                                                     \
+				  .env = "SLUICE_TOKEN",                                                               \
+				  .arg = "TOKEN",                                                                      \
+				  .secret = true,                                                                      \
+				  .help = "unset: the admin token in the data folder, for a server on this machine"},  \
+		[SL_CLI_DATA] = {.name = "data",                                                                       \
+				 .env = "SLUICE_DATA",                                                                 \
+				 .value = "./data",                                                                    \
+				 .arg = "DIR",                                                                         \
+				 .help = "the server's data folder, when it is on this machine"}
 
 struct sl_cli;
 

@@ -16,8 +16,8 @@
 
 struct sl_client {
 	CURL *curl;
-	char *url;   /* without a slash at the end */
-	char *auth;  /* the header line; NULL: no token */
+	char *url;  /* without a slash at the end */
+	char *auth; /* the header line; NULL: no token */
 };
 
 void sl_client_free(struct sl_client *c)
@@ -57,8 +57,8 @@ static char *first_line(const char *data, const char *name)
 
 static bool is_local(const char *url)
 {
-	static const char *const local[] = { "http://127.", "https://127.", "http://localhost", "https://localhost", "http://[::1]",
-					     "https://[::1]" };
+	static const char *const local[] = {"http://127.",       "https://127.", "http://localhost",
+					    "https://localhost", "http://[::1]", "https://[::1]"};
 	for (size_t i = 0; i < SL_COUNT_OF(local); i++)
 		if (strncmp(url, local[i], strlen(local[i])) == 0) {
 			char next = url[strlen(local[i])];
@@ -81,7 +81,8 @@ enum sl_code sl_client_new(const struct sl_cli *cli, struct sl_client **out, str
 	if (!url)
 		url = "http://127.0.0.1:7070";
 	if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
-		return sl_fail(err, SL_BAD_REQUEST, "the server's URL begins with http:// or https://, not \"%s\"", url);
+		return sl_fail(err, SL_BAD_REQUEST, "the server's URL begins with http:// or https://, not \"%s\"",
+			       url);
 	struct sl_str trimmed = sl_str(url);
 	while (trimmed.len && trimmed.p[trimmed.len - 1] == '/')
 		trimmed.len--;
@@ -171,7 +172,8 @@ static enum sl_code problem(long status, struct json_object *doc, struct sl_erro
 	else
 		sl_buf_addf(&all, "the server answered %ld", status);
 	struct json_object *errors = sl_json_get(doc, "errors");
-	for (size_t i = 0; errors && json_object_is_type(errors, json_type_array) && i < json_object_array_length(errors); i++) {
+	for (size_t i = 0;
+	     errors && json_object_is_type(errors, json_type_array) && i < json_object_array_length(errors); i++) {
 		struct json_object *one = json_object_array_get_idx(errors, i);
 		const char *at = sl_json_get_z(one, "pointer"), *message = sl_json_get_z(one, "message");
 		sl_buf_addf(&all, "\n  %s  %s", at ? at : "", message ? message : "");
@@ -182,13 +184,13 @@ static enum sl_code problem(long status, struct json_object *doc, struct sl_erro
 }
 
 enum sl_code sl_client_call_status(struct sl_client *c, const char *method, const char *path, struct json_object *body,
-                                   const char *key, struct json_object **out, long *status, struct sl_error *err)
+				   const char *key, struct json_object **out, long *status, struct sl_error *err)
 {
 	char url[8192];
 	SL_BUF(answer, CLIENT_BODY_BYTES);
 	SL_BUF(sent, CLIENT_BODY_BYTES);
 	SL_AUTO_JSON doc = NULL;
-	struct sl_error parse = { 0 };
+	struct sl_error parse = {0};
 
 	*status = 0;
 	prepare(c, method, path, url, sizeof(url));
@@ -209,8 +211,9 @@ enum sl_code sl_client_call_status(struct sl_client *c, const char *method, cons
 	CURLcode rc = curl_easy_perform(c->curl);
 	curl_slist_free_all(list);
 	if (rc != CURLE_OK)
-		return sl_fail(err, SL_UNAVAILABLE, "no answer from %s: %s. Is the server running? (sluice serve, or ./dev up)", c->url,
-		               curl_easy_strerror(rc));
+		return sl_fail(err, SL_UNAVAILABLE,
+			       "no answer from %s: %s. Is the server running? (sluice serve, or ./dev up)", c->url,
+			       curl_easy_strerror(rc));
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, status);
 	bool readable = answer.len == 0 || sl_json_parse(sl_buf_str(&answer), &doc, &parse) == SL_OK;
 	if (*status >= 400)
@@ -222,8 +225,8 @@ enum sl_code sl_client_call_status(struct sl_client *c, const char *method, cons
 	return SL_OK;
 }
 
-enum sl_code sl_client_call(struct sl_client *c, const char *method, const char *path, struct json_object *body, const char *key,
-                            struct json_object **out, struct sl_error *err)
+enum sl_code sl_client_call(struct sl_client *c, const char *method, const char *path, struct json_object *body,
+			    const char *key, struct json_object **out, struct sl_error *err)
 {
 	long status;
 	return sl_client_call_status(c, method, path, body, key, out, &status, err);
@@ -255,10 +258,10 @@ static size_t to_events(char *p, size_t one, size_t n, void *ctx)
 	return f->rc == SL_OK ? one * n : 0;
 }
 
-enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_event_fn *fn, void *ctx, const volatile int *stop,
-                              struct sl_error *err)
+enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_event_fn *fn, void *ctx,
+			      const volatile int *stop, struct sl_error *err)
 {
-	struct follow f = { .curl = c->curl, .fn = fn, .ctx = ctx };
+	struct follow f = {.curl = c->curl, .fn = fn, .ctx = ctx};
 	char url[8192];
 	int running = 1, left;
 	CURLcode result = CURLE_OK;

@@ -2,7 +2,8 @@
  *
  * Owns      one curl handle and its connection.
  * Thread    the main thread.
- * Token     --token, else SLUICE_TOKEN, else the admin token in the data folder, but that one only for a server on this machine.
+ * Token     --token, else SLUICE_TOKEN, else the admin token in the data folder, but that one only for a server on this
+ * machine.
  */
 #pragma once
 
@@ -18,20 +19,22 @@ void sl_client_free(struct sl_client *c); /* NULL is fine */
 SL_DEFINE_AUTO(sl_client)
 const char *sl_client_url(const struct sl_client *c);
 
-/* One request. body: NULL, or borrowed. *out (may be NULL) is the answer's JSON, the caller's. Any 2xx is SL_OK. A problem's
- * own code and text are told, with the places of an `errors` array on lines of their own. SL_UNAVAILABLE: no answer. */
-SL_MUST_USE enum sl_code sl_client_call(struct sl_client *c, const char *method, const char *path, struct json_object *body,
-                                        const char *idempotency_key, struct json_object **out, struct sl_error *err);
+/* One request. body: NULL, or borrowed. *out (may be NULL) is the answer's JSON, the caller's. Any 2xx is SL_OK. A
+ * problem's own code and text are told, with the places of an `errors` array on lines of their own. SL_UNAVAILABLE: no
+ * answer. */
+SL_MUST_USE enum sl_code sl_client_call(struct sl_client *c, const char *method, const char *path,
+					struct json_object *body, const char *idempotency_key, struct json_object **out,
+					struct sl_error *err);
 /* The same; *status is the HTTP status, 0 when no answer came. */
 SL_MUST_USE enum sl_code sl_client_call_status(struct sl_client *c, const char *method, const char *path,
-                                               struct json_object *body, const char *idempotency_key,
-                                               struct json_object **out, long *status, struct sl_error *err);
+					       struct json_object *body, const char *idempotency_key,
+					       struct json_object **out, long *status, struct sl_error *err);
 
-/* Follows a text/event-stream until the server ends it, fn returns anything but SL_OK (that is the result), or *stop is set
- * (SL_CANCELLED). SL_UNAVAILABLE: the connection broke; SL_OK: the server ended it. */
+/* Follows a text/event-stream until the server ends it, fn returns anything but SL_OK (that is the result), or *stop is
+ * set (SL_CANCELLED). SL_UNAVAILABLE: the connection broke; SL_OK: the server ended it. */
 typedef enum sl_code sl_client_event_fn(void *ctx, const struct sl_sse_event *e);
 SL_MUST_USE enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_event_fn *fn, void *ctx,
-                                          const volatile int *stop, struct sl_error *err);
+					  const volatile int *stop, struct sl_error *err);
 
 /* Percent-encodes one segment of a path or a query value. */
 void sl_client_escape(struct sl_buf *out, struct sl_str s);

@@ -36,7 +36,7 @@ struct doctor {
 /* One line: what was looked at, what was found, what to do. `mend` NULL: nothing. */
 static void say(struct doctor *d, enum verdict v, const char *what, const char *found, const char *mend)
 {
-	static const char *const words[] = { "ok", "note", "bad" };
+	static const char *const words[] = {"ok", "note", "bad"};
 	if (v == BAD)
 		d->bad++;
 	if (d->cli->json) {
@@ -57,12 +57,15 @@ static void say(struct doctor *d, enum verdict v, const char *what, const char *
 static void libraries(struct doctor *d)
 {
 	char text[300];
-	snprintf(text, sizeof(text), "libuv %s, libwebsockets %s, libcurl %s, libsodium %s, json-c %s", uv_version_string(), lws_get_library_version(),
-	         curl_version_info(CURLVERSION_NOW)->version, sodium_version_string(), json_c_version());
+	snprintf(text, sizeof(text), "libuv %s, libwebsockets %s, libcurl %s, libsodium %s, json-c %s",
+		 uv_version_string(), lws_get_library_version(), curl_version_info(CURLVERSION_NOW)->version,
+		 sodium_version_string(), json_c_version());
 	say(d, GOOD, "libraries", text, NULL);
 	/* libwebsockets loads its libuv part at run time, so the linker does not miss it */
-	static const char *const names[] = { "libwebsockets-evlib_uv.so", "libwebsockets-evlib_uv.so.17", "libwebsockets-evlib_uv.so.19" };
-	static const char *const folders[] = { "", "/usr/lib/x86_64-linux-gnu/", "/usr/lib/aarch64-linux-gnu/", "/usr/lib/", "/usr/local/lib/" };
+	static const char *const names[] = {"libwebsockets-evlib_uv.so", "libwebsockets-evlib_uv.so.17",
+					    "libwebsockets-evlib_uv.so.19"};
+	static const char *const folders[] = {"", "/usr/lib/x86_64-linux-gnu/", "/usr/lib/aarch64-linux-gnu/",
+					      "/usr/lib/", "/usr/local/lib/"};
 	bool found = false;
 	for (size_t f = 0; f < SL_COUNT_OF(folders) && !found; f++)
 		for (size_t n = 0; n < SL_COUNT_OF(names) && !found; n++) {
@@ -74,12 +77,15 @@ static void libraries(struct doctor *d)
 				dlclose(h);
 		}
 	if (!found)
-		say(d, BAD, "libraries", "libwebsockets cannot find its libuv plug-in", "install the package libwebsockets-evlib-uv");
+		say(d, BAD, "libraries", "libwebsockets cannot find its libuv plug-in",
+		    "install the package libwebsockets-evlib-uv");
 	struct rlimit files;
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		snprintf(text, sizeof(text), "up to %llu open files", (unsigned long long)files.rlim_max);
 		say(d, files.rlim_max < 4096 ? NOTE : GOOD, "limits", text,
-		    files.rlim_max < 4096 ? "raise the hard limit (LimitNOFILE= of systemd, ulimit -Hn) for many clients" : NULL);
+		    files.rlim_max < 4096
+			    ? "raise the hard limit (LimitNOFILE= of systemd, ulimit -Hn) for many clients"
+			    : NULL);
 	}
 }
 
@@ -104,9 +110,10 @@ static void data_folder(struct doctor *d)
 	if (statvfs(dir, &space) == 0) {
 		double free_gb = (double)space.f_bavail * (double)space.f_frsize / 1e9;
 		snprintf(text, sizeof(text), "%.1f GB are free in %s", free_gb, dir);
-		say(d, free_gb < 1 ? NOTE : GOOD, "space", text, free_gb < 1 ? "free some space: the journal grows with every run" : NULL);
+		say(d, free_gb < 1 ? NOTE : GOOD, "space", text,
+		    free_gb < 1 ? "free some space: the journal grows with every run" : NULL);
 	}
-	static const char *const secrets[] = { "secret-key", "admin-token" };
+	static const char *const secrets[] = {"secret-key", "admin-token"};
 	for (size_t i = 0; i < SL_COUNT_OF(secrets); i++) {
 		snprintf(text, sizeof(text), "%s/%s", dir, secrets[i]);
 		if (stat(text, &st) == 0 && (st.st_mode & 077) != 0) {
@@ -120,12 +127,13 @@ static void data_folder(struct doctor *d)
 static void database(struct doctor *d)
 {
 	const char *url = sl_config_z(d->cli->config, SL_SET_DATABASE_URL);
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	char text[5000];
 	if (url) {
-		struct sl_migrations m = { 0 };
+		struct sl_migrations m = {0};
 		if (sl_migrate_state(url, &m, &err) != SL_OK)
-			say(d, BAD, "database", err.text, "see that PostgreSQL runs, and that SLUICE_DATABASE_URL has its user, password and name");
+			say(d, BAD, "database", err.text,
+			    "see that PostgreSQL runs, and that SLUICE_DATABASE_URL has its user, password and name");
 		else {
 			snprintf(text, sizeof(text), "it answers; %u migrations are pending", m.pending);
 			say(d, GOOD, "database", text, m.pending ? "sluice migrate, or just start the server" : NULL);
@@ -139,25 +147,28 @@ static void database(struct doctor *d)
 	if (given) {
 		snprintf(text, sizeof(text), "%s/postgres", given);
 		bool there = access(text, X_OK) == 0;
-		say(d, there ? GOOD : BAD, "database", text, there ? NULL : "SLUICE_PG_BIN must be the folder with initdb and postgres");
+		say(d, there ? GOOD : BAD, "database", text,
+		    there ? NULL : "SLUICE_PG_BIN must be the folder with initdb and postgres");
 	} else if (sl_cluster_find(0, dir, sizeof(dir), &major, &err) == SL_OK) {
 		snprintf(text, sizeof(text), "an embedded cluster with PostgreSQL %d in %s", major, dir);
 		say(d, GOOD, "database", text, NULL);
 	} else
-		say(d, BAD, "database", err.text, "apt-get install postgresql, or set SLUICE_DATABASE_URL to one of yours");
+		say(d, BAD, "database", err.text,
+		    "apt-get install postgresql, or set SLUICE_DATABASE_URL to one of yours");
 }
 
 static void port(struct doctor *d)
 {
 	const char *listen_at = sl_config_z(d->cli->config, SL_SET_LISTEN), *colon = strrchr(listen_at, ':');
 	char host[256], text[600];
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *found = NULL;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
 	if (!colon || (size_t)(colon - listen_at) >= sizeof(host)) {
 		say(d, BAD, "port", listen_at, "SLUICE_LISTEN is HOST:PORT");
 		return;
 	}
 	bool bracket = listen_at[0] == '[';
-	snprintf(host, sizeof(host), "%.*s", (int)(colon - listen_at - (bracket ? 2 : 0)), listen_at + (bracket ? 1 : 0));
+	snprintf(host, sizeof(host), "%.*s", (int)(colon - listen_at - (bracket ? 2 : 0)),
+		 listen_at + (bracket ? 1 : 0));
 	if (getaddrinfo(*host ? host : NULL, colon + 1, &hints, &found) != 0 || !found) {
 		say(d, BAD, "port", listen_at, "the host of SLUICE_LISTEN is not known here");
 		return;
@@ -166,14 +177,17 @@ static void port(struct doctor *d)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	bool ok = fd >= 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0;
 	snprintf(text, sizeof(text), "%s %s", listen_at, ok ? "is free" : strerror(errno));
-	say(d, ok ? GOOD : NOTE, "port", text, ok ? NULL : "if that is not Sluice itself: stop the other program, or choose another with --listen");
+	say(d, ok ? GOOD : NOTE, "port", text,
+	    ok ? NULL : "if that is not Sluice itself: stop the other program, or choose another with --listen");
 	if (fd >= 0)
 		close(fd);
 	freeaddrinfo(found);
-	const char *cert = sl_config_z(d->cli->config, SL_SET_TLS_CERT), *key = sl_config_z(d->cli->config, SL_SET_TLS_KEY);
+	const char *cert = sl_config_z(d->cli->config, SL_SET_TLS_CERT),
+		   *key = sl_config_z(d->cli->config, SL_SET_TLS_KEY);
 	bool loopback = strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0;
 	if (!loopback && !(cert && key) && !sl_config_bool(d->cli->config, SL_SET_INSECURE))
-		say(d, BAD, "tls", "listening off loopback needs TLS", "set SLUICE_TLS_CERT and SLUICE_TLS_KEY, or SLUICE_INSECURE=1 behind a proxy");
+		say(d, BAD, "tls", "listening off loopback needs TLS",
+		    "set SLUICE_TLS_CERT and SLUICE_TLS_KEY, or SLUICE_INSECURE=1 behind a proxy");
 	if ((cert && access(cert, R_OK) != 0) || (key && access(key, R_OK) != 0))
 		say(d, BAD, "tls", "certificate or key cannot be read", "check SLUICE_TLS_CERT and SLUICE_TLS_KEY");
 }
@@ -195,11 +209,12 @@ static void models(struct doctor *d)
 		snprintf(text, sizeof(text), "%zu profile%s from keys in the environment", n, n == 1 ? "" : "s");
 		say(d, GOOD, "models", text, NULL);
 	} else
-		say(d, NOTE, "models", "no provider key in the environment: unless profiles are stored, the simulator answers",
+		say(d, NOTE, "models",
+		    "no provider key in the environment: unless profiles are stored, the simulator answers",
 		    "set OPENAI_API_KEY or the like, or PUT /api/v1/llm/profiles/NAME");
 	SL_AUTO(sl_sim) sim = NULL;
-	struct sl_error err = { 0 };
-	const struct sl_sim_config config = { 0 };
+	struct sl_error err = {0};
+	const struct sl_sim_config config = {0};
 	if (sl_sim_start(&config, &sim, &err) == SL_OK)
 		say(d, GOOD, "simulator", "it starts", NULL);
 	else
@@ -207,16 +222,18 @@ static void models(struct doctor *d)
 	const char *path = sl_config_z(d->cli->config, SL_SET_SIM_SCENARIO);
 	if (path) {
 		SL_BUF(scenario, 1u << 20);
-		if (sl_cli_read_file(path, &scenario, &err) != SL_OK || sl_sim_check(sl_buf_str(&scenario), NULL, &err) != SL_OK)
-			say(d, BAD, "simulator", err.text, "sluice sim --check --scenario FILE says everything that is wrong with it");
+		if (sl_cli_read_file(path, &scenario, &err) != SL_OK ||
+		    sl_sim_check(sl_buf_str(&scenario), NULL, &err) != SL_OK)
+			say(d, BAD, "simulator", err.text,
+			    "sluice sim --check --scenario FILE says everything that is wrong with it");
 	}
 }
 
 static int doctor_main(struct sl_cli *cli)
 {
 	SL_AUTO_JSON checks = json_object_new_array();
-	struct doctor d = { .cli = cli, .checks = checks };
-	struct sl_error err = { 0 };
+	struct doctor d = {.cli = cli, .checks = checks};
+	struct sl_error err = {0};
 	sl_log_setup(SL_LOG_ERROR, SL_LOG_TEXT, 2);
 	if (sl_settings_load_file(cli->config, &err) != SL_OK)
 		return sl_cli_fail(cli, &err);

@@ -1,5 +1,5 @@
-/* cmd/follow.c: see follow.h. What was seen is remembered as a seq and, per stream, an offset; so after a reconnect the terminal
- * goes on where it stood. */
+/* cmd/follow.c: see follow.h. What was seen is remembered as a seq and, per stream, an offset; so after a reconnect the
+ * terminal goes on where it stood. */
 #include "cmd/follow.h"
 
 #include <errno.h>
@@ -75,7 +75,8 @@ static enum sl_code on_event(void *ctx, const struct sl_sse_event *e)
 		sl_show_resize(f->show, columns());
 		sl_show_event(f->show, name, seq > 0 ? (uint64_t)seq : 0, sl_json_get(wire, "data"));
 	}
-	if (strcmp(name, "execution:completed") == 0 || strcmp(name, "execution:failed") == 0 || strcmp(name, "execution:cancelled") == 0) {
+	if (strcmp(name, "execution:completed") == 0 || strcmp(name, "execution:failed") == 0 ||
+	    strcmp(name, "execution:cancelled") == 0) {
 		f->ended = true;
 		return SL_CONFLICT; /* enough: ends the stream */
 	}
@@ -84,11 +85,12 @@ static enum sl_code on_event(void *ctx, const struct sl_sse_event *e)
 
 static void pause_ms(unsigned ms)
 {
-	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L }, NULL);
+	nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L}, NULL);
 }
 
 /* Until the run has ended: *run is then its object. SL_CANCELLED: interrupted. */
-static enum sl_code follow_to_end(struct follow *f, struct sl_client *client, struct json_object **run, struct sl_error *err)
+static enum sl_code follow_to_end(struct follow *f, struct sl_client *client, struct json_object **run,
+				  struct sl_error *err)
 {
 	unsigned wait_ms = FOLLOW_RETRY_LEAST_MS;
 	uint64_t last_good_ms = sl_clock_mono_ms();
@@ -97,7 +99,8 @@ static enum sl_code follow_to_end(struct follow *f, struct sl_client *client, st
 
 	for (;;) {
 		f->heard = false;
-		snprintf(path, sizeof(path), "/api/v1/runs/%s/events?after_seq=%llu", f->id, (unsigned long long)f->last_seq);
+		snprintf(path, sizeof(path), "/api/v1/runs/%s/events?after_seq=%llu", f->id,
+			 (unsigned long long)f->last_seq);
 		enum sl_code rc = sl_client_follow(client, path, on_event, f, &stop, err);
 		if (interrupted)
 			return sl_fail(err, SL_CANCELLED, "interrupted");
@@ -143,9 +146,9 @@ int sl_follow(const struct sl_cli *cli, struct sl_client *client, const char *id
 	};
 	SL_AUTO(sl_show) show = cli->json ? NULL : sl_show_new(&config);
 	SL_AUTO_JSON run = NULL;
-	struct follow f = { .show = show, .id = id };
-	struct sigaction on = { .sa_handler = on_interrupt }, before_int, before_term;
-	struct sl_error err = { 0 };
+	struct follow f = {.show = show, .id = id};
+	struct sigaction on = {.sa_handler = on_interrupt}, before_int, before_term;
+	struct sl_error err = {0};
 
 	fflush(stdout);
 	if (show)
@@ -158,7 +161,8 @@ int sl_follow(const struct sl_cli *cli, struct sl_client *client, const char *id
 	if (interrupted) {
 		if (show)
 			sl_show_note(show, "left; the run goes on.");
-		fprintf(stderr, "watch it again:  sluice runs watch %s\ncancel it:       sluice runs cancel %s\n", id, id);
+		fprintf(stderr, "watch it again:  sluice runs watch %s\ncancel it:       sluice runs cancel %s\n", id,
+			id);
 		return SL_EXIT_DETACHED;
 	}
 	if (rc != SL_OK)

@@ -7,7 +7,7 @@
 static const struct sl_command *const commands[] = {
 	&sl_cmd_serve, &sl_cmd_run, &sl_cmd_validate, &sl_cmd_migrate, &sl_cmd_sim, &sl_cmd_doctor,
 };
-static const struct sl_command *const groups[] = { sl_cmd_runs, sl_cmd_workflows, sl_cmd_token };
+static const struct sl_command *const groups[] = {sl_cmd_runs, sl_cmd_workflows, sl_cmd_token};
 
 static void row(FILE *to, const struct sl_command *c)
 {
@@ -27,7 +27,8 @@ static void usage(FILE *to, const char *only)
 			if (!only || strncmp(c->name, only, strlen(only)) == 0)
 				row(to, c);
 	fprintf(to, "\nEvery command has --help and --json. Exit codes: 0 done, 1 failed, 2 wrong usage.\n"
-		    "Clients talk to SLUICE_URL with SLUICE_TOKEN; without them, to the server of ./data on this machine.\n");
+		    "Clients talk to SLUICE_URL with SLUICE_TOKEN; without them, to the server of ./data on this "
+		    "machine.\n");
 }
 
 static const struct sl_command *find(int argc, const char *const *argv, int *words)
@@ -41,7 +42,8 @@ static const struct sl_command *find(int argc, const char *const *argv, int *wor
 		for (const struct sl_command *c = groups[g]; c->name; c++) {
 			const char *space = strchr(c->name, ' ');
 			size_t first = (size_t)(space - c->name);
-			if (strlen(argv[1]) == first && strncmp(argv[1], c->name, first) == 0 && strcmp(argv[2], space + 1) == 0) {
+			if (strlen(argv[1]) == first && strncmp(argv[1], c->name, first) == 0 &&
+			    strcmp(argv[2], space + 1) == 0) {
 				*words = 3;
 				return c;
 			}
@@ -61,7 +63,8 @@ static bool is_group(const char *word)
 
 static const char *nearest(const char *word)
 {
-	static const char *const names[] = { "serve", "run", "validate", "migrate", "sim", "doctor", "runs", "workflows", "token" };
+	static const char *const names[] = {"serve",  "run",  "validate",  "migrate", "sim",
+					    "doctor", "runs", "workflows", "token"};
 	const char *best = NULL;
 	unsigned least = 3;
 	for (size_t i = 0; i < SL_COUNT_OF(names); i++) {
@@ -101,7 +104,8 @@ int main(int argc, char **raw)
 		return asked ? SL_EXIT_DONE : SL_EXIT_USAGE;
 	}
 	const char *near = nearest(argv[1]);
-	fprintf(stderr, "sluice: there is no command \"%s\"%s%s%s\n", argv[1], near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	fprintf(stderr, "sluice: there is no command \"%s\"%s%s%s\n", argv[1], near ? "; did you mean \"" : "",
+		near ? near : "", near ? "\"?" : "");
 	fprintf(stderr, "try: sluice --help\n");
 	return SL_EXIT_USAGE;
 }

@@ -13,15 +13,36 @@
 enum { INPUT = SL_CLI_OWN, INPUTS, PROJECT, PRIORITY, TAG, VERSION, DETACH, OPTIONS };
 static const struct sl_setting options[OPTIONS] = {
 	SL_CLI_CLIENT_OPTIONS,
-	[INPUT] = { .name = "input", .type = SL_SETTING_LIST, .arg = "KEY=VALUE", .flag_only = true,
-		    .help = "one input; KEY=@FILE takes it from a file, KEY:=JSON is never taken as text" },
-	[INPUTS] = { .name = "inputs", .arg = "FILE", .flag_only = true, .help = "a JSON file with all inputs; - is standard input" },
-	[PROJECT] = { .name = "project", .arg = "NAME", .flag_only = true, .help = "the project it belongs to" },
-	[PRIORITY] = { .name = "priority", .type = SL_SETTING_U64, .min = 0, .max = 100, .flag_only = true, .help = "higher goes first" },
-	[TAG] = { .name = "tag", .type = SL_SETTING_LIST, .flag_only = true, .help = "to find it again; may be repeated" },
-	[VERSION] = { .name = "version", .type = SL_SETTING_U64, .min = 1, .max = 2147483647, .flag_only = true,
-		      .help = "of a named workflow; unset: the latest" },
-	[DETACH] = { .name = "detach", .type = SL_SETTING_BOOL, .flag_only = true, .help = "submit, print the id, do not wait" },
+	[INPUT] = {.name = "input",
+		   .type = SL_SETTING_LIST,
+		   .arg = "KEY=VALUE",
+		   .flag_only = true,
+		   .help = "one input; KEY=@FILE takes it from a file, KEY:=JSON is never taken as text"},
+	[INPUTS] = {.name = "inputs",
+		    .arg = "FILE",
+		    .flag_only = true,
+		    .help = "a JSON file with all inputs; - is standard input"},
+	[PROJECT] = {.name = "project", .arg = "NAME", .flag_only = true, .help = "the project it belongs to"},
+	[PRIORITY] = {.name = "priority",
+		      .type = SL_SETTING_U64,
+		      .min = 0,
+		      .max = 100,
+		      .flag_only = true,
+		      .help = "higher goes first"},
+	[TAG] = {.name = "tag",
+		 .type = SL_SETTING_LIST,
+		 .flag_only = true,
+		 .help = "to find it again; may be repeated"},
+	[VERSION] = {.name = "version",
+		     .type = SL_SETTING_U64,
+		     .min = 1,
+		     .max = 2147483647,
+		     .flag_only = true,
+		     .help = "of a named workflow; unset: the latest"},
+	[DETACH] = {.name = "detach",
+		    .type = SL_SETTING_BOOL,
+		    .flag_only = true,
+		    .help = "submit, print the id, do not wait"},
 };
 
 /* Is this input anything but text, as the workflow's schema has it? Then its value is written as JSON. */
@@ -39,7 +60,8 @@ static bool wants_json(struct json_object *schema, const char *key)
 	return !sl_str_is(sl_json_str(type), "string");
 }
 
-static enum sl_code one_input(struct json_object *inputs, struct json_object *schema, const char *text, struct sl_error *err)
+static enum sl_code one_input(struct json_object *inputs, struct json_object *schema, const char *text,
+			      struct sl_error *err)
 {
 	struct sl_str key, value;
 	SL_BUF(file, SL_LIMIT_PAYLOAD_BYTES);
@@ -72,11 +94,12 @@ static enum sl_code one_input(struct json_object *inputs, struct json_object *sc
 
 /* The request, and the schema of its inputs. */
 static enum sl_code workflow_of(const struct sl_cli *cli, struct sl_client *client, struct json_object *request,
-                                struct json_object **schema, struct sl_error *err)
+				struct json_object **schema, struct sl_error *err)
 {
 	const char *what = cli->args[0];
 	size_t len = strlen(what);
-	bool named_like_file = strchr(what, '/') || (len > 5 && strcmp(what + len - 5, ".json") == 0) || strcmp(what, "-") == 0;
+	bool named_like_file =
+		strchr(what, '/') || (len > 5 && strcmp(what + len - 5, ".json") == 0) || strcmp(what, "-") == 0;
 	SL_AUTO_JSON doc = NULL;
 	if (named_like_file || access(what, R_OK) == 0) {
 		SL_BUF(text, SL_LIMIT_BODY_BYTES);
@@ -94,13 +117,15 @@ static enum sl_code workflow_of(const struct sl_cli *cli, struct sl_client *clie
 	sl_client_escape(&path, sl_str(what));
 	enum sl_code rc = sl_client_call(client, "GET", path.data, NULL, NULL, &doc, err);
 	if (rc != SL_OK)
-		return rc == SL_NOT_FOUND ? sl_fail(err, rc, "there is neither a file nor a workflow \"%s\"", what) : rc;
+		return rc == SL_NOT_FOUND ? sl_fail(err, rc, "there is neither a file nor a workflow \"%s\"", what)
+					  : rc;
 	*schema = sl_json_dup(sl_json_get(sl_json_get(doc, "definition"), "inputs"));
 	sl_json_set_str(request, "workflow", sl_str(what));
 	return SL_OK;
 }
 
-static enum sl_code inputs_of(const struct sl_cli *cli, struct json_object *request, struct json_object *schema, struct sl_error *err)
+static enum sl_code inputs_of(const struct sl_cli *cli, struct json_object *request, struct json_object *schema,
+			      struct sl_error *err)
 {
 	const char *all = sl_config_z(cli->config, INPUTS);
 	struct json_object *inputs = NULL;
@@ -129,17 +154,19 @@ static enum sl_code inputs_of(const struct sl_cli *cli, struct json_object *requ
 }
 
 /* Sends it until an answer comes: the key makes sure that it starts once, however often it is sent. */
-static enum sl_code submit(struct sl_client *client, struct json_object *request, struct json_object **run, struct sl_error *err)
+static enum sl_code submit(struct sl_client *client, struct json_object *request, struct json_object **run,
+			   struct sl_error *err)
 {
 	char key[SL_UUID_TEXT_BYTES];
 	sl_uuid_format(sl_uuid_new(), key);
 	for (unsigned tries = 0;; tries++) {
 		long status;
-		enum sl_code rc = sl_client_call_status(client, "POST", "/api/v1/runs", request, key, run, &status, err);
+		enum sl_code rc =
+			sl_client_call_status(client, "POST", "/api/v1/runs", request, key, run, &status, err);
 		bool again = rc != SL_OK && (status == 0 || status == 503) && tries < 4;
 		if (!again)
 			return rc;
-		nanosleep(&(struct timespec){ .tv_nsec = 300000000L }, NULL);
+		nanosleep(&(struct timespec){.tv_nsec = 300000000L}, NULL);
 	}
 }
 
@@ -149,7 +176,7 @@ static int run_main(struct sl_cli *cli)
 	SL_AUTO_JSON request = json_object_new_object();
 	SL_AUTO_JSON schema = NULL;
 	SL_AUTO_JSON run = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	size_t n_tags;
 	const char *const *tags = sl_config_list(cli->config, TAG, &n_tags);
 
@@ -194,8 +221,10 @@ const struct sl_command sl_cmd_run = {
 	.name = "run",
 	.args = "FILE|NAME",
 	.summary = "Submits a workflow, a file or one that is stored on the server, and streams it to the terminal.",
-	.more = "Inputs that the workflow declares as anything but text are written as JSON. Ctrl-C leaves the run running.\n"
-		"Exit code: 0 when the run succeeded, 1 when it failed or was cancelled, 2 for wrong usage, 130 after Ctrl-C.",
+	.more = "Inputs that the workflow declares as anything but text are written as JSON. Ctrl-C leaves the run "
+		"running.\n"
+		"Exit code: 0 when the run succeeded, 1 when it failed or was cancelled, 2 for wrong usage, 130 after "
+		"Ctrl-C.",
 	.options = options,
 	.n_options = OPTIONS,
 	.min_args = 1,

@@ -11,20 +11,36 @@
 enum { STATUS = SL_CLI_OWN, WORKFLOW, PROJECT, TAG, SINCE, LIMIT, LIST_OPTIONS };
 static const struct sl_setting list_options[LIST_OPTIONS] = {
 	SL_CLI_CLIENT_OPTIONS,
-	[STATUS] = { .name = "status", .arg = "STATUS", .flag_only = true, .help = "running, failed, …; several with commas" },
-	[WORKFLOW] = { .name = "workflow", .arg = "NAME", .flag_only = true, .help = "of this workflow only" },
-	[PROJECT] = { .name = "project", .arg = "NAME", .flag_only = true, .help = "of this project only" },
-	[TAG] = { .name = "tag", .arg = "TAG", .flag_only = true, .help = "with this tag only" },
-	[SINCE] = { .name = "since", .arg = "TIME", .flag_only = true, .help = "created at or after (2026-01-31T12:00:00Z)" },
-	[LIMIT] = { .name = "limit", .type = SL_SETTING_U64, .min = 1, .max = 200, .value = "20", .flag_only = true, .help = "at most this many" },
+	[STATUS] = {.name = "status",
+		    .arg = "STATUS",
+		    .flag_only = true,
+		    .help = "running, failed, …; several with commas"},
+	[WORKFLOW] = {.name = "workflow", .arg = "NAME", .flag_only = true, .help = "of this workflow only"},
+	[PROJECT] = {.name = "project", .arg = "NAME", .flag_only = true, .help = "of this project only"},
+	[TAG] = {.name = "tag", .arg = "TAG", .flag_only = true, .help = "with this tag only"},
+	[SINCE] = {.name = "since",
+		   .arg = "TIME",
+		   .flag_only = true,
+		   .help = "created at or after (2026-01-31T12:00:00Z)"},
+	[LIMIT] = {.name = "limit",
+		   .type = SL_SETTING_U64,
+		   .min = 1,
+		   .max = 200,
+		   .value = "20",
+		   .flag_only = true,
+		   .help = "at most this many"},
 };
 enum { MODE = SL_CLI_OWN, PAUSE_OPTIONS };
 static const struct sl_setting pause_options[PAUSE_OPTIONS] = {
 	SL_CLI_CLIENT_OPTIONS,
-	[MODE] = { .name = "mode", .type = SL_SETTING_CHOICE, .arg = "drain|now", .value = "drain", .flag_only = true,
-		   .help = "let running model calls finish, or cut them and repeat them later" },
+	[MODE] = {.name = "mode",
+		  .type = SL_SETTING_CHOICE,
+		  .arg = "drain|now",
+		  .value = "drain",
+		  .flag_only = true,
+		  .help = "let running model calls finish, or cut them and repeat them later"},
 };
-static const struct sl_setting plain_options[] = { SL_CLI_CLIENT_OPTIONS };
+static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
 static const char *or_dash(const char *z)
 {
@@ -43,12 +59,13 @@ static int list_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON page = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(path, 4096);
 	static const struct {
 		int option;
 		const char *key;
-	} filters[] = { { STATUS, "status" }, { WORKFLOW, "workflow" }, { PROJECT, "project" }, { TAG, "tag" }, { SINCE, "since" }, { LIMIT, "limit" } };
+	} filters[] = {{STATUS, "status"}, {WORKFLOW, "workflow"}, {PROJECT, "project"},
+		       {TAG, "tag"},       {SINCE, "since"},       {LIMIT, "limit"}};
 
 	sl_buf_adds(&path, "/api/v1/runs");
 	for (size_t i = 0; i < SL_COUNT_OF(filters); i++)
@@ -65,13 +82,16 @@ static int list_main(struct sl_cli *cli)
 	struct json_object *items = sl_json_get(page, "items");
 	size_t n = items ? json_object_array_length(items) : 0;
 	if (n)
-		printf("%-36s  %-10s  %-24s  %-9s  %9s  %s\n", "ID", "STATUS", "CREATED", "NODES", "COST USD", "WORKFLOW");
+		printf("%-36s  %-10s  %-24s  %-9s  %9s  %s\n", "ID", "STATUS", "CREATED", "NODES", "COST USD",
+		       "WORKFLOW");
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *r = json_object_array_get_idx(items, i);
 		char nodes[40];
-		snprintf(nodes, sizeof(nodes), "%lld/%lld", (long long)sl_json_get_i64(r, "nodes_done", 0), (long long)sl_json_get_i64(r, "nodes_total", 0));
-		printf("%-36s  %-10s  %-24s  %-9s  %9.4f  %s\n", or_dash(sl_json_get_z(r, "id")), or_dash(sl_json_get_z(r, "status")),
-		       or_dash(sl_json_get_z(r, "created_at")), nodes, sl_json_get_f64(r, "cost_usd", 0), or_dash(sl_json_get_z(r, "workflow")));
+		snprintf(nodes, sizeof(nodes), "%lld/%lld", (long long)sl_json_get_i64(r, "nodes_done", 0),
+			 (long long)sl_json_get_i64(r, "nodes_total", 0));
+		printf("%-36s  %-10s  %-24s  %-9s  %9.4f  %s\n", or_dash(sl_json_get_z(r, "id")),
+		       or_dash(sl_json_get_z(r, "status")), or_dash(sl_json_get_z(r, "created_at")), nodes,
+		       sl_json_get_f64(r, "cost_usd", 0), or_dash(sl_json_get_z(r, "workflow")));
 	}
 	if (!n)
 		puts("no runs");
@@ -91,22 +111,26 @@ static enum sl_code run_path(const struct sl_cli *cli, const char *tail, struct 
 
 static void show_text(struct json_object *run)
 {
-	struct json_object *nodes = sl_json_get(run, "nodes"), *usage = sl_json_get(run, "usage"), *error = sl_json_get(run, "error");
-	printf("run       %s\nworkflow  %s\nstatus    %s%s%s\n", or_dash(sl_json_get_z(run, "id")), or_dash(sl_json_get_z(run, "workflow")),
-	       or_dash(sl_json_get_z(run, "status")), sl_json_get_z(run, "reason") ? ": " : "",
+	struct json_object *nodes = sl_json_get(run, "nodes"), *usage = sl_json_get(run, "usage"),
+			   *error = sl_json_get(run, "error");
+	printf("run       %s\nworkflow  %s\nstatus    %s%s%s\n", or_dash(sl_json_get_z(run, "id")),
+	       or_dash(sl_json_get_z(run, "workflow")), or_dash(sl_json_get_z(run, "status")),
+	       sl_json_get_z(run, "reason") ? ": " : "",
 	       sl_json_get_z(run, "reason") ? sl_json_get_z(run, "reason") : "");
 	if (error)
-		printf("error     %s  %s\n", or_dash(sl_json_get_z(error, "node")), or_dash(sl_json_get_z(error, "message")));
-	printf("created   %s\nstarted   %s\nfinished  %s\n", or_dash(sl_json_get_z(run, "created_at")), or_dash(sl_json_get_z(run, "started_at")),
-	       or_dash(sl_json_get_z(run, "finished_at")));
+		printf("error     %s  %s\n", or_dash(sl_json_get_z(error, "node")),
+		       or_dash(sl_json_get_z(error, "message")));
+	printf("created   %s\nstarted   %s\nfinished  %s\n", or_dash(sl_json_get_z(run, "created_at")),
+	       or_dash(sl_json_get_z(run, "started_at")), or_dash(sl_json_get_z(run, "finished_at")));
 	printf("usage     %lld tokens in, %lld out, $%.4f%s\n", (long long)sl_json_get_i64(usage, "input_tokens", 0),
 	       (long long)sl_json_get_i64(usage, "output_tokens", 0), sl_json_get_f64(run, "cost_usd", 0),
 	       sl_json_get_bool(run, "simulated", false) ? " (the simulator answered)" : "");
 	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {
 		struct json_object *n = json_object_array_get_idx(nodes, i), *failure = sl_json_get(n, "error");
 		const char *why = failure ? sl_json_get_z(failure, "message") : sl_json_get_z(n, "reason");
-		printf("  %-28s %-12s %-10s%s%s\n", or_dash(sl_json_get_z(n, "path")), or_dash(sl_json_get_z(n, "type")),
-		       or_dash(sl_json_get_z(n, "status")), why ? " " : "", why ? why : "");
+		printf("  %-28s %-12s %-10s%s%s\n", or_dash(sl_json_get_z(n, "path")),
+		       or_dash(sl_json_get_z(n, "type")), or_dash(sl_json_get_z(n, "status")), why ? " " : "",
+		       why ? why : "");
 	}
 	struct json_object *outputs = sl_json_get(run, "outputs");
 	if (outputs) {
@@ -119,7 +143,7 @@ static int show_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON run = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(path, 200);
 	enum sl_code rc = run_path(cli, "", &path, &err);
 	if (rc == SL_OK)
@@ -138,7 +162,7 @@ static int show_main(struct sl_cli *cli)
 static int watch_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(path, 200);
 	enum sl_code rc = run_path(cli, "", &path, &err);
 	if (rc == SL_OK)
@@ -150,7 +174,7 @@ static int command(struct sl_cli *cli, const char *verb, struct json_object *bod
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON run = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(path, 200);
 	enum sl_code rc = run_path(cli, verb, &path, &err);
 	if (rc == SL_OK)
@@ -184,11 +208,29 @@ static int cancel_main(struct sl_cli *cli)
 #define ONE_RUN .args = "ID", .min_args = 1, .max_args = 1
 #define PLAIN   .options = plain_options, .n_options = SL_COUNT_OF(plain_options)
 const struct sl_command sl_cmd_runs[] = {
-	{ .name = "runs list", .args = "", .summary = "Lists runs, newest first.", .options = list_options, .n_options = LIST_OPTIONS, .run = list_main },
-	{ .name = "runs show", ONE_RUN, .summary = "Shows one run with its nodes.", PLAIN, .run = show_main },
-	{ .name = "runs watch", ONE_RUN, .summary = "Streams a run to the terminal until it ends, as `sluice run` does.", PLAIN, .run = watch_main },
-	{ .name = "runs pause", ONE_RUN, .summary = "Pauses a run.", .options = pause_options, .n_options = PAUSE_OPTIONS, .run = pause_main },
-	{ .name = "runs resume", ONE_RUN, .summary = "Lets a paused run go on.", PLAIN, .run = resume_main },
-	{ .name = "runs cancel", ONE_RUN, .summary = "Cancels a run; its model calls are cut at once.", PLAIN, .run = cancel_main },
-	{ 0 },
+	{.name = "runs list",
+	 .args = "",
+	 .summary = "Lists runs, newest first.",
+	 .options = list_options,
+	 .n_options = LIST_OPTIONS,
+	 .run = list_main},
+	{.name = "runs show", ONE_RUN, .summary = "Shows one run with its nodes.", PLAIN, .run = show_main},
+	{.name = "runs watch",
+	 ONE_RUN,
+	 .summary = "Streams a run to the terminal until it ends, as `sluice run` does.",
+	 PLAIN,
+	 .run = watch_main},
+	{.name = "runs pause",
+	 ONE_RUN,
+	 .summary = "Pauses a run.",
+	 .options = pause_options,
+	 .n_options = PAUSE_OPTIONS,
+	 .run = pause_main},
+	{.name = "runs resume", ONE_RUN, .summary = "Lets a paused run go on.", PLAIN, .run = resume_main},
+	{.name = "runs cancel",
+	 ONE_RUN,
+	 .summary = "Cancels a run; its model calls are cut at once.",
+	 PLAIN,
+	 .run = cancel_main},
+	{0},
 };

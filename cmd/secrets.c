@@ -24,7 +24,8 @@ static enum sl_code read_secret(const char *path, char *out, size_t bytes, struc
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return errno == ENOENT ? sl_fail(err, SL_NOT_FOUND, "%s is not there", path) : failed(err, "cannot read", path);
+		return errno == ENOENT ? sl_fail(err, SL_NOT_FOUND, "%s is not there", path)
+				       : failed(err, "cannot read", path);
 	if (fstat(fd, &st) == 0 && (st.st_mode & 077) != 0) {
 		sl_log(SL_LOG_WARN, "cmd", "a secret file was open to others and is closed now", SL_KS("path", path));
 		if (fchmod(fd, 0600) != 0) {
@@ -77,8 +78,8 @@ static enum sl_code folder(const char *dir, struct sl_error *err)
 }
 
 /* The file's text, made by `make` when there is no file yet. */
-static enum sl_code secret(const char *dir, const char *name, void (*make)(char *out, size_t bytes), char *out, size_t bytes,
-                           struct sl_error *err)
+static enum sl_code secret(const char *dir, const char *name, void (*make)(char *out, size_t bytes), char *out,
+			   size_t bytes, struct sl_error *err)
 {
 	char path[4096], fresh[128];
 	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
@@ -130,12 +131,13 @@ enum sl_code sl_secret_key(const char *data_dir, const char *configured, uint8_t
 	const char *hex = configured ? configured : text;
 	if (strlen(hex) != 64 || sodium_hex2bin(out, 32, hex, 64, NULL, &n, &end) != 0 || n != 32)
 		rc = sl_fail(err, SL_INVALID, "%s must be 64 hex digits (openssl rand -hex 32)",
-		             configured ? "SLUICE_SECRET_KEY" : "the file secret-key in the data folder");
+			     configured ? "SLUICE_SECRET_KEY" : "the file secret-key in the data folder");
 	sodium_memzero(text, sizeof(text));
 	return rc;
 }
 
-enum sl_code sl_admin_token(const char *data_dir, const char *configured, char out[SL_ADMIN_TOKEN_BYTES], struct sl_error *err)
+enum sl_code sl_admin_token(const char *data_dir, const char *configured, char out[SL_ADMIN_TOKEN_BYTES],
+			    struct sl_error *err)
 {
 	if (sodium_init() < 0)
 		return sl_fail(err, SL_INTERNAL, "libsodium has no source of random numbers");
@@ -148,8 +150,9 @@ enum sl_code sl_admin_token(const char *data_dir, const char *configured, char o
 	}
 	/* RFC 6750's characters, so that it fits into a header as it is */
 	size_t len = strlen(out);
-	if (len < 16 || len >= SL_ADMIN_TOKEN_BYTES - 1 || len != strspn(out, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="))
+	if (len < 16 || len >= SL_ADMIN_TOKEN_BYTES - 1 ||
+	    len != strspn(out, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="))
 		return sl_fail(err, SL_INVALID, "%s must be 16 to 254 characters of A-Z a-z 0-9 - . _ ~ + / =",
-		               configured ? "SLUICE_ADMIN_TOKEN" : "the file admin-token in the data folder");
+			       configured ? "SLUICE_ADMIN_TOKEN" : "the file admin-token in the data folder");
 	return SL_OK;
 }

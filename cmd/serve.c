@@ -1,9 +1,8 @@
 /* cmd/serve.c: `sluice serve`: what is started in which order, and stopped in the opposite one.
  *
- * Up:    settings, log → secrets → database (embedded or given), migrations → store → profiles, models, simulator → api and
- *        sockets (made, not listening) → engine → recovery → listening.
- * Down:  readiness says no → engine → models → api and sockets → store (writes what waits, gives our runs back) → loops →
- *        simulator → database.
+ * Up:    settings, log → secrets → database (embedded or given), migrations → store → profiles, models, simulator → api
+ * and sockets (made, not listening) → engine → recovery → listening. Down:  readiness says no → engine → models → api
+ * and sockets → store (writes what waits, gives our runs back) → loops → simulator → database.
  */
 #include <errno.h>
 #include <semaphore.h>
@@ -92,12 +91,13 @@ static void limits_up(void)
 		if (files.rlim_cur < want) {
 			files.rlim_cur = want;
 			if (setrlimit(RLIMIT_NOFILE, &files) != 0)
-				sl_log(SL_LOG_WARN, "cmd", "the limit of open files could not be raised", SL_KU("limit", files.rlim_cur));
+				sl_log(SL_LOG_WARN, "cmd", "the limit of open files could not be raised",
+				       SL_KU("limit", files.rlim_cur));
 		}
 	}
 #if !SL_DEBUG
 	/* a core file would hold provider keys */
-	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 #endif
 }
 
@@ -113,7 +113,8 @@ static enum sl_code up_database(struct serve *s, struct sl_error *err)
 	store.ctx = &s->wire;
 	store.sharing = SL_STORE_SHARED;
 	if (!url) {
-		const struct sl_cluster_config cluster = { .data_dir = s->data, .bin_dir = sl_config_z(s->config, SL_SET_PG_BIN) };
+		const struct sl_cluster_config cluster = {.data_dir = s->data,
+							  .bin_dir = sl_config_z(s->config, SL_SET_PG_BIN)};
 		rc = sl_cluster_start(&cluster, &s->cluster, err);
 		if (rc != SL_OK)
 			return sl_wrap(err, rc, "embedded database");
@@ -123,7 +124,8 @@ static enum sl_code up_database(struct serve *s, struct sl_error *err)
 		store.sharing = SL_STORE_EXCLUSIVE;
 	}
 	uint64_t until = sl_clock_mono_ms() + SERVE_DATABASE_MS;
-	while ((rc = sl_migrate_up(url, &applied, err)) == SL_UNAVAILABLE && !s->cluster && sl_clock_mono_ms() < until) {
+	while ((rc = sl_migrate_up(url, &applied, err)) == SL_UNAVAILABLE && !s->cluster &&
+	       sl_clock_mono_ms() < until) {
 		sl_log(SL_LOG_WARN, "cmd", "the database does not answer yet", SL_KS("error", err->text));
 		if (sl_stop_wait_ms(1000))
 			return sl_fail(err, SL_CANCELLED, "stopped while waiting for the database");
@@ -146,11 +148,11 @@ static void on_profiles(void *arg, enum sl_code rc, const struct sl_stored_profi
 {
 	struct answer *a = arg;
 	for (size_t i = 0; rc == SL_OK && i < n; i++) {
-		struct sl_error err = { 0 };
-		if (sl_profiles_load(a->serve->profiles, sl_str(items[i].name), sl_bytes_str(items[i].config), sl_bytes_str(items[i].secrets),
-		                     &err) != SL_OK)
-			sl_log(SL_LOG_ERROR, "cmd", "a stored profile cannot be used as it is", SL_KS("profile", items[i].name),
-			       SL_KS("error", err.text));
+		struct sl_error err = {0};
+		if (sl_profiles_load(a->serve->profiles, sl_str(items[i].name), sl_bytes_str(items[i].config),
+				     sl_bytes_str(items[i].secrets), &err) != SL_OK)
+			sl_log(SL_LOG_ERROR, "cmd", "a stored profile cannot be used as it is",
+			       SL_KS("profile", items[i].name), SL_KS("error", err.text));
 	}
 	a->rc = rc;
 	a->n = n;
@@ -190,7 +192,7 @@ static enum sl_code up_simulator(struct serve *s, struct sl_error *err)
 
 static enum sl_code up_models(struct serve *s, struct sl_error *err)
 {
-	struct answer stored = { .serve = s };
+	struct answer stored = {.serve = s};
 	enum sl_code rc = sl_profiles_new(s->secret, &s->profiles);
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "profiles");
@@ -198,7 +200,8 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 	sem_init(&stored.came, 0, 0);
 	rc = sl_store_profile_list(s->store, on_profiles, &stored);
 	if (rc == SL_OK) {
-		/* The store always calls back, within its query timeout; so there is no way to leave `stored` behind. */
+		/* The store always calls back, within its query timeout; so there is no way to leave `stored` behind.
+		 */
 		while (sem_wait(&stored.came) != 0)
 			;
 		rc = stored.rc;
@@ -211,7 +214,8 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 		return rc;
 	const struct sl_llm_config llm = {
 		.profiles = s->profiles,
-		.http = { .loops = (uint32_t)sl_config_u64(s->config, SL_SET_IO_LOOPS), .ca_file = sl_config_z(s->config, SL_SET_CA_FILE) },
+		.http = {.loops = (uint32_t)sl_config_u64(s->config, SL_SET_IO_LOOPS),
+			 .ca_file = sl_config_z(s->config, SL_SET_CA_FILE)},
 	};
 	return sl_llm_new(&llm, &s->llm, err);
 }
@@ -258,7 +262,9 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 		.services = &s->services,
 		.node_types = sl_node_types,
 		.middleware = sl_middlewares,
-		.workers = workers ? (uint32_t)workers : cores > 0 ? (uint32_t)cores * 2 : 2,
+		.workers = workers     ? (uint32_t)workers
+			   : cores > 0 ? (uint32_t)cores * 2
+				       : 2,
 		.default_timeout_s = (uint32_t)sl_config_u64(s->config, SL_SET_RUN_TIMEOUT_S),
 		.max_recoveries = (uint32_t)sl_config_u64(s->config, SL_SET_MAX_RECOVERIES),
 		.wake_at = sl_wire_wake_at,
@@ -340,7 +346,8 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 		rc = up_recovery(s, err);
 	if (rc != SL_OK)
 		return rc;
-	const struct sl_api_parts parts = { .engine = s->engine, .registry = s->registry, .store = s->store, .llm = s->llm, .ws = s->ws };
+	const struct sl_api_parts parts = {
+		.engine = s->engine, .registry = s->registry, .store = s->store, .llm = s->llm, .ws = s->ws};
 	rc = sl_api_start(s->api, &parts, err);
 	if (rc == SL_OK && (rc = sl_loop_start(s->front)) != SL_OK)
 		rc = sl_fail(err, rc, "front loop");
@@ -348,7 +355,8 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 		return rc;
 	s->front_turns = s->listening = true;
 	announce(s, true);
-	sl_log(SL_LOG_INFO, "cmd", "listening", SL_KS("address", sl_api_address(s->api)), SL_KS("url", sl_api_url(s->api)));
+	sl_log(SL_LOG_INFO, "cmd", "listening", SL_KS("address", sl_api_address(s->api)),
+	       SL_KS("url", sl_api_url(s->api)));
 	return SL_OK;
 }
 
@@ -374,7 +382,8 @@ static void down(struct serve *s)
 	if (s->listening) {
 		announce(s, false);
 		sl_api_drain(s->api);
-		sl_stop_wait_ms((unsigned)sl_config_u64(s->config, SL_SET_DRAIN_S) * 1000); /* a second signal cuts it short */
+		sl_stop_wait_ms((unsigned)sl_config_u64(s->config, SL_SET_DRAIN_S) *
+				1000); /* a second signal cuts it short */
 	}
 	if (s->engine) {
 		sl_engine_stop(s->engine);
@@ -387,8 +396,9 @@ static void down(struct serve *s)
 	if (s->front_turns && s->api)
 		sl_api_stop(s->api);
 	if (s->front_turns && s->ws)
-		SL_IGNORE(sl_loop_call(s->front, close_sockets, s->ws)); /* it fails without memory only, and then we end anyway */
-	sl_store_close(s->store, 10000); /* while the front loop turns: callbacks post to it */
+		SL_IGNORE(sl_loop_call(s->front, close_sockets,
+				       s->ws)); /* it fails without memory only, and then we end anyway */
+	sl_store_close(s->store, 10000);        /* while the front loop turns: callbacks post to it */
 	if (s->front_turns)
 		sl_loop_stop(s->front);
 	sl_wire_stop(&s->wire);
@@ -420,7 +430,7 @@ static int print_config(const struct sl_cli *cli)
 static int serve_main(struct sl_cli *cli)
 {
 	static struct serve s; /* large, and threads point into it until the very end */
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 
 	if (sl_settings_load_file(cli->config, &err) != SL_OK)
 		return sl_cli_usage(cli, "%s", err.text);
@@ -436,9 +446,13 @@ static int serve_main(struct sl_cli *cli)
 	enum sl_code rc = up(&s, &err);
 	if (rc == SL_OK) {
 		int sig = sl_stop_wait();
-		sl_log(SL_LOG_INFO, "cmd", "stopping", SL_KS("signal", sig == SIGINT ? "SIGINT" : sig == SIGTERM ? "SIGTERM" : "SIGHUP"));
+		sl_log(SL_LOG_INFO, "cmd", "stopping",
+		       SL_KS("signal", sig == SIGINT    ? "SIGINT"
+				       : sig == SIGTERM ? "SIGTERM"
+							: "SIGHUP"));
 	} else
-		sl_log(SL_LOG_ERROR, "cmd", "could not start", SL_KS("error", err.text), SL_KS("code", sl_code_wire(rc)));
+		sl_log(SL_LOG_ERROR, "cmd", "could not start", SL_KS("error", err.text),
+		       SL_KS("code", sl_code_wire(rc)));
 	down(&s);
 	sl_log(SL_LOG_INFO, "cmd", "stopped");
 	return rc == SL_OK || rc == SL_CANCELLED ? SL_EXIT_DONE : SL_EXIT_FAILED;
@@ -448,8 +462,10 @@ const struct sl_command sl_cmd_serve = {
 	.name = "serve",
 	.args = "",
 	.summary = "The server.",
-	.more = "Settings: flags over environment over file over defaults; --print-config shows the result and where each came from.\n"
-		"Provider keys come from the environment (OPENAI_API_KEY and the like) or over REST; without any, the simulator answers.",
+	.more = "Settings: flags over environment over file over defaults; --print-config shows the result and where "
+		"each came from.\n"
+		"Provider keys come from the environment (OPENAI_API_KEY and the like) or over REST; without any, the "
+		"simulator answers.",
 	.options = sl_settings,
 	.n_options = SL_SETTINGS,
 	.run = serve_main,

@@ -1,5 +1,5 @@
-/* cmd/settings.h: the settings of `serve`, and of whoever works on the same database or data folder. One table; docs/CONFIGURATION.md
- * is compared with it by a test. */
+/* cmd/settings.h: the settings of `serve`, and of whoever works on the same database or data folder. One table;
+ * docs/CONFIGURATION.md is compared with it by a test. */
 #pragma once
 
 #include "base/config.h"

@@ -17,9 +17,9 @@ struct node {
 	char *path, *type;
 	const char *colour;
 	uint32_t attempt;
-	uint64_t offset;      /* bytes of this attempt that were taken in */
-	struct sl_buf line;   /* begun, not complete */
-	size_t on_screen;     /* bytes of it that stand on the terminal already */
+	uint64_t offset;    /* bytes of this attempt that were taken in */
+	struct sl_buf line; /* begun, not complete */
+	size_t on_screen;   /* bytes of it that stand on the terminal already */
 	bool streaming, thinking;
 };
 
@@ -37,7 +37,8 @@ struct sl_show {
 #define RED   "\033[31m"
 #define GREEN "\033[32m"
 #define PLAIN "\033[0m"
-static const char *const colours[] = { "\033[36m", "\033[33m", "\033[35m", "\033[34m", "\033[32m", "\033[96m", "\033[93m", "\033[95m" };
+static const char *const colours[] = {"\033[36m", "\033[33m", "\033[35m", "\033[34m",
+				      "\033[32m", "\033[96m", "\033[93m", "\033[95m"};
 
 struct sl_show *sl_show_new(const struct sl_show_config *config)
 {
@@ -55,8 +56,7 @@ void sl_show_free(struct sl_show *s)
 {
 	if (!s)
 		return;
-	sl_list_each_safe(it, next, &s->nodes)
-	{
+	sl_list_each_safe (it, next, &s->nodes) {
 		struct node *n = sl_list_entry(it, struct node, link);
 		sl_buf_fini(&n->line);
 		free(n->path);
@@ -79,7 +79,8 @@ uint64_t sl_show_last_seq(const struct sl_show *s)
 
 bool sl_run_is_final(const char *status)
 {
-	return status && (strcmp(status, "succeeded") == 0 || strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0);
+	return status &&
+	       (strcmp(status, "succeeded") == 0 || strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0);
 }
 
 static const char *ink(const struct sl_show *s, const char *colour)
@@ -117,8 +118,7 @@ static size_t character(const char *p, size_t len, unsigned *columns)
 
 static struct node *node_of(struct sl_show *s, const char *path)
 {
-	sl_list_each(it, &s->nodes)
-	{
+	sl_list_each (it, &s->nodes) {
 		struct node *n = sl_list_entry(it, struct node, link);
 		if (strcmp(n->path, path) == 0)
 			return n;
@@ -143,7 +143,8 @@ static struct node *node_of(struct sl_show *s, const char *path)
 /* The name of the node in front of what it says. */
 static void prefix(struct sl_show *s, const struct node *n, const char *mark)
 {
-	sl_buf_addf(&s->out, "%s%-*s%s %s ", ink(s, n->colour), s->config.terminal ? (int)s->label : 0, n->path, ink(s, PLAIN), mark);
+	sl_buf_addf(&s->out, "%s%-*s%s %s ", ink(s, n->colour), s->config.terminal ? (int)s->label : 0, n->path,
+		    ink(s, PLAIN), mark);
 }
 
 /* Leaves the line the cursor stands in; its node goes on with a fresh one. */
@@ -296,8 +297,8 @@ static void reset(struct sl_show *s, struct json_object *data)
 	n->offset = 0;
 	close_open(s);
 	prefix(s, n, s->config.terminal ? "↺" : "*");
-	sl_buf_addf(&s->out, "starts over, attempt %lld%s%s; the text above is void\n", (long long)attempt, reason ? ": " : "",
-	            reason ? reason : "");
+	sl_buf_addf(&s->out, "starts over, attempt %lld%s%s; the text above is void\n", (long long)attempt,
+		    reason ? ": " : "", reason ? reason : "");
 }
 
 /* Text of others in a line of ours: control characters would drive the terminal. */
@@ -312,9 +313,9 @@ static void state(struct sl_show *s, struct json_object *data)
 	static const struct {
 		const char *status, *mark, *plain, *colour;
 	} marks[] = {
-		{ "running", "▸", ">", DIM },    { "waiting", "…", "~", DIM },	   { "retrying", "↺", "*", RED },
-		{ "completed", "✓", "+", GREEN }, { "failed", "✗", "!", RED },	   { "skipped", "–", "-", DIM },
-		{ "cancelled", "–", "-", DIM },
+		{"running", "▸", ">", DIM},     {"waiting", "…", "~", DIM}, {"retrying", "↺", "*", RED},
+		{"completed", "✓", "+", GREEN}, {"failed", "✗", "!", RED},  {"skipped", "–", "-", DIM},
+		{"cancelled", "–", "-", DIM},
 	};
 	const char *path = sl_json_get_z(data, "node_id"), *status = sl_json_get_z(data, "status");
 	struct node *n = path ? node_of(s, path) : NULL;
@@ -340,7 +341,8 @@ static void state(struct sl_show *s, struct json_object *data)
 		add_clean(&s->out, n->type);
 		sl_buf_addc(&s->out, ')');
 	}
-	const char *message = json_object_is_type(error, json_type_string) ? json_object_get_string(error) : sl_json_get_z(error, "message");
+	const char *message = json_object_is_type(error, json_type_string) ? json_object_get_string(error)
+									   : sl_json_get_z(error, "message");
 	if (message || reason) {
 		sl_buf_adds(&s->out, ": ");
 		add_clean(&s->out, message ? message : reason);
@@ -354,7 +356,8 @@ static void state(struct sl_show *s, struct json_object *data)
 static void execution(struct sl_show *s, const char *what, struct json_object *data)
 {
 	const char *reason = sl_json_get_z(data, "reason");
-	if (strcmp(what, "created") == 0 || strcmp(what, "started") == 0 || strcmp(what, "completed") == 0 || strcmp(what, "failed") == 0)
+	if (strcmp(what, "created") == 0 || strcmp(what, "started") == 0 || strcmp(what, "completed") == 0 ||
+	    strcmp(what, "failed") == 0)
 		return; /* the first two are obvious, of the others the end tells more */
 	close_open(s);
 	sl_buf_addf(&s->out, "%srun %s", ink(s, BOLD), what);
@@ -418,16 +421,17 @@ static void output(struct sl_show *s, const char *key, struct json_object *v)
 void sl_show_end(struct sl_show *s, struct json_object *run)
 {
 	const char *status = sl_json_get_z(run, "status");
-	struct json_object *outputs = sl_json_get(run, "outputs"), *usage = sl_json_get(run, "usage"), *error = sl_json_get(run, "error");
+	struct json_object *outputs = sl_json_get(run, "outputs"), *usage = sl_json_get(run, "usage"),
+			   *error = sl_json_get(run, "error");
 	int64_t began = 0, ended = 0;
 
-	sl_list_each(it, &s->nodes)
+	sl_list_each (it, &s->nodes)
 		finish_line(s, sl_list_entry(it, struct node, link));
 	close_open(s);
 	sl_buf_addc(&s->out, '\n');
 	flush(s);
 	if (outputs && json_object_is_type(outputs, json_type_object)) {
-		json_object_object_foreach(outputs, key, v)
+		json_object_object_foreach (outputs, key, v)
 			output(s, key, v);
 	} else if (outputs)
 		output(s, "outputs", outputs);
@@ -442,10 +446,11 @@ void sl_show_end(struct sl_show *s, struct json_object *run)
 		sl_buf_adds(&s->out, ": ");
 		add_clean(&s->out, message ? message : "");
 	}
-	if (sl_time_parse(sl_json_get_str(run, "started_at"), &began) && sl_time_parse(sl_json_get_str(run, "finished_at"), &ended))
+	if (sl_time_parse(sl_json_get_str(run, "started_at"), &began) &&
+	    sl_time_parse(sl_json_get_str(run, "finished_at"), &ended))
 		sl_buf_addf(&s->out, " in %.1f s", (double)(ended - began) / 1000);
 	sl_buf_addf(&s->out, "; %lld tokens in, %lld out, $%.4f", (long long)sl_json_get_i64(usage, "input_tokens", 0),
-	            (long long)sl_json_get_i64(usage, "output_tokens", 0), sl_json_get_f64(run, "cost_usd", 0));
+		    (long long)sl_json_get_i64(usage, "output_tokens", 0), sl_json_get_f64(run, "cost_usd", 0));
 	if (sl_json_get_bool(run, "simulated", false))
 		sl_buf_adds(&s->out, " (answered by the simulator, not by a model)");
 	sl_buf_addc(&s->out, '\n');

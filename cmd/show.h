@@ -1,9 +1,9 @@
 /* cmd/show.h: a run on the terminal: its events and the text of its nodes, readable also when several write at once.
  *
- * Owns      a line buffer for each node that streams. A single stream is shown word by word; as soon as two are open, each
- *           line is held back until it is complete and printed behind its node's name.
- * Thread    whoever owns it. Knows no socket and no file: bytes go to `write`.
- * Safe      control characters of a model's text are dropped, so it cannot drive the terminal.
+ * Owns      a line buffer for each node that streams. A single stream is shown word by word; as soon as two are open,
+ * each line is held back until it is complete and printed behind its node's name. Thread    whoever owns it. Knows no
+ * socket and no file: bytes go to `write`. Safe      control characters of a model's text are dropped, so it cannot
+ * drive the terminal.
  */
 #pragma once
 

@@ -13,28 +13,56 @@ enum { LISTEN = SL_CLI_JSON + 1, SCENARIO, CHECK, SPEED, FIRST_TOKEN, JITTER, TO
 static const struct sl_setting options[OPTIONS] = {
 	SL_CLI_OPTION_HELP,
 	SL_CLI_OPTION_JSON,
-	[LISTEN] = { .name = "listen", .value = "127.0.0.1:7071", .arg = "HOST:PORT", .help = "numeric address; port 0 picks one" },
-	[SCENARIO] = { .name = "scenario", .env = "SLUICE_SIM_SCENARIO", .arg = "FILE", .help = "what it answers; unset: built in" },
-	[CHECK] = { .name = "check", .type = SL_SETTING_BOOL, .help = "only say what is wrong with the scenario" },
-	[SPEED] = { .name = "speed", .env = "SLUICE_SIM_SPEED", .value = "50", .type = SL_SETTING_F64, .min = 0, .max = 1000000,
-		    .help = "tokens per second; 0: as fast as it goes" },
-	[FIRST_TOKEN] = { .name = "first_token_ms", .env = "SLUICE_SIM_FIRST_TOKEN_MS", .value = "150", .type = SL_SETTING_U64, .min = 0,
-			  .max = 600000, .help = "time to the first token" },
-	[JITTER] = { .name = "jitter", .env = "SLUICE_SIM_JITTER", .value = "0.3", .type = SL_SETTING_F64, .min = 0, .max = 1,
-		     .help = "share of the pauses that varies" },
-	[TOKENS] = { .name = "tokens", .type = SL_SETTING_U64, .min = 0, .max = 1000000, .help = "length of every answer; unset: as its text is" },
-	[SEED] = { .name = "seed", .value = "1", .type = SL_SETTING_U64, .help = "same seed, same answers and pauses" },
-	[STAMPS] = { .name = "stamps", .type = SL_SETTING_BOOL, .help = "tokens are times of sending, for measuring; needs --tokens" },
-	[NO_RULES] = { .name = "no_rules", .type = SL_SETTING_BOOL, .help = "ignore every scenario" },
+	[LISTEN] = {.name = "listen",
+		    .value = "127.0.0.1:7071",
+		    .arg = "HOST:PORT",
+		    .help = "numeric address; port 0 picks one"},
+	[SCENARIO] = {.name = "scenario",
+		      .env = "SLUICE_SIM_SCENARIO",
+		      .arg = "FILE",
+		      .help = "what it answers; unset: built in"},
+	[CHECK] = {.name = "check", .type = SL_SETTING_BOOL, .help = "only say what is wrong with the scenario"},
+	[SPEED] = {.name = "speed",
+		   .env = "SLUICE_SIM_SPEED",
+		   .value = "50",
+		   .type = SL_SETTING_F64,
+		   .min = 0,
+		   .max = 1000000,
+		   .help = "tokens per second; 0: as fast as it goes"},
+	[FIRST_TOKEN] = {.name = "first_token_ms",
+			 .env = "SLUICE_SIM_FIRST_TOKEN_MS",
+			 .value = "150",
+			 .type = SL_SETTING_U64,
+			 .min = 0,
+			 .max = 600000,
+			 .help = "time to the first token"},
+	[JITTER] = {.name = "jitter",
+		    .env = "SLUICE_SIM_JITTER",
+		    .value = "0.3",
+		    .type = SL_SETTING_F64,
+		    .min = 0,
+		    .max = 1,
+		    .help = "share of the pauses that varies"},
+	[TOKENS] = {.name = "tokens",
+		    .type = SL_SETTING_U64,
+		    .min = 0,
+		    .max = 1000000,
+		    .help = "length of every answer; unset: as its text is"},
+	[SEED] = {.name = "seed", .value = "1", .type = SL_SETTING_U64, .help = "same seed, same answers and pauses"},
+	[STAMPS] = {.name = "stamps",
+		    .type = SL_SETTING_BOOL,
+		    .help = "tokens are times of sending, for measuring; needs --tokens"},
+	[NO_RULES] = {.name = "no_rules", .type = SL_SETTING_BOOL, .help = "ignore every scenario"},
 };
 
 static int check(struct sl_cli *cli, struct sl_str scenario)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(problems, SL_LIMIT_BODY_BYTES);
 	enum sl_code rc = sl_sim_check(scenario, &problems, &err);
 	if (cli->json)
-		printf("{\"valid\":%s,\"errors\":[%s]}\n", rc == SL_OK ? "true" : "false", problems.data ? problems.data : "");
+		printf("{\"valid\":%s,\"errors\":[%s]}\n", rc == SL_OK ? "true" : "false",
+		       problems.data ? problems.data : "");
 	else if (rc == SL_OK)
 		puts("valid");
 	else
@@ -45,9 +73,10 @@ static int check(struct sl_cli *cli, struct sl_str scenario)
 static int sim_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_sim) sim = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(scenario, SL_LIMIT_BODY_BYTES);
-	const char *path = sl_config_z(cli->config, SCENARIO), *listen = sl_config_z(cli->config, LISTEN), *colon = strrchr(listen, ':');
+	const char *path = sl_config_z(cli->config, SCENARIO), *listen = sl_config_z(cli->config, LISTEN),
+		   *colon = strrchr(listen, ':');
 	double speed = sl_config_f64(cli->config, SPEED), jitter = sl_config_f64(cli->config, JITTER);
 	char host[64];
 	uint64_t port;
@@ -68,7 +97,8 @@ static int sim_main(struct sl_cli *cli)
 		.scenario = sl_buf_str(&scenario),
 		.tokens_per_s = speed > 0 ? speed : -1,
 		.jitter = jitter > 0 ? jitter : -1,
-		.first_token_ms = sl_config_u64(cli->config, FIRST_TOKEN) ? (uint32_t)sl_config_u64(cli->config, FIRST_TOKEN) : 1,
+		.first_token_ms =
+			sl_config_u64(cli->config, FIRST_TOKEN) ? (uint32_t)sl_config_u64(cli->config, FIRST_TOKEN) : 1,
 		.tokens = (uint32_t)sl_config_u64(cli->config, TOKENS),
 		.seed = sl_config_u64(cli->config, SEED),
 		.stamps = sl_config_bool(cli->config, STAMPS),
@@ -80,7 +110,8 @@ static int sim_main(struct sl_cli *cli)
 	if (cli->json)
 		printf("{\"url\":\"%s\",\"port\":%u}\n", sl_sim_url(sim), sl_sim_port(sim));
 	else
-		printf("the simulator listens: %s\nas a profile: {\"provider\":\"openai\",\"model\":\"sim\",\"base_url\":\"%s\"}\nCtrl-C ends it\n",
+		printf("the simulator listens: %s\nas a profile: "
+		       "{\"provider\":\"openai\",\"model\":\"sim\",\"base_url\":\"%s\"}\nCtrl-C ends it\n",
 		       sl_sim_url(sim), sl_sim_url(sim));
 	fflush(stdout);
 	sl_stop_wait();
@@ -91,7 +122,8 @@ static int sim_main(struct sl_cli *cli)
 const struct sl_command sl_cmd_sim = {
 	.name = "sim",
 	.args = "",
-	.summary = "The model simulator: an HTTP server that speaks OpenAI chat completions, with settable speed, scripted answers and faults.",
+	.summary = "The model simulator: an HTTP server that speaks OpenAI chat completions, with settable speed, "
+		   "scripted answers and faults.",
 	.options = options,
 	.n_options = OPTIONS,
 	.run = sim_main,

@@ -36,7 +36,7 @@ int sl_stop_wait(void)
 int sl_stop_wait_ms(unsigned ms)
 {
 	sigset_t set = ending();
-	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L };
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L};
 	int sig = sigtimedwait(&set, NULL, &t);
 	return sig > 0 ? sig : 0;
 }

@@ -9,11 +9,18 @@
 enum { ROLE = SL_CLI_OWN, NAME, EXPIRES, CREATE_OPTIONS };
 static const struct sl_setting create_options[CREATE_OPTIONS] = {
 	SL_CLI_CLIENT_OPTIONS,
-	[ROLE] = { .name = "role", .type = SL_SETTING_CHOICE, .arg = "viewer|runner|editor|admin", .flag_only = true, .help = "what it may do; required" },
-	[NAME] = { .name = "name", .arg = "NAME", .flag_only = true, .help = "whose it is; required" },
-	[EXPIRES] = { .name = "expires_at", .arg = "TIME", .flag_only = true, .help = "2026-12-31T00:00:00Z; unset: never" },
+	[ROLE] = {.name = "role",
+		  .type = SL_SETTING_CHOICE,
+		  .arg = "viewer|runner|editor|admin",
+		  .flag_only = true,
+		  .help = "what it may do; required"},
+	[NAME] = {.name = "name", .arg = "NAME", .flag_only = true, .help = "whose it is; required"},
+	[EXPIRES] = {.name = "expires_at",
+		     .arg = "TIME",
+		     .flag_only = true,
+		     .help = "2026-12-31T00:00:00Z; unset: never"},
 };
-static const struct sl_setting plain_options[] = { SL_CLI_CLIENT_OPTIONS };
+static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
 static const char *or_dash(const char *z)
 {
@@ -25,8 +32,9 @@ static int create_main(struct sl_cli *cli)
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON body = json_object_new_object();
 	SL_AUTO_JSON made = NULL;
-	struct sl_error err = { 0 };
-	const char *role = sl_config_z(cli->config, ROLE), *name = sl_config_z(cli->config, NAME), *expires = sl_config_z(cli->config, EXPIRES);
+	struct sl_error err = {0};
+	const char *role = sl_config_z(cli->config, ROLE), *name = sl_config_z(cli->config, NAME),
+		   *expires = sl_config_z(cli->config, EXPIRES);
 	if (!role)
 		return sl_cli_usage(cli, "--role is missing");
 	if (!name)
@@ -49,17 +57,19 @@ static int create_main(struct sl_cli *cli)
 	return SL_EXIT_DONE;
 }
 
-static enum sl_code fetch(const struct sl_cli *cli, struct sl_client **client, struct json_object **page, struct sl_error *err)
+static enum sl_code fetch(const struct sl_cli *cli, struct sl_client **client, struct json_object **page,
+			  struct sl_error *err)
 {
 	enum sl_code rc = sl_client_new(cli, client, err);
-	return rc == SL_OK ? sl_client_call(*client, "GET", "/api/v1/admin/tokens?limit=200", NULL, NULL, page, err) : rc;
+	return rc == SL_OK ? sl_client_call(*client, "GET", "/api/v1/admin/tokens?limit=200", NULL, NULL, page, err)
+			   : rc;
 }
 
 static int list_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON page = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (fetch(cli, &client, &page, &err) != SL_OK)
 		return sl_cli_fail(cli, &err);
 	if (cli->json) {
@@ -69,9 +79,11 @@ static int list_main(struct sl_cli *cli)
 	struct json_object *items = sl_json_get(page, "items");
 	for (size_t i = 0; items && i < json_object_array_length(items); i++) {
 		struct json_object *t = json_object_array_get_idx(items, i);
-		printf("%-36s  %-8s  …%-4s  %-24s  %-24s  %s\n", or_dash(sl_json_get_z(t, "id")), or_dash(sl_json_get_z(t, "role")),
-		       or_dash(sl_json_get_z(t, "last4")), or_dash(sl_json_get_z(t, "created_at")),
-		       sl_json_get_z(t, "revoked_at") ? "revoked" : or_dash(sl_json_get_z(t, "expires_at")), or_dash(sl_json_get_z(t, "name")));
+		printf("%-36s  %-8s  …%-4s  %-24s  %-24s  %s\n", or_dash(sl_json_get_z(t, "id")),
+		       or_dash(sl_json_get_z(t, "role")), or_dash(sl_json_get_z(t, "last4")),
+		       or_dash(sl_json_get_z(t, "created_at")),
+		       sl_json_get_z(t, "revoked_at") ? "revoked" : or_dash(sl_json_get_z(t, "expires_at")),
+		       or_dash(sl_json_get_z(t, "name")));
 	}
 	return SL_EXIT_DONE;
 }
@@ -81,7 +93,7 @@ static int revoke_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON page = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	const char *what = cli->args[0], *id = NULL;
 	SL_BUF(path, 500);
 	if (fetch(cli, &client, &page, &err) != SL_OK)
@@ -110,11 +122,25 @@ static int revoke_main(struct sl_cli *cli)
 }
 
 const struct sl_command sl_cmd_token[] = {
-	{ .name = "token create", .args = "", .summary = "Makes an API token and prints it, once.", .options = create_options,
-	  .n_options = CREATE_OPTIONS, .run = create_main },
-	{ .name = "token list", .args = "", .summary = "Lists API tokens, without their secrets.", .options = plain_options,
-	  .n_options = SL_COUNT_OF(plain_options), .run = list_main },
-	{ .name = "token revoke", .args = "ID|NAME", .summary = "Revokes an API token; its connections are closed.", .options = plain_options,
-	  .n_options = SL_COUNT_OF(plain_options), .min_args = 1, .max_args = 1, .run = revoke_main },
-	{ 0 },
+	{.name = "token create",
+	 .args = "",
+	 .summary = "Makes an API token and prints it, once.",
+	 .options = create_options,
+	 .n_options = CREATE_OPTIONS,
+	 .run = create_main},
+	{.name = "token list",
+	 .args = "",
+	 .summary = "Lists API tokens, without their secrets.",
+	 .options = plain_options,
+	 .n_options = SL_COUNT_OF(plain_options),
+	 .run = list_main},
+	{.name = "token revoke",
+	 .args = "ID|NAME",
+	 .summary = "Revokes an API token; its connections are closed.",
+	 .options = plain_options,
+	 .n_options = SL_COUNT_OF(plain_options),
+	 .min_args = 1,
+	 .max_args = 1,
+	 .run = revoke_main},
+	{0},
 };

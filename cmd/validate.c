@@ -1,4 +1,5 @@
-/* cmd/validate.c: `sluice validate`: all problems of workflow files. Needs no server: the parser is the server's own. */
+/* cmd/validate.c: `sluice validate`: all problems of workflow files. Needs no server: the parser is the server's own.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,7 +8,7 @@
 #include "cmd/cli.h"
 #include "engine/graph.h"
 
-static const struct sl_setting options[] = { SL_CLI_OPTION_HELP, SL_CLI_OPTION_JSON };
+static const struct sl_setting options[] = {SL_CLI_OPTION_HELP, SL_CLI_OPTION_JSON};
 
 static struct json_object *problem_json(const struct sl_problem *p)
 {
@@ -20,9 +21,11 @@ static struct json_object *problem_json(const struct sl_problem *p)
 /* One file's verdict, as `POST /workflows/validate` gives it. */
 static struct json_object *verdict(const char *path, const struct sl_problems *problems)
 {
-	struct json_object *o = json_object_new_object(), *errors = json_object_new_array(), *warnings = json_object_new_array();
+	struct json_object *o = json_object_new_object(), *errors = json_object_new_array(),
+			   *warnings = json_object_new_array();
 	for (size_t i = 0; i < problems->n; i++)
-		json_object_array_add(problems->items[i].warning ? warnings : errors, problem_json(&problems->items[i]));
+		json_object_array_add(problems->items[i].warning ? warnings : errors,
+				      problem_json(&problems->items[i]));
 	sl_json_set_str(o, "file", sl_str(path));
 	sl_json_set_bool(o, "valid", problems->errors == 0);
 	sl_json_set(o, "errors", errors);
@@ -34,7 +37,7 @@ static int validate_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_registry) registry = NULL;
 	SL_AUTO_JSON all = json_object_new_array();
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	int exit_code = SL_EXIT_DONE;
 
 	if (sl_registry_new(sl_node_types, &registry, &err) != SL_OK)
@@ -42,7 +45,7 @@ static int validate_main(struct sl_cli *cli)
 	for (size_t i = 0; i < cli->n_args; i++) {
 		const char *path = cli->args[i];
 		SL_AUTO(sl_workflow) workflow = NULL;
-		struct sl_problems problems = { 0 };
+		struct sl_problems problems = {0};
 		SL_BUF(text, SL_LIMIT_BODY_BYTES);
 		enum sl_code rc = sl_cli_read_file(path, &text, &err);
 		if (rc == SL_OK)
@@ -62,7 +65,8 @@ static int validate_main(struct sl_cli *cli)
 		else {
 			for (size_t k = 0; k < problems.n; k++) {
 				const struct sl_problem *p = &problems.items[k];
-				printf("%s: %s%s%s%s\n", path, p->warning ? "warning: " : "", p->pointer, *p->pointer ? "  " : "", p->message);
+				printf("%s: %s%s%s%s\n", path, p->warning ? "warning: " : "", p->pointer,
+				       *p->pointer ? "  " : "", p->message);
 			}
 			if (problems.dropped)
 				printf("%s: and %zu more\n", path, problems.dropped);

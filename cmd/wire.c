@@ -79,7 +79,8 @@ static void on_adopted(void *arg, enum sl_code rc, size_t runs)
 	if (rc == SL_OK && runs)
 		sl_log(SL_LOG_INFO, "cmd", "runs of another server go on here", SL_KU("runs", runs));
 	else if (rc != SL_OK)
-		sl_log(SL_LOG_WARN, "cmd", "runs of another server could not be claimed", SL_KS("error", sl_code_wire(rc)));
+		sl_log(SL_LOG_WARN, "cmd", "runs of another server could not be claimed",
+		       SL_KS("error", sl_code_wire(rc)));
 }
 
 void sl_wire_orphans(void *wire)
@@ -110,7 +111,7 @@ static void publish(void *ctx, struct sl_notice *n)
 
 void sl_wire_bus(struct sl_wire *w, struct sl_bus *out)
 {
-	*out = (struct sl_bus){ .publish = publish, .ctx = w };
+	*out = (struct sl_bus){.publish = publish, .ctx = w};
 }
 
 /* ---- what the hub wants to know of runs */
@@ -151,14 +152,16 @@ static void on_page(void *arg, enum sl_code rc, struct sl_stored_run *run)
 	sl_stored_run_free(run);
 }
 
-static enum sl_code events_after(void *ctx, struct sl_run_id run, uint64_t after_seq, size_t limit, sl_hub_page_fn *fn, void *arg)
+static enum sl_code events_after(void *ctx, struct sl_run_id run, uint64_t after_seq, size_t limit, sl_hub_page_fn *fn,
+				 void *arg)
 {
 	struct sl_wire *w = ctx;
 	struct page *p = malloc(sizeof(*p));
 	if (!p)
 		return SL_NO_MEMORY;
-	*p = (struct page){ fn, arg };
-	enum sl_code rc = sl_store_run_records(w->store, run, after_seq, (uint32_t)(limit > 1000 ? 1000 : limit), on_page, p);
+	*p = (struct page){fn, arg};
+	enum sl_code rc =
+		sl_store_run_records(w->store, run, after_seq, (uint32_t)(limit > 1000 ? 1000 : limit), on_page, p);
 	if (rc != SL_OK)
 		free(p);
 	return rc;
@@ -166,5 +169,6 @@ static enum sl_code events_after(void *ctx, struct sl_run_id run, uint64_t after
 
 void sl_wire_hub_source(struct sl_wire *w, struct sl_hub_source *out)
 {
-	*out = (struct sl_hub_source){ .view = view, .unwatch = unwatch, .events_after = events_after, .watch_all = watch_all, .ctx = w };
+	*out = (struct sl_hub_source){
+		.view = view, .unwatch = unwatch, .events_after = events_after, .watch_all = watch_all, .ctx = w};
 }

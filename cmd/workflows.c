@@ -7,15 +7,17 @@
 #include "cmd/cli.h"
 #include "cmd/client.h"
 
-static const struct sl_setting options[] = { SL_CLI_CLIENT_OPTIONS };
+static const struct sl_setting options[] = {SL_CLI_CLIENT_OPTIONS};
 
 static const char *or_dash(const char *z)
 {
 	return z && *z ? z : "-";
 }
 
-/* An update when the name is there, else a creation: the server keeps the two apart, so that neither happens by mistake. */
-static enum sl_code put_one(struct sl_client *client, struct json_object *definition, struct json_object **made, struct sl_error *err)
+/* An update when the name is there, else a creation: the server keeps the two apart, so that neither happens by
+ * mistake. */
+static enum sl_code put_one(struct sl_client *client, struct json_object *definition, struct json_object **made,
+			    struct sl_error *err)
 {
 	const char *name = sl_json_get_z(definition, "name");
 	SL_BUF(path, 1000);
@@ -34,7 +36,7 @@ static int put_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON all = json_object_new_array();
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	enum sl_code rc = sl_client_new(cli, &client, &err);
 	for (size_t i = 0; rc == SL_OK && i < cli->n_args; i++) {
 		SL_AUTO_JSON definition = NULL;
@@ -50,7 +52,8 @@ static int put_main(struct sl_cli *cli)
 			break;
 		}
 		if (!cli->json)
-			printf("%s is version %lld\n", or_dash(sl_json_get_z(definition, "name")), (long long)sl_json_get_i64(made, "version", 0));
+			printf("%s is version %lld\n", or_dash(sl_json_get_z(definition, "name")),
+			       (long long)sl_json_get_i64(made, "version", 0));
 		json_object_array_add(all, SL_TAKE(made));
 	}
 	if (rc != SL_OK)
@@ -64,7 +67,7 @@ static int list_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON page = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	enum sl_code rc = sl_client_new(cli, &client, &err);
 	if (rc == SL_OK)
 		rc = sl_client_call(client, "GET", "/api/v1/workflows?limit=200", NULL, NULL, &page, &err);
@@ -77,16 +80,27 @@ static int list_main(struct sl_cli *cli)
 	struct json_object *items = sl_json_get(page, "items");
 	for (size_t i = 0; items && i < json_object_array_length(items); i++) {
 		struct json_object *w = json_object_array_get_idx(items, i);
-		printf("%-32s  %4lld  %-24s  %s\n", or_dash(sl_json_get_z(w, "name")), (long long)sl_json_get_i64(w, "version", 0),
-		       or_dash(sl_json_get_z(w, "updated_at")), or_dash(sl_json_get_z(w, "description")));
+		printf("%-32s  %4lld  %-24s  %s\n", or_dash(sl_json_get_z(w, "name")),
+		       (long long)sl_json_get_i64(w, "version", 0), or_dash(sl_json_get_z(w, "updated_at")),
+		       or_dash(sl_json_get_z(w, "description")));
 	}
 	return SL_EXIT_DONE;
 }
 
 const struct sl_command sl_cmd_workflows[] = {
-	{ .name = "workflows list", .args = "", .summary = "Lists the workflows that are stored on the server.", .options = options,
-	  .n_options = SL_COUNT_OF(options), .run = list_main },
-	{ .name = "workflows put", .args = "FILE …", .summary = "Stores workflows under their names; a changed one becomes a new version.",
-	  .options = options, .n_options = SL_COUNT_OF(options), .min_args = 1, .max_args = 1000, .run = put_main },
-	{ 0 },
+	{.name = "workflows list",
+	 .args = "",
+	 .summary = "Lists the workflows that are stored on the server.",
+	 .options = options,
+	 .n_options = SL_COUNT_OF(options),
+	 .run = list_main},
+	{.name = "workflows put",
+	 .args = "FILE …",
+	 .summary = "Stores workflows under their names; a changed one becomes a new version.",
+	 .options = options,
+	 .n_options = SL_COUNT_OF(options),
+	 .min_args = 1,
+	 .max_args = 1000,
+	 .run = put_main},
+	{0},
 };

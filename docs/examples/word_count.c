@@ -27,8 +27,9 @@ static enum sl_step word_count_start(struct sl_node *n, struct json_object *para
 const struct sl_node_type sl_node_type_word_count = {
 	.name = "word_count",
 	.summary = "Counts the words of a text.",
-	.params_schema = "{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"text\"], \"properties\": {"
-			 "  \"text\": { \"type\": \"string\", \"title\": \"Text\", \"description\": \"What is counted.\" } } }",
+	.params_schema =
+		"{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"text\"], \"properties\": {"
+		"  \"text\": { \"type\": \"string\", \"title\": \"Text\", \"description\": \"What is counted.\" } } }",
 	.effects = SL_EFFECTS_NONE, /* pure: starts at once, may be repeated after a crash */
 	.start = word_count_start,
 };

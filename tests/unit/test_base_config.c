@@ -9,14 +9,24 @@
 
 enum { LISTEN, WORKERS, RATIO, LEVEL, INSECURE, SECRET, INPUT, HELP, ROWS };
 static const struct sl_setting table[ROWS] = {
-	[LISTEN] = { .name = "listen", .env = "T_LISTEN", .value = "127.0.0.1:7070", .help = "where" },
-	[WORKERS] = { .name = "pool_size", .env = "T_WORKERS", .value = "4", .type = SL_SETTING_U64, .min = 1, .max = 64, .help = "how many" },
-	[RATIO] = { .name = "ratio", .type = SL_SETTING_F64, .min = 0, .max = 1, .help = "share" },
-	[LEVEL] = { .name = "level", .value = "info", .type = SL_SETTING_CHOICE, .arg = "error|warn|info", .help = "how much" },
-	[INSECURE] = { .name = "insecure", .env = "T_INSECURE", .type = SL_SETTING_BOOL, .help = "no TLS" },
-	[SECRET] = { .name = "secret_key", .env = "T_SECRET", .secret = true, .help = "the key" },
-	[INPUT] = { .name = "input", .type = SL_SETTING_LIST, .flag_only = true, .help = "K=V" },
-	[HELP] = { .name = "help", .type = SL_SETTING_BOOL, .flag_only = true, .help = "this" },
+	[LISTEN] = {.name = "listen", .env = "T_LISTEN", .value = "127.0.0.1:7070", .help = "where"},
+	[WORKERS] = {.name = "pool_size",
+		     .env = "T_WORKERS",
+		     .value = "4",
+		     .type = SL_SETTING_U64,
+		     .min = 1,
+		     .max = 64,
+		     .help = "how many"},
+	[RATIO] = {.name = "ratio", .type = SL_SETTING_F64, .min = 0, .max = 1, .help = "share"},
+	[LEVEL] = {.name = "level",
+		   .value = "info",
+		   .type = SL_SETTING_CHOICE,
+		   .arg = "error|warn|info",
+		   .help = "how much"},
+	[INSECURE] = {.name = "insecure", .env = "T_INSECURE", .type = SL_SETTING_BOOL, .help = "no TLS"},
+	[SECRET] = {.name = "secret_key", .env = "T_SECRET", .secret = true, .help = "the key"},
+	[INPUT] = {.name = "input", .type = SL_SETTING_LIST, .flag_only = true, .help = "K=V"},
+	[HELP] = {.name = "help", .type = SL_SETTING_BOOL, .flag_only = true, .help = "this"},
 };
 
 static const char *const *environment;
@@ -49,20 +59,23 @@ static int teardown(void **state)
 	return 0;
 }
 
-#define ARGS(f, ...)                                                                             \
-	sl_config_args((f)->c, (int)SL_COUNT_OF(((const char *[]){ __VA_ARGS__ })), (const char *[]){ __VA_ARGS__ }, &(f)->err)
+#define ARGS(f, ...)                                                                                                   \
+	sl_config_args((f)->c, (int)SL_COUNT_OF(((const char *[]){__VA_ARGS__})), (const char *[]){__VA_ARGS__},       \
+		       &(f)->err)
 
 static void flags_win_over_environment_over_file_over_default(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const env[] = { "T_LISTEN", "env:1", "T_WORKERS", "8", NULL };
+	static const char *const env[] = {"T_LISTEN", "env:1", "T_WORKERS", "8", NULL};
 	environment = env;
 	assert_int_equal(sl_config_origin(f->c, LISTEN), SL_ORIGIN_DEFAULT);
 	assert_string_equal(sl_config_z(f->c, LISTEN), "127.0.0.1:7070");
 	/* the strongest first: order of loading does not matter */
 	assert_int_equal(ARGS(f, "--listen", "flag:1"), SL_OK);
 	assert_int_equal(sl_config_env(f->c, from_environment, &f->err), SL_OK);
-	assert_int_equal(sl_config_text(f->c, SL_STR("{\"listen\":\"file:1\",\"pool_size\":16,\"ratio\":0.5}"), "t.json", &f->err), SL_OK);
+	assert_int_equal(sl_config_text(f->c, SL_STR("{\"listen\":\"file:1\",\"pool_size\":16,\"ratio\":0.5}"),
+					"t.json", &f->err),
+			 SL_OK);
 	assert_string_equal(sl_config_z(f->c, LISTEN), "flag:1");
 	assert_int_equal(sl_config_origin(f->c, LISTEN), SL_ORIGIN_FLAG);
 	assert_int_equal(sl_config_u64(f->c, WORKERS), 8);
@@ -75,7 +88,9 @@ static void flags_come_in_every_spelling(void **state)
 {
 	struct fixture *f = *state;
 	size_t n;
-	assert_int_equal(ARGS(f, "file", "--pool-size=9", "--insecure", "--input", "a=1", "--input=b=2", "--", "--level"), SL_OK);
+	assert_int_equal(
+		ARGS(f, "file", "--pool-size=9", "--insecure", "--input", "a=1", "--input=b=2", "--", "--level"),
+		SL_OK);
 	assert_int_equal(sl_config_u64(f->c, WORKERS), 9);
 	assert_true(sl_config_bool(f->c, INSECURE));
 	const char *const *list = sl_config_list(f->c, INPUT, &n);
@@ -111,7 +126,7 @@ static void what_is_unknown_names_its_nearest(void **state)
 static void values_that_do_not_fit_say_where_they_came_from(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const env[] = { "T_WORKERS", "none", NULL };
+	static const char *const env[] = {"T_WORKERS", "none", NULL};
 	assert_int_equal(ARGS(f, "--pool-size", "65"), SL_INVALID);
 	assert_string_equal(f->err.text, "--pool-size: must be a whole number from 1 to 64, not \"65\"");
 	assert_int_equal(ARGS(f, "--pool-size"), SL_INVALID);
@@ -140,9 +155,11 @@ static void a_weaker_source_is_checked_even_when_it_loses(void **state)
 static void comments_are_allowed_outside_strings_only(void **state)
 {
 	struct fixture *f = *state;
-	assert_int_equal(sl_config_text(f->c, SL_STR("// first\n{ /* a * b */ \"listen\": \"http://x/*y*/\" // end\n, \"level\":\"a\\\"//b\" }"),
-	                                "t.json", &f->err),
-	                 SL_INVALID); /* for the level only: */
+	assert_int_equal(sl_config_text(f->c,
+					SL_STR("// first\n{ /* a * b */ \"listen\": \"http://x/*y*/\" // end\n, "
+					       "\"level\":\"a\\\"//b\" }"),
+					"t.json", &f->err),
+			 SL_INVALID); /* for the level only: */
 	assert_non_null(strstr(f->err.text, "level in t.json"));
 	assert_string_equal(sl_config_z(f->c, LISTEN), "http://x/*y*/");
 	assert_int_equal(sl_config_text(f->c, SL_STR("{} /* no end"), "t.json", &f->err), SL_INVALID);
@@ -155,7 +172,7 @@ static void comments_are_allowed_outside_strings_only(void **state)
 
 static void every_short_text_survives_the_comment_blanker(void **state)
 {
-	static const char alphabet[] = { '/', '*', '"', '\\', '\n', 'x' };
+	static const char alphabet[] = {'/', '*', '"', '\\', '\n', 'x'};
 	for (unsigned n = 0; n < 6 * 6 * 6 * 6 * 6; n++) {
 		unsigned v = n;
 		char *text = malloc(5); /* exact size, so that an overrun is seen */
@@ -169,7 +186,7 @@ static void every_short_text_survives_the_comment_blanker(void **state)
 static void secrets_are_masked_and_origins_shown(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const env[] = { "T_SECRET", "abcdefghijklmnopqrstuvwx", "T_LISTEN", "", NULL };
+	static const char *const env[] = {"T_SECRET", "abcdefghijklmnopqrstuvwx", "T_LISTEN", "", NULL};
 	SL_BUF(out, 10000);
 	SL_AUTO_JSON doc = NULL;
 	environment = env;
@@ -204,7 +221,7 @@ static void survive(void *arg)
 	struct sl_config *c = NULL;
 	struct sl_error err;
 	if (sl_config_new(table, ROWS, &c) == SL_OK) {
-		const char *argv[] = { "--input", "a", "--input", "b", "rest", "--listen=x" };
+		const char *argv[] = {"--input", "a", "--input", "b", "rest", "--listen=x"};
 		SL_IGNORE(sl_config_args(c, SL_COUNT_OF(argv), argv, &err)); /* any allocation may have failed */
 		SL_BUF(out, 1000);
 		sl_config_print(c, &out);

@@ -33,26 +33,27 @@ static void the_example_node_is_shown_as_it_is(void **state)
 
 static void the_example_node_is_a_node_type(void **state)
 {
-	static const struct sl_node_type *const types[] = { &sl_node_type_word_count, NULL };
+	static const struct sl_node_type *const types[] = {&sl_node_type_word_count, NULL};
 	SL_AUTO(sl_registry) registry = NULL;
 	struct sl_error err;
 	static const struct {
 		const char *params;
 		bool valid;
 	} rows[] = {
-		{ "{\"text\":\"{{ input.text }}\"}", true },
-		{ "{\"text\":\"one two\"}", true },
-		{ "{\"text\":1}", false },
-		{ "{}", false },
-		{ "{\"text\":\"\",\"more\":1}", false },
+		{"{\"text\":\"{{ input.text }}\"}", true},
+		{"{\"text\":\"one two\"}", true},
+		{"{\"text\":1}", false},
+		{"{}", false},
+		{"{\"text\":\"\",\"more\":1}", false},
 	};
 	assert_int_equal(sl_registry_new(types, &registry, &err), SL_OK);
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		SL_AUTO(sl_workflow) w = NULL;
-		struct sl_problems problems = { 0 };
+		struct sl_problems problems = {0};
 		char definition[500];
-		snprintf(definition, sizeof(definition), "{\"sluice\":1,\"nodes\":[{\"id\":\"n\",\"type\":\"word_count\",\"params\":%s}],\"edges\":[]}",
-		         rows[i].params);
+		snprintf(definition, sizeof(definition),
+			 "{\"sluice\":1,\"nodes\":[{\"id\":\"n\",\"type\":\"word_count\",\"params\":%s}],\"edges\":[]}",
+			 rows[i].params);
 		assert_int_equal(sl_workflow_parse(registry, sl_str(definition), &w, &problems), SL_OK);
 		assert_int_equal(problems.errors == 0, rows[i].valid);
 		sl_problems_fini(&problems);
@@ -62,9 +63,11 @@ static void the_example_node_is_a_node_type(void **state)
 /* `path/like/this.c` between backticks, as far as the first folder is one of ours. */
 static void files_that_the_pages_name_exist(void **state)
 {
-	static const char *const pages[] = { "README.md", "docs/ARCHITECTURE.md", "docs/HACKING.md", "docs/CONFIGURATION.md", "CHANGELOG.md" };
-	static const char *const rooms[] = { "base/", "store/", "engine/", "llm/", "nodes/", "middleware/", "ws/", "api/", "cmd/", "tests/",
-					     "docs/", "examples/", "tools/", "migrations/", "frontend-static/", "bench/" };
+	static const char *const pages[] = {"README.md", "docs/ARCHITECTURE.md", "docs/HACKING.md",
+					    "docs/CONFIGURATION.md", "CHANGELOG.md"};
+	static const char *const rooms[] = {
+		"base/",  "store/", "engine/",   "llm/",   "nodes/",      "middleware/",      "ws/",   "api/", "cmd/",
+		"tests/", "docs/",  "examples/", "tools/", "migrations/", "frontend-static/", "bench/"};
 	for (size_t p = 0; p < SL_COUNT_OF(pages); p++) {
 		char *page = read_page(pages[p]);
 		for (char *at = page; (at = strchr(at, '`')); at++) {

@@ -28,7 +28,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const names[] = { "secret-key", "admin-token" };
+	static const char *const names[] = {"secret-key", "admin-token"};
 	for (size_t i = 0; i < 2; i++) {
 		snprintf(f->path, sizeof(f->path), "%s/%s", f->dir, names[i]);
 		unlink(f->path);
@@ -72,7 +72,9 @@ static void a_setting_goes_before_the_file_and_writes_none(void **state)
 	struct fixture *f = *state;
 	uint8_t key[32];
 	char token[SL_ADMIN_TOKEN_BYTES];
-	assert_int_equal(sl_secret_key(f->dir, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", key, &f->err), SL_OK);
+	assert_int_equal(
+		sl_secret_key(f->dir, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", key, &f->err),
+		SL_OK);
 	for (unsigned i = 0; i < 32; i++)
 		assert_int_equal(key[i], i);
 	assert_int_equal(sl_admin_token(f->dir, "chosen-by-a-person", token, &f->err), SL_OK);
@@ -84,9 +86,9 @@ static void what_is_no_secret_is_refused_without_showing_it(void **state)
 	struct fixture *f = *state;
 	uint8_t key[32];
 	char token[SL_ADMIN_TOKEN_BYTES], longest[400];
-	static const char *const keys[] = { "", "12", "zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
-					    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00" };
-	static const char *const tokens[] = { "", "short", "has a space in it!", "line\nbreak-0123456789" };
+	static const char *const keys[] = {"", "12", "zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+					   "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00"};
+	static const char *const tokens[] = {"", "short", "has a space in it!", "line\nbreak-0123456789"};
 	for (size_t i = 0; i < 4; i++) {
 		assert_int_equal(sl_secret_key(f->dir, keys[i], key, &f->err), SL_INVALID);
 		assert_int_equal(sl_admin_token(f->dir, tokens[i], token, &f->err), SL_INVALID);
@@ -140,7 +142,7 @@ static void all_who_start_at_once_agree(void **state)
 	struct sl_error err;
 	char token[SL_ADMIN_TOKEN_BYTES];
 	for (size_t i = 0; i < 4; i++) {
-		r[i] = (struct racer){ .dir = f->dir };
+		r[i] = (struct racer){.dir = f->dir};
 		assert_int_equal(pthread_create(&r[i].thread, NULL, race, &r[i]), 0);
 	}
 	for (size_t i = 0; i < 4; i++)

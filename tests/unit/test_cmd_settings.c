@@ -1,4 +1,5 @@
-/* The settings table, and docs/CONFIGURATION.md beside it. Run with SLUICE_PRINT_ROWS=1, this prints the rows of that page. */
+/* The settings table, and docs/CONFIGURATION.md beside it. Run with SLUICE_PRINT_ROWS=1, this prints the rows of that
+ * page. */
 #include "tests/lib/test.h"
 
 #include <ctype.h>

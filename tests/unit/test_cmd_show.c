@@ -19,7 +19,7 @@ static struct fixture *begin(bool terminal, unsigned width)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	sl_buf_init(&f->out, 1u << 20);
-	const struct sl_show_config config = { .write = to_buf, .ctx = &f->out, .terminal = terminal, .width = width };
+	const struct sl_show_config config = {.write = to_buf, .ctx = &f->out, .terminal = terminal, .width = width};
 	f->show = sl_show_new(&config);
 	assert_non_null(f->show);
 	return f;
@@ -76,7 +76,8 @@ static void without_a_terminal_lines_come_whole_behind_their_node(void **state)
 	assert_string_equal(shown(f), "pro | one two\n");
 	token_at(f, "con", 1, 5, "zwei\n");
 	assert_string_equal(shown(f), "pro | one two\ncon | eins zwei\n");
-	event(f, "node_state_change", 1, "{\"node_id\":\"pro\",\"status\":\"completed\",\"type\":\"llm\",\"attempt\":1}");
+	event(f, "node_state_change", 1,
+	      "{\"node_id\":\"pro\",\"status\":\"completed\",\"type\":\"llm\",\"attempt\":1}");
 	assert_string_equal(shown(f), "pro | one two\ncon | eins zwei\npro | three\npro + completed\n");
 }
 
@@ -125,8 +126,11 @@ static void long_lines_break_between_words(void **state)
 /* Everything a model says appears once and in order, wherever chunks are cut, live or not. */
 static void no_character_is_lost_wherever_it_is_cut(void **state)
 {
-	static const char text[] = "Zwölf Boxkämpfer 同时说话没有空格的很长很长的一行文字没有空格的很长很长的一行文字 jagen\tEva\n\nacross the wide and windy "
-				   "dyke, quite a longwordthatdoesnotfitintoanylineofthisterminalbecauseithasnospacesatallanditgoesonandon end";
+	static const char text[] =
+		"Zwölf Boxkämpfer 同时说话没有空格的很长很长的一行文字没有空格的很长很长的一行文字 "
+		"jagen\tEva\n\nacross the wide and windy "
+		"dyke, quite a "
+		"longwordthatdoesnotfitintoanylineofthisterminalbecauseithasnospacesatallanditgoesonandon end";
 	for (size_t cut = 1; cut < 40; cut++)
 		for (unsigned width = 40; width < 80; width += 13) {
 			struct fixture *f = begin(true, width);
@@ -188,14 +192,16 @@ static void a_new_attempt_starts_over_and_says_so(void **state)
 	event(f, "stream_reset", 4, "{\"node_id\":\"a\",\"attempt\":2,\"reason\":\"timeout\"}");
 	token_at(f, "a", 2, 0, "second\n");
 	token_at(f, "a", 1, 9, "late\n"); /* of the old attempt */
-	assert_string_equal(shown(f), "a | first try\na * starts over, attempt 2: timeout; the text above is void\na | second\n");
+	assert_string_equal(shown(f),
+			    "a | first try\na * starts over, attempt 2: timeout; the text above is void\na | second\n");
 }
 
 static void a_model_cannot_drive_the_terminal(void **state)
 {
 	struct fixture *f = *state;
 	token_at(f, "a", 1, 0, "x\033[2Jy\rz\x07\xc2\x9b\x7f!\n");
-	event(f, "node_state_change", 1, "{\"node_id\":\"a\",\"status\":\"failed\",\"error\":{\"message\":\"bad\\u001b[0m\\nthing\"}}");
+	event(f, "node_state_change", 1,
+	      "{\"node_id\":\"a\",\"status\":\"failed\",\"error\":{\"message\":\"bad\\u001b[0m\\nthing\"}}");
 	assert_string_equal(shown(f), "a | x[2Jyz!\na ! failed: bad [0m thing\n");
 }
 
@@ -205,14 +211,18 @@ static void the_end_tells_outputs_usage_and_the_simulator(void **state)
 	SL_AUTO_JSON run = NULL;
 	struct sl_error err;
 	token_at(f, "a", 1, 0, "unfinished");
-	assert_int_equal(sl_json_parse(SL_STR("{\"status\":\"succeeded\",\"outputs\":{\"verdict\":\"yes\",\"n\":{\"a\":1}},\"simulated\":true,"
-	                                      "\"usage\":{\"input_tokens\":12,\"output_tokens\":34},\"cost_usd\":0.5,"
-	                                      "\"started_at\":\"2026-01-01T00:00:00.000Z\",\"finished_at\":\"2026-01-01T00:00:02.500Z\"}"),
-	                               &run, &err),
-	                 SL_OK);
+	assert_int_equal(sl_json_parse(SL_STR("{\"status\":\"succeeded\",\"outputs\":{\"verdict\":\"yes\",\"n\":{\"a\":"
+					      "1}},\"simulated\":true,"
+					      "\"usage\":{\"input_tokens\":12,\"output_tokens\":34},\"cost_usd\":0.5,"
+					      "\"started_at\":\"2026-01-01T00:00:00.000Z\",\"finished_at\":\"2026-01-"
+					      "01T00:00:02.500Z\"}"),
+				       &run, &err),
+			 SL_OK);
 	sl_show_end(f->show, run);
-	assert_string_equal(shown(f), "a | unfinished\n\nverdict: yes\nn: {\"a\":1}\nsucceeded in 2.5 s; 12 tokens in, 34 out, $0.5000 "
-				      "(answered by the simulator, not by a model)\n");
+	assert_string_equal(
+		shown(f),
+		"a | unfinished\n\nverdict: yes\nn: {\"a\":1}\nsucceeded in 2.5 s; 12 tokens in, 34 out, $0.5000 "
+		"(answered by the simulator, not by a model)\n");
 }
 
 static void failures_name_their_node(void **state)
@@ -220,9 +230,10 @@ static void failures_name_their_node(void **state)
 	struct fixture *f = *state;
 	SL_AUTO_JSON run = NULL;
 	struct sl_error err;
-	assert_int_equal(sl_json_parse(SL_STR("{\"status\":\"failed\",\"error\":{\"code\":\"timeout\",\"message\":\"too late\",\"node\":\"pro\"}}"),
-	                               &run, &err),
-	                 SL_OK);
+	assert_int_equal(sl_json_parse(SL_STR("{\"status\":\"failed\",\"error\":{\"code\":\"timeout\",\"message\":"
+					      "\"too late\",\"node\":\"pro\"}}"),
+				       &run, &err),
+			 SL_OK);
 	sl_show_end(f->show, run);
 	assert_non_null(strstr(shown(f), "failed at pro: too late"));
 }
@@ -230,10 +241,17 @@ static void failures_name_their_node(void **state)
 static void odd_events_are_survived(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const names[] = { "token_stream", "stream_reset", "node_state_change", "execution:waiting", "else", "" };
-	static const char *const datas[] = { "null", "{}", "[]", "{\"node_id\":1}", "{\"node_id\":\"\",\"status\":\"completed\"}",
-					     "{\"node_id\":\"a\",\"offset\":-1,\"chunk\":\"x\"}", "{\"node_id\":\"a\",\"attempt\":-5,\"chunk\":\"x\"}",
-					     "{\"node_id\":\"a\",\"chunk\":[]}", "{\"node_id\":\"a\",\"status\":{}}" };
+	static const char *const names[] = {"token_stream",      "stream_reset", "node_state_change",
+					    "execution:waiting", "else",         ""};
+	static const char *const datas[] = {"null",
+					    "{}",
+					    "[]",
+					    "{\"node_id\":1}",
+					    "{\"node_id\":\"\",\"status\":\"completed\"}",
+					    "{\"node_id\":\"a\",\"offset\":-1,\"chunk\":\"x\"}",
+					    "{\"node_id\":\"a\",\"attempt\":-5,\"chunk\":\"x\"}",
+					    "{\"node_id\":\"a\",\"chunk\":[]}",
+					    "{\"node_id\":\"a\",\"status\":{}}"};
 	for (size_t i = 0; i < SL_COUNT_OF(names); i++)
 		for (size_t k = 0; k < SL_COUNT_OF(datas); k++)
 			event(f, names[i], 0, datas[k]);
