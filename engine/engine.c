@@ -274,7 +274,7 @@ void sl_engine_forget(struct sl_engine *e, struct sl_run *r)
 enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs, struct sl_problems *out)
 {
 	SL_AUTO(sl_workflow) w = NULL;
-	enum sl_code rc = sl_workflow_parse(e->registry, definition, &w, out);
+	enum sl_code rc = sl_engine_workflow(e, definition, &w, out); /* every submission asks: one that was faultless is kept */
 	if (rc != SL_OK || !w || !inputs)
 		return rc;
 	SL_AUTO_JSON in = NULL;
