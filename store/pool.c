@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IDLE_MS       60000
-#define BACKOFF_LEAST 50
-#define BACKOFF_MOST  1000
+#define IDLE_MS          60000
+#define SURPLUS_IDLE_MS  5000 /* of those beyond pool_size */
+#define BACKOFF_LEAST    50
+#define BACKOFF_MOST     1000
+#define WAITING_PER_OPEN 8 /* jobs that wait for each connection on its way: most are served before it is there */
 
 struct pooled {
 	struct sl_list link;
@@ -25,6 +27,11 @@ static void dispatch(struct sl_store *s);
 static struct pooled *pooled_of(struct sl_conn *c)
 {
 	return SL_CONTAINER_OF(c, struct pooled, conn);
+}
+
+static uint32_t idle_ms(const struct sl_store *s)
+{
+	return s->pool_open > s->config.pool_size ? SURPLUS_IDLE_MS : IDLE_MS;
 }
 
 static struct sl_job *job_of(struct sl_list *link)
@@ -300,13 +307,12 @@ static void pooled_sync(struct sl_conn *c)
 			job_end(j, j->failed ? code_of(j) : SL_OK);
 	}
 	p->idle_since_ms = sl_clock_mono_ms();
-	if (p->idle_since_ms - c->opened_ms > s->config.pool_recycle_ms || s->pool_open > s->config.pool_size) {
-		if (sl_list_empty(&s->jobs_waiting) || s->pool_open <= s->config.pool_size) {
-			sl_conn_close(c);
-			sl_store_wake_at(s, 0);
-		}
+	/* One beyond pool_size stays until it has been idle for a while: a new one costs PostgreSQL more than hundreds of queries. */
+	if (p->idle_since_ms - c->opened_ms > s->config.pool_recycle_ms) {
+		sl_conn_close(c);
+		sl_store_wake_at(s, 0);
 	}
-	sl_store_wake_at(s, p->idle_since_ms + IDLE_MS);
+	sl_store_wake_at(s, p->idle_since_ms + idle_ms(s));
 	dispatch(s);
 }
 
@@ -386,6 +392,7 @@ static void dispatch(struct sl_store *s)
 	}
 	sl_list_each(it, &s->jobs_waiting)
 		wanted++;
+	wanted = (wanted + WAITING_PER_OPEN - 1) / WAITING_PER_OPEN;
 	uint32_t most = s->config.pool_size + s->config.max_overflow;
 	if (s->pool_backoff_ms && wanted)
 		wanted = 1; /* while PostgreSQL is away one of them knocks */
@@ -400,10 +407,10 @@ void sl_query_pool_tick(struct sl_store *s, uint64_t now)
 		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
 		sl_conn_tick(&p->conn, now);
 		if (p->conn.state == SL_CONN_READY && !p->job) {
-			if (now - p->idle_since_ms >= IDLE_MS)
+			if (now - p->idle_since_ms >= idle_ms(s))
 				sl_conn_close(&p->conn);
 			else
-				sl_store_wake_at(s, p->idle_since_ms + IDLE_MS);
+				sl_store_wake_at(s, p->idle_since_ms + idle_ms(s));
 		}
 		any_ready |= p->conn.state == SL_CONN_READY;
 		if (p->conn.state == SL_CONN_CLOSED) {
