@@ -1,13 +1,14 @@
 /* api/admit.c: the door: which name was asked for, which route it is, who asks, and whether they may.
  *
- * All of it is decided on the head, before a body is read. One case needs the database: a token nobody here knows but which
- * looks like one of ours (another instance may have made it); that is looked up when the request is complete.
+ * All of it is decided on the head, before a body is read. One case needs the database: a token nobody here knows but
+ * which looks like one of ours (another instance may have made it); that is looked up when the request is complete.
  */
 #include "api/api_priv.h"
 #include "store/tokens.h"
 #include "ws/hub.h"
 
-#define TOKENS_STALE_MS 5000 /* another instance may have revoked one: look again, in the background, when one is used */
+#define TOKENS_STALE_MS                                                                                                \
+	5000 /* another instance may have revoked one: look again, in the background, when one is used */
 
 static bool safe_method(enum sl_method m)
 {
@@ -34,7 +35,7 @@ static void be(struct sl_request *r, const struct sl_identity *who, bool by_cook
 
 void sl_request_identity(const struct sl_request *r, struct sl_identity *out)
 {
-	*out = (struct sl_identity){ .role = r->role, .token = r->token };
+	*out = (struct sl_identity){.role = r->role, .token = r->token};
 	snprintf(out->name, sizeof(out->name), "%s", r->by ? r->by : "");
 }
 
@@ -50,8 +51,9 @@ static void refuse_unknown(struct sl_api *a, struct sl_request *r)
 	sl_log(wait_ms ? SL_LOG_DEBUG : SL_LOG_WARN, "api", "a token was refused", SL_KS("event", "authn_login_fail"),
 	       SL_KS("peer", r->peer), SL_KS("request_id", r->id));
 	if (wait_ms) {
-		struct sl_error err = { .retry_after_ms = wait_ms };
-		SL_IGNORE(sl_fail(&err, SL_RATE_LIMITED, "too many refused tokens from this address")); /* fills the text */
+		struct sl_error err = {.retry_after_ms = wait_ms};
+		SL_IGNORE(sl_fail(&err, SL_RATE_LIMITED,
+				  "too many refused tokens from this address")); /* fills the text */
 		err.retry_after_ms = wait_ms;
 		sl_answer_error(r, SL_RATE_LIMITED, &err);
 	} else {
@@ -63,10 +65,10 @@ static void refuse_unknown(struct sl_api *a, struct sl_request *r)
 static bool may(struct sl_api *a, struct sl_request *r)
 {
 	if (r->role < r->route->role) {
-		sl_log(SL_LOG_WARN, "api", "a request was not allowed", SL_KS("event", "authz_fail"), SL_KS("by", r->by),
-		       SL_KS("route", r->route->pattern), SL_KS("request_id", r->id));
-		sl_answer_problem(r, SL_FORBIDDEN, "this needs the role %s, and the token has %s", sl_role_name(r->route->role),
-		                  sl_role_name(r->role));
+		sl_log(SL_LOG_WARN, "api", "a request was not allowed", SL_KS("event", "authz_fail"),
+		       SL_KS("by", r->by), SL_KS("route", r->route->pattern), SL_KS("request_id", r->id));
+		sl_answer_problem(r, SL_FORBIDDEN, "this needs the role %s, and the token has %s",
+				  sl_role_name(r->route->role), sl_role_name(r->role));
 		return false;
 	}
 	struct sl_str origin = sl_request_header(r, "origin");
@@ -77,7 +79,7 @@ static bool may(struct sl_api *a, struct sl_request *r)
 			return false;
 		}
 	}
-	if (sl_auth_age_ms(a->auth) > TOKENS_STALE_MS && !sl_uuid_eq(r->token, (struct sl_uuid){ { 0 } }))
+	if (sl_auth_age_ms(a->auth) > TOKENS_STALE_MS && !sl_uuid_eq(r->token, (struct sl_uuid){{0}}))
 		sl_api_load_tokens(a);
 	return true;
 }
@@ -113,9 +115,10 @@ static bool host_ok(struct sl_api *a, struct sl_request *r)
 {
 	if (sl_auth_host_allowed(r->head.host, a->hosts))
 		return true;
-	sl_answer_problem_with(r, 421, SL_BAD_REQUEST,
-	                       SL_STR("this server does not answer to that host name; the setting SLUICE_HOSTS lists further ones"),
-	                       SL_STR(""), 0, SL_STR(""));
+	sl_answer_problem_with(
+		r, 421, SL_BAD_REQUEST,
+		SL_STR("this server does not answer to that host name; the setting SLUICE_HOSTS lists further ones"),
+		SL_STR(""), 0, SL_STR(""));
 	return false;
 }
 
@@ -286,7 +289,8 @@ static void tokens_loaded(struct sl_task *t)
 	if (t->rc == SL_OK && sl_auth_set_tokens(a->auth, l->items, l->n) == SL_OK)
 		a->tokens_loaded = true;
 	else
-		sl_log(SL_LOG_WARN, "api", "the tokens could not be read; the known ones stay", SL_KS("code", sl_code_wire(t->rc)));
+		sl_log(SL_LOG_WARN, "api", "the tokens could not be read; the known ones stay",
+		       SL_KS("code", sl_code_wire(t->rc)));
 	sl_task_free(t);
 }
 

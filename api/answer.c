@@ -1,5 +1,5 @@
-/* api/answer.c: the ways a request is answered. Every answer carries the same security headers; the policy for pages allows
- * what the built UI needs: its own files, and styles set by script for positions on the canvas. */
+/* api/answer.c: the ways a request is answered. Every answer carries the same security headers; the policy for pages
+ * allows what the built UI needs: its own files, and styles set by script for positions on the canvas. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,13 +7,14 @@
 #include "base/log.h"
 
 static const char security_headers[] =
-    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; font-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'\r\n"
-    "X-Content-Type-Options: nosniff\r\n"
-    "X-Frame-Options: DENY\r\n"
-    "Cross-Origin-Opener-Policy: same-origin\r\n"
-    "Cross-Origin-Resource-Policy: same-origin\r\n"
-    "Referrer-Policy: no-referrer\r\n";
+	"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+	"connect-src 'self'; font-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action "
+	"'self'; require-trusted-types-for 'script'\r\n"
+	"X-Content-Type-Options: nosniff\r\n"
+	"X-Frame-Options: DENY\r\n"
+	"Cross-Origin-Opener-Policy: same-origin\r\n"
+	"Cross-Origin-Resource-Policy: same-origin\r\n"
+	"Referrer-Policy: no-referrer\r\n";
 
 static const char *reason_of(int status)
 {
@@ -21,14 +22,35 @@ static const char *reason_of(int status)
 		int status;
 		const char *text;
 	} reasons[] = {
-		{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" }, { 304, "Not Modified" },
-		{ 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" },
-		{ 405, "Method Not Allowed" }, { 406, "Not Acceptable" }, { 408, "Request Timeout" }, { 409, "Conflict" },
-		{ 411, "Length Required" }, { 412, "Precondition Failed" }, { 413, "Content Too Large" },
-		{ 415, "Unsupported Media Type" }, { 417, "Expectation Failed" }, { 421, "Misdirected Request" },
-		{ 422, "Unprocessable Content" }, { 426, "Upgrade Required" }, { 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" }, { 501, "Not Implemented" },
-		{ 502, "Bad Gateway" }, { 503, "Service Unavailable" }, { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" },
+		{200, "OK"},
+		{201, "Created"},
+		{202, "Accepted"},
+		{204, "No Content"},
+		{304, "Not Modified"},
+		{400, "Bad Request"},
+		{401, "Unauthorized"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{406, "Not Acceptable"},
+		{408, "Request Timeout"},
+		{409, "Conflict"},
+		{411, "Length Required"},
+		{412, "Precondition Failed"},
+		{413, "Content Too Large"},
+		{415, "Unsupported Media Type"},
+		{417, "Expectation Failed"},
+		{421, "Misdirected Request"},
+		{422, "Unprocessable Content"},
+		{426, "Upgrade Required"},
+		{429, "Too Many Requests"},
+		{431, "Request Header Fields Too Large"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{502, "Bad Gateway"},
+		{503, "Service Unavailable"},
+		{504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(reasons); i++)
 		if (reasons[i].status == status)
@@ -62,7 +84,8 @@ static bool may_answer(struct sl_request *r)
 	return SL_EXPECT(!r->answered);
 }
 
-static void send_answer(struct sl_request *r, int status, const char *type, struct sl_str body, enum conn_body how, struct sl_bytes *keep)
+static void send_answer(struct sl_request *r, int status, const char *type, struct sl_str body, enum conn_body how,
+			struct sl_bytes *keep)
 {
 	if (!may_answer(r))
 		return;
@@ -127,7 +150,7 @@ void sl_answer_bytes(struct sl_request *r, int status, const char *type, struct 
 }
 
 static void problem_body(struct sl_buf *b, int status, enum sl_code code, struct sl_str detail, struct sl_str errors,
-                         uint32_t retry_after_ms, struct sl_str members, const char *request_id)
+			 uint32_t retry_after_ms, struct sl_str members, const char *request_id)
 {
 	sl_buf_addc(b, '{');
 	sl_buf_json_kz(b, "type", "about:blank");
@@ -151,8 +174,8 @@ static void problem_body(struct sl_buf *b, int status, enum sl_code code, struct
 	sl_buf_addc(b, '}');
 }
 
-void sl_answer_problem_with(struct sl_request *r, int status, enum sl_code code, struct sl_str detail, struct sl_str errors,
-                            uint32_t retry_after_ms, struct sl_str members)
+void sl_answer_problem_with(struct sl_request *r, int status, enum sl_code code, struct sl_str detail,
+			    struct sl_str errors, uint32_t retry_after_ms, struct sl_str members)
 {
 	SL_BUF(body, 1 << 20);
 	if (!r->conn)
@@ -166,7 +189,8 @@ void sl_answer_problem_with(struct sl_request *r, int status, enum sl_code code,
 	if (status == 401)
 		sl_answer_header(r, "WWW-Authenticate", SL_STR("Bearer realm=\"sluice\""));
 	sl_answer_header(r, "Cache-Control", SL_STR("no-store"));
-	send_answer(r, status, "application/problem+json", body.failed ? SL_STR("{}") : sl_buf_str(&body), CONN_COPY, NULL);
+	send_answer(r, status, "application/problem+json", body.failed ? SL_STR("{}") : sl_buf_str(&body), CONN_COPY,
+		    NULL);
 }
 
 static uint32_t retry_hint(enum sl_code code, uint32_t given_ms)
@@ -184,13 +208,14 @@ void sl_answer_problem(struct sl_request *r, enum sl_code code, const char *fmt,
 	int n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	size_t len = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
-	sl_answer_problem_with(r, sl_code_http(code), code, sl_str_n(text, len), SL_STR(""), retry_hint(code, 0), SL_STR(""));
+	sl_answer_problem_with(r, sl_code_http(code), code, sl_str_n(text, len), SL_STR(""), retry_hint(code, 0),
+			       SL_STR(""));
 }
 
 void sl_answer_error(struct sl_request *r, enum sl_code code, const struct sl_error *err)
 {
 	sl_answer_problem_with(r, sl_code_http(code), code, err ? sl_str(err->text) : SL_STR(""), SL_STR(""),
-	                       retry_hint(code, err ? err->retry_after_ms : 0), SL_STR(""));
+			       retry_hint(code, err ? err->retry_after_ms : 0), SL_STR(""));
 }
 
 void answer_refuse(struct sl_conn *c, int status, enum sl_code code, const char *detail)
@@ -199,7 +224,9 @@ void answer_refuse(struct sl_conn *c, int status, enum sl_code code, const char 
 	SL_BUF(body, 4 << 10);
 	problem_body(&body, status, code, sl_str(detail), SL_STR(""), status == 503 ? 1000 : 0, SL_STR(""), NULL);
 	head_begin(&out, c->server, status, NULL);
-	sl_buf_addf(&out, "Content-Type: application/problem+json\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n", body.len);
+	sl_buf_addf(&out,
+		    "Content-Type: application/problem+json\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n",
+		    body.len);
 	if (status == 503)
 		sl_buf_adds(&out, "Retry-After: 1\r\n");
 	sl_buf_adds(&out, "Connection: close\r\n\r\n");

@@ -24,8 +24,9 @@ enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out,
 	a->clock = config->clock ? config->clock : &sl_clock_real;
 	sl_list_init(&a->streams);
 	a->started_ms = sl_clock_wall(a->clock);
-	if (!copy(&a->listen, config->listen) || !copy(&a->tls_cert, config->tls_cert) || !copy(&a->tls_key, config->tls_key) ||
-	    !copy(&a->hosts, config->hosts) || !copy(&a->origins, config->origins))
+	if (!copy(&a->listen, config->listen) || !copy(&a->tls_cert, config->tls_cert) ||
+	    !copy(&a->tls_key, config->tls_key) || !copy(&a->hosts, config->hosts) ||
+	    !copy(&a->origins, config->origins))
 		return sl_fail(err, SL_NO_MEMORY, "api");
 	if (sl_auth_new(config->admin_token, config->secret_key, a->clock, &a->auth) != SL_OK)
 		return sl_fail(err, SL_NO_MEMORY, "api");

@@ -2,9 +2,9 @@
  *
  * Owns      the server (api/server.h) with its libwebsockets context, tokens in memory, tickets, sessions.
  * Thread    new [before the loop starts]; start [before the loop starts, or front]; drain [any]; stop [not front].
- * Order     cmd makes the api, then the sockets (sl_ws_new with sl_api_ws_commands() and sl_api_ws_authenticate()), then the
- *           engine whose bus they are, and then starts the api with all of them. At the end: drain, stop the engine, stop the
- *           api (which ends the lws context and calls sl_ws_close()), close the store, free.
+ * Order     cmd makes the api, then the sockets (sl_ws_new with sl_api_ws_commands() and sl_api_ws_authenticate()),
+ * then the engine whose bus they are, and then starts the api with all of them. At the end: drain, stop the engine,
+ * stop the api (which ends the lws context and calls sl_ws_close()), close the store, free.
  */
 #pragma once
 
@@ -27,14 +27,14 @@ struct sl_ws_identity;
 /* Everything is copied but the loop. */
 struct sl_api_config {
 	struct sl_loop *loop;
-	const char *listen;             /* "127.0.0.1:7070"; port 0 picks one */
-	const char *tls_cert, *tls_key; /* PEM files; NULL: no TLS */
-	bool insecure;                  /* listen off loopback without TLS */
-	const char *admin_token;        /* required */
+	const char *listen;                      /* "127.0.0.1:7070"; port 0 picks one */
+	const char *tls_cert, *tls_key;          /* PEM files; NULL: no TLS */
+	bool insecure;                           /* listen off loopback without TLS */
+	const char *admin_token;                 /* required */
 	uint8_t secret_key[SL_API_SECRET_BYTES]; /* signs sessions */
 	const char *hosts;   /* further names this server is reached by, "sluice.example.org other:8080"; NULL: none */
 	const char *origins; /* further origins whose pages may use it, "https://sluice.example.org"; NULL: none */
-	const struct sl_clock *clock;   /* NULL: the real one */
+	const struct sl_clock *clock; /* NULL: the real one */
 };
 
 /* What it is the door of. Must outlive the api. */

@@ -33,7 +33,7 @@ struct sl_api {
 	bool tokens_loaded, tokens_loading;
 	int64_t started_ms;
 	struct sl_bytes *node_types; /* made once */
-	struct sl_list streams; /* of sse.c */
+	struct sl_list streams;      /* of sse.c */
 };
 
 /* A request that waits for an answer from another thread. Whoever is asked fills in what it has and calls
@@ -56,7 +56,8 @@ struct sl_task {
 	void *more;
 	void (*more_free)(void *more);
 };
-struct sl_task *sl_task_new(struct sl_api *a, struct sl_request *r, void (*then)(struct sl_task *t)); /* NULL: r was answered */
+struct sl_task *sl_task_new(struct sl_api *a, struct sl_request *r,
+			    void (*then)(struct sl_task *t)); /* NULL: r was answered */
 void sl_task_back(struct sl_task *t);
 void sl_task_free(struct sl_task *t);
 /* The call that would have come back has failed at once: answers with rc and frees. */
@@ -85,17 +86,18 @@ void sl_problems_json(struct sl_buf *b, const struct sl_problems *p, struct sl_s
 sl_handler_fn sl_route_ui;
 sl_handler_fn sl_route_openapi;
 sl_handler_fn sl_route_livez, sl_route_readyz, sl_route_metrics;
-sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflow_get, sl_route_workflow_put, sl_route_workflow_archive,
-    sl_route_workflow_versions, sl_route_workflow_validate, sl_route_node_types;
-sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_pause, sl_route_run_resume,
-    sl_route_run_cancel;
-sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put, sl_route_profile_delete, sl_route_profile_test,
-    sl_route_providers;
+sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflow_get, sl_route_workflow_put,
+	sl_route_workflow_archive, sl_route_workflow_versions, sl_route_workflow_validate, sl_route_node_types;
+sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_pause,
+	sl_route_run_resume, sl_route_run_cancel;
+sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put, sl_route_profile_delete,
+	sl_route_profile_test, sl_route_providers;
 sl_handler_fn sl_route_session_make, sl_route_session_get, sl_route_session_end, sl_route_ws_ticket;
 sl_handler_fn sl_route_token_list, sl_route_token_make, sl_route_token_revoke;
 
 /* sse.c: the live stream of a run. `resume`: exactly what came after after_seq, else a snapshot first. */
-void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, bool resume, uint64_t after_seq, bool tokens);
+void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, bool resume, uint64_t after_seq,
+		  bool tokens);
 void sl_sse_tick(struct sl_api *a);
 
 /* Fire and forget: who did what. */

@@ -1,5 +1,6 @@
-/* api/auth.c: see auth.h. Secrets are compared as hashes, found through a hash table keyed by the hash: how long a look-up takes
- * says nothing about a secret, because nobody can choose its SHA-256. The admin token is compared in constant time. */
+/* api/auth.c: see auth.h. Secrets are compared as hashes, found through a hash table keyed by the hash: how long a
+ * look-up takes says nothing about a secret, because nobody can choose its SHA-256. The admin token is compared in
+ * constant time. */
 #include "api/auth.h"
 
 #include <sodium.h>
@@ -7,11 +8,11 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-#define TICKETS_MOST      4096
-#define ADDRESSES_MOST    1024
-#define FAILURES_MOST     20      /* from one address, in a minute */
-#define FAILURES_MS       60000
-#define GUESSABLE_BYTES   32      /* a shorter admin token could be guessed */
+#define TICKETS_MOST    4096
+#define ADDRESSES_MOST  1024
+#define FAILURES_MOST   20 /* from one address, in a minute */
+#define FAILURES_MS     60000
+#define GUESSABLE_BYTES 32 /* a shorter admin token could be guessed */
 
 struct token {
 	struct sl_auth_token t;
@@ -52,8 +53,8 @@ static void base64(char *out, size_t size, const void *bytes, size_t len)
 	sodium_bin2base64(out, size, bytes, len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 }
 
-enum sl_code sl_auth_new(const char *admin_token, const uint8_t secret[SL_AUTH_SECRET_BYTES], const struct sl_clock *clock,
-                         struct sl_auth **out)
+enum sl_code sl_auth_new(const char *admin_token, const uint8_t secret[SL_AUTH_SECRET_BYTES],
+			 const struct sl_clock *clock, struct sl_auth **out)
 {
 	struct sl_auth *a = calloc(1, sizeof(*a));
 	if (!a || sodium_init() < 0) {
@@ -64,8 +65,8 @@ enum sl_code sl_auth_new(const char *admin_token, const uint8_t secret[SL_AUTH_S
 	sl_auth_hash(sl_str(admin_token), a->admin_hash);
 	a->guessable = strlen(admin_token) < GUESSABLE_BYTES;
 	static const char purpose[] = "sluice session cookie 1";
-	crypto_generichash(a->session_key, sizeof(a->session_key), (const unsigned char *)purpose, sizeof(purpose) - 1, secret,
-	                   SL_AUTH_SECRET_BYTES);
+	crypto_generichash(a->session_key, sizeof(a->session_key), (const unsigned char *)purpose, sizeof(purpose) - 1,
+			   secret, SL_AUTH_SECRET_BYTES);
 	*out = a;
 	return SL_OK;
 }
@@ -73,8 +74,7 @@ enum sl_code sl_auth_new(const char *admin_token, const uint8_t secret[SL_AUTH_S
 static void drop_tokens(struct token **tokens)
 {
 	struct token *t, *tmp;
-	HASH_ITER(hh, *tokens, t, tmp)
-	{
+	HASH_ITER (hh, *tokens, t, tmp) {
 		HASH_DEL(*tokens, t);
 		free(t);
 	}
@@ -85,14 +85,12 @@ void sl_auth_free(struct sl_auth *a)
 	if (!a)
 		return;
 	struct ticket *k, *ktmp;
-	HASH_ITER(hh, a->tickets, k, ktmp)
-	{
+	HASH_ITER (hh, a->tickets, k, ktmp) {
 		HASH_DEL(a->tickets, k);
 		free(k);
 	}
 	struct address *d, *dtmp;
-	HASH_ITER(hh, a->addresses, d, dtmp)
-	{
+	HASH_ITER (hh, a->addresses, d, dtmp) {
 		HASH_DEL(a->addresses, d);
 		free(d);
 	}
@@ -181,13 +179,13 @@ static bool in_force(const struct sl_auth *a, const struct token *t)
 
 static void be_token(const struct token *t, struct sl_identity *out)
 {
-	*out = (struct sl_identity){ .role = t->t.role, .token = t->t.id };
+	*out = (struct sl_identity){.role = t->t.role, .token = t->t.id};
 	memcpy(out->name, t->t.name, sizeof(out->name));
 }
 
 static void be_admin(struct sl_identity *out)
 {
-	*out = (struct sl_identity){ .role = SL_ROLE_ADMIN, .name = "admin" };
+	*out = (struct sl_identity){.role = SL_ROLE_ADMIN, .name = "admin"};
 }
 
 static struct address *address_of(struct sl_auth *a, const char *peer)
@@ -252,9 +250,10 @@ uint32_t sl_auth_failed(struct sl_auth *a, const char *peer)
 
 #define SESSION_BODY 24
 
-/* Also over the token's hash, so a session dies when the token's secret changes: a new admin token ends old sessions. */
+/* Also over the token's hash, so a session dies when the token's secret changes: a new admin token ends old sessions.
+ */
 static void session_mac(struct sl_auth *a, const uint8_t body[SESSION_BODY], const uint8_t hash[SL_AUTH_HASH_BYTES],
-                        uint8_t mac[crypto_auth_BYTES])
+			uint8_t mac[crypto_auth_BYTES])
 {
 	uint8_t text[SESSION_BODY + SL_AUTH_HASH_BYTES];
 	memcpy(text, body, SESSION_BODY);
@@ -283,7 +282,8 @@ enum sl_code sl_auth_session_check(struct sl_auth *a, struct sl_str cookie, stru
 {
 	uint8_t text[SESSION_BODY + crypto_auth_BYTES], mac[crypto_auth_BYTES];
 	size_t len;
-	if (sodium_base642bin(text, sizeof(text), cookie.p, cookie.len, NULL, &len, NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
+	if (sodium_base642bin(text, sizeof(text), cookie.p, cookie.len, NULL, &len, NULL,
+			      sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
 	    len != sizeof(text))
 		return SL_UNAUTHORIZED;
 	struct sl_uuid id;
@@ -318,7 +318,8 @@ static void sweep_tickets(struct sl_auth *a)
 	}
 }
 
-enum sl_code sl_auth_ticket(struct sl_auth *a, const struct sl_identity *who, struct sl_str origin, char out[SL_TICKET_TEXT_BYTES])
+enum sl_code sl_auth_ticket(struct sl_auth *a, const struct sl_identity *who, struct sl_str origin,
+			    char out[SL_TICKET_TEXT_BYTES])
 {
 	uint8_t random[32];
 	sweep_tickets(a);
@@ -393,7 +394,9 @@ static bool host_name(struct sl_str host, struct sl_str *name)
 	}
 	struct sl_str port = sl_str_n(name->p + name->len, host.len - name->len);
 	uint64_t number;
-	return name->len && (port.len == 0 || (port.p[0] == ':' && sl_str_u64(sl_str_n(port.p + 1, port.len - 1), &number) && number < 65536));
+	return name->len &&
+	       (port.len == 0 ||
+		(port.p[0] == ':' && sl_str_u64(sl_str_n(port.p + 1, port.len - 1), &number) && number < 65536));
 }
 
 static bool is_ip_literal(struct sl_str name)
@@ -414,7 +417,8 @@ static bool is_ip_literal(struct sl_str name)
 	return dots == 3;
 }
 
-/* DNS rebinding makes a foreign page's *name* point here; an address in numbers cannot be rebound, nor can localhost. */
+/* DNS rebinding makes a foreign page's *name* point here; an address in numbers cannot be rebound, nor can localhost.
+ */
 bool sl_auth_host_allowed(struct sl_str host, const char *extra)
 {
 	struct sl_str name, list = sl_str(extra), word, listed;
@@ -423,7 +427,8 @@ bool sl_auth_host_allowed(struct sl_str host, const char *extra)
 	if (is_ip_literal(name) || sl_str_is_nocase(name, "localhost"))
 		return true;
 	while (next_word(&list, &word))
-		if (same_nocase(word, host) || (host_name(word, &listed) && listed.len == word.len && same_nocase(word, name)))
+		if (same_nocase(word, host) ||
+		    (host_name(word, &listed) && listed.len == word.len && same_nocase(word, name)))
 			return true;
 	return false;
 }
@@ -431,7 +436,8 @@ bool sl_auth_host_allowed(struct sl_str host, const char *extra)
 bool sl_auth_origin_allowed(struct sl_str origin, struct sl_str host, bool tls, const char *extra)
 {
 	struct sl_str scheme = tls ? SL_STR("https://") : SL_STR("http://"), list = sl_str(extra), word;
-	if (sl_str_starts(origin, scheme) && same_nocase(sl_str_n(origin.p + scheme.len, origin.len - scheme.len), host))
+	if (sl_str_starts(origin, scheme) &&
+	    same_nocase(sl_str_n(origin.p + scheme.len, origin.len - scheme.len), host))
 		return true;
 	while (next_word(&list, &word))
 		if (same_nocase(word, origin))

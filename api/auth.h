@@ -1,9 +1,8 @@
 /* api/auth.h: who is asking: tokens, sessions of the UI, tickets for WebSockets.
  *
- * Owns      hashes of all tokens (never a secret), the tickets that were given out, and the count of failures by address.
- * Thread    [front]
- * Tokens    "slt_" and 256 random bits. Their SHA-256 is enough: there is nothing to guess, so nothing to slow down. The
- *           admin token may be chosen by a person; when it is short, guesses are limited by address.
+ * Owns      hashes of all tokens (never a secret), the tickets that were given out, and the count of failures by
+ * address. Thread    [front] Tokens    "slt_" and 256 random bits. Their SHA-256 is enough: there is nothing to guess,
+ * so nothing to slow down. The admin token may be chosen by a person; when it is short, guesses are limited by address.
  * Not for   what a role may do: that is in the table of routes.
  */
 #pragma once
@@ -11,7 +10,7 @@
 #include "api/router.h"
 #include "base/clock.h"
 
-#define SL_TOKEN_TEXT_BYTES   48   /* with the NUL */
+#define SL_TOKEN_TEXT_BYTES   48 /* with the NUL */
 #define SL_SESSION_TEXT_BYTES 160
 #define SL_SESSION_SECONDS    (12 * 3600)
 #define SL_TICKET_TEXT_BYTES  44
@@ -37,7 +36,7 @@ struct sl_auth_token {
 };
 
 SL_MUST_USE enum sl_code sl_auth_new(const char *admin_token, const uint8_t secret[SL_AUTH_SECRET_BYTES],
-                                     const struct sl_clock *clock, struct sl_auth **out);
+				     const struct sl_clock *clock, struct sl_auth **out);
 void sl_auth_free(struct sl_auth *a); /* NULL is fine */
 SL_DEFINE_AUTO(sl_auth)
 
@@ -62,8 +61,9 @@ enum sl_code sl_auth_session_check(struct sl_auth *a, struct sl_str cookie, stru
 
 /* For one handshake from pages of this origin (empty: none was sent). SL_BUSY: too many are out. */
 SL_MUST_USE enum sl_code sl_auth_ticket(struct sl_auth *a, const struct sl_identity *who, struct sl_str origin,
-                                        char out[SL_TICKET_TEXT_BYTES]);
-enum sl_code sl_auth_ticket_take(struct sl_auth *a, struct sl_str ticket, struct sl_str origin, struct sl_identity *out);
+					char out[SL_TICKET_TEXT_BYTES]);
+enum sl_code sl_auth_ticket_take(struct sl_auth *a, struct sl_str ticket, struct sl_str origin,
+				 struct sl_identity *out);
 
 /* Names and origins a request may carry. `extra` lists: separated by blanks or commas. */
 bool sl_auth_host_allowed(struct sl_str host, const char *extra);

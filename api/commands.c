@@ -34,8 +34,8 @@ static void refuse_start(struct command *c)
 		const struct sl_problem *first = &w->problems.items[0];
 		for (size_t i = 0; i < w->problems.n && first->warning; i++)
 			first = &w->problems.items[i];
-		SL_IGNORE(sl_fail(&err, SL_INVALID, SL_STR_FMT "%s: %s%s", SL_STR_ARG(w->prefix), first->pointer, first->message,
-		                  w->problems.errors > 1 ? " (and more)" : "")); /* fills the text */
+		SL_IGNORE(sl_fail(&err, SL_INVALID, SL_STR_FMT "%s: %s%s", SL_STR_ARG(w->prefix), first->pointer,
+				  first->message, w->problems.errors > 1 ? " (and more)" : "")); /* fills the text */
 	} else if (!err.text[0]) {
 		SL_IGNORE(sl_fail(&err, w->rc, "the run could not be started"));
 	}
@@ -46,7 +46,7 @@ static void refuse_start(struct command *c)
 static void on_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request)
 {
 	struct command *c = arg;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	char text[SL_UUID_TEXT_BYTES];
 	SL_BUF(result, 256);
 	if (rc == SL_CONFLICT && same_request)
@@ -98,7 +98,7 @@ static void workflow_came(struct sl_post *p)
 	}
 	w->version = c->workflow->version;
 	w->definition = sl_bytes_ref(c->workflow->definition);
-	const struct sl_server_job job = { .run = job_submit, .done = job_nothing, .arg = c };
+	const struct sl_server_job job = {.run = job_submit, .done = job_nothing, .arg = c};
 	w->rc = sl_server_job(c->api->server, &job);
 	if (w->rc != SL_OK)
 		refuse_start(c);
@@ -116,7 +116,7 @@ static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *w
 /* [pool] */
 static void job_start(void *arg)
 {
-	static const char *const around[] = { "cmd", "id", "idempotency_key", NULL };
+	static const char *const around[] = {"cmd", "id", "idempotency_key", NULL};
 	struct command *c = arg;
 	struct sl_work *w = c->work;
 	SL_AUTO_JSON body = NULL;
@@ -142,8 +142,8 @@ static void job_start(void *arg)
 	}
 }
 
-static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who, struct json_object *args, sl_ws_reply_fn *reply,
-                              void *arg, struct sl_error *err)
+static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who, struct json_object *args,
+			      sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
 {
 	enum sl_code rc = sl_api_takes_runs(a, err);
 	if (rc != SL_OK)
@@ -160,7 +160,7 @@ static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who
 		if (c->work)
 			c->work->by = sl_str_dup(sl_str(who->name));
 	}
-	const struct sl_server_job job = { .run = job_start, .done = job_nothing, .arg = c };
+	const struct sl_server_job job = {.run = job_start, .done = job_nothing, .arg = c};
 	if (!c || !c->text || !c->work || !c->work->by || sl_server_job(a->server, &job) != SL_OK) {
 		if (c)
 			command_free(c);
@@ -175,21 +175,23 @@ static void on_commanded(void *arg, enum sl_code rc, const char *status, const s
 {
 	struct command *c = arg;
 	SL_BUF(result, 128);
-	struct sl_error none = { 0 };
+	struct sl_error none = {0};
 	if (rc == SL_OK) {
 		sl_buf_addc(&result, '{');
 		sl_buf_json_kz(&result, "status", status);
 		sl_buf_addc(&result, '}');
 	} else if (!err) {
-		SL_IGNORE(sl_fail(&none, rc, rc == SL_NOT_FOUND ? "there is no such run" : "not possible now")); /* fills the text */
+		SL_IGNORE(
+			sl_fail(&none, rc,
+				rc == SL_NOT_FOUND ? "there is no such run" : "not possible now")); /* fills the text */
 		err = &none;
 	}
 	c->reply(c->arg, rc, sl_buf_str(&result), NULL, err ? err : &none);
 	command_free(c);
 }
 
-static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, enum sl_command_kind kind, struct json_object *args,
-                          sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
+static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, enum sl_command_kind kind,
+			  struct json_object *args, sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
 {
 	struct sl_run_id id;
 	struct sl_str mode = sl_json_get_str(args, "mode"), reason = sl_json_get_str(args, "reason");
@@ -215,12 +217,12 @@ static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, en
 }
 
 static enum sl_code command(void *ctx, const struct sl_ws_identity *who, const char *cmd, struct json_object *args,
-                            sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
+			    sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
 {
 	static const struct {
 		const char *name;
 		enum sl_command_kind kind;
-	} kinds[] = { { "pause", SL_CMD_PAUSE_DRAIN }, { "resume", SL_CMD_RESUME }, { "cancel", SL_CMD_CANCEL } };
+	} kinds[] = {{"pause", SL_CMD_PAUSE_DRAIN}, {"resume", SL_CMD_RESUME}, {"cancel", SL_CMD_CANCEL}};
 	struct sl_api *a = ctx;
 	bool start = strcmp(cmd, "start_run") == 0;
 	size_t i = 0;
@@ -229,11 +231,12 @@ static enum sl_code command(void *ctx, const struct sl_ws_identity *who, const c
 	if (!start && i == SL_COUNT_OF(kinds))
 		return sl_fail(err, SL_BAD_REQUEST, "this server does not know the command %s", cmd);
 	if (who->role < SL_ROLE_RUNNER)
-		return sl_fail(err, SL_FORBIDDEN, "this needs the role runner, and the token has %s", sl_role_name((enum sl_role)who->role));
+		return sl_fail(err, SL_FORBIDDEN, "this needs the role runner, and the token has %s",
+			       sl_role_name((enum sl_role)who->role));
 	return start ? start_run(a, who, args, reply, arg, err) : steer(a, who, kinds[i].kind, args, reply, arg, err);
 }
 
 void sl_api_ws_commands(struct sl_api *a, struct sl_ws_commands *out)
 {
-	*out = (struct sl_ws_commands){ .command = command, .ctx = a };
+	*out = (struct sl_ws_commands){.command = command, .ctx = a};
 }

@@ -1,8 +1,8 @@
 /* api/conn.c: one HTTP connection: bytes in, requests out, deadlines, and a polite end.
  *
- * Surprise: an answer may be given from inside `handle`, which runs inside conn_process(); the loop there goes on with what
- * the client sent ahead, so nothing recurses. Whatever closes a connection in there only marks it: it is freed in the
- * close callbacks.
+ * Surprise: an answer may be given from inside `handle`, which runs inside conn_process(); the loop there goes on with
+ * what the client sent ahead, so nothing recurses. Whatever closes a connection in there only marks it: it is freed in
+ * the close callbacks.
  */
 #include "api/server_priv.h"
 
@@ -177,17 +177,19 @@ static struct sl_str after(struct sl_str s, size_t n)
 	return n >= s.len ? sl_str_n(s.p, 0) : sl_str_n(s.p + n, s.len - n);
 }
 
-void conn_write_raw(struct sl_conn *c, struct sl_str head, struct sl_str body, enum conn_body how, struct sl_bytes *keep)
+void conn_write_raw(struct sl_conn *c, struct sl_str head, struct sl_str body, enum conn_body how,
+		    struct sl_bytes *keep)
 {
 	if (c->state == CONN_CLOSED)
 		return;
 	if (conn_unsent(c) == 0) {
-		uv_buf_t now[2] = { { .base = (char *)(uintptr_t)head.p, .len = head.len },
-		                    { .base = (char *)(uintptr_t)body.p, .len = body.len } };
+		uv_buf_t now[2] = {{.base = (char *)(uintptr_t)head.p, .len = head.len},
+				   {.base = (char *)(uintptr_t)body.p, .len = body.len}};
 		int n = head.len ? uv_try_write((uv_stream_t *)&c->tcp, now, body.len ? 2 : 1)
-		                 : uv_try_write((uv_stream_t *)&c->tcp, now + 1, 1);
+				 : uv_try_write((uv_stream_t *)&c->tcp, now + 1, 1);
 		if (n < 0 && n != UV_EAGAIN) {
-			c->close_after = true; /* the read side will tell, or the deadline: not from inside a handler's call */
+			c->close_after =
+				true; /* the read side will tell, or the deadline: not from inside a handler's call */
 			c->deadline_ms = 1;
 			return;
 		}
@@ -212,7 +214,7 @@ void conn_write_raw(struct sl_conn *c, struct sl_str head, struct sl_str body, e
 		memcpy(w->copy, head.p, head.len);
 	if (how == CONN_COPY && body.len)
 		memcpy(w->copy + head.len, body.p, body.len);
-	uv_buf_t rest[2] = { { .base = w->copy, .len = copied }, { .base = (char *)(uintptr_t)body.p, .len = body.len } };
+	uv_buf_t rest[2] = {{.base = w->copy, .len = copied}, {.base = (char *)(uintptr_t)body.p, .len = body.len}};
 	if (how == CONN_COPY)
 		rest[1].len = 0;
 	unsigned first = rest[0].len == 0, count = (rest[0].len != 0) + (rest[1].len != 0);
@@ -275,7 +277,8 @@ void conn_answered(struct sl_conn *c)
 	c->state = CONN_ANSWER;
 	c->deadline_ms = c->deadline_ms == 1 ? 1 : 0;
 	if (conn_unsent(c))
-		return; /* on_drained() comes back here: neither another request nor the end before all of it is taken */
+		return; /* on_drained() comes back here: neither another request nor the end before all of it is taken
+			 */
 	if (c->close_after || c->eof || c->server->stopping || (c->server->draining && c->in.len == 0)) {
 		linger(c);
 		return;
@@ -303,7 +306,8 @@ static bool wanted_request_id(struct sl_str id)
 		return false;
 	for (size_t i = 0; i < id.len; i++) {
 		char ch = id.p[i];
-		if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' || ch == '_' || ch == '.'))
+		if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '-' ||
+		      ch == '_' || ch == '.'))
 			return false;
 	}
 	return true;
@@ -343,7 +347,8 @@ static struct sl_request *request_new(struct sl_conn *c, const struct sl_http1_h
 	}
 	memcpy(r->peer, c->peer, sizeof(r->peer));
 	/* A proxy on this machine speaks for others. */
-	r->peer_loopback = c->peer_loopback && !sl_http1_find(&r->head, "x-forwarded-for").len && !sl_http1_find(&r->head, "forwarded").len;
+	r->peer_loopback = c->peer_loopback && !sl_http1_find(&r->head, "x-forwarded-for").len &&
+			   !sl_http1_find(&r->head, "forwarded").len;
 	r->tls = c->ssl != NULL;
 	r->began_us = sl_clock_mono_us();
 	return r;
@@ -375,12 +380,13 @@ static void begin_request(struct sl_conn *c, const struct sl_http1_head *head, s
 	if (!head->keep_alive)
 		c->close_after = true;
 	struct sl_str path = r->head.path;
-	bool upgrade = head->upgrade_websocket && s->lws && sl_str_is(path, s->config.ws_path) && head->framing == SL_BODY_NONE;
+	bool upgrade = head->upgrade_websocket && s->lws && sl_str_is(path, s->config.ws_path) &&
+		       head->framing == SL_BODY_NONE;
 	/* libwebsockets reads the head again, and what may have come behind it. */
 	SL_AUTO(sl_bytes) read_so_far = upgrade ? sl_bytes_new(c->in.data, c->in.len) : NULL;
 	sl_buf_drop_front(&c->in, used);
 	if (upgrade) {
-		struct sl_ws_identity who = { 0 };
+		struct sl_ws_identity who = {0};
 		struct sl_request *held = sl_request_ref(r);
 		if (s->config.upgrade(s->config.ctx, held, &who) == SL_OK) {
 			s->stats.upgrades++;
@@ -469,9 +475,9 @@ void conn_process(struct sl_conn *c)
 			} else {
 				c->server->stats.refused_heads++;
 				answer_refuse(c, status, SL_BAD_REQUEST,
-				              status == 431   ? "the head of the request is too large"
-				              : status == 505 ? "this server speaks HTTP/1.1"
-				                              : "the request is not well-formed HTTP/1.1");
+					      status == 431   ? "the head of the request is too large"
+					      : status == 505 ? "this server speaks HTTP/1.1"
+							      : "the request is not well-formed HTTP/1.1");
 				more = false;
 			}
 		} else if (c->state == CONN_BODY) {
@@ -509,7 +515,8 @@ void conn_tick(struct sl_conn *c, uint64_t now_ms)
 		answer_refuse(c, 408, SL_TIMEOUT, "the head of the request did not arrive in time");
 	} else if (c->state == CONN_BODY) {
 		c->close_after = true;
-		sl_answer_problem_with(c->request, 408, SL_TIMEOUT, SL_STR("the body did not arrive in time"), SL_STR(""), 0, SL_STR(""));
+		sl_answer_problem_with(c->request, 408, SL_TIMEOUT, SL_STR("the body did not arrive in time"),
+				       SL_STR(""), 0, SL_STR(""));
 	} else if (c->request) {
 		c->close_after = true;
 		sl_answer_problem(c->request, SL_TIMEOUT, "no answer in time");
@@ -523,7 +530,8 @@ static void name_peer(struct sl_conn *c)
 	if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&a, &len) != 0)
 		return;
 	SL_IGNORE(uv_ip_name((struct sockaddr *)&a, c->peer, sizeof(c->peer))); /* empty is fine: it is for the log */
-	c->peer_loopback = strncmp(c->peer, "127.", 4) == 0 || strcmp(c->peer, "::1") == 0 || strncmp(c->peer, "::ffff:127.", 11) == 0;
+	c->peer_loopback = strncmp(c->peer, "127.", 4) == 0 || strcmp(c->peer, "::1") == 0 ||
+			   strncmp(c->peer, "::ffff:127.", 11) == 0;
 }
 
 void conn_accept(struct sl_server *s, uv_stream_t *listener)

@@ -1,7 +1,7 @@
 /* api/handover.c: a finished WebSocket handshake goes to libwebsockets, with the socket and the bytes read so far.
  *
- * Without TLS it gets a duplicate of the socket itself and this room forgets the connection. With TLS the keys stay here:
- * libwebsockets gets one end of a socket pair, and bytes are carried between the pair and the TLS connection.
+ * Without TLS it gets a duplicate of the socket itself and this room forgets the connection. With TLS the keys stay
+ * here: libwebsockets gets one end of a socket pair, and bytes are carried between the pair and the TLS connection.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,9 +15,9 @@
 #include "base/log.h"
 #include "ws/conn.h"
 
-#define TUNNEL_FULL_BYTES  (256u << 10) /* waiting on one side; the other is not read until it is gone */
-#define LWS_BUFFER_BYTES   (128u << 10) /* one send for one piece of the hub */
-#define MOST_FILES         65536        /* libwebsockets makes tables of the limit's size */
+#define TUNNEL_FULL_BYTES (256u << 10) /* waiting on one side; the other is not read until it is gone */
+#define LWS_BUFFER_BYTES  (128u << 10) /* one send for one piece of the hub */
+#define MOST_FILES        65536        /* libwebsockets makes tables of the limit's size */
 
 struct handshake {
 	struct sl_list link;
@@ -46,8 +46,8 @@ static void limit_files(void)
 enum sl_code handover_context(struct sl_server *s, struct sl_error *err)
 {
 	static const uint32_t log_levels = LLL_ERR | LLL_WARN;
-	struct lws_protocols protocols[2] = { 0 };
-	void *loops[1] = { sl_loop_uv(s->config.loop) };
+	struct lws_protocols protocols[2] = {0};
+	void *loops[1] = {sl_loop_uv(s->config.loop)};
 	limit_files();
 	lws_set_log_level(log_levels, lws_line);
 	sl_ws_protocol(s->config.ws, &protocols[0]);
@@ -81,7 +81,7 @@ enum sl_code handover_context(struct sl_server *s, struct sl_error *err)
 
 static struct handshake *find(struct sl_server *s, int fd)
 {
-	sl_list_each(it, &s->handshakes)
+	sl_list_each (it, &s->handshakes)
 		if (sl_list_entry(it, struct handshake, link)->fd == fd)
 			return sl_list_entry(it, struct handshake, link);
 	return NULL;
@@ -248,6 +248,6 @@ void handover(struct sl_conn *c, const struct sl_ws_identity *who, struct sl_str
 
 void handover_fini(struct sl_server *s)
 {
-	sl_list_each_safe(it, tmp, &s->handshakes)
+	sl_list_each_safe (it, tmp, &s->handshakes)
 		forget(sl_list_entry(it, struct handshake, link));
 }

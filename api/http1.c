@@ -1,7 +1,8 @@
-/* api/http1.c: see http1.h. One pass over the head once its end is there; the caller keeps the bytes together until then. */
+/* api/http1.c: see http1.h. One pass over the head once its end is there; the caller keeps the bytes together until
+ * then. */
 #include "api/http1.h"
 
-static const char *const names[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "" };
+static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", ""};
 
 const char *sl_method_name(enum sl_method m)
 {
@@ -10,7 +11,8 @@ const char *sl_method_name(enum sl_method m)
 
 static bool is_token_char(unsigned char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("!#$%&'*+-.^_`|~", c));
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
 static int hex_digit(char c)
@@ -115,7 +117,7 @@ static enum sl_code parse_header(struct sl_str line, struct sl_http1_head *out, 
 	for (size_t i = 0; i < value.len; i++)
 		if (((unsigned char)value.p[i] < 0x20 && value.p[i] != '\t') || value.p[i] == 0x7f)
 			return refuse(status, 400);
-	out->headers[out->n_headers++] = (struct sl_http1_header){ name, value };
+	out->headers[out->n_headers++] = (struct sl_http1_header){name, value};
 	return SL_OK;
 }
 
@@ -204,7 +206,18 @@ enum sl_code sl_http1_parse(struct sl_str in, struct sl_http1_head *out, size_t 
 	return judge(out, status);
 }
 
-enum { AT_SIZE, AT_EXTENSION, AT_SIZE_LF, AT_DATA, AT_DATA_CR, AT_DATA_LF, AT_TRAILER, AT_TRAILER_LINE, AT_TRAILER_LF, AT_LAST_LF };
+enum {
+	AT_SIZE,
+	AT_EXTENSION,
+	AT_SIZE_LF,
+	AT_DATA,
+	AT_DATA_CR,
+	AT_DATA_LF,
+	AT_TRAILER,
+	AT_TRAILER_LINE,
+	AT_TRAILER_LF,
+	AT_LAST_LF
+};
 #define CHUNK_LINE_BYTES   256
 #define TRAILER_MOST_BYTES 8192
 

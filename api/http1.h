@@ -2,8 +2,8 @@
  *
  * Owns      nothing: slices point into the bytes that were given.
  * Thread    [any]
- * Strict    where two parsers could disagree about the end of a request (bare LF, folded lines, space before a colon, two
- *           lengths, a length beside chunks) the request is refused: a proxy in front must not be able to see it differently.
+ * Strict    where two parsers could disagree about the end of a request (bare LF, folded lines, space before a colon,
+ * two lengths, a length beside chunks) the request is refused: a proxy in front must not be able to see it differently.
  */
 #pragma once
 
@@ -51,8 +51,8 @@ struct sl_http1_chunks {
 	bool done;
 };
 
-/* Reads up to in.len bytes: *used of them were eaten, and data (a slice of `in`, perhaps empty) is body. Call again with the rest
- * until done or nothing is left. SL_BAD_REQUEST: no chunked coding. */
+/* Reads up to in.len bytes: *used of them were eaten, and data (a slice of `in`, perhaps empty) is body. Call again
+ * with the rest until done or nothing is left. SL_BAD_REQUEST: no chunked coding. */
 SL_MUST_USE enum sl_code sl_http1_chunk(struct sl_http1_chunks *c, struct sl_str in, size_t *used, struct sl_str *data);
 
 /* %XX (and '+' when asked) decoded into out, which has room for in.len bytes. false: a broken escape, or a NUL. */

@@ -1,4 +1,5 @@
-/* api/metrics.c: the numbers, in Prometheus' text format. Few and without labels that grow: runs and tokens have no series. */
+/* api/metrics.c: the numbers, in Prometheus' text format. Few and without labels that grow: runs and tokens have no
+ * series. */
 #include "api/api_priv.h"
 #include "engine/engine.h"
 #include "llm/chat.h"
@@ -37,9 +38,11 @@ static void engine_numbers(struct sl_buf *b, struct sl_engine *engine)
 	of(b, "sluice_node_attempts_total", "outcome", "completed", (double)e.nodes_completed);
 	of(b, "sluice_node_attempts_total", "outcome", "failed", (double)e.nodes_failed);
 	of(b, "sluice_node_attempts_total", "outcome", "retried", (double)e.node_retries);
-	one(b, "sluice_node_results_deduplicated_total", "counter", "Results that were recorded already.", (double)e.results_deduplicated);
+	one(b, "sluice_node_results_deduplicated_total", "counter", "Results that were recorded already.",
+	    (double)e.results_deduplicated);
 	one(b, "sluice_recovery_runs_total", "counter", "Unfinished runs taken up again.", (double)e.recovered);
-	one(b, "sluice_fencing_rejections_total", "counter", "Writes refused because another instance owns the run.", (double)e.stale_epoch);
+	one(b, "sluice_fencing_rejections_total", "counter", "Writes refused because another instance owns the run.",
+	    (double)e.stale_epoch);
 	one(b, "sluice_expr_aborts_total", "counter", "Expressions ended for their budget.", (double)e.expr_aborts);
 	one(b, "sluice_workers", "gauge", "Threads that serve runs.", e.workers);
 	one(b, "sluice_mailbox_depth", "gauge", "Runs that wait for a worker.", e.mailbox_depth);
@@ -51,8 +54,10 @@ static void store_numbers(struct sl_buf *b, struct sl_store *store)
 	struct sl_store_health h;
 	sl_store_stats(store, &s);
 	sl_store_health(store, &h);
-	one(b, "sluice_db_up", "gauge", "1 when PostgreSQL takes writes with the right schema.", h.state == SL_STORE_OK);
-	one(b, "sluice_db_unavailable_seconds_total", "counter", "Time the journal had no connection.", (double)s.unavailable_ms / 1000.0);
+	one(b, "sluice_db_up", "gauge", "1 when PostgreSQL takes writes with the right schema.",
+	    h.state == SL_STORE_OK);
+	one(b, "sluice_db_unavailable_seconds_total", "counter", "Time the journal had no connection.",
+	    (double)s.unavailable_ms / 1000.0);
 	one(b, "sluice_db_connections", "gauge", "Connections to PostgreSQL.", s.connections);
 	one(b, "sluice_db_reconnects_total", "counter", "Connections made again.", (double)s.reconnects);
 	one(b, "sluice_db_queries_total", "counter", "Queries outside of the journal.", (double)s.queries);
@@ -66,7 +71,8 @@ static void socket_numbers(struct sl_buf *b, struct sl_ws *ws)
 {
 	struct sl_hub_stats h;
 	sl_hub_stats(sl_ws_hub(ws), &h);
-	one(b, "sluice_ws_connections", "gauge", "Open live streams: WebSockets and server-sent events.", h.connections);
+	one(b, "sluice_ws_connections", "gauge", "Open live streams: WebSockets and server-sent events.",
+	    h.connections);
 	one(b, "sluice_ws_subscriptions", "gauge", "Runs watched, counted for each watcher.", h.subscriptions);
 	about(b, "sluice_ws_disconnects_total", "counter", "Ended streams, by reason.");
 	of(b, "sluice_ws_disconnects_total", "reason", "stalled", (double)h.closed_stalled);
@@ -74,7 +80,8 @@ static void socket_numbers(struct sl_buf *b, struct sl_ws *ws)
 	of(b, "sluice_ws_disconnects_total", "reason", "drain", (double)h.closed_drain);
 	of(b, "sluice_ws_disconnects_total", "reason", "revoked", (double)h.closed_revoked);
 	of(b, "sluice_ws_disconnects_total", "reason", "other", (double)h.closed_other);
-	one(b, "sluice_ws_recoveries_total", "counter", "Subscriptions that went on where they were.", (double)h.recoveries);
+	one(b, "sluice_ws_recoveries_total", "counter", "Subscriptions that went on where they were.",
+	    (double)h.recoveries);
 	one(b, "sluice_ws_frames_total", "counter", "Frames encoded; each may go to many.", (double)h.frames_encoded);
 	one(b, "sluice_ws_bytes_total", "counter", "Bytes written.", (double)h.bytes);
 }
@@ -92,7 +99,7 @@ static void transfer_numbers(struct sl_buf *b, struct sl_llm *llm)
 
 static void http_numbers(struct sl_buf *b, const struct sl_server *server)
 {
-	static const char *const classes[] = { "other", "1xx", "2xx", "3xx", "4xx", "5xx" };
+	static const char *const classes[] = {"other", "1xx", "2xx", "3xx", "4xx", "5xx"};
 	struct sl_server_stats s;
 	sl_server_stats(server, &s);
 	one(b, "sluice_http_connections", "gauge", "Open HTTP connections.", s.open);
@@ -102,7 +109,8 @@ static void http_numbers(struct sl_buf *b, const struct sl_server *server)
 		of(b, "sluice_http_responses_total", "class", classes[i], (double)s.answers[i]);
 	one(b, "sluice_http_refused_heads_total", "counter", "Requests that were no HTTP.", (double)s.refused_heads);
 	one(b, "sluice_http_timeouts_total", "counter", "Connections closed for slowness.", (double)s.timeouts);
-	one(b, "sluice_http_clients_gone_total", "counter", "Clients that left before the answer was complete.", (double)s.gone);
+	one(b, "sluice_http_clients_gone_total", "counter", "Clients that left before the answer was complete.",
+	    (double)s.gone);
 }
 
 void sl_route_metrics(struct sl_api *a, struct sl_request *r)
@@ -124,7 +132,8 @@ void sl_route_metrics(struct sl_api *a, struct sl_request *r)
 		about(&out, "sluice_event_loop_lag_seconds", "gauge", "The longest turn of about the last second.");
 	of(&out, "sluice_event_loop_lag_seconds", "loop", "front", (double)sl_loop_lag_us(a->loop) / 1e6);
 	if (a->parts.store)
-		of(&out, "sluice_event_loop_lag_seconds", "loop", "store", (double)sl_loop_lag_us(sl_store_loop(a->parts.store)) / 1e6);
+		of(&out, "sluice_event_loop_lag_seconds", "loop", "store",
+		   (double)sl_loop_lag_us(sl_store_loop(a->parts.store)) / 1e6);
 	http_numbers(&out, a->server);
 	sl_answer_header(r, "Cache-Control", SL_STR("no-store"));
 	if (out.failed)

@@ -55,7 +55,8 @@ bool sl_request_query(struct sl_request *r, const char *name, struct sl_str *out
 	return false;
 }
 
-bool sl_request_query_u64(struct sl_request *r, const char *name, uint64_t least, uint64_t most, uint64_t otherwise, uint64_t *out)
+bool sl_request_query_u64(struct sl_request *r, const char *name, uint64_t least, uint64_t most, uint64_t otherwise,
+			  uint64_t *out)
 {
 	struct sl_str text;
 	*out = otherwise;

@@ -1,11 +1,11 @@
 /* api/request.h: one request, from its head to its answer.
  *
- * Owns      copies of the head, the body, and what handlers allocate in its arena. Atomically counted: the connection holds
- *           one reference while the request is its present one, and whoever answers later holds one of its own.
- * Thread    ref and unref [any], everything else [front]. A handler that waits for another thread takes a reference, comes
- *           back with sl_loop_post() on sl_request_loop(), answers and drops it. The client may be gone by then: all
- *           answers are then no-ops, so nobody needs to ask.
- * Answer    exactly one of the sl_answer_*() calls ends a request; a second one is ignored (and counted as a bug).
+ * Owns      copies of the head, the body, and what handlers allocate in its arena. Atomically counted: the connection
+ * holds one reference while the request is its present one, and whoever answers later holds one of its own. Thread ref
+ * and unref [any], everything else [front]. A handler that waits for another thread takes a reference, comes back with
+ * sl_loop_post() on sl_request_loop(), answers and drops it. The client may be gone by then: all answers are then
+ * no-ops, so nobody needs to ask. Answer    exactly one of the sl_answer_*() calls ends a request; a second one is
+ * ignored (and counted as a bug).
  */
 #pragma once
 
@@ -45,7 +45,7 @@ struct sl_request {
 	struct sl_str params[SL_REQUEST_PARAMS]; /* decoded {placeholders} of the route, in order */
 	size_t n_params;
 	enum sl_role role;
-	const char *by;       /* name of the token; in the arena */
+	const char *by; /* name of the token; in the arena */
 	struct sl_uuid token;
 	bool by_cookie;
 
@@ -54,12 +54,13 @@ struct sl_request {
 	struct sl_buf extra; /* further header lines of the answer */
 	/* [front] The client went away before the answer, or during a stream. Once; forget the stream then. */
 	void (*on_gone)(struct sl_request *r, void *ctx);
-	void (*on_writable)(struct sl_request *r, void *ctx); /* a stream that was SL_WRITE_FULL or _BUSY takes bytes again */
+	void (*on_writable)(struct sl_request *r,
+			    void *ctx); /* a stream that was SL_WRITE_FULL or _BUSY takes bytes again */
 	void *on_ctx;
 };
 
 struct sl_request *sl_request_ref(struct sl_request *r);
-void sl_request_unref(struct sl_request *r); /* NULL is fine */
+void sl_request_unref(struct sl_request *r);                 /* NULL is fine */
 struct sl_loop *sl_request_loop(const struct sl_request *r); /* [any] where to come back to */
 static inline void sl_request_free(struct sl_request *r)
 {
@@ -70,8 +71,10 @@ SL_DEFINE_AUTO(sl_request)
 struct sl_str sl_request_header(const struct sl_request *r, const char *name); /* any case; empty: not there */
 /* A decoded query parameter; false: not there, or broken. In the arena. */
 bool sl_request_query(struct sl_request *r, const char *name, struct sl_str *out);
-/* A parameter that must be a whole number in [least, most]; `otherwise` when it is not there. false: it is something else. */
-bool sl_request_query_u64(struct sl_request *r, const char *name, uint64_t least, uint64_t most, uint64_t otherwise, uint64_t *out);
+/* A parameter that must be a whole number in [least, most]; `otherwise` when it is not there. false: it is something
+ * else. */
+bool sl_request_query_u64(struct sl_request *r, const char *name, uint64_t least, uint64_t most, uint64_t otherwise,
+			  uint64_t *out);
 bool sl_request_cookie(const struct sl_request *r, const char *name, struct sl_str *out);
 
 /* Adds a header line to the answer to come. Values with control characters are dropped. */
@@ -85,12 +88,13 @@ void sl_answer_empty(struct sl_request *r, int status);
 enum sl_answer_bytes { SL_BYTES_COPIED, SL_BYTES_STABLE };
 void sl_answer_bytes(struct sl_request *r, int status, const char *type, struct sl_str body, enum sl_answer_bytes how);
 
-/* application/problem+json (RFC 9457) with the code's status. `errors`: the members of an array, {"pointer","message"},…;
- * empty: none. */
+/* application/problem+json (RFC 9457) with the code's status. `errors`: the members of an array,
+ * {"pointer","message"},…; empty: none. */
 void sl_answer_problem(struct sl_request *r, enum sl_code code, const char *fmt, ...) SL_PRINTF(3, 4);
 void sl_answer_error(struct sl_request *r, enum sl_code code, const struct sl_error *err); /* with its retry_after_ms */
-void sl_answer_problem_with(struct sl_request *r, int status, enum sl_code code, struct sl_str detail, struct sl_str errors,
-                            uint32_t retry_after_ms, struct sl_str members); /* members: further ones, `"status":"paused"` */
+void sl_answer_problem_with(struct sl_request *r, int status, enum sl_code code, struct sl_str detail,
+			    struct sl_str errors, uint32_t retry_after_ms,
+			    struct sl_str members); /* members: further ones, `"status":"paused"` */
 
 /* A body of unknown length. Set on_gone and on_writable before. */
 enum sl_write { SL_WRITE_MORE, SL_WRITE_FULL, SL_WRITE_BUSY, SL_WRITE_GONE };
@@ -98,5 +102,5 @@ void sl_answer_stream(struct sl_request *r, int status, const char *type);
 /* MORE: sent. FULL: taken, but wait for on_writable. BUSY: not taken, wait for on_writable. GONE: never. */
 enum sl_write sl_answer_write(struct sl_request *r, const char *p, size_t len);
 size_t sl_answer_unsent(const struct sl_request *r);
-void sl_answer_end(struct sl_request *r); /* the stream is complete */
+void sl_answer_end(struct sl_request *r);   /* the stream is complete */
 void sl_answer_abort(struct sl_request *r); /* closes the connection in the middle */

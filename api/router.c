@@ -1,9 +1,10 @@
-/* api/router.c: see router.h. Segments are compared as sent and decoded one by one, so %2F in a name stays part of it. */
+/* api/router.c: see router.h. Segments are compared as sent and decoded one by one, so %2F in a name stays part of it.
+ */
 #include "api/router.h"
 
 #include <stdio.h>
 
-static const char *const role_names[] = { "none", "viewer", "runner", "editor", "admin" };
+static const char *const role_names[] = {"none", "viewer", "runner", "editor", "admin"};
 
 const char *sl_role_name(enum sl_role role)
 {
@@ -60,10 +61,12 @@ static bool matches(const char *pattern, struct sl_str path, struct sl_str *para
 static void add_method(char *allow, enum sl_method m)
 {
 	size_t len = strlen(allow);
-	snprintf(allow + len, SL_ROUTER_ALLOW_BYTES - len, "%s%s%s", len ? ", " : "", sl_method_name(m), m == SL_GET ? ", HEAD" : "");
+	snprintf(allow + len, SL_ROUTER_ALLOW_BYTES - len, "%s%s%s", len ? ", " : "", sl_method_name(m),
+		 m == SL_GET ? ", HEAD" : "");
 }
 
-enum sl_code sl_router_find(const struct sl_route *routes, size_t n, struct sl_request *r, char allow[SL_ROUTER_ALLOW_BYTES])
+enum sl_code sl_router_find(const struct sl_route *routes, size_t n, struct sl_request *r,
+			    char allow[SL_ROUTER_ALLOW_BYTES])
 {
 	enum sl_method method = r->head.method == SL_HEAD ? SL_GET : r->head.method;
 	struct sl_str params[SL_REQUEST_PARAMS];

@@ -1,5 +1,5 @@
-/* api/router.h: which handler, and who may. The table in routes.c is the only list of routes: OpenAPI is checked against it.
- * Thread    [const] table, lookups [any].
+/* api/router.h: which handler, and who may. The table in routes.c is the only list of routes: OpenAPI is checked
+ * against it. Thread    [const] table, lookups [any].
  */
 #pragma once
 
@@ -27,7 +27,8 @@ extern const size_t sl_n_routes;
 /* SL_OK fills r->route and r->params. SL_NOT_FOUND. SL_METHOD: `allow` gets "GET, HEAD, POST". SL_BAD_REQUEST: a broken
  * escape in the path. HEAD finds the route of GET. */
 #define SL_ROUTER_ALLOW_BYTES 64
-enum sl_code sl_router_find(const struct sl_route *routes, size_t n, struct sl_request *r, char allow[SL_ROUTER_ALLOW_BYTES]);
+enum sl_code sl_router_find(const struct sl_route *routes, size_t n, struct sl_request *r,
+			    char allow[SL_ROUTER_ALLOW_BYTES]);
 
 const char *sl_role_name(enum sl_role role); /* "viewer"; "none" */
 bool sl_role_parse(struct sl_str name, enum sl_role *out);

@@ -1,49 +1,49 @@
-/* api/routes.c: the table of all routes: method, path, the least role that may, handler. api/openapi.json describes the same
- * ones, and a test compares the two. */
+/* api/routes.c: the table of all routes: method, path, the least role that may, handler. api/openapi.json describes the
+ * same ones, and a test compares the two. */
 #include "api/api_priv.h"
 
 #define V1 "/api/v1"
 
 const struct sl_route sl_routes[] = {
-	{ SL_GET, "/livez", SL_ROLE_NONE, 0, sl_route_livez },
-	{ SL_GET, "/readyz", SL_ROLE_NONE, 0, sl_route_readyz },
-	{ SL_GET, "/metrics", SL_ROLE_VIEWER, SL_ROUTE_LOOPBACK, sl_route_metrics },
-	{ SL_GET, "/openapi.json", SL_ROLE_NONE, 0, sl_route_openapi },
+	{SL_GET, "/livez", SL_ROLE_NONE, 0, sl_route_livez},
+	{SL_GET, "/readyz", SL_ROLE_NONE, 0, sl_route_readyz},
+	{SL_GET, "/metrics", SL_ROLE_VIEWER, SL_ROUTE_LOOPBACK, sl_route_metrics},
+	{SL_GET, "/openapi.json", SL_ROLE_NONE, 0, sl_route_openapi},
 
-	{ SL_POST, V1 "/session", SL_ROLE_VIEWER, SL_ROUTE_BEARER, sl_route_session_make },
-	{ SL_GET, V1 "/session", SL_ROLE_VIEWER, 0, sl_route_session_get },
-	{ SL_DELETE, V1 "/session", SL_ROLE_NONE, 0, sl_route_session_end },
-	{ SL_POST, V1 "/ws-ticket", SL_ROLE_VIEWER, 0, sl_route_ws_ticket },
+	{SL_POST, V1 "/session", SL_ROLE_VIEWER, SL_ROUTE_BEARER, sl_route_session_make},
+	{SL_GET, V1 "/session", SL_ROLE_VIEWER, 0, sl_route_session_get},
+	{SL_DELETE, V1 "/session", SL_ROLE_NONE, 0, sl_route_session_end},
+	{SL_POST, V1 "/ws-ticket", SL_ROLE_VIEWER, 0, sl_route_ws_ticket},
 
-	{ SL_GET, V1 "/node-types", SL_ROLE_VIEWER, 0, sl_route_node_types },
-	{ SL_POST, V1 "/workflows", SL_ROLE_EDITOR, 0, sl_route_workflow_create },
-	{ SL_GET, V1 "/workflows", SL_ROLE_VIEWER, 0, sl_route_workflow_list },
-	{ SL_POST, V1 "/workflows/validate", SL_ROLE_VIEWER, 0, sl_route_workflow_validate },
-	{ SL_GET, V1 "/workflows/{name}", SL_ROLE_VIEWER, 0, sl_route_workflow_get },
-	{ SL_PUT, V1 "/workflows/{name}", SL_ROLE_EDITOR, 0, sl_route_workflow_put },
-	{ SL_DELETE, V1 "/workflows/{name}", SL_ROLE_EDITOR, 0, sl_route_workflow_archive },
-	{ SL_GET, V1 "/workflows/{name}/versions", SL_ROLE_VIEWER, 0, sl_route_workflow_versions },
+	{SL_GET, V1 "/node-types", SL_ROLE_VIEWER, 0, sl_route_node_types},
+	{SL_POST, V1 "/workflows", SL_ROLE_EDITOR, 0, sl_route_workflow_create},
+	{SL_GET, V1 "/workflows", SL_ROLE_VIEWER, 0, sl_route_workflow_list},
+	{SL_POST, V1 "/workflows/validate", SL_ROLE_VIEWER, 0, sl_route_workflow_validate},
+	{SL_GET, V1 "/workflows/{name}", SL_ROLE_VIEWER, 0, sl_route_workflow_get},
+	{SL_PUT, V1 "/workflows/{name}", SL_ROLE_EDITOR, 0, sl_route_workflow_put},
+	{SL_DELETE, V1 "/workflows/{name}", SL_ROLE_EDITOR, 0, sl_route_workflow_archive},
+	{SL_GET, V1 "/workflows/{name}/versions", SL_ROLE_VIEWER, 0, sl_route_workflow_versions},
 
-	{ SL_POST, V1 "/runs", SL_ROLE_RUNNER, 0, sl_route_run_start },
-	{ SL_GET, V1 "/runs", SL_ROLE_VIEWER, 0, sl_route_run_list },
-	{ SL_GET, V1 "/runs/{id}", SL_ROLE_VIEWER, 0, sl_route_run_get },
-	{ SL_GET, V1 "/runs/{id}/events", SL_ROLE_VIEWER, 0, sl_route_run_events },
-	{ SL_POST, V1 "/runs/{id}/pause", SL_ROLE_RUNNER, 0, sl_route_run_pause },
-	{ SL_POST, V1 "/runs/{id}/resume", SL_ROLE_RUNNER, 0, sl_route_run_resume },
-	{ SL_POST, V1 "/runs/{id}/cancel", SL_ROLE_RUNNER, 0, sl_route_run_cancel },
+	{SL_POST, V1 "/runs", SL_ROLE_RUNNER, 0, sl_route_run_start},
+	{SL_GET, V1 "/runs", SL_ROLE_VIEWER, 0, sl_route_run_list},
+	{SL_GET, V1 "/runs/{id}", SL_ROLE_VIEWER, 0, sl_route_run_get},
+	{SL_GET, V1 "/runs/{id}/events", SL_ROLE_VIEWER, 0, sl_route_run_events},
+	{SL_POST, V1 "/runs/{id}/pause", SL_ROLE_RUNNER, 0, sl_route_run_pause},
+	{SL_POST, V1 "/runs/{id}/resume", SL_ROLE_RUNNER, 0, sl_route_run_resume},
+	{SL_POST, V1 "/runs/{id}/cancel", SL_ROLE_RUNNER, 0, sl_route_run_cancel},
 
-	{ SL_GET, V1 "/llm/profiles", SL_ROLE_VIEWER, 0, sl_route_profile_list },
-	{ SL_GET, V1 "/llm/profiles/{name}", SL_ROLE_VIEWER, 0, sl_route_profile_get },
-	{ SL_PUT, V1 "/llm/profiles/{name}", SL_ROLE_ADMIN, 0, sl_route_profile_put },
-	{ SL_DELETE, V1 "/llm/profiles/{name}", SL_ROLE_ADMIN, 0, sl_route_profile_delete },
-	{ SL_POST, V1 "/llm/profiles/{name}/test", SL_ROLE_EDITOR, 0, sl_route_profile_test },
-	{ SL_GET, V1 "/llm/providers", SL_ROLE_VIEWER, 0, sl_route_providers },
+	{SL_GET, V1 "/llm/profiles", SL_ROLE_VIEWER, 0, sl_route_profile_list},
+	{SL_GET, V1 "/llm/profiles/{name}", SL_ROLE_VIEWER, 0, sl_route_profile_get},
+	{SL_PUT, V1 "/llm/profiles/{name}", SL_ROLE_ADMIN, 0, sl_route_profile_put},
+	{SL_DELETE, V1 "/llm/profiles/{name}", SL_ROLE_ADMIN, 0, sl_route_profile_delete},
+	{SL_POST, V1 "/llm/profiles/{name}/test", SL_ROLE_EDITOR, 0, sl_route_profile_test},
+	{SL_GET, V1 "/llm/providers", SL_ROLE_VIEWER, 0, sl_route_providers},
 
-	{ SL_GET, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_list },
-	{ SL_POST, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_make },
-	{ SL_DELETE, V1 "/admin/tokens/{id}", SL_ROLE_ADMIN, 0, sl_route_token_revoke },
+	{SL_GET, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_list},
+	{SL_POST, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_make},
+	{SL_DELETE, V1 "/admin/tokens/{id}", SL_ROLE_ADMIN, 0, sl_route_token_revoke},
 
-	{ SL_GET, "/", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui },
-	{ SL_GET, "/{file+}", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui },
+	{SL_GET, "/", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui},
+	{SL_GET, "/{file+}", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui},
 };
 const size_t sl_n_routes = SL_COUNT_OF(sl_routes);

@@ -24,7 +24,7 @@ void sl_route_readyz(struct sl_api *a, struct sl_request *r)
 	SL_BUF(out, 8192);
 	sl_buf_addc(&reasons, '[');
 	if (atomic_load(&a->draining)) {
-		struct sl_engine_stats e = { 0 };
+		struct sl_engine_stats e = {0};
 		char text[64];
 		if (a->parts.engine)
 			sl_engine_stats(a->parts.engine, &e);
@@ -37,14 +37,16 @@ void sl_route_readyz(struct sl_api *a, struct sl_request *r)
 		if (h.state != SL_STORE_OK) {
 			char text[320], since[SL_TIME_TEXT_BYTES];
 			sl_time_format(h.since_ms, since);
-			const char *what = h.state == SL_STORE_READ_ONLY ? "postgres read-only"
-			                   : h.state == SL_STORE_SCHEMA  ? "schema version"
-			                   : h.state == SL_STORE_CONNECTING ? "postgres connecting"
-			                                                    : "postgres failing";
+			const char *what = h.state == SL_STORE_READ_ONLY    ? "postgres read-only"
+					   : h.state == SL_STORE_SCHEMA     ? "schema version"
+					   : h.state == SL_STORE_CONNECTING ? "postgres connecting"
+									    : "postgres failing";
 			if (h.state == SL_STORE_SCHEMA)
-				snprintf(text, sizeof(text), "schema version %u, this server needs %u", h.schema_version, h.schema_wanted);
+				snprintf(text, sizeof(text), "schema version %u, this server needs %u",
+					 h.schema_version, h.schema_wanted);
 			else
-				snprintf(text, sizeof(text), "%s since %s%s%s", what, since, h.reason[0] ? ": " : "", h.reason);
+				snprintf(text, sizeof(text), "%s since %s%s%s", what, since, h.reason[0] ? ": " : "",
+					 h.reason);
 			reason(&reasons, sl_str(text));
 		}
 	}

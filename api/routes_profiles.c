@@ -1,4 +1,5 @@
-/* api/routes_profiles.c: model profiles. A profile is stored before it is used, so a restart finds what was in force. */
+/* api/routes_profiles.c: model profiles. A profile is stored before it is used, so a restart finds what was in force.
+ */
 #include "api/api_priv.h"
 #include "llm/chat.h"
 #include "llm/profile.h"
@@ -59,9 +60,10 @@ static void row_free(void *more)
 static void profile_stored(struct sl_task *t)
 {
 	struct sl_profile_row *row = t->more;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (t->rc == SL_OK)
-		t->rc = sl_profiles_load(profiles_of(t->api), sl_str(row->name), sl_bytes_str(row->body), sl_bytes_str(row->keys), &err);
+		t->rc = sl_profiles_load(profiles_of(t->api), sl_str(row->name), sl_bytes_str(row->body),
+					 sl_bytes_str(row->keys), &err);
 	if (t->rc == SL_OK) {
 		SL_AUTO(sl_profile) p = sl_profiles_get(profiles_of(t->api), sl_str(row->name));
 		sl_api_audit(t->api, t->r, "profile.put", sl_str(row->name));
@@ -77,7 +79,7 @@ static void profile_stored(struct sl_task *t)
 
 void sl_route_profile_put(struct sl_api *a, struct sl_request *r)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(problems, 64 << 10);
 	SL_AUTO_JSON body = sl_request_json(r);
 	if (!body)
@@ -93,20 +95,22 @@ void sl_route_profile_put(struct sl_api *a, struct sl_request *r)
 	struct sl_profile_row *row = calloc(1, sizeof(*row));
 	t->more = row;
 	t->more_free = row_free;
-	enum sl_code rc = row ? sl_profiles_check(profiles_of(a), r->params[0], body, row, &problems, &err) : SL_NO_MEMORY;
+	enum sl_code rc =
+		row ? sl_profiles_check(profiles_of(a), r->params[0], body, row, &problems, &err) : SL_NO_MEMORY;
 	if (rc != SL_OK) {
 		sl_answer_problem_with(r, sl_code_http(rc), rc, sl_str(err.text), sl_buf_str(&problems), 0, SL_STR(""));
 		sl_task_free(t);
 		return;
 	}
-	rc = sl_store_profile_put(a->parts.store, sl_str(row->name), row->body, SL_PROFILE_SET_SECRETS, row->keys, sl_task_from_store, t);
+	rc = sl_store_profile_put(a->parts.store, sl_str(row->name), row->body, SL_PROFILE_SET_SECRETS, row->keys,
+				  sl_task_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }
 
 static void profile_deleted(struct sl_task *t)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (t->rc == SL_OK || t->rc == SL_NOT_FOUND) /* not stored: then the set says why it cannot go */
 		t->rc = sl_profiles_delete(profiles_of(t->api), t->r->params[0], &err);
 	if (t->rc == SL_OK) {
@@ -194,7 +198,7 @@ static void probe_gone(struct sl_request *r, void *ctx)
 void sl_route_profile_test(struct sl_api *a, struct sl_request *r)
 {
 	SL_AUTO(sl_profile) profile = find(a, r);
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (!profile)
 		return;
 	struct sl_task *t = sl_task_new(a, r, probed);
@@ -211,8 +215,9 @@ void sl_route_profile_test(struct sl_api *a, struct sl_request *r)
 	req.profile = r->params[0];
 	req.messages = SL_STR("[{\"role\":\"user\",\"content\":\"Answer with the word OK and nothing else.\"}]");
 	req.max_tokens = 16;
-	req.timeouts = (struct sl_http_timeouts){ .connect_ms = 10000, .first_byte_ms = 30000, .idle_ms = 30000, .total_ms = 60000 };
-	const struct sl_chat_callbacks cb = { .done = on_probed };
+	req.timeouts = (struct sl_http_timeouts){
+		.connect_ms = 10000, .first_byte_ms = 30000, .idle_ms = 30000, .total_ms = 60000};
+	const struct sl_chat_callbacks cb = {.done = on_probed};
 	r->on_gone = probe_gone;
 	r->on_ctx = t;
 	enum sl_code rc = sl_chat_start(a->parts.llm, &req, &cb, t, &p->chat, &err);

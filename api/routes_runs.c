@@ -1,4 +1,5 @@
-/* api/routes_runs.c: start, look at, and steer runs. A start is acknowledged when its first commit is done, not before. */
+/* api/routes_runs.c: start, look at, and steer runs. A start is acknowledged when its first commit is done, not before.
+ */
 #include "api/runs.h"
 #include "store/runs.h"
 #include "store/workflows.h"
@@ -161,7 +162,7 @@ static bool key_ok(struct sl_str key)
 void sl_route_run_start(struct sl_api *a, struct sl_request *r)
 {
 	struct sl_str key = sl_request_header(r, "idempotency-key");
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	enum sl_code rc = sl_api_takes_runs(a, &err);
 	if (rc != SL_OK) {
 		sl_answer_error(r, rc, &err);
@@ -182,7 +183,7 @@ void sl_route_run_start(struct sl_api *a, struct sl_request *r)
 
 void sl_route_run_list(struct sl_api *a, struct sl_request *r)
 {
-	struct sl_run_filter f = { 0 };
+	struct sl_run_filter f = {0};
 	struct sl_str statuses = SL_STR(""), since = SL_STR(""), one;
 	uint64_t limit;
 	SL_IGNORE(sl_request_query(r, "status", &statuses)); /* all are optional */
@@ -275,7 +276,8 @@ void sl_route_run_events(struct sl_api *a, struct sl_request *r)
 			}
 			said = true;
 		}
-		bool want_tokens = !sl_request_query(r, "tokens", &tokens) || !(sl_str_is(tokens, "0") || sl_str_is(tokens, "false"));
+		bool want_tokens = !sl_request_query(r, "tokens", &tokens) ||
+				   !(sl_str_is(tokens, "0") || sl_str_is(tokens, "false"));
 		sl_sse_start(a, r, id, said, after_seq, want_tokens);
 		return;
 	}
@@ -286,7 +288,8 @@ void sl_route_run_events(struct sl_api *a, struct sl_request *r)
 	struct sl_task *t = sl_task_new(a, r, sl_task_answer_json);
 	if (!t)
 		return;
-	enum sl_code rc = sl_store_run_events(a->parts.store, id, after_seq, (uint32_t)limit, sl_task_json_from_store, t);
+	enum sl_code rc =
+		sl_store_run_events(a->parts.store, id, after_seq, (uint32_t)limit, sl_task_json_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }
@@ -305,7 +308,8 @@ static void steered(struct sl_task *t)
 		SL_BUF(state, 64);
 		if (t->status[0])
 			sl_buf_json_kz(&state, "state", t->status);
-		sl_answer_problem_with(t->r, sl_code_http(t->rc), t->rc, sl_str(t->err.text), SL_STR(""), t->err.retry_after_ms, sl_buf_str(&state));
+		sl_answer_problem_with(t->r, sl_code_http(t->rc), t->rc, sl_str(t->err.text), SL_STR(""),
+				       t->err.retry_after_ms, sl_buf_str(&state));
 	}
 	sl_task_free(t);
 }
@@ -320,7 +324,8 @@ static void on_commanded(void *arg, enum sl_code rc, const char *status, const s
 	sl_task_back(t);
 }
 
-static void steer(struct sl_api *a, struct sl_request *r, struct sl_run_id id, enum sl_command_kind kind, struct sl_str reason)
+static void steer(struct sl_api *a, struct sl_request *r, struct sl_run_id id, enum sl_command_kind kind,
+		  struct sl_str reason)
 {
 	struct sl_task *t = sl_task_new(a, r, steered);
 	if (!t)
@@ -344,7 +349,7 @@ static void steer_by_body(struct sl_api *a, struct sl_request *r, enum sl_comman
 		kind = SL_CMD_PAUSE_NOW;
 	else if (mode.len && !(kind == SL_CMD_PAUSE_DRAIN && sl_str_is(mode, "drain"))) {
 		sl_answer_problem_with(r, 422, SL_INVALID, SL_STR("mode is drain or now, and only of a pause"),
-		                       SL_STR("{\"pointer\":\"/mode\",\"message\":\"drain or now\"}"), 0, SL_STR(""));
+				       SL_STR("{\"pointer\":\"/mode\",\"message\":\"drain or now\"}"), 0, SL_STR(""));
 		return;
 	}
 	reason.len = sl_utf8_cut(reason.p, reason.len, 1000);

@@ -20,7 +20,8 @@ static void answer_who(struct sl_request *r)
 static void set_cookie(struct sl_request *r, const char *value, int seconds)
 {
 	SL_BUF(cookie, 512);
-	sl_buf_addf(&cookie, "sluice_session=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict%s", value, seconds, r->tls ? "; Secure" : "");
+	sl_buf_addf(&cookie, "sluice_session=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict%s", value, seconds,
+		    r->tls ? "; Secure" : "");
 	sl_answer_header(r, "Set-Cookie", sl_buf_str(&cookie));
 }
 
@@ -162,8 +163,7 @@ static void field(struct sl_buf *errors, const char *pointer, const char *messag
 static bool read_token(struct json_object *body, int64_t now_ms, struct sl_auth_token *out, struct sl_buf *errors)
 {
 	struct sl_str name = sl_json_get_str(body, "name"), expires = sl_json_get_str(body, "expires_at");
-	json_object_object_foreach(body, key, value)
-	{
+	json_object_object_foreach (body, key, value) {
 		(void)value;
 		if (strcmp(key, "name") && strcmp(key, "role") && strcmp(key, "expires_at"))
 			field(errors, "", "a token has name, role and expires_at");
@@ -197,15 +197,18 @@ void sl_route_token_make(struct sl_api *a, struct sl_request *r)
 	}
 	f->created_ms = sl_clock_wall(a->clock);
 	if (!read_token(body, f->created_ms, &f->token, &errors)) {
-		sl_answer_problem_with(r, 422, SL_INVALID, SL_STR("this is no token"), sl_buf_str(&errors), 0, SL_STR(""));
+		sl_answer_problem_with(r, 422, SL_INVALID, SL_STR("this is no token"), sl_buf_str(&errors), 0,
+				       SL_STR(""));
 		sl_task_free(t);
 		return;
 	}
 	sl_auth_make_secret(f->secret);
 	sl_auth_hash(sl_str(f->secret), f->token.hash);
 	f->token.id = sl_uuid_new();
-	struct sl_stored_token stored = { .id = f->token.id, .name = f->token.name, .role = sl_role_name(f->token.role),
-		                          .expires_ms = f->token.expires_ms };
+	struct sl_stored_token stored = {.id = f->token.id,
+					 .name = f->token.name,
+					 .role = sl_role_name(f->token.role),
+					 .expires_ms = f->token.expires_ms};
 	memcpy(stored.hash, f->token.hash, sizeof(stored.hash));
 	memcpy(stored.last4, f->secret + SL_TOKEN_TEXT_BYTES - 5, 4);
 	enum sl_code rc = sl_store_token_add(a->parts.store, &stored, sl_task_from_store, t);
@@ -224,7 +227,8 @@ static void token_revoked(struct sl_task *t)
 	if (t->rc == SL_OK) {
 		sl_auth_drop_token(t->api->auth, id);
 		if (t->api->parts.ws)
-			sl_hub_close_matching(sl_ws_hub(t->api->parts.ws), same_token, &id, SL_WS_CLOSE_REVOKED, "the token was revoked");
+			sl_hub_close_matching(sl_ws_hub(t->api->parts.ws), same_token, &id, SL_WS_CLOSE_REVOKED,
+					      "the token was revoked");
 		sl_api_audit(t->api, t->r, "token.revoke", t->r->params[0]);
 		sl_answer_empty(t->r, 204);
 	} else if (t->rc == SL_NOT_FOUND) {
@@ -254,7 +258,8 @@ void sl_route_token_revoke(struct sl_api *a, struct sl_request *r)
 static void audited(void *arg, enum sl_code rc)
 {
 	if (rc != SL_OK)
-		sl_log(SL_LOG_ERROR, "api", "an action was not written to the audit trail", SL_KS("code", sl_code_wire(rc)));
+		sl_log(SL_LOG_ERROR, "api", "an action was not written to the audit trail",
+		       SL_KS("code", sl_code_wire(rc)));
 }
 
 void sl_api_audit(struct sl_api *a, const struct sl_request *r, const char *action, struct sl_str target)

@@ -38,7 +38,8 @@ static void check(struct sl_work *w)
 		return;
 	w->rc = sl_engine_validate(w->task->api->parts.engine, sl_bytes_str(w->definition), NULL, &w->problems);
 	if (w->rc == SL_OK && w->problems.errors == 0 && !sl_name_ok(sl_str(w->name)))
-		sl_work_problem(w, "/name", "a stored workflow needs a name: small letters, digits, _ and -, at most 64");
+		sl_work_problem(w, "/name",
+				"a stored workflow needs a name: small letters, digits, _ and -, at most 64");
 	if (w->problems.errors)
 		w->rc = SL_INVALID;
 }
@@ -64,7 +65,8 @@ static void put_done(struct sl_task *t)
 		sl_api_audit(t->api, t->r, created ? "workflow.create" : "workflow.update", sl_str(w->name));
 		sl_answer_buf(t->r, created ? 201 : 200, &out);
 	} else if (t->rc == SL_CONFLICT) {
-		sl_answer_problem(t->r, SL_CONFLICT, "there is a workflow '%s' already; PUT makes its next version", w->name);
+		sl_answer_problem(t->r, SL_CONFLICT, "there is a workflow '%s' already; PUT makes its next version",
+				  w->name);
 	} else if (t->rc == SL_NOT_FOUND) {
 		sl_answer_problem(t->r, SL_NOT_FOUND, "there is no workflow '%s'; POST /workflows creates it", w->name);
 	} else {
@@ -102,8 +104,9 @@ static void checked(struct sl_work *w)
 	t->more = w;
 	t->more_free = work_free;
 	t->then = put_done;
-	enum sl_code rc = sl_store_workflow_put(t->api->parts.store, update ? SL_WORKFLOW_UPDATE : SL_WORKFLOW_CREATE, sl_str(w->name),
-	                                        sl_str(w->description), w->definition, sl_str(w->by), on_put, t);
+	enum sl_code rc =
+		sl_store_workflow_put(t->api->parts.store, update ? SL_WORKFLOW_UPDATE : SL_WORKFLOW_CREATE,
+				      sl_str(w->name), sl_str(w->description), w->definition, sl_str(w->by), on_put, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }
@@ -144,7 +147,8 @@ static void check_only(struct sl_work *w)
 	if (inputs)
 		sl_json_write(&text, inputs);
 	const struct sl_str in = sl_buf_str(&text);
-	w->rc = sl_engine_validate(w->task->api->parts.engine, sl_bytes_str(w->definition), inputs ? &in : NULL, &w->problems);
+	w->rc = sl_engine_validate(w->task->api->parts.engine, sl_bytes_str(w->definition), inputs ? &in : NULL,
+				   &w->problems);
 }
 
 static void told(struct sl_work *w)

@@ -1,5 +1,5 @@
-/* api/runs.c: see runs.h. The digest tells a repeated request from a key that is used for something else: SHA-256 over every
- * field that makes the run, each with its length. */
+/* api/runs.c: see runs.h. The digest tells a repeated request from a key that is used for something else: SHA-256 over
+ * every field that makes the run, each with its length. */
 #include "api/runs.h"
 
 #include <sodium.h>
@@ -30,7 +30,8 @@ static bool read_tags(struct sl_work *w, struct json_object *tags)
 
 static bool known(const char *key, const char *const *ignore)
 {
-	static const char *const keys[] = { "workflow", "version", "definition", "inputs", "project", "priority", "tags" };
+	static const char *const keys[] = {"workflow", "version",  "definition", "inputs",
+					   "project",  "priority", "tags"};
 	for (size_t i = 0; i < SL_COUNT_OF(keys); i++)
 		if (strcmp(key, keys[i]) == 0)
 			return true;
@@ -68,18 +69,20 @@ static struct sl_bytes *digest_of(const struct sl_work *w)
 
 void sl_run_request_read(struct sl_work *w, struct json_object *body, const char *const *ignore)
 {
-	json_object_object_foreach(body, key, value)
-	{
+	json_object_object_foreach (body, key, value) {
 		(void)value;
 		if (!known(key, ignore)) {
 			SL_BUF(pointer, 512);
 			sl_pointer_add(&pointer, sl_str(key));
-			sl_work_problem(w, pointer.failed ? "" : pointer.data, "is not known here; a run has workflow or definition, version, inputs, project, priority, tags");
+			sl_work_problem(w, pointer.failed ? "" : pointer.data,
+					"is not known here; a run has workflow or definition, version, inputs, "
+					"project, priority, tags");
 		}
 	}
 	struct json_object *definition = sl_json_get(body, "definition"), *workflow = sl_json_get(body, "workflow"),
-			   *inputs = sl_json_get(body, "inputs"), *tags = sl_json_get(body, "tags"), *project = sl_json_get(body, "project"),
-			   *version = sl_json_get(body, "version"), *priority = sl_json_get(body, "priority");
+			   *inputs = sl_json_get(body, "inputs"), *tags = sl_json_get(body, "tags"),
+			   *project = sl_json_get(body, "project"), *version = sl_json_get(body, "version"),
+			   *priority = sl_json_get(body, "priority");
 	if (definition) {
 		w->prefix = SL_STR("/definition");
 		if (workflow)
@@ -122,7 +125,8 @@ void sl_run_request_read(struct sl_work *w, struct json_object *body, const char
 
 void sl_run_submit(struct sl_engine *e, struct sl_work *w, sl_submit_fn *fn, void *arg)
 {
-	/* The definition first and alone: its problems have pointers of their own, those of the inputs are the request's. */
+	/* The definition first and alone: its problems have pointers of their own, those of the inputs are the
+	 * request's. */
 	w->rc = sl_engine_validate(e, sl_bytes_str(w->definition), NULL, &w->problems);
 	if (w->rc == SL_OK && w->problems.errors)
 		w->rc = SL_INVALID;

@@ -1,7 +1,7 @@
 /* api/server.c: see server.h. Listening, the clock of the connections, jobs, and the end of it all.
  *
- * Stopping takes several turns of the loop: libuv gives handles back in their close callbacks, and libwebsockets needs a turn
- * for its sockets, one for its timers, and then a second call. sl_server_stop() waits for the last of them.
+ * Stopping takes several turns of the loop: libuv gives handles back in their close callbacks, and libwebsockets needs
+ * a turn for its sockets, one for its timers, and then a second call. sl_server_stop() waits for the last of them.
  */
 #include "api/server.h"
 
@@ -77,7 +77,7 @@ static void on_tick(uv_timer_t *t)
 {
 	struct sl_server *s = t->data;
 	uint64_t now = sl_clock_mono_ms();
-	sl_list_each_safe(it, tmp, &s->conns)
+	sl_list_each_safe (it, tmp, &s->conns)
 		conn_tick(sl_list_entry(it, struct sl_conn, link), now);
 	if (s->config.tick)
 		s->config.tick(s->config.ctx);
@@ -99,7 +99,7 @@ static bool split_listen(const char *text, char *host, size_t host_size, char *p
 		return false;
 	memcpy(host, h.p, h.len);
 	host[h.len] = '\0';
-	strcpy(port, colon + 1); /* fits: checked above */
+	memcpy(port, colon + 1, strlen(colon + 1) + 1); /* fits: checked above */
 	return true;
 }
 
@@ -107,7 +107,8 @@ static bool is_loopback(const struct sockaddr *a)
 {
 	if (a->sa_family == AF_INET)
 		return (ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24) == 127;
-	return a->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+	return a->sa_family == AF_INET6 &&
+	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
 }
 
 static void on_listener_closed(uv_handle_t *h)
@@ -164,7 +165,8 @@ static void note_address(struct sl_server *s, const char *host)
 	SL_IGNORE(uv_tcp_getsockname(&s->listeners[0]->tcp, (struct sockaddr *)&a, &len)); /* it is bound */
 	SL_IGNORE(uv_ip_name((struct sockaddr *)&a, ip, sizeof(ip)));
 	bool v6 = a.ss_family == AF_INET6;
-	unsigned port = ntohs(v6 ? ((struct sockaddr_in6 *)(void *)&a)->sin6_port : ((struct sockaddr_in *)(void *)&a)->sin_port);
+	unsigned port = ntohs(v6 ? ((struct sockaddr_in6 *)(void *)&a)->sin6_port
+				 : ((struct sockaddr_in *)(void *)&a)->sin_port);
 	snprintf(s->address, sizeof(s->address), v6 ? "[%s]:%u" : "%s:%u", ip, port);
 	snprintf(s->url, sizeof(s->url), "%s://%s", s->tls ? "https" : "http", s->address);
 }
@@ -174,7 +176,7 @@ enum sl_code sl_server_start(struct sl_server *s, struct sl_error *err)
 	char host[64], port[8];
 	if (!split_listen(s->listen_text, host, sizeof(host), port, sizeof(port)))
 		return sl_fail(err, SL_INVALID, "'%s' is no address to listen on; write host:port", s->listen_text);
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *found = NULL;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
 	int rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
 	if (rc != 0)
 		return sl_fail(err, SL_INVALID, "cannot listen on '%s': %s", s->listen_text, gai_strerror(rc));
@@ -183,8 +185,10 @@ enum sl_code sl_server_start(struct sl_server *s, struct sl_error *err)
 		s->loopback = s->loopback && is_loopback(a->ai_addr);
 	enum sl_code code = SL_OK;
 	if (!s->loopback && !s->tls && !s->config.insecure)
-		code = sl_fail(err, SL_INVALID, "refusing to listen on %s without TLS: set SLUICE_TLS_CERT and SLUICE_TLS_KEY, or SLUICE_INSECURE=1",
-		               s->listen_text);
+		code = sl_fail(err, SL_INVALID,
+			       "refusing to listen on %s without TLS: set SLUICE_TLS_CERT and SLUICE_TLS_KEY, or "
+			       "SLUICE_INSECURE=1",
+			       s->listen_text);
 	/* A name with two addresses ("localhost") gets both, unless the port is to be picked: they would differ. */
 	for (struct addrinfo *a = found; a && code == SL_OK && s->n_listeners < SERVER_LISTENERS; a = a->ai_next) {
 		struct sl_error second;
@@ -283,7 +287,7 @@ void sl_server_drain(struct sl_server *s)
 {
 	s->draining = true;
 	close_listeners(s);
-	sl_list_each_safe(it, tmp, &s->conns) {
+	sl_list_each_safe (it, tmp, &s->conns) {
 		struct sl_conn *c = sl_list_entry(it, struct sl_conn, link);
 		if (c->state == CONN_HEAD && c->in.len == 0)
 			conn_close(c);
@@ -337,7 +341,7 @@ static void stop_on_front(struct sl_post *p)
 	struct sl_server *s = SL_CONTAINER_OF(p, struct sl_server, stop_post);
 	s->stopping = true;
 	sl_server_drain(s);
-	sl_list_each_safe(it, tmp, &s->conns)
+	sl_list_each_safe (it, tmp, &s->conns)
 		conn_close(sl_list_entry(it, struct sl_conn, link));
 	if (s->tick_open)
 		uv_close((uv_handle_t *)&s->tick, on_tick_closed);

@@ -1,10 +1,11 @@
-/* api/server.h: HTTP/1.1 on the front loop: connections, deadlines, TLS, and the hand-over of WebSockets to libwebsockets.
+/* api/server.h: HTTP/1.1 on the front loop: connections, deadlines, TLS, and the hand-over of WebSockets to
+ * libwebsockets.
  *
  * Owns      the listening sockets, every HTTP connection until it is closed or handed over, the TLS context and the
  *           libwebsockets context, which is a guest on the same loop and sees finished WebSocket handshakes only.
  * Thread    [front] all of it, but new, start and address [before the loop starts, or front] and stop [not front].
- * Why not   HTTP by libwebsockets, too: 4.1 drops a head that is too large without an answer, passes chunks through as they
- *           are, does not notice a client that leaves while an answer is awaited (it spins on the readable socket), and
+ * Why not   HTTP by libwebsockets, too: 4.1 drops a head that is too large without an answer, passes chunks through as
+ * they are, does not notice a client that leaves while an answer is awaited (it spins on the readable socket), and
  *           needs four epoll_ctl for each deferred answer. Its WebSocket side has none of this.
  * Not for   routes and rights: those are api/router.h and api/auth.h, behind the three callbacks.
  */
@@ -23,12 +24,12 @@ struct sl_server_timeouts { /* 0: the SL_LIMIT_HTTP_* one */
 
 struct sl_server_config {
 	struct sl_loop *loop;
-	const char *listen;            /* "127.0.0.1:7070", "[::1]:0", "localhost:7070"; port 0 picks one */
+	const char *listen;             /* "127.0.0.1:7070", "[::1]:0", "localhost:7070"; port 0 picks one */
 	const char *tls_cert, *tls_key; /* PEM files; NULL: no TLS */
-	bool insecure;                 /* listen off loopback without TLS */
+	bool insecure;                  /* listen off loopback without TLS */
 	struct sl_server_timeouts timeouts;
-	struct sl_ws *ws;              /* NULL: no WebSockets */
-	const char *ws_path;           /* "/ws" */
+	struct sl_ws *ws;    /* NULL: no WebSockets */
+	const char *ws_path; /* "/ws" */
 	/* [front] The head is there, the body not yet. May answer: then the body is not read. */
 	void (*head)(void *ctx, struct sl_request *r);
 	/* [front] The whole request is there. Answers now or later. */
@@ -39,7 +40,8 @@ struct sl_server_config {
 	void *ctx;
 };
 
-SL_MUST_USE enum sl_code sl_server_new(const struct sl_server_config *config, struct sl_server **out, struct sl_error *err);
+SL_MUST_USE enum sl_code sl_server_new(const struct sl_server_config *config, struct sl_server **out,
+				       struct sl_error *err);
 /* Binds and listens. SL_UNAVAILABLE: the address cannot be had. SL_INVALID: no such address, no certificate, or off
  * loopback without TLS. */
 SL_MUST_USE enum sl_code sl_server_start(struct sl_server *s, struct sl_error *err);
@@ -50,12 +52,14 @@ bool sl_server_on_loopback(const struct sl_server *s);
 
 /* [front] No new connections; idle ones are closed, answers under way are finished. */
 void sl_server_drain(struct sl_server *s);
-/* [not front] Closes everything and waits until every handle is gone and every job has come back. The loop must turn. */
+/* [not front] Closes everything and waits until every handle is gone and every job has come back. The loop must turn.
+ */
 void sl_server_stop(struct sl_server *s);
 void sl_server_free(struct sl_server *s); /* after stop, or never started; NULL is fine */
 SL_DEFINE_AUTO(sl_server)
 
-/* [front] In the WebSocket handshake as libwebsockets sees it: who the hand-over said it is. For struct sl_ws_config. */
+/* [front] In the WebSocket handshake as libwebsockets sees it: who the hand-over said it is. For struct sl_ws_config.
+ */
 struct lws;
 enum sl_code sl_server_ws_identity(struct sl_server *s, struct lws *wsi, struct sl_ws_identity *who);
 

@@ -50,13 +50,13 @@ struct sl_server {
 };
 
 enum conn_state {
-	CONN_HEAD,     /* waits for the head of the next request */
-	CONN_BODY,     /* collects its body */
-	CONN_ANSWER,   /* a handler is at work, or the answer is not written yet */
-	CONN_STREAM,   /* the answer is a stream */
-	CONN_LINGER,   /* all is said; drops what still comes, so that the answer is not lost to a reset */
-	CONN_TUNNEL,   /* a WebSocket over TLS: bytes go to and from libwebsockets */
-	CONN_CLOSED,   /* waits for the close callbacks */
+	CONN_HEAD,   /* waits for the head of the next request */
+	CONN_BODY,   /* collects its body */
+	CONN_ANSWER, /* a handler is at work, or the answer is not written yet */
+	CONN_STREAM, /* the answer is a stream */
+	CONN_LINGER, /* all is said; drops what still comes, so that the answer is not lost to a reset */
+	CONN_TUNNEL, /* a WebSocket over TLS: bytes go to and from libwebsockets */
+	CONN_CLOSED, /* waits for the close callbacks */
 };
 
 struct sl_conn {
@@ -69,8 +69,8 @@ struct sl_conn {
 	bool reading, eof, processing, close_after, shut, chunked_out;
 	char peer[64];
 	bool peer_loopback;
-	uint64_t deadline_ms;             /* 0: none */
-	size_t unsent_seen;               /* to tell slow from stalled */
+	uint64_t deadline_ms; /* 0: none */
+	size_t unsent_seen;   /* to tell slow from stalled */
 	uint64_t unsent_since_ms;
 	struct sl_buf in;
 	struct sl_http1_chunks chunks;
@@ -86,11 +86,12 @@ void conn_accept(struct sl_server *s, uv_stream_t *listener);
 void conn_close(struct sl_conn *c);
 void conn_input(struct sl_conn *c, const char *p, size_t len); /* plain bytes from the client */
 size_t conn_unsent(const struct sl_conn *c);
-/* Writes now what fits, keeps the rest. keep (may be NULL) is referenced as long as needed; stable bytes are never copied.
- * All but `head` may live in keep or be stable. */
+/* Writes now what fits, keeps the rest. keep (may be NULL) is referenced as long as needed; stable bytes are never
+ * copied. All but `head` may live in keep or be stable. */
 enum conn_body { CONN_COPY, CONN_KEEP, CONN_STABLE };
 void conn_write(struct sl_conn *c, struct sl_str head, struct sl_str body, enum conn_body how, struct sl_bytes *keep);
-void conn_write_raw(struct sl_conn *c, struct sl_str head, struct sl_str body, enum conn_body how, struct sl_bytes *keep);
+void conn_write_raw(struct sl_conn *c, struct sl_str head, struct sl_str body, enum conn_body how,
+		    struct sl_bytes *keep);
 void conn_answered(struct sl_conn *c); /* the last byte of the answer has been given to conn_write() */
 void conn_process(struct sl_conn *c);
 void conn_tick(struct sl_conn *c, uint64_t now_ms);

@@ -127,11 +127,12 @@ static long sink_unsent(struct sl_hub_sink *s)
 	return (long)sl_answer_unsent(of(s)->r);
 }
 
-static const struct sl_hub_sink_ops ops = { sink_ready, sink_write, sink_want, sink_close, sink_unsent };
+static const struct sl_hub_sink_ops ops = {sink_ready, sink_write, sink_want, sink_close, sink_unsent};
 
-void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, bool resume, uint64_t after_seq, bool tokens)
+void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, bool resume, uint64_t after_seq,
+		  bool tokens)
 {
-	struct sl_ws_identity who = { .role = (int)r->role, .token = r->token };
+	struct sl_ws_identity who = {.role = (int)r->role, .token = r->token};
 	snprintf(who.name, sizeof(who.name), "%s", r->by);
 	if (r->head.method == SL_HEAD) {
 		sl_answer_bytes(r, 200, "text/event-stream", SL_STR(""), SL_BYTES_STABLE);
@@ -152,7 +153,7 @@ void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, 
 	r->on_writable = on_writable;
 	r->on_ctx = e;
 	e->conn = sl_hub_conn_open(sl_ws_hub(a->parts.ws), &e->sink, SL_HUB_SSE, &who);
-	const struct sl_hub_want want = { .run = run, .after_seq = after_seq, .resume = resume, .tokens = tokens };
+	const struct sl_hub_want want = {.run = run, .after_seq = after_seq, .resume = resume, .tokens = tokens};
 	enum sl_code rc = e->conn ? sl_hub_subscribe(e->conn, &want) : SL_BUSY;
 	if (rc == SL_OK || e->over)
 		return;
@@ -165,11 +166,12 @@ void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, 
 void sl_sse_tick(struct sl_api *a)
 {
 	uint64_t now = sl_clock_mono(a->clock);
-	sl_list_each(it, &a->streams) {
+	sl_list_each (it, &a->streams) {
 		struct sse *e = sl_list_entry(it, struct sse, link);
 		if (e->over || !e->began || !e->between || now - e->sent_ms < KEEP_ALIVE_MS)
 			continue;
-		SL_IGNORE(sl_answer_write(e->r, ": still here\n\n", 14)); /* when it does not fit, there is traffic anyway */
+		SL_IGNORE(sl_answer_write(e->r, ": still here\n\n",
+					  14)); /* when it does not fit, there is traffic anyway */
 		sl_hub_heard(e->conn);
 		e->sent_ms = now;
 	}

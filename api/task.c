@@ -43,7 +43,8 @@ void sl_task_free(struct sl_task *t)
 
 void sl_task_refuse(struct sl_task *t, enum sl_code rc)
 {
-	if (t->r && rc == SL_BAD_REQUEST && !t->err.text[0]) /* the one thing the store looks at before it takes a call */
+	if (t->r && rc == SL_BAD_REQUEST &&
+	    !t->err.text[0]) /* the one thing the store looks at before it takes a call */
 		sl_answer_problem(t->r, rc, "the cursor is not one of ours");
 	else if (t->r)
 		sl_answer_error(t->r, rc, t->err.text[0] ? &t->err : NULL);
@@ -70,15 +71,18 @@ void sl_task_answer_json(struct sl_task *t)
 	if (t->rc == SL_OK)
 		sl_answer_json(t->r, 200, SL_TAKE(t->json));
 	else
-		sl_answer_problem(t->r, t->rc, t->rc == SL_NOT_FOUND ? "there is no such thing" : "the database did not answer as hoped");
+		sl_answer_problem(t->r, t->rc,
+				  t->rc == SL_NOT_FOUND ? "there is no such thing"
+							: "the database did not answer as hoped");
 	sl_task_free(t);
 }
 
 enum sl_code sl_api_takes_runs(struct sl_api *a, struct sl_error *err)
 {
-	struct sl_store_health h = { 0 };
+	struct sl_store_health h = {0};
 	if (atomic_load(&a->draining)) {
-		SL_IGNORE(sl_fail(err, SL_DRAINING, "the server is going down and takes no new runs")); /* fills the text */
+		SL_IGNORE(sl_fail(err, SL_DRAINING,
+				  "the server is going down and takes no new runs")); /* fills the text */
 		err->retry_after_ms = 5000;
 		return SL_DRAINING;
 	}
@@ -95,7 +99,7 @@ enum sl_code sl_api_takes_runs(struct sl_api *a, struct sl_error *err)
 struct json_object *sl_request_json(struct sl_request *r)
 {
 	struct sl_str type = sl_request_header(r, "content-type");
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_AUTO_JSON doc = NULL;
 	if (r->body.len && type.len && !sl_http1_has_token(type, "application/json")) {
 		sl_answer_problem(r, SL_MEDIA_TYPE, "send the body as application/json");

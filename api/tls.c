@@ -4,7 +4,7 @@
 #include "api/server_priv.h"
 
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-                           unsigned in_len, void *arg)
+			   unsigned in_len, void *arg)
 {
 	static const unsigned char ours[] = "\x08http/1.1";
 	if (SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_len, ours, sizeof(ours) - 1, in, in_len) !=

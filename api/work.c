@@ -56,7 +56,7 @@ void sl_work_go(struct sl_work *w, void (*run)(struct sl_work *w), void (*then)(
 	w->run = run;
 	w->then = then;
 	w->rc = SL_OK;
-	const struct sl_server_job job = { .run = job_run, .done = job_done, .arg = w };
+	const struct sl_server_job job = {.run = job_run, .done = job_done, .arg = w};
 	if (sl_server_job(w->task->api->server, &job) != SL_OK) {
 		sl_answer_problem(w->task->r, SL_NO_MEMORY, "out of memory");
 		sl_work_free(w);
@@ -88,7 +88,8 @@ static struct sl_bytes *compact(struct json_object *o)
 
 bool sl_work_definition(struct sl_work *w, struct json_object *definition)
 {
-	struct sl_str name = sl_json_get_str(definition, "name"), description = sl_json_get_str(definition, "description");
+	struct sl_str name = sl_json_get_str(definition, "name"),
+		      description = sl_json_get_str(definition, "description");
 	snprintf(w->name, sizeof(w->name), SL_STR_FMT, SL_STR_ARG(name));
 	w->definition = compact(definition);
 	w->description = sl_str_dup(description);
@@ -111,8 +112,9 @@ void sl_work_answer_problems(struct sl_work *w)
 	if (w->problems.dropped)
 		sl_buf_json_ku64(&members, "errors_left_out", w->problems.dropped);
 	char detail[96];
-	int n = snprintf(detail, sizeof(detail), w->problems.errors == 1 ? "there is %zu thing to mend" : "there are %zu things to mend",
-	                 w->problems.errors);
-	sl_answer_problem_with(r, 422, SL_INVALID, sl_str_n(detail, (size_t)n), errors.failed ? SL_STR("") : sl_buf_str(&errors), 0,
-	                       sl_buf_str(&members));
+	int n = snprintf(detail, sizeof(detail),
+			 w->problems.errors == 1 ? "there is %zu thing to mend" : "there are %zu things to mend",
+			 w->problems.errors);
+	sl_answer_problem_with(r, 422, SL_INVALID, sl_str_n(detail, (size_t)n),
+			       errors.failed ? SL_STR("") : sl_buf_str(&errors), 0, sl_buf_str(&members));
 }

@@ -1,7 +1,7 @@
 /* api/work.h: what a handler does off the loop: parse a large body, validate a definition, submit a run.
  *
- * Owns      the task it carries. `run` sees only the body's bytes and what it makes itself; json objects stay inside it.
- * Thread    new [front], run [a thread of the pool], then [front].
+ * Owns      the task it carries. `run` sees only the body's bytes and what it makes itself; json objects stay inside
+ * it. Thread    new [front], run [a thread of the pool], then [front].
  */
 #pragma once
 
@@ -18,7 +18,7 @@ struct sl_work {
 	char *description, *project, *key, *by;
 	int32_t priority, version;
 	bool has_definition, wants_stored;
-	enum sl_code rc;             /* of `run` */
+	enum sl_code rc; /* of `run` */
 	struct sl_error err;
 	void (*run)(struct sl_work *w);
 	void (*then)(struct sl_work *w);

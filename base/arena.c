@@ -11,7 +11,7 @@ struct sl_arena_block {
 
 void sl_arena_init(struct sl_arena *a, size_t max_bytes)
 {
-	*a = (struct sl_arena){ .max_bytes = max_bytes };
+	*a = (struct sl_arena){.max_bytes = max_bytes};
 }
 
 void sl_arena_fini(struct sl_arena *a)

@@ -14,6 +14,6 @@ struct sl_arena {
 
 void sl_arena_init(struct sl_arena *a, size_t max_bytes);
 void sl_arena_fini(struct sl_arena *a);
-void *sl_arena_alloc(struct sl_arena *a, size_t bytes);         /* zeroed, aligned for anything; NULL: cap or no memory */
+void *sl_arena_alloc(struct sl_arena *a, size_t bytes); /* zeroed, aligned for anything; NULL: cap or no memory */
 void *sl_arena_array(struct sl_arena *a, size_t n, size_t each); /* the same for n things, checked for overflow */
-char *sl_arena_str(struct sl_arena *a, struct sl_str s);        /* a NUL-terminated copy */
+char *sl_arena_str(struct sl_arena *a, struct sl_str s);         /* a NUL-terminated copy */

@@ -12,13 +12,13 @@
 
 void sl_buf_init(struct sl_buf *b, size_t max_bytes)
 {
-	*b = (struct sl_buf){ .max_bytes = max_bytes };
+	*b = (struct sl_buf){.max_bytes = max_bytes};
 }
 
 void sl_buf_fini(struct sl_buf *b)
 {
 	free(b->data);
-	*b = (struct sl_buf){ .max_bytes = b->max_bytes };
+	*b = (struct sl_buf){.max_bytes = b->max_bytes};
 }
 
 void sl_buf_reset(struct sl_buf *b)

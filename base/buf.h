@@ -26,8 +26,8 @@ static inline void sl_buf_auto_(struct sl_buf *b)
 	sl_buf_fini(b);
 }
 /* SL_BUF(out, SL_LIMIT_PAYLOAD_BYTES); declares a buffer freed at the end of the scope */
-#define SL_BUF(name, max)                                    \
-	__attribute__((cleanup(sl_buf_auto_))) struct sl_buf name; \
+#define SL_BUF(name, max)                                                                                              \
+	__attribute__((cleanup(sl_buf_auto_))) struct sl_buf name;                                                     \
 	sl_buf_init(&name, max)
 
 void sl_buf_reset(struct sl_buf *b); /* empties, forgets a failure, keeps the memory */
@@ -43,18 +43,21 @@ static inline struct sl_str sl_buf_str(const struct sl_buf *b)
 {
 	return sl_str_n(b->data ? b->data : "", b->len);
 }
-char *sl_buf_take(struct sl_buf *b);             /* NUL-terminated, caller frees; NULL when failed; b is empty afterwards */
-struct sl_bytes *sl_buf_bytes(struct sl_buf *b); /* moves the content into shared bytes; NULL when failed or no memory */
+char *sl_buf_take(struct sl_buf *b); /* NUL-terminated, caller frees; NULL when failed; b is empty afterwards */
+struct sl_bytes *sl_buf_bytes(
+	struct sl_buf *b); /* moves the content into shared bytes; NULL when failed or no memory */
 
 /* JSON text. The writer does not balance braces for you; these take care of escaping and of numbers. */
-void sl_buf_json_str(struct sl_buf *b, struct sl_str s);      /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
-void sl_buf_json_key(struct sl_buf *b, const char *key);      /* "key": with a comma before it unless after { or [ or at the start */
+void sl_buf_json_str(struct sl_buf *b, struct sl_str s); /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
+void sl_buf_json_key(struct sl_buf *b,
+		     const char *key); /* "key": with a comma before it unless after { or [ or at the start */
 void sl_buf_json_kstr(struct sl_buf *b, const char *key, struct sl_str s);
 void sl_buf_json_kz(struct sl_buf *b, const char *key, const char *z); /* NULL writes null */
 void sl_buf_json_ku64(struct sl_buf *b, const char *key, uint64_t v);
 void sl_buf_json_ki64(struct sl_buf *b, const char *key, int64_t v);
 void sl_buf_json_kf64(struct sl_buf *b, const char *key, double v);
 void sl_buf_json_kbool(struct sl_buf *b, const char *key, bool v);
-void sl_buf_json_kraw(struct sl_buf *b, const char *key, struct sl_str json); /* json is already JSON; empty writes null */
-void sl_buf_json_ktime(struct sl_buf *b, const char *key, int64_t wall_ms);   /* RFC 3339 UTC, ms; 0 writes null */
-void sl_buf_json_comma(struct sl_buf *b);                                     /* a comma unless after { or [ or at the start */
+void sl_buf_json_kraw(struct sl_buf *b, const char *key,
+		      struct sl_str json); /* json is already JSON; empty writes null */
+void sl_buf_json_ktime(struct sl_buf *b, const char *key, int64_t wall_ms); /* RFC 3339 UTC, ms; 0 writes null */
+void sl_buf_json_comma(struct sl_buf *b); /* a comma unless after { or [ or at the start */

@@ -33,7 +33,7 @@ static int64_t real_wall(void *ctx)
 	return sl_clock_wall_ms();
 }
 
-const struct sl_clock sl_clock_real = { real_mono, real_wall, NULL };
+const struct sl_clock sl_clock_real = {real_mono, real_wall, NULL};
 
 void sl_time_format(int64_t wall_ms, char out[SL_TIME_TEXT_BYTES])
 {
@@ -94,8 +94,12 @@ bool sl_time_parse(struct sl_str s, int64_t *wall_ms)
 	} else {
 		return false;
 	}
-	struct tm tm = { .tm_year = year - 1900, .tm_mon = mon - 1, .tm_mday = day,
-			 .tm_hour = hour, .tm_min = min, .tm_sec = sec };
+	struct tm tm = {.tm_year = year - 1900,
+			.tm_mon = mon - 1,
+			.tm_mday = day,
+			.tm_hour = hour,
+			.tm_min = min,
+			.tm_sec = sec};
 	int64_t secs = (int64_t)timegm(&tm) - sign * (oh * 3600 + om * 60);
 	if (tm.tm_mday != day) /* timegm turned 31 April into 1 May */
 		return false;

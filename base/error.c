@@ -17,14 +17,14 @@ struct code_row {
 };
 
 static const struct code_row rows[] = {
-#define SL_X(name, value, wire_, http_, retry_) { name, wire_, http_, SL_RETRY_##retry_ },
+#define SL_X(name, value, wire_, http_, retry_) {name, wire_, http_, SL_RETRY_##retry_},
 	SL_CODES(SL_X)
 #undef SL_X
 };
 
 static const struct code_row *row_of(enum sl_code code)
 {
-	static const struct code_row unknown = { SL_INTERNAL, "internal", 500, SL_RETRY_NEVER };
+	static const struct code_row unknown = {SL_INTERNAL, "internal", 500, SL_RETRY_NEVER};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i].code == code)
 			return &rows[i];

@@ -50,7 +50,7 @@ static bool remember_key(struct scan *s, struct sl_str raw)
 	uint32_t h = 2166136261u;
 	for (size_t i = 0; i < raw.len; i++)
 		h = (h ^ (unsigned char)raw.p[i]) * 16777619u;
-	s->keys[s->n_keys++] = (struct key){ raw, h };
+	s->keys[s->n_keys++] = (struct key){raw, h};
 	return true;
 }
 
@@ -87,7 +87,8 @@ static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *er
 				if ((unsigned char)t.p[i] < 0x20) {
 					place(t, i, &line, &col);
 					return sl_fail(err, SL_INVALID,
-						       "line %u, column %u: a control character inside a string, write it as \\u%04x",
+						       "line %u, column %u: a control character inside a string, write "
+						       "it as \\u%04x",
 						       line, col, (unsigned char)t.p[i]);
 				}
 				i += t.p[i] == '\\' ? 2 : 1;
@@ -101,29 +102,32 @@ static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *er
 		} else if (c == '{' || c == '[') {
 			if (s->depth >= SL_LIMIT_JSON_DEPTH) {
 				place(t, i, &line, &col);
-				return sl_fail(err, SL_INVALID, "line %u, column %u: nested deeper than %d levels", line, col,
-					       SL_LIMIT_JSON_DEPTH);
+				return sl_fail(err, SL_INVALID, "line %u, column %u: nested deeper than %d levels",
+					       line, col, SL_LIMIT_JSON_DEPTH);
 			}
-			s->levels[++s->depth] = (struct level){ c == '{', s->n_keys };
+			s->levels[++s->depth] = (struct level){c == '{', s->n_keys};
 			key_next = c == '{';
 		} else if ((c == '}' || c == ']') && s->depth) {
 			struct level *l = &s->levels[s->depth--];
 			const struct key *dup = l->object ? twice(s, l->first_key) : NULL;
 			if (dup) {
 				place(t, (size_t)(dup->raw.p - t.p), &line, &col);
-				return sl_fail(err, SL_INVALID, "line %u, column %u: the key \"%.*s\" occurs twice", line, col,
-					       (int)(dup->raw.len > 64 ? 64 : dup->raw.len), dup->raw.p);
+				return sl_fail(err, SL_INVALID, "line %u, column %u: the key \"%.*s\" occurs twice",
+					       line, col, (int)(dup->raw.len > 64 ? 64 : dup->raw.len), dup->raw.p);
 			}
 			s->n_keys = l->first_key;
 			key_next = false;
 		} else if (c == ',') {
 			key_next = true;
 		} else if (!strchr("]}: \t\r\n0123456789+-.eEtruefalsn", c) && c != '\'') {
-			place(t, i, &line, &col); /* NaN and Infinity among them, which json-c takes even when it is strict */
-			return sl_fail(err, SL_INVALID, "line %u, column %u: no JSON value has this character here", line, col);
+			place(t, i, &line,
+			      &col); /* NaN and Infinity among them, which json-c takes even when it is strict */
+			return sl_fail(err, SL_INVALID, "line %u, column %u: no JSON value has this character here",
+				       line, col);
 		} else if (c == '\'') { /* json-c 0.16 takes single quotes even when it is strict */
 			place(t, i, &line, &col);
-			return sl_fail(err, SL_INVALID, "line %u, column %u: strings are written in double quotes", line, col);
+			return sl_fail(err, SL_INVALID, "line %u, column %u: strings are written in double quotes",
+				       line, col);
 		}
 	}
 	return SL_OK;
@@ -141,7 +145,7 @@ enum sl_code sl_json_parse(struct sl_str text, struct json_object **out, struct 
 	}
 	if (text.len && memchr(text.p, 0, text.len))
 		return sl_fail(err, SL_INVALID, "a NUL byte in JSON text");
-	struct scan scan = { 0 };
+	struct scan scan = {0};
 	enum sl_code rc = prescan(text, &scan, err);
 	free(scan.keys);
 	if (rc != SL_OK)
@@ -306,8 +310,7 @@ void sl_json_write(struct sl_buf *b, struct json_object *o)
 	case json_type_object: {
 		bool first = true;
 		sl_buf_addc(b, '{');
-		json_object_object_foreach(o, k, v)
-		{
+		json_object_object_foreach (o, k, v) {
 			if (!first)
 				sl_buf_addc(b, ',');
 			first = false;

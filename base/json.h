@@ -8,13 +8,14 @@
 #include "base/buf.h"
 #include "base/own.h"
 
-/* *out is the caller's, also when it is JSON null (then *out is NULL and the code SL_OK). SL_INVALID says line and column.
- * A key that occurs twice in one object is refused: two parsers could disagree about it. */
+/* *out is the caller's, also when it is JSON null (then *out is NULL and the code SL_OK). SL_INVALID says line and
+ * column. A key that occurs twice in one object is refused: two parsers could disagree about it. */
 SL_MUST_USE enum sl_code sl_json_parse(struct sl_str text, struct json_object **out, struct sl_error *err);
 
-struct json_object *sl_json_get(struct json_object *o, const char *key); /* borrowed; NULL: no object, no key, or null */
-const char *sl_json_get_z(struct json_object *o, const char *key);       /* borrowed; NULL unless it is a string */
-struct sl_str sl_json_get_str(struct json_object *o, const char *key);   /* borrowed; empty unless it is a string */
+struct json_object *sl_json_get(struct json_object *o,
+				const char *key);                      /* borrowed; NULL: no object, no key, or null */
+const char *sl_json_get_z(struct json_object *o, const char *key);     /* borrowed; NULL unless it is a string */
+struct sl_str sl_json_get_str(struct json_object *o, const char *key); /* borrowed; empty unless it is a string */
 int64_t sl_json_get_i64(struct json_object *o, const char *key, int64_t otherwise);
 double sl_json_get_f64(struct json_object *o, const char *key, double otherwise);
 bool sl_json_get_bool(struct json_object *o, const char *key, bool otherwise);
@@ -27,10 +28,10 @@ void sl_json_set_i64(struct json_object *o, const char *key, int64_t v);
 void sl_json_set_f64(struct json_object *o, const char *key, double v);
 void sl_json_set_bool(struct json_object *o, const char *key, bool v);
 
-void sl_json_write(struct sl_buf *b, struct json_object *o);                 /* compact; NULL writes null */
-struct json_object *sl_json_dup(struct json_object *o);                      /* deep copy; NULL: null or no memory */
+void sl_json_write(struct sl_buf *b, struct json_object *o); /* compact; NULL writes null */
+struct json_object *sl_json_dup(struct json_object *o);      /* deep copy; NULL: null or no memory */
 bool sl_json_equal(struct json_object *a, struct json_object *b);
-const char *sl_json_type_name(struct json_object *o);                        /* "object", "string", "integer", … */
+const char *sl_json_type_name(struct json_object *o); /* "object", "string", "integer", … */
 
 /* Appends /token to a JSON Pointer (RFC 6901 escaping). */
 void sl_pointer_add(struct sl_buf *pointer, struct sl_str token);

@@ -36,5 +36,5 @@ static inline void sl_list_drop(struct sl_list *l)
 #define sl_list_entry(ptr, type, member) SL_CONTAINER_OF(ptr, type, member)
 #define sl_list_each(it, head)           for (struct sl_list *it = (head)->next; it != (head); it = it->next)
 /* `it` itself may be dropped in the body; no other member. */
-#define sl_list_each_safe(it, tmp, head) \
+#define sl_list_each_safe(it, tmp, head)                                                                               \
 	for (struct sl_list *it = (head)->next, *tmp = it->next; it != (head); it = tmp, tmp = it->next)

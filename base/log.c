@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
-static const char *const names[] = { "error", "warn", "info", "debug" };
+static const char *const names[] = {"error", "warn", "info", "debug"};
 static _Atomic int most = SL_LOG_INFO;
 static enum sl_log_format format = SL_LOG_TEXT;
 static int out_fd = 2;

@@ -20,19 +20,19 @@ struct sl_kv {
 	uint64_t u;
 	double f;
 };
-#define SL_KS(k, z)   ((struct sl_kv){ .key = (k), .kind = SL_KV_STR, .s = sl_str(z) })
-#define SL_KSTR(k, v) ((struct sl_kv){ .key = (k), .kind = SL_KV_STR, .s = (v) })
-#define SL_KU(k, v)   ((struct sl_kv){ .key = (k), .kind = SL_KV_U64, .u = (uint64_t)(v) })
-#define SL_KI(k, v)   ((struct sl_kv){ .key = (k), .kind = SL_KV_I64, .u = (uint64_t)(int64_t)(v) })
-#define SL_KF(k, v)   ((struct sl_kv){ .key = (k), .kind = SL_KV_F64, .f = (v) })
+#define SL_KS(k, z)   ((struct sl_kv){.key = (k), .kind = SL_KV_STR, .s = sl_str(z)})
+#define SL_KSTR(k, v) ((struct sl_kv){.key = (k), .kind = SL_KV_STR, .s = (v)})
+#define SL_KU(k, v)   ((struct sl_kv){.key = (k), .kind = SL_KV_U64, .u = (uint64_t)(v)})
+#define SL_KI(k, v)   ((struct sl_kv){.key = (k), .kind = SL_KV_I64, .u = (uint64_t)(int64_t)(v)})
+#define SL_KF(k, v)   ((struct sl_kv){.key = (k), .kind = SL_KV_F64, .f = (v)})
 
 /* `room` and `sentence` are constants; control characters in values are escaped, so nothing can forge a line. */
-#define sl_log(level, room, sentence, ...)                                                               \
-	do {                                                                                             \
-		if (sl_log_on(level)) {                                                                  \
-			const struct sl_kv sl_kvs_[] = { { 0 }, ##__VA_ARGS__ };                         \
-			sl_log_write(level, room, sentence, sl_kvs_ + 1, SL_LOG_COUNT_(sl_kvs_) - 1);    \
-		}                                                                                        \
+#define sl_log(level, room, sentence, ...)                                                                             \
+	do {                                                                                                           \
+		if (sl_log_on(level)) {                                                                                \
+			const struct sl_kv sl_kvs_[] = {{0}, ##__VA_ARGS__};                                           \
+			sl_log_write(level, room, sentence, sl_kvs_ + 1, SL_LOG_COUNT_(sl_kvs_) - 1);                  \
+		}                                                                                                      \
 	} while (0)
 #define SL_LOG_COUNT_(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -132,7 +132,7 @@ enum sl_code sl_loop_call(struct sl_loop *l, void (*fn)(void *), void *arg)
 	struct call *c = malloc(sizeof(*c));
 	if (!c)
 		return SL_NO_MEMORY;
-	*c = (struct call){ .post.run = call_run, .fn = fn, .arg = arg };
+	*c = (struct call){.post.run = call_run, .fn = fn, .arg = arg};
 	sl_loop_post(l, &c->post);
 	return SL_OK;
 }

@@ -37,8 +37,8 @@ void sl_loop_stop(struct sl_loop *l);
 void sl_loop_free(struct sl_loop *l); /* after stop; NULL is fine */
 SL_DEFINE_AUTO(sl_loop)
 
-uv_loop_t *sl_loop_uv(struct sl_loop *l);     /* lends */
-bool sl_loop_is_here(const struct sl_loop *l); /* is this the loop's thread? (also true before it started) */
+uv_loop_t *sl_loop_uv(struct sl_loop *l);         /* lends */
+bool sl_loop_is_here(const struct sl_loop *l);    /* is this the loop's thread? (also true before it started) */
 uint64_t sl_loop_lag_us(const struct sl_loop *l); /* [any] the longest turn of about the last second */
 
 #if SL_DEBUG

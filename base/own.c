@@ -59,7 +59,7 @@ bool sl_point_hit(const char *name)
 	if (strcmp(point.action, "exit") == 0)
 		_exit(137);
 	if (strcmp(point.action, "delay") == 0) {
-		nanosleep(&(struct timespec){ .tv_nsec = 200 * 1000 * 1000 }, NULL);
+		nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
 		return false;
 	}
 	return true;

@@ -8,17 +8,17 @@
 
 struct json_object;
 
-#define SL_AUTO(type)       __attribute__((cleanup(type##_auto_))) struct type *
-#define SL_DEFINE_AUTO(type)                                           \
-	static inline void type##_auto_(struct type **p_)              \
-	{                                                              \
-		type##_free(*p_);                                      \
+#define SL_AUTO(type) __attribute__((cleanup(type##_auto_))) struct type *
+#define SL_DEFINE_AUTO(type)                                                                                           \
+	static inline void type##_auto_(struct type **p_)                                                              \
+	{                                                                                                              \
+		type##_free(*p_);                                                                                      \
 	}
-#define SL_TAKE(var)                                                   \
-	(__extension__({                                               \
-		__typeof__(var) sl_taken_ = (var);                     \
-		(var) = NULL;                                          \
-		sl_taken_;                                             \
+#define SL_TAKE(var)                                                                                                   \
+	(__extension__({                                                                                               \
+		__typeof__(var) sl_taken_ = (var);                                                                     \
+		(var) = NULL;                                                                                          \
+		sl_taken_;                                                                                             \
 	}))
 
 void sl_auto_json_(struct json_object **p);
@@ -26,7 +26,7 @@ void sl_auto_mem_(void *p); /* p is the address of a malloc'd pointer */
 #define SL_AUTO_JSON __attribute__((cleanup(sl_auto_json_))) struct json_object *
 #define SL_AUTO_MEM  __attribute__((cleanup(sl_auto_mem_)))
 
-#define SL_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define SL_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define SL_COUNT_OF(a)                     (sizeof(a) / sizeof((a)[0]))
 
 /* Size sums that cannot wrap. false on overflow, *out is then untouched. */

@@ -28,14 +28,14 @@ void sl_record_fini(struct sl_record *r)
 	sl_bytes_unref(r->data);
 	sl_bytes_unref(r->detail);
 	sl_bytes_unref(r->once);
-	*r = (struct sl_record){ 0 };
+	*r = (struct sl_record){0};
 }
 
 void sl_projection_fini(struct sl_projection *p)
 {
 	sl_bytes_unref(p->outputs);
 	sl_bytes_unref(p->error);
-	*p = (struct sl_projection){ 0 };
+	*p = (struct sl_projection){0};
 }
 
 struct sl_batch *sl_batch_new(size_t n_records)

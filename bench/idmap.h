@@ -66,7 +66,8 @@ static inline bool idmap_take(struct idmap *m, const char *id, int *value)
 		at = (at + 1) % IDMAP_ROOM;
 		if (!m->entry[at].used)
 			break;
-		if ((at - idmap_home(m->entry[at].id)) % IDMAP_ROOM >= (at - hole) % IDMAP_ROOM) { /* it may move up to the hole */
+		if ((at - idmap_home(m->entry[at].id)) % IDMAP_ROOM >=
+		    (at - hole) % IDMAP_ROOM) { /* it may move up to the hole */
 			m->entry[hole] = m->entry[at];
 			hole = at;
 		}

@@ -102,7 +102,8 @@ double bench_ms(struct bench_samples *s, double quantile)
 
 /* ---- what a process costs ---- */
 
-/* Fields of /proc/PID/stat from the third on: 4 is the parent, 14 and 15 user and system time, 16 and 17 those of its dead children. */
+/* Fields of /proc/PID/stat from the third on: 4 is the parent, 14 and 15 user and system time, 16 and 17 those of its
+ * dead children. */
 static bool read_stat(pid_t pid, unsigned long long *fields, int count)
 {
 	char path[64], text[2048], *p, *save;
@@ -185,7 +186,8 @@ void bench_consume(struct bench_bytes *b, size_t n)
 
 int bench_connect(int port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0)
 		bench_die("cannot connect to port %d: %s", port, strerror(errno));
@@ -199,7 +201,7 @@ static void send_all(int fd, const char *p, size_t n)
 	while (n) {
 		ssize_t k = send(fd, p, n, MSG_NOSIGNAL);
 		if (k < 0 && errno == EAGAIN) {
-			struct pollfd wait = { .fd = fd, .events = POLLOUT };
+			struct pollfd wait = {.fd = fd, .events = POLLOUT};
 			poll(&wait, 1, 1000);
 			continue;
 		}
@@ -227,7 +229,7 @@ static bool receive(int fd, struct bench_bytes *b, const char *what)
 
 void bench_http_open(struct bench_http *h, int port)
 {
-	*h = (struct bench_http){ .fd = bench_connect(port) };
+	*h = (struct bench_http){.fd = bench_connect(port)};
 }
 
 void bench_http_send(struct bench_http *h, const char *bytes, size_t n)
@@ -265,14 +267,17 @@ bool bench_http_read(struct bench_http *h)
 void bench_ws_open(struct bench_ws *w, int port, const char *token)
 {
 	char head[512];
-	*w = (struct bench_ws){ .fd = bench_connect(port) };
+	*w = (struct bench_ws){.fd = bench_connect(port)};
 	int n = snprintf(head, sizeof(head),
-			 "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "
-			 "c2x1aWNlLWJlbmNoLWtleQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sluice.v1\r\nAuthorization: "
-			 "Bearer %s\r\n\r\n", port, token);
+			 "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: "
+			 "Upgrade\r\nSec-WebSocket-Key: "
+			 "c2x1aWNlLWJlbmNoLWtleQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: "
+			 "sluice.v1\r\nAuthorization: "
+			 "Bearer %s\r\n\r\n",
+			 port, token);
 	send_all(w->fd, head, (size_t)n);
 	for (;;) {
-		struct pollfd wait = { .fd = w->fd, .events = POLLIN };
+		struct pollfd wait = {.fd = w->fd, .events = POLLIN};
 		if (poll(&wait, 1, 10000) <= 0)
 			bench_die("no answer to the handshake of a WebSocket");
 		if (!receive(w->fd, &w->in, "a WebSocket"))
@@ -289,9 +294,9 @@ void bench_ws_open(struct bench_ws *w, int port, const char *token)
 
 static void send_frame(struct bench_ws *w, unsigned opcode, const char *text, size_t n)
 {
-	static const unsigned char mask[4] = { 0x5a, 0x17, 0xc3, 0x2e };
-	struct bench_bytes b = { 0 };
-	unsigned char head[8] = { (unsigned char)(0x80 | opcode) };
+	static const unsigned char mask[4] = {0x5a, 0x17, 0xc3, 0x2e};
+	struct bench_bytes b = {0};
+	unsigned char head[8] = {(unsigned char)(0x80 | opcode)};
 	size_t head_len = 2;
 	if (n > 65535)
 		bench_die("a command of %zu bytes", n);
@@ -351,7 +356,8 @@ void bench_ws_read(struct bench_ws *w, bench_ws_fn *fn, void *ctx)
 		else if (opcode == 9)
 			send_frame(w, 10, w->in.p + at + head, n);
 		else if (opcode == 8)
-			bench_die("the server closed a WebSocket: %u", n >= 2 ? (unsigned)p[head] << 8 | p[head + 1] : 0);
+			bench_die("the server closed a WebSocket: %u",
+				  n >= 2 ? (unsigned)p[head] << 8 | p[head + 1] : 0);
 		at += head + n;
 	}
 	bench_consume(&w->in, at);

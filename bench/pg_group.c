@@ -2,11 +2,11 @@
  *
  *     pg_group URL CONCURRENCY SECONDS CONNECTIONS each|ahead [CORE]
  *
- * Bare group commit through libpq: whatever is ready when a connection is free goes into one unnest INSERT and one commit.
- * A run has one row at its begin, ten steps of about 150 bytes, and an update at its end.
- *   each    a step starts only when the one before it is committed: ten commits on the way of a run
- *   ahead   the ten steps of a run are written in one commit, as an engine may that repeats pure steps after a crash
- * No engine, no validation, no HTTP, no events: a ceiling, not a competitor. Prints one JSON line.
+ * Bare group commit through libpq: whatever is ready when a connection is free goes into one unnest INSERT and one
+ * commit. A run has one row at its begin, ten steps of about 150 bytes, and an update at its end. each    a step starts
+ * only when the one before it is committed: ten commits on the way of a run ahead   the ten steps of a run are written
+ * in one commit, as an engine may that repeats pure steps after a crash No engine, no validation, no HTTP, no events: a
+ * ceiling, not a competitor. Prints one JSON line.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -22,8 +22,9 @@
 #define CONNECTIONS 8
 
 /* As the text of an array element: quotes are escaped once more. */
-static const char result[] = "\"{\\\"status\\\":\\\"ok\\\",\\\"output\\\":{\\\"text\\\":\\\"what a small step says when it is done, "
-			     "in about as many words as a person would take\\\",\\\"tokens\\\":42}}\"";
+static const char result[] =
+	"\"{\\\"status\\\":\\\"ok\\\",\\\"output\\\":{\\\"text\\\":\\\"what a small step says when it is done, "
+	"in about as many words as a person would take\\\",\\\"tokens\\\":42}}\"";
 
 struct flow {
 	long long id;
@@ -61,9 +62,14 @@ static void open_conn(struct conn *c, const char *url, int concurrency)
 		bench_die("%s", PQerrorMessage(c->pg));
 	c->batch = calloc((size_t)concurrency, sizeof(struct flow *));
 	run_sql(c->pg, "SET jit = off");
-	must(c->pg, PQprepare(c->pg, "begin", "INSERT INTO bench_flow SELECT unnest($1::bigint[]), 'running'", 0, NULL));
-	must(c->pg, PQprepare(c->pg, "step", "INSERT INTO bench_step SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[])", 0, NULL));
-	must(c->pg, PQprepare(c->pg, "end", "UPDATE bench_flow SET status = 'done' FROM unnest($1::bigint[]) u WHERE id = u", 0, NULL));
+	must(c->pg,
+	     PQprepare(c->pg, "begin", "INSERT INTO bench_flow SELECT unnest($1::bigint[]), 'running'", 0, NULL));
+	must(c->pg,
+	     PQprepare(c->pg, "step",
+		       "INSERT INTO bench_step SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[])", 0, NULL));
+	must(c->pg,
+	     PQprepare(c->pg, "end", "UPDATE bench_flow SET status = 'done' FROM unnest($1::bigint[]) u WHERE id = u",
+		       0, NULL));
 }
 
 static void element(struct bench_bytes *b, const char *text, size_t n)
@@ -84,7 +90,8 @@ static const char *closed(struct bench_bytes *b)
 	return b->p;
 }
 
-/* What is ready, at most this connection's share, in one commit. A pipeline without BEGIN is one transaction up to its sync. */
+/* What is ready, at most this connection's share, in one commit. A pipeline without BEGIN is one transaction up to its
+ * sync. */
 static void commit_ready(struct conn *c, bool ahead, int at_most)
 {
 	static struct bench_bytes begins, ids, seqs, texts, ends;
@@ -107,13 +114,13 @@ static void commit_ready(struct conn *c, bool ahead, int at_most)
 	}
 	PQenterPipelineMode(c->pg);
 	if (begins.n) {
-		const char *v[] = { closed(&begins) };
+		const char *v[] = {closed(&begins)};
 		PQsendQueryPrepared(c->pg, "begin", 1, v, NULL, NULL, 0);
 	}
-	const char *v[] = { closed(&ids), closed(&seqs), closed(&texts) };
+	const char *v[] = {closed(&ids), closed(&seqs), closed(&texts)};
 	PQsendQueryPrepared(c->pg, "step", 3, v, NULL, NULL, 0);
 	if (ends.n) {
-		const char *e[] = { closed(&ends) };
+		const char *e[] = {closed(&ends)};
 		PQsendQueryPrepared(c->pg, "end", 1, e, NULL, NULL, 0);
 	}
 	PQpipelineSync(c->pg);
@@ -145,9 +152,9 @@ static bool finish(struct conn *c)
 
 int main(int argc, char **argv)
 {
-	struct conn conns[CONNECTIONS] = { 0 };
+	struct conn conns[CONNECTIONS] = {0};
 	struct pollfd polls[CONNECTIONS];
-	struct bench_samples took = { 0 };
+	struct bench_samples took = {0};
 	if (argc < 6)
 		bench_die("usage: pg_group URL CONCURRENCY SECONDS CONNECTIONS each|ahead [CORE]");
 	const char *url = argv[1];
@@ -173,7 +180,7 @@ int main(int argc, char **argv)
 	long long next_id = 1;
 	uint64_t began = bench_now_us(), flows_done = 0, steps = 0, commits = 0;
 	for (int i = 0; i < concurrency; i++) {
-		flows[i] = (struct flow){ .id = next_id++, .step = 1, .began_us = began };
+		flows[i] = (struct flow){.id = next_id++, .step = 1, .began_us = began};
 		ready[n_ready++] = &flows[i];
 	}
 	double cpu = bench_cpu_s(getpid(), false);
@@ -182,7 +189,7 @@ int main(int argc, char **argv)
 			if (!conns[i].busy && n_ready)
 				commit_ready(&conns[i], ahead, (concurrency + n_conns - 1) / n_conns);
 		for (int i = 0; i < n_conns; i++)
-			polls[i] = (struct pollfd){ .fd = PQsocket(conns[i].pg), .events = POLLIN };
+			polls[i] = (struct pollfd){.fd = PQsocket(conns[i].pg), .events = POLLIN};
 		poll(polls, (nfds_t)n_conns, 1000);
 		uint64_t now = bench_now_us();
 		for (int i = 0; i < n_conns; i++) {
@@ -196,7 +203,7 @@ int main(int argc, char **argv)
 				if (f->step > STEPS) {
 					bench_sample(&took, (int64_t)(now - f->began_us));
 					flows_done++;
-					*f = (struct flow){ .id = next_id++, .step = 1, .began_us = now };
+					*f = (struct flow){.id = next_id++, .step = 1, .began_us = now};
 				}
 				ready[n_ready++] = f;
 			}
@@ -208,14 +215,15 @@ int main(int argc, char **argv)
 	cpu = bench_cpu_s(getpid(), false) - cpu;
 	for (int i = 0; i < n_conns; i++) {
 		while (conns[i].busy && !finish(&conns[i])) {
-			struct pollfd wait = { .fd = PQsocket(conns[i].pg), .events = POLLIN };
+			struct pollfd wait = {.fd = PQsocket(conns[i].pg), .events = POLLIN};
 			poll(&wait, 1, 1000);
 		}
 		PQfinish(conns[i].pg);
 	}
 	run_sql(setup, "DROP TABLE bench_flow, bench_step");
 	PQfinish(setup);
-	printf("{\"runs_per_s\":%.1f,\"steps_per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"steps_per_commit\":%.2f,\"own_cpu_us_per_step\":%.2f}\n",
+	printf("{\"runs_per_s\":%.1f,\"steps_per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"steps_per_commit\":%.2f,"
+	       "\"own_cpu_us_per_step\":%.2f}\n",
 	       (double)flows_done / seconds, (double)steps / seconds, bench_ms(&took, 0.5), bench_ms(&took, 0.99),
 	       (double)steps / (double)(commits ? commits : 1), cpu * 1e6 / (double)(steps ? steps : 1));
 	return 0;

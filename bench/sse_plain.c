@@ -1,9 +1,10 @@
-/* bench/sse_plain.c: the reference of `streams`: the least that taking in model streams costs: libcurl's multi interface, epoll, json-c.
+/* bench/sse_plain.c: the reference of `streams`: the least that taking in model streams costs: libcurl's multi
+ * interface, epoll, json-c.
  *
  *     sse_plain SIM_PORT STREAMS STARTS_PER_S SETTLE_S SECONDS FIRST_TOKEN_MS
  *
- * Takes the same streams straight from the simulator and reads every token out of its JSON; nobody is told, nothing is kept.
- * No run, no middleware, no journal, no subscriber: a ceiling. Prints one JSON line.
+ * Takes the same streams straight from the simulator and reads every token out of its JSON; nobody is told, nothing is
+ * kept. No run, no middleware, no journal, no subscriber: a ceiling. Prints one JSON line.
  */
 #include <curl/curl.h>
 #include <json-c/json.h>
@@ -83,7 +84,7 @@ static size_t on_data(char *p, size_t size, size_t count, void *arg)
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
-	struct epoll_event e = { .data.fd = fd };
+	struct epoll_event e = {.data.fd = fd};
 	(void)easy, (void)arg;
 	if (what == CURL_POLL_REMOVE) {
 		epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL);
@@ -144,7 +145,8 @@ int main(int argc, char **argv)
 	if (argc < 7)
 		bench_die("usage: sse_plain SIM_PORT STREAMS STARTS_PER_S SETTLE_S SECONDS FIRST_TOKEN_MS");
 	int n_streams = (int)bench_int(argv[2], "STREAMS");
-	uint64_t starts = (uint64_t)bench_int(argv[3], "STARTS_PER_S"), settle_us = (uint64_t)bench_int(argv[4], "SETTLE_S") * 1000000;
+	uint64_t starts = (uint64_t)bench_int(argv[3], "STARTS_PER_S"),
+		 settle_us = (uint64_t)bench_int(argv[4], "SETTLE_S") * 1000000;
 	uint64_t span_us = (uint64_t)bench_int(argv[5], "SECONDS") * 1000000;
 	first_token_us = (uint64_t)bench_int(argv[6], "FIRST_TOKEN_MS") * 1000;
 	if (n_streams < 1 || starts < 1)
@@ -160,7 +162,8 @@ int main(int argc, char **argv)
 	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
 	headers = curl_slist_append(headers, "Expect:");
 	streams = calloc((size_t)n_streams, sizeof(*streams));
-	static const char body[] = "{\"model\":\"sim\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":[{\"role\":\"user\",\"content\":\"Say something.\"}]}";
+	static const char body[] = "{\"model\":\"sim\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+				   "\"messages\":[{\"role\":\"user\",\"content\":\"Say something.\"}]}";
 
 	long rss_before = bench_rss_kb(getpid()), rss = 0;
 	uint64_t began = bench_now_us(), all_running = 0;
@@ -190,19 +193,23 @@ int main(int argc, char **argv)
 		int n = epoll_wait(ep, got, 256, timer_at_us <= now ? 0 : 1);
 		for (int i = 0; i < n; i++)
 			curl_multi_socket_action(multi, got[i].data.fd,
-						 (got[i].events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) | (got[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-							 (got[i].events & EPOLLERR ? CURL_CSELECT_ERR : 0), &running);
+						 (got[i].events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
+							 (got[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+							 (got[i].events & EPOLLERR ? CURL_CSELECT_ERR : 0),
+						 &running);
 		if (timer_at_us <= bench_now_us()) {
 			timer_at_us = UINT64_MAX;
 			curl_multi_socket_action(multi, CURL_SOCKET_TIMEOUT, 0, &running);
 		}
 		reap();
 	}
-	printf("{\"streams\":%d,\"ended_early\":%d,\"tokens_per_s\":%.0f,\"first_added_p50_ms\":%.3f,\"first_added_p99_ms\":%.3f,\"first_submit_p50_ms\":%.3f,"
-	       "\"first_submit_p99_ms\":%.3f,\"token_p50_ms\":%.3f,\"token_p99_ms\":%.3f,\"server_cpu\":%.4f,\"cpu_ms_per_1000_tokens\":%.3f,\"rss_kb\":%ld,"
+	printf("{\"streams\":%d,\"ended_early\":%d,\"tokens_per_s\":%.0f,\"first_added_p50_ms\":%.3f,\"first_added_p99_"
+	       "ms\":%.3f,\"first_submit_p50_ms\":%.3f,"
+	       "\"first_submit_p99_ms\":%.3f,\"token_p50_ms\":%.3f,\"token_p99_ms\":%.3f,\"server_cpu\":%.4f,\"cpu_ms_"
+	       "per_1000_tokens\":%.3f,\"rss_kb\":%ld,"
 	       "\"rss_kb_per_stream\":%.2f}\n",
-	       n_streams, ended, (double)tokens / seconds, bench_ms(&first_added, 0.5), bench_ms(&first_added, 0.99), bench_ms(&first_submit, 0.5),
-	       bench_ms(&first_submit, 0.99), bench_ms(&age, 0.5), bench_ms(&age, 0.99), cpu / seconds, tokens ? cpu * 1e6 / (double)tokens : 0.0, rss,
-	       (double)(rss - rss_before) / n_streams);
+	       n_streams, ended, (double)tokens / seconds, bench_ms(&first_added, 0.5), bench_ms(&first_added, 0.99),
+	       bench_ms(&first_submit, 0.5), bench_ms(&first_submit, 0.99), bench_ms(&age, 0.5), bench_ms(&age, 0.99),
+	       cpu / seconds, tokens ? cpu * 1e6 / (double)tokens : 0.0, rss, (double)(rss - rss_before) / n_streams);
 	return 0;
 }

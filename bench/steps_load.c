@@ -1,10 +1,12 @@
-/* bench/steps_load.c: the load of `steps`: runs of a stored workflow in a closed loop, from submission to the event that ends them.
+/* bench/steps_load.c: the load of `steps`: runs of a stored workflow in a closed loop, from submission to the event
+ * that ends them.
  *
  *     steps_load PORT TOKEN WORKFLOW CONCURRENCY SECONDS SERVER_PID POSTGRES_PID [at-once|gather]
  *
- * Every place of the loop has a keep-alive connection of its own: POST /api/v1/runs, and the next one when the run has ended.
- * The end is seen where a program would see it: as execution:completed on one WebSocket that watches all runs. It may come
- * before the answer to the POST. The socket asks for events at once, or with `gather` takes the server's interval. The first half second is not counted. Prints one JSON line.
+ * Every place of the loop has a keep-alive connection of its own: POST /api/v1/runs, and the next one when the run has
+ * ended. The end is seen where a program would see it: as execution:completed on one WebSocket that watches all runs.
+ * It may come before the answer to the POST. The socket asks for events at once, or with `gather` takes the server's
+ * interval. The first half second is not counted. Prints one JSON line.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +96,8 @@ int main(int argc, char **argv)
 	struct bench_ws ws;
 	char body[256];
 	if (argc < 8)
-		bench_die("usage: steps_load PORT TOKEN WORKFLOW CONCURRENCY SECONDS SERVER_PID POSTGRES_PID [at-once|gather]");
+		bench_die("usage: steps_load PORT TOKEN WORKFLOW CONCURRENCY SECONDS SERVER_PID POSTGRES_PID "
+			  "[at-once|gather]");
 	int port = (int)bench_int(argv[1], "PORT"), concurrency = (int)bench_int(argv[4], "CONCURRENCY");
 	uint64_t span_us = (uint64_t)bench_int(argv[5], "SECONDS") * 1000000;
 	pid_t server = (pid_t)bench_int(argv[6], "SERVER_PID"), postgres = (pid_t)bench_int(argv[7], "POSTGRES_PID");
@@ -104,20 +107,24 @@ int main(int argc, char **argv)
 	bench_files();
 
 	int body_len = snprintf(body, sizeof(body), "{\"workflow\":\"%s\",\"inputs\":{\"n\":1}}", argv[3]);
-	request_len = (size_t)snprintf(request, sizeof(request),
-				       "POST /api/v1/runs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\nContent-Type: "
-				       "application/json\r\nContent-Length: %d\r\n\r\n%s", port, argv[2], body_len, body);
+	request_len = (size_t)snprintf(
+		request, sizeof(request),
+		"POST /api/v1/runs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\nContent-Type: "
+		"application/json\r\nContent-Length: %d\r\n\r\n%s",
+		port, argv[2], body_len, body);
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 	bench_ws_open(&ws, port, argv[2]);
 	static const char quick[] = "{\"cmd\":\"set\",\"flush_ms\":0}", all[] = "{\"cmd\":\"subscribe_all\"}";
 	if (flush_ms_0)
-		bench_ws_send(&ws, quick, sizeof(quick) - 1); /* a program that waits for ends, not a person who reads */
+		bench_ws_send(&ws, quick,
+			      sizeof(quick) - 1); /* a program that waits for ends, not a person who reads */
 	bench_ws_send(&ws, all, sizeof(all) - 1);
-	epoll_ctl(ep, EPOLL_CTL_ADD, ws.fd, &(struct epoll_event){ .events = EPOLLIN, .data.u32 = UINT32_MAX });
+	epoll_ctl(ep, EPOLL_CTL_ADD, ws.fd, &(struct epoll_event){.events = EPOLLIN, .data.u32 = UINT32_MAX});
 	places = calloc((size_t)concurrency, sizeof(*places));
 	for (int i = 0; i < concurrency; i++) {
 		bench_http_open(&places[i].http, port);
-		epoll_ctl(ep, EPOLL_CTL_ADD, places[i].http.fd, &(struct epoll_event){ .events = EPOLLIN, .data.u32 = (uint32_t)i });
+		epoll_ctl(ep, EPOLL_CTL_ADD, places[i].http.fd,
+			  &(struct epoll_event){.events = EPOLLIN, .data.u32 = (uint32_t)i});
 	}
 	uint64_t began = bench_now_us(), from = began + WARM_UP_US, until = from + span_us, now;
 	double cpu_server = 0, cpu_postgres = 0, cpu_own = 0;
@@ -150,9 +157,11 @@ int main(int argc, char **argv)
 	cpu_own = bench_cpu_s(getpid(), false) - cpu_own;
 	if (failed_runs)
 		bench_die("%llu runs have failed", (unsigned long long)failed_runs);
-	printf("{\"runs_per_s\":%.1f,\"steps_per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"server_cpu_us_per_step\":%.2f,"
+	printf("{\"runs_per_s\":%.1f,\"steps_per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"server_cpu_us_per_step\":%."
+	       "2f,"
 	       "\"postgres_cpu_us_per_step\":%.2f,\"client_cpu_us_per_step\":%.2f,\"server_rss_kb\":%ld}\n",
-	       (double)ended_runs / seconds, (double)ended_runs * 10 / seconds, bench_ms(&took, 0.5), bench_ms(&took, 0.99),
-	       cpu_server * 1e6 / steps, cpu_postgres * 1e6 / steps, cpu_own * 1e6 / steps, bench_rss_kb(server));
+	       (double)ended_runs / seconds, (double)ended_runs * 10 / seconds, bench_ms(&took, 0.5),
+	       bench_ms(&took, 0.99), cpu_server * 1e6 / steps, cpu_postgres * 1e6 / steps, cpu_own * 1e6 / steps,
+	       bench_rss_kb(server));
 	return 0;
 }

@@ -1,11 +1,11 @@
-/* bench/steps_store.c: what the journal costs: durable steps a second through store/journal.h, beside a bare group commit of
- * the same rows on the same PostgreSQL.
+/* bench/steps_store.c: what the journal costs: durable steps a second through store/journal.h, beside a bare group
+ * commit of the same rows on the same PostgreSQL.
  *
  *     steps_store URL [runs at a time = 32] [seconds = 5] [connections = 2]
  *
- * A run is ten steps; a step is appended when the one before it is committed. The store writes what it always writes: the
- * head, the projection, the once key, under the condition on the lease. The bare side inserts rows (run, seq, text) with one
- * prepared unnest statement, and one row a run at its begin and an update at its end.
+ * A run is ten steps; a step is appended when the one before it is committed. The store writes what it always writes:
+ * the head, the projection, the once key, under the condition on the lease. The bare side inserts rows (run, seq, text)
+ * with one prepared unnest statement, and one row a run at its begin and an update at its end.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,8 +22,9 @@
 
 #define STEPS 10
 
-static const char result_text[] = "{\"output\":{\"text\":\"The quick brown fox jumps over the lazy dog and then some more text to make "
-				  "this a plausible small result\",\"tokens\":42},\"status\":\"ok\"}";
+static const char result_text[] =
+	"{\"output\":{\"text\":\"The quick brown fox jumps over the lazy dog and then some more text to make "
+	"this a plausible small result\",\"tokens\":42},\"status\":\"ok\"}";
 
 static struct sl_store *store;
 static struct sl_bytes *payload, *definition, *inputs, *once[STEPS + 1];
@@ -60,14 +61,17 @@ static void next(struct run *r)
 {
 	struct sl_batch *b = sl_batch_new(1);
 	if (r->step == 1)
-		r->id = (struct sl_run_id){ sl_uuid_new() };
+		r->id = (struct sl_run_id){sl_uuid_new()};
 	b->run = r->id;
 	b->epoch = 1;
 	b->ctx = r;
 	b->done = on_done;
 	b->bytes = payload->len;
-	b->records[0] = (struct sl_record){ .seq = (uint64_t)r->step, .wall_ms = sl_clock_wall_ms(), .event = "node_state_change",
-					    .data = sl_bytes_ref(payload), .once = sl_bytes_ref(once[r->step]) };
+	b->records[0] = (struct sl_record){.seq = (uint64_t)r->step,
+					   .wall_ms = sl_clock_wall_ms(),
+					   .event = "node_state_change",
+					   .data = sl_bytes_ref(payload),
+					   .once = sl_bytes_ref(once[r->step])};
 	if (r->step == 1) {
 		b->create = sl_run_head_new();
 		b->create->id = r->id;
@@ -78,8 +82,11 @@ static void next(struct run *r)
 		b->create->created_ms = sl_clock_wall_ms();
 	}
 	b->has_projection = true;
-	b->projection = (struct sl_projection){ .status = r->step == STEPS ? "succeeded" : "running", .started_ms = sl_clock_wall_ms(),
-						.nodes_total = STEPS, .nodes_done = (uint32_t)r->step, .done = r->step == STEPS };
+	b->projection = (struct sl_projection){.status = r->step == STEPS ? "succeeded" : "running",
+					       .started_ms = sl_clock_wall_ms(),
+					       .nodes_total = STEPS,
+					       .nodes_done = (uint32_t)r->step,
+					       .done = r->step == STEPS};
 	if (sl_store_append(store, b) != SL_OK)
 		abort();
 }
@@ -95,7 +102,7 @@ static double measure_store(const char *url, int n, int seconds, int connections
 {
 	struct sl_store_config config;
 	struct sl_store_stats stats;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	struct run *runs = calloc((size_t)n, sizeof(*runs));
 	sl_store_config_init(&config);
 	config.url = url;
@@ -113,18 +120,19 @@ static double measure_store(const char *url, int n, int seconds, int connections
 		runs[i].step = 1;
 		next(&runs[i]);
 	}
-	nanosleep(&(struct timespec){ .tv_sec = seconds }, NULL);
+	nanosleep(&(struct timespec){.tv_sec = seconds}, NULL);
 	uint64_t steps = atomic_load(&steps_done), took = sl_clock_mono_us() - began;
 	cpu = cpu_s() - cpu;
 	atomic_store(&stopping, true);
 	while (atomic_load(&active))
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	sl_store_stats(store, &stats);
 	double rate = (double)steps * 1e6 / (double)took;
-	printf("{\"bench\":\"steps_store\",\"side\":\"store\",\"runs\":%d,\"connections\":%d,\"steps_per_s\":%.0f,\"records_per_commit\":%.1f,"
-	       "\"cpu_us_per_step\":%.2f,\"failures\":%llu}\n", n, connections, rate,
-	       (double)stats.records / (double)(stats.commits ? stats.commits : 1), cpu * 1e6 / (double)(steps ? steps : 1),
-	       (unsigned long long)atomic_load(&failures));
+	printf("{\"bench\":\"steps_store\",\"side\":\"store\",\"runs\":%d,\"connections\":%d,\"steps_per_s\":%.0f,"
+	       "\"records_per_commit\":%.1f,"
+	       "\"cpu_us_per_step\":%.2f,\"failures\":%llu}\n",
+	       n, connections, rate, (double)stats.records / (double)(stats.commits ? stats.commits : 1),
+	       cpu * 1e6 / (double)(steps ? steps : 1), (unsigned long long)atomic_load(&failures));
 	sl_store_close(store, 5000);
 	free(runs);
 	return rate;
@@ -165,8 +173,11 @@ static void *bare_thread(void *arg)
 	escaped[e] = 0;
 	must(c, PQexec(c, "SET jit = off"));
 	must(c, PQprepare(c, "begin", "INSERT INTO bench_runs SELECT unnest($1::bigint[]), 'running'", 0, NULL));
-	must(c, PQprepare(c, "step", "INSERT INTO bench_steps SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[])", 0, NULL));
-	must(c, PQprepare(c, "end", "UPDATE bench_runs SET status = 'done' FROM unnest($1::bigint[]) u WHERE id = u", 0, NULL));
+	must(c,
+	     PQprepare(c, "step", "INSERT INTO bench_steps SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[])",
+		       0, NULL));
+	must(c, PQprepare(c, "end", "UPDATE bench_runs SET status = 'done' FROM unnest($1::bigint[]) u WHERE id = u", 0,
+			  NULL));
 	while (sl_clock_mono_us() < b->until_us) {
 		long long first = atomic_fetch_add(&next_id, b->n);
 		for (int step = 1; step <= STEPS; step++) {
@@ -179,7 +190,7 @@ static void *bare_thread(void *arg)
 			memcpy(ids + i, "}", 2);
 			memcpy(seqs + s, "}", 2);
 			memcpy(texts + t, "}", 2);
-			const char *v[] = { ids, seqs, texts };
+			const char *v[] = {ids, seqs, texts};
 			PQenterPipelineMode(c);
 			if (step == 1)
 				PQsendQueryPrepared(c, "begin", 1, v, NULL, NULL, 0);
@@ -210,16 +221,19 @@ static void *bare_thread(void *arg)
 
 static double measure_bare(const char *url, int n, int seconds, int connections)
 {
-	struct bare b[4] = { 0 };
+	struct bare b[4] = {0};
 	PGconn *c = PQconnectdb(url);
 	uint64_t steps = 0, began;
 	if (connections > n)
 		connections = n;
-	must(c, PQexec(c, "SET client_min_messages = error; DROP TABLE IF EXISTS bench_runs, bench_steps; CREATE TABLE bench_runs (id bigint PRIMARY KEY, "
-			  "status text); CREATE TABLE bench_steps (run bigint, seq int, data text, PRIMARY KEY (run, seq))"));
+	must(c,
+	     PQexec(c,
+		    "SET client_min_messages = error; DROP TABLE IF EXISTS bench_runs, bench_steps; CREATE TABLE "
+		    "bench_runs (id bigint PRIMARY KEY, "
+		    "status text); CREATE TABLE bench_steps (run bigint, seq int, data text, PRIMARY KEY (run, seq))"));
 	began = sl_clock_mono_us();
 	for (int i = 0; i < connections; i++) {
-		b[i] = (struct bare){ .url = url, .n = n / connections, .until_us = began + (uint64_t)seconds * 1000000 };
+		b[i] = (struct bare){.url = url, .n = n / connections, .until_us = began + (uint64_t)seconds * 1000000};
 		pthread_create(&b[i].thread, NULL, bare_thread, &b[i]);
 	}
 	for (int i = 0; i < connections; i++) {
@@ -227,7 +241,8 @@ static double measure_bare(const char *url, int n, int seconds, int connections)
 		steps += b[i].steps;
 	}
 	double rate = (double)steps * 1e6 / (double)(sl_clock_mono_us() - began);
-	printf("{\"bench\":\"steps_store\",\"side\":\"bare\",\"runs\":%d,\"connections\":%d,\"steps_per_s\":%.0f}\n", n, connections, rate);
+	printf("{\"bench\":\"steps_store\",\"side\":\"bare\",\"runs\":%d,\"connections\":%d,\"steps_per_s\":%.0f}\n", n,
+	       connections, rate);
 	must(c, PQexec(c, "DROP TABLE bench_runs, bench_steps"));
 	PQfinish(c);
 	return rate;
@@ -235,8 +250,9 @@ static double measure_bare(const char *url, int n, int seconds, int connections)
 
 int main(int argc, char **argv)
 {
-	int n = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 32, seconds = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 5, connections = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 2;
-	struct sl_error err = { 0 };
+	int n = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 32, seconds = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 5,
+	    connections = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 2;
+	struct sl_error err = {0};
 	if (argc < 2 || n < 1 || seconds < 1 || connections < 1 || connections > 4) {
 		fprintf(stderr, "usage: steps_store URL [runs at a time] [seconds] [connections 1..4]\n");
 		return 2;
@@ -257,6 +273,7 @@ int main(int argc, char **argv)
 		double bare = measure_bare(argv[1], n, seconds, connections);
 		sum += measure_store(argv[1], n, seconds, connections) / bare;
 	}
-	printf("{\"bench\":\"steps_store\",\"runs\":%d,\"connections\":%d,\"store_to_bare\":%.2f,\"rounds\":3}\n", n, connections, sum / 3);
+	printf("{\"bench\":\"steps_store\",\"runs\":%d,\"connections\":%d,\"store_to_bare\":%.2f,\"rounds\":3}\n", n,
+	       connections, sum / 3);
 	return 0;
 }

@@ -1,12 +1,13 @@
-/* bench/streams_load.c: the load of `streams` and `coalesce`: runs with one model node each, and sockets that watch them.
+/* bench/streams_load.c: the load of `streams` and `coalesce`: runs with one model node each, and sockets that watch
+ * them.
  *
  *     streams_load PORT TOKEN WORKFLOW STREAMS SOCKETS STARTS_PER_S SETTLE_S SECONDS SERVER_PID FIRST_TOKEN_MS FLUSH_MS
  *
- * Runs are started over HTTP, STARTS_PER_S of them a second, and each is watched by one of SOCKETS WebSockets (0: by nobody).
- * The simulator's tokens are the times of their sending, on the same clock, so a token's age is read off when it arrives.
- * When all run, SETTLE_S later, tokens are counted for SECONDS. FLUSH_MS -1 leaves the server's own interval.
- * "added" to the first token: its age on arrival. "submit": from the POST to its arrival, less the simulator's own wait.
- * Prints one JSON line.
+ * Runs are started over HTTP, STARTS_PER_S of them a second, and each is watched by one of SOCKETS WebSockets (0: by
+ * nobody). The simulator's tokens are the times of their sending, on the same clock, so a token's age is read off when
+ * it arrives. When all run, SETTLE_S later, tokens are counted for SECONDS. FLUSH_MS -1 leaves the server's own
+ * interval. "added" to the first token: its age on arrival. "submit": from the POST to its arrival, less the
+ * simulator's own wait. Prints one JSON line.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,8 @@ struct stream {
 static struct idmap streams_by_id;
 static struct stream *streams;
 static struct bench_samples first_added, first_submit, age;
-static uint64_t first_token_us, from_us = UINT64_MAX, until_us = UINT64_MAX, tokens, frames, frames_before, bytes_before;
+static uint64_t first_token_us, from_us = UINT64_MAX, until_us = UINT64_MAX, tokens, frames, frames_before,
+				bytes_before;
 static int begun, ended, failed;
 
 /* Reads the stamps of one chunk. */
@@ -70,7 +72,9 @@ static void on_message(void *ctx, char *text, size_t n, uint64_t now_us)
 			continue;
 		char *id = memmem(p, (size_t)(end - p), run, sizeof(run) - 1);
 		char *from = id ? memmem(id, (size_t)(end - id), text_key, sizeof(text_key) - 1) : NULL;
-		char *to = from ? memchr(from + sizeof(text_key) - 1, '"', (size_t)(end - from) - (sizeof(text_key) - 1)) : NULL;
+		char *to =
+			from ? memchr(from + sizeof(text_key) - 1, '"', (size_t)(end - from) - (sizeof(text_key) - 1))
+			     : NULL;
 		int index;
 		if (!to || !idmap_get(&streams_by_id, id + sizeof(run) - 1, &index))
 			bench_die("a token of nobody: %.200s", p);
@@ -86,14 +90,18 @@ int main(int argc, char **argv)
 	int busy[ASKING]; /* the stream it starts; -1: free */
 	char body[256], request[1024], command[256];
 	if (argc < 12)
-		bench_die("usage: streams_load PORT TOKEN WORKFLOW STREAMS SOCKETS STARTS_PER_S SETTLE_S SECONDS SERVER_PID FIRST_TOKEN_MS FLUSH_MS");
-	int port = (int)bench_int(argv[1], "PORT"), n_streams = (int)bench_int(argv[4], "STREAMS"), n_sockets = (int)bench_int(argv[5], "SOCKETS");
-	uint64_t starts = (uint64_t)bench_int(argv[6], "STARTS_PER_S"), settle_us = (uint64_t)bench_int(argv[7], "SETTLE_S") * 1000000;
+		bench_die("usage: streams_load PORT TOKEN WORKFLOW STREAMS SOCKETS STARTS_PER_S SETTLE_S SECONDS "
+			  "SERVER_PID FIRST_TOKEN_MS FLUSH_MS");
+	int port = (int)bench_int(argv[1], "PORT"), n_streams = (int)bench_int(argv[4], "STREAMS"),
+	    n_sockets = (int)bench_int(argv[5], "SOCKETS");
+	uint64_t starts = (uint64_t)bench_int(argv[6], "STARTS_PER_S"),
+		 settle_us = (uint64_t)bench_int(argv[7], "SETTLE_S") * 1000000;
 	uint64_t span_us = (uint64_t)bench_int(argv[8], "SECONDS") * 1000000;
 	pid_t server = (pid_t)bench_int(argv[9], "SERVER_PID");
 	first_token_us = (uint64_t)bench_int(argv[10], "FIRST_TOKEN_MS") * 1000;
 	int flush_ms = (int)bench_int(argv[11], "FLUSH_MS");
-	if (n_streams < 1 || n_streams > (int)IDMAP_ROOM / 2 || n_sockets < 0 || (n_sockets && n_streams > n_sockets * PER_SOCKET) || starts < 1)
+	if (n_streams < 1 || n_streams > (int)IDMAP_ROOM / 2 || n_sockets < 0 ||
+	    (n_sockets && n_streams > n_sockets * PER_SOCKET) || starts < 1)
 		bench_die("a socket watches at most %d streams", PER_SOCKET);
 	bench_files();
 
@@ -106,12 +114,14 @@ int main(int argc, char **argv)
 			int n = snprintf(command, sizeof(command), "{\"cmd\":\"set\",\"flush_ms\":%d}", flush_ms);
 			bench_ws_send(&sockets[i], command, (size_t)n);
 		}
-		epoll_ctl(ep, EPOLL_CTL_ADD, sockets[i].fd, &(struct epoll_event){ .events = EPOLLIN, .data.u32 = OF_WS | (uint32_t)i });
+		epoll_ctl(ep, EPOLL_CTL_ADD, sockets[i].fd,
+			  &(struct epoll_event){.events = EPOLLIN, .data.u32 = OF_WS | (uint32_t)i});
 	}
 	for (int i = 0; i < ASKING; i++) {
 		bench_http_open(&asking[i], port);
 		busy[i] = -1;
-		epoll_ctl(ep, EPOLL_CTL_ADD, asking[i].fd, &(struct epoll_event){ .events = EPOLLIN, .data.u32 = (uint32_t)i });
+		epoll_ctl(ep, EPOLL_CTL_ADD, asking[i].fd,
+			  &(struct epoll_event){.events = EPOLLIN, .data.u32 = (uint32_t)i});
 	}
 	long rss_before = bench_rss_kb(server), rss = 0;
 	int sent = 0, answered = 0;
@@ -119,18 +129,23 @@ int main(int argc, char **argv)
 	uint64_t began = bench_now_us(), all_running = 0;
 	for (;;) {
 		uint64_t now = bench_now_us();
-		for (int i = 0; i < ASKING && sent < n_streams && (uint64_t)sent <= (now - began) * starts / 1000000; i++) {
+		for (int i = 0; i < ASKING && sent < n_streams && (uint64_t)sent <= (now - began) * starts / 1000000;
+		     i++) {
 			if (busy[i] >= 0)
 				continue;
-			int body_len = snprintf(body, sizeof(body), "{\"workflow\":\"%s\",\"inputs\":{\"n\":%d}}", argv[3], sent);
+			int body_len = snprintf(body, sizeof(body), "{\"workflow\":\"%s\",\"inputs\":{\"n\":%d}}",
+						argv[3], sent);
 			int n = snprintf(request, sizeof(request),
-					 "POST /api/v1/runs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\nContent-Type: application/json"
-					 "\r\nContent-Length: %d\r\n\r\n%s", port, argv[2], body_len, body);
+					 "POST /api/v1/runs HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer "
+					 "%s\r\nContent-Type: application/json"
+					 "\r\nContent-Length: %d\r\n\r\n%s",
+					 port, argv[2], body_len, body);
 			busy[i] = sent;
 			streams[sent++].sent_us = bench_now_us();
 			bench_http_send(&asking[i], request, (size_t)n);
 		}
-		if (from_us == UINT64_MAX && answered == n_streams && (begun == n_streams || (!n_sockets && now - streams[n_streams - 1].sent_us > first_token_us))) {
+		if (from_us == UINT64_MAX && answered == n_streams &&
+		    (begun == n_streams || (!n_sockets && now - streams[n_streams - 1].sent_us > first_token_us))) {
 			if (!all_running)
 				all_running = now;
 			if (now - all_running >= settle_us) {
@@ -151,7 +166,8 @@ int main(int argc, char **argv)
 			break;
 		}
 		if (now - began > 90000000)
-			bench_die("after 90 s %d of %d runs were started and %d streams had begun", answered, n_streams, begun);
+			bench_die("after 90 s %d of %d runs were started and %d streams had begun", answered, n_streams,
+				  begun);
 		int n = epoll_wait(ep, got, 256, 1);
 		for (int i = 0; i < n; i++) {
 			uint32_t which = got[i].data.u32 & (OF_WS - 1);
@@ -167,7 +183,8 @@ int main(int argc, char **argv)
 				bench_die("POST /api/v1/runs: %d %.*s", h->status, (int)h->body_len, h->body);
 			idmap_put(&streams_by_id, id + 6, busy[which]);
 			if (n_sockets) {
-				int len = snprintf(command, sizeof(command), "{\"cmd\":\"subscribe\",\"run_id\":\"%.36s\"}", id + 6);
+				int len = snprintf(command, sizeof(command),
+						   "{\"cmd\":\"subscribe\",\"run_id\":\"%.36s\"}", id + 6);
 				bench_ws_send(&sockets[busy[which] % n_sockets], command, (size_t)len);
 			}
 			busy[which] = -1;
@@ -181,12 +198,15 @@ int main(int argc, char **argv)
 	}
 	if (failed)
 		bench_die("%d runs have failed", failed);
-	printf("{\"streams\":%d,\"sockets\":%d,\"ended_early\":%d,\"tokens_per_s\":%.0f,\"frames_per_s\":%.0f,\"mb_per_s\":%.2f,\"first_added_p50_ms\":%.3f,"
-	       "\"first_added_p99_ms\":%.3f,\"first_submit_p50_ms\":%.3f,\"first_submit_p99_ms\":%.3f,\"token_p50_ms\":%.3f,\"token_p99_ms\":%.3f,"
+	printf("{\"streams\":%d,\"sockets\":%d,\"ended_early\":%d,\"tokens_per_s\":%.0f,\"frames_per_s\":%.0f,\"mb_per_"
+	       "s\":%.2f,\"first_added_p50_ms\":%.3f,"
+	       "\"first_added_p99_ms\":%.3f,\"first_submit_p50_ms\":%.3f,\"first_submit_p99_ms\":%.3f,\"token_p50_ms\":"
+	       "%.3f,\"token_p99_ms\":%.3f,"
 	       "\"server_cpu\":%.4f,\"cpu_ms_per_1000_tokens\":%.3f,\"rss_kb\":%ld,\"rss_kb_per_stream\":%.2f}\n",
 	       n_streams, n_sockets, ended, (double)tokens / seconds, (double)(frames - frames_before) / seconds,
-	       (double)(bytes - bytes_before) / seconds / 1e6, bench_ms(&first_added, 0.5), bench_ms(&first_added, 0.99), bench_ms(&first_submit, 0.5),
-	       bench_ms(&first_submit, 0.99), bench_ms(&age, 0.5), bench_ms(&age, 0.99), cpu / seconds,
-	       tokens ? cpu * 1e6 / (double)tokens : 0.0, rss, (double)(rss - rss_before) / n_streams);
+	       (double)(bytes - bytes_before) / seconds / 1e6, bench_ms(&first_added, 0.5),
+	       bench_ms(&first_added, 0.99), bench_ms(&first_submit, 0.5), bench_ms(&first_submit, 0.99),
+	       bench_ms(&age, 0.5), bench_ms(&age, 0.99), cpu / seconds, tokens ? cpu * 1e6 / (double)tokens : 0.0, rss,
+	       (double)(rss - rss_before) / n_streams);
 	return 0;
 }

@@ -45,7 +45,8 @@ void sl_workflow_cache_free(struct sl_workflow_cache *c)
 	free(c);
 }
 
-enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out, struct sl_problems *problems)
+enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
+				struct sl_problems *problems)
 {
 	struct sl_workflow_cache *c = e->workflows;
 	struct cached_workflow *it;
@@ -132,8 +133,7 @@ void sl_engine_stop(struct sl_engine *e)
 	sl_pool_stop(e->pool);
 	/* no worker is left, so every run is ours to touch */
 	struct sl_run *r, *tmp;
-	HASH_ITER(hh, e->runs, r, tmp)
-	{
+	HASH_ITER (hh, e->runs, r, tmp) {
 		r->lost = true;
 		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++) {
 			if (r->execs[i])
@@ -149,8 +149,7 @@ static bool drain_mailboxes(struct sl_engine *e)
 {
 	struct sl_run *r, *tmp;
 	bool any = false;
-	HASH_ITER(hh, e->runs, r, tmp)
-	{
+	HASH_ITER (hh, e->runs, r, tmp) {
 		for (struct sl_link *l = sl_mpsc_take(&r->mailbox); l;) {
 			struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
 			l = l->next;
@@ -271,10 +270,12 @@ void sl_engine_forget(struct sl_engine *e, struct sl_run *r)
 
 /* ---- submit ---- */
 
-enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs, struct sl_problems *out)
+enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs,
+				struct sl_problems *out)
 {
 	SL_AUTO(sl_workflow) w = NULL;
-	enum sl_code rc = sl_engine_workflow(e, definition, &w, out); /* every submission asks: one that was faultless is kept */
+	enum sl_code rc =
+		sl_engine_workflow(e, definition, &w, out); /* every submission asks: one that was faultless is kept */
 	if (rc != SL_OK || !w || !inputs)
 		return rc;
 	SL_AUTO_JSON in = NULL;
@@ -285,15 +286,18 @@ enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, c
 	if (rc != SL_OK)
 		sl_problems_add(out, false, SL_STR("/inputs"), "%s", err.text);
 	else if (w->inputs)
-		(void)sl_schema_check(w->inputs, in, SL_SCHEMA_STRICT, SL_STR("/inputs"), out); /* what does not fit is in out */
+		(void)sl_schema_check(w->inputs, in, SL_SCHEMA_STRICT, SL_STR("/inputs"),
+				      out); /* what does not fit is in out */
 	return SL_OK;
 }
 
 /* Inputs with their defaults, checked: the text that is pinned. */
-static enum sl_code settle_inputs(struct sl_run_head *head, const struct sl_workflow *w, struct sl_problems *problems, struct sl_error *err)
+static enum sl_code settle_inputs(struct sl_run_head *head, const struct sl_workflow *w, struct sl_problems *problems,
+				  struct sl_error *err)
 {
 	SL_AUTO_JSON in = NULL;
-	enum sl_code rc = head->inputs && head->inputs->len ? sl_json_parse(sl_bytes_str(head->inputs), &in, err) : SL_OK;
+	enum sl_code rc =
+		head->inputs && head->inputs->len ? sl_json_parse(sl_bytes_str(head->inputs), &in, err) : SL_OK;
 	if (rc != SL_OK)
 		return sl_wrap(err, rc, "inputs");
 	if (!head->inputs || !head->inputs->len)
@@ -352,7 +356,7 @@ static void begin_drop(struct sl_msg *m)
 static void begin(struct sl_run *r, struct sl_msg *m)
 {
 	struct begin_msg *b = SL_CONTAINER_OF(m, struct begin_msg, msg);
-	struct sl_event e = { .kind = SL_EV_CREATED, .by = sl_z(r->head->created_by) };
+	struct sl_event e = {.kind = SL_EV_CREATED, .by = sl_z(r->head->created_by)};
 	free(b);
 	(void)sl_run_emit(r, &e); /* false: no memory, and then the run is laid aside; see below */
 	if (r->lost && r->submit_fn) {
@@ -363,8 +367,8 @@ static void begin(struct sl_run *r, struct sl_msg *m)
 	sl_run_unref(r);
 }
 
-enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, struct sl_problems *problems, sl_submit_fn *fn, void *arg,
-                              struct sl_error *err)
+enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, struct sl_problems *problems,
+			      sl_submit_fn *fn, void *arg, struct sl_error *err)
 {
 	SL_AUTO(sl_run_head) head = head_;
 	SL_AUTO(sl_workflow) w = NULL;
@@ -376,7 +380,8 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "the definition");
 	if (!w)
-		return sl_fail(err, SL_INVALID, "the definition has %zu error%s", problems->errors, problems->errors == 1 ? "" : "s");
+		return sl_fail(err, SL_INVALID, "the definition has %zu error%s", problems->errors,
+			       problems->errors == 1 ? "" : "s");
 	rc = settle_inputs(head, w, problems, err);
 	if (rc != SL_OK)
 		return rc;
@@ -433,7 +438,7 @@ static void command_end(struct command *c, enum sl_code rc, const char *status, 
 static void command_committed(struct sl_waiter *w, enum sl_code rc)
 {
 	struct command *c = SL_CONTAINER_OF(w, struct command, waiter);
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (rc != SL_OK)
 		(void)sl_fail(&err, rc, "the server lost the run before this was written; ask again");
 	command_end(c, rc, c->status, rc == SL_OK ? NULL : &err);
@@ -442,7 +447,7 @@ static void command_committed(struct sl_waiter *w, enum sl_code rc)
 static void command_run(struct sl_run *r, struct sl_msg *m)
 {
 	struct command *c = SL_CONTAINER_OF(m, struct command, msg);
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	enum sl_code rc;
 	if (r->lost)
 		rc = sl_fail(&err, SL_CONFLICT, "another instance has taken the run over; ask again");
@@ -472,16 +477,16 @@ static void command_drop(struct sl_msg *m)
 static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored)
 {
 	struct command *c = arg;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_AUTO(sl_stored_run) run = stored;
 	SL_AUTO(sl_workflow) w = NULL;
-	struct sl_problems problems = { 0 };
+	struct sl_problems problems = {0};
 	struct sl_run_state state;
 	const char *status = "";
 	if (rc == SL_OK)
 		rc = sl_engine_workflow(c->engine, sl_bytes_str(run->head->definition), &w, &problems);
 	if (rc == SL_OK && w && sl_run_state_init(&state, w) == SL_OK) {
-		struct sl_event e = { 0 };
+		struct sl_event e = {0};
 		bool nothing = false;
 		SL_IGNORE(sl_fold(run, w, &state, &err)); /* as far as it goes */
 		status = sl_run_states[state.status].wire;
@@ -496,8 +501,8 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 	command_end(c, rc, status, rc == SL_OK ? NULL : &err);
 }
 
-enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, struct sl_str by, struct sl_str reason,
-                               sl_command_fn *fn, void *arg)
+enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, struct sl_str by,
+			       struct sl_str reason, sl_command_fn *fn, void *arg)
 {
 	struct command *c = calloc(1, sizeof(*c));
 	if (!c)

@@ -23,10 +23,10 @@ struct sl_journal {
 	/* Up to `max` unfinished runs that nobody alive owns become ours, with a new epoch. `runs` (malloc'd) and its
 	 * elements are the callee's. Fewer than max: there are no more now. */
 	enum sl_code (*claim)(void *ctx, size_t max,
-	                      void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run **runs, size_t n), void *arg);
+			      void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run **runs, size_t n), void *arg);
 	/* One run with all its records. SL_NOT_FOUND: none. */
 	enum sl_code (*load)(void *ctx, struct sl_run_id id,
-	                     void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run *run), void *arg);
+			     void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run *run), void *arg);
 	void *ctx;
 };
 
@@ -57,16 +57,18 @@ struct sl_engine_config {
 	struct sl_services *services;
 	const struct sl_node_type *const *node_types; /* NULL-terminated, the generated table */
 	const struct sl_middleware *const *middleware;
-	uint32_t workers;        /* 0: none, the test turns the crank with sl_engine_step() */
-	uint64_t seed;           /* jitter; 0 takes one from the system */
+	uint32_t workers;           /* 0: none, the test turns the crank with sl_engine_step() */
+	uint64_t seed;              /* jitter; 0 takes one from the system */
 	uint32_t default_timeout_s; /* of a run without limits.timeout_s */
 	uint32_t max_recoveries;    /* a run found unfinished more often is failed as poison; 0: SL_LIMIT_RECOVERIES */
-	/* [any] called when the earliest timer changes: call sl_engine_tick() at that mono_ms (UINT64_MAX: no timer). */
+	/* [any] called when the earliest timer changes: call sl_engine_tick() at that mono_ms (UINT64_MAX: no timer).
+	 */
 	void (*wake_at)(void *ctx, uint64_t deadline_ms);
 	void *wake_ctx;
 };
 
-SL_MUST_USE enum sl_code sl_engine_new(const struct sl_engine_config *config, struct sl_engine **out, struct sl_error *err);
+SL_MUST_USE enum sl_code sl_engine_new(const struct sl_engine_config *config, struct sl_engine **out,
+				       struct sl_error *err);
 /* Stops the workers. Runs stay as they are in the journal; nothing is cancelled. [not a worker] */
 void sl_engine_stop(struct sl_engine *e);
 void sl_engine_free(struct sl_engine *e); /* after stop, and after the journal port has gone quiet */
@@ -74,11 +76,12 @@ SL_DEFINE_AUTO(sl_engine)
 
 /* Claims unfinished runs until there are no more, and goes on with them. Call at start, and whenever an instance died.
  * `fn` [store] once, with the number of runs that were taken. */
-SL_MUST_USE enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum sl_code rc, size_t runs), void *arg);
-void sl_engine_tick(struct sl_engine *e);                 /* fires timers that are due */
-bool sl_engine_step(struct sl_engine *e);                 /* workers == 0: serves one mailbox; false: nothing to do */
+SL_MUST_USE enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum sl_code rc, size_t runs),
+					   void *arg);
+void sl_engine_tick(struct sl_engine *e); /* fires timers that are due */
+bool sl_engine_step(struct sl_engine *e); /* workers == 0: serves one mailbox; false: nothing to do */
 enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers);
-void sl_engine_bus_all(struct sl_engine *e, bool all);    /* publish notices of all runs */
+void sl_engine_bus_all(struct sl_engine *e, bool all); /* publish notices of all runs */
 
 struct sl_registry;
 const struct sl_registry *sl_engine_registry(const struct sl_engine *e); /* the node types, for those who list them */
@@ -107,15 +110,15 @@ void sl_problems_fini(struct sl_problems *p);
 void sl_problems_add(struct sl_problems *p, bool warning, struct sl_str pointer, const char *fmt, ...) SL_PRINTF(4, 5);
 /* SL_OK also when there are problems; else no memory. */
 SL_MUST_USE enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs,
-                                            struct sl_problems *out);
+					    struct sl_problems *out);
 
 /* Starts a run. Takes `head` (on any return): id and created_ms are set here, project and inputs get their defaults.
- * Returns SL_INVALID with `problems` filled when definition or inputs do not fit, SL_BUSY when too many runs are active.
- * fn [store] after the first commit: SL_OK; SL_CONFLICT: the idempotency key is taken, `existing` tells by whom and
- * `same_request` whether it is the same request. */
+ * Returns SL_INVALID with `problems` filled when definition or inputs do not fit, SL_BUSY when too many runs are
+ * active. fn [store] after the first commit: SL_OK; SL_CONFLICT: the idempotency key is taken, `existing` tells by whom
+ * and `same_request` whether it is the same request. */
 typedef void sl_submit_fn(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request);
 SL_MUST_USE enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head, struct sl_problems *problems,
-                                          sl_submit_fn *fn, void *arg, struct sl_error *err);
+					  sl_submit_fn *fn, void *arg, struct sl_error *err);
 
 enum sl_command_kind {
 	SL_CMD_PAUSE_DRAIN,
@@ -127,7 +130,7 @@ enum sl_command_kind {
  * SL_NOT_FOUND: no such run in memory or journal. `status` is the run's wire state either way ("" when not found). */
 typedef void sl_command_fn(void *arg, enum sl_code rc, const char *status, const struct sl_error *err);
 SL_MUST_USE enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind,
-                                           struct sl_str by, struct sl_str reason, sl_command_fn *fn, void *arg);
+					   struct sl_str by, struct sl_str reason, sl_command_fn *fn, void *arg);
 
 /* A run as GET /runs/{id} shows it, and its streams: consistent as of last_seq, which is committed. */
 struct sl_view_stream {
@@ -138,8 +141,8 @@ struct sl_view {
 	struct sl_run_id run;
 	uint64_t last_seq;
 	const char *status;
-	bool live;             /* in memory: more notices will come */
-	struct sl_bytes *json; /* the run object, without `streams` */
+	bool live;                      /* in memory: more notices will come */
+	struct sl_bytes *json;          /* the run object, without `streams` */
 	struct sl_view_stream *streams; /* the latest attempt of each node that has one */
 	size_t n_streams;
 };
@@ -149,6 +152,6 @@ enum sl_view_watch { SL_VIEW_ONCE, SL_VIEW_WATCH };
 /* fn [worker or store]; SL_NOT_FOUND. With SL_VIEW_WATCH every notice after last_seq is published from now on (some of
  * earlier seq may come, too), until sl_engine_unwatch(). `v` is the callee's. */
 typedef void sl_view_fn(void *arg, enum sl_code rc, struct sl_view *v);
-SL_MUST_USE enum sl_code sl_engine_view(struct sl_engine *e, struct sl_run_id id, enum sl_view_watch watch, sl_view_fn *fn,
-                                        void *arg);
+SL_MUST_USE enum sl_code sl_engine_view(struct sl_engine *e, struct sl_run_id id, enum sl_view_watch watch,
+					sl_view_fn *fn, void *arg);
 void sl_engine_unwatch(struct sl_engine *e, struct sl_run_id id);

@@ -5,11 +5,11 @@
 #include "engine/run_state.h"
 
 static const char *const names[SL_EVENT_KINDS] = {
-	[SL_EV_CREATED] = "execution:created",     [SL_EV_STARTED] = "execution:started",
-	[SL_EV_PAUSED] = "execution:paused",       [SL_EV_RESUMED] = "execution:resumed",
-	[SL_EV_WAITING] = "execution:waiting",     [SL_EV_COMPLETED] = "execution:completed",
-	[SL_EV_FAILED] = "execution:failed",       [SL_EV_CANCELLED] = "execution:cancelled",
-	[SL_EV_NODE] = "node_state_change",        [SL_EV_RESET] = "stream_reset",
+	[SL_EV_CREATED] = "execution:created", [SL_EV_STARTED] = "execution:started",
+	[SL_EV_PAUSED] = "execution:paused",   [SL_EV_RESUMED] = "execution:resumed",
+	[SL_EV_WAITING] = "execution:waiting", [SL_EV_COMPLETED] = "execution:completed",
+	[SL_EV_FAILED] = "execution:failed",   [SL_EV_CANCELLED] = "execution:cancelled",
+	[SL_EV_NODE] = "node_state_change",    [SL_EV_RESET] = "stream_reset",
 	[SL_EV_USAGE] = "token_usage",
 };
 
@@ -25,7 +25,7 @@ void sl_event_fini(struct sl_event *e)
 	json_object_put(e->output);
 	json_object_put(e->data);
 	json_object_put(e->stream);
-	*e = (struct sl_event){ 0 };
+	*e = (struct sl_event){0};
 }
 
 static void put_error(struct sl_buf *b, const struct sl_event *e)
@@ -94,8 +94,7 @@ static void put_data(struct sl_buf *b, const struct sl_event *e)
 		put_usage(b, e);
 		/* the run's totals after this event, worked out by who decided it */
 		if (e->data) {
-			json_object_object_foreach(e->data, k, v)
-			{
+			json_object_object_foreach (e->data, k, v) {
 				sl_buf_json_key(b, k);
 				sl_json_write(b, v);
 			}
@@ -153,7 +152,7 @@ enum sl_code sl_event_encode(const struct sl_event *e, struct sl_record *r)
 {
 	/* outputs and streams are capped where they are made; with the escapes of JSON they can grow sixfold */
 	SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
-	*r = (struct sl_record){ .seq = e->seq, .wall_ms = e->wall_ms };
+	*r = (struct sl_record){.seq = e->seq, .wall_ms = e->wall_ms};
 	r->event = e->kind == SL_EV_CUSTOM ? e->name : names[e->kind];
 	put_data(&b, e);
 	r->data = sl_buf_bytes(&b);
@@ -183,7 +182,8 @@ static int64_t time_member(struct json_object *o, const char *key)
 	return sl_time_parse(sl_json_get_str(o, key), &ms) ? ms : 0;
 }
 
-static enum sl_code get_node(struct json_object *data, struct json_object *detail, struct sl_event *e, struct sl_error *err)
+static enum sl_code get_node(struct json_object *data, struct json_object *detail, struct sl_event *e,
+			     struct sl_error *err)
 {
 	struct sl_str status = sl_json_get_str(data, "status");
 	uint32_t s = 0;
@@ -271,7 +271,7 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 
 enum sl_code sl_event_decode(const struct sl_record *r, struct sl_event *out, struct sl_error *err)
 {
-	struct sl_event e = { 0 };
+	struct sl_event e = {0};
 	enum sl_code rc = decode(r, &e, err);
 	if (rc != SL_OK) {
 		sl_event_fini(&e);

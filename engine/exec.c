@@ -1,8 +1,8 @@
-/* engine/exec.c: one execution of one node: evaluates its parameters, drives it through the middleware, attempt by attempt,
- * and turns what comes out into events.
+/* engine/exec.c: one execution of one node: evaluates its parameters, drives it through the middleware, attempt by
+ * attempt, and turns what comes out into events.
  *
- * The one surprising fact: a node's callbacks may end the node, the execution, even the run. So nothing is freed while one of
- * them is on the stack: `depth` counts, and settle() does what was asked when it is back to zero.
+ * The one surprising fact: a node's callbacks may end the node, the execution, even the run. So nothing is freed while
+ * one of them is on the stack: `depth` counts, and settle() does what was asked when it is back to zero.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -25,10 +25,10 @@ struct sl_node {
 	struct sl_remote *remote;
 	struct sl_run_timer *timer;
 	void (*timer_fn)(struct sl_node *n);
-	int64_t due_ms;    /* wall; waiting */
+	int64_t due_ms; /* wall; waiting */
 	bool waiting;
-	bool started;      /* start() returned SL_PENDING */
-	bool announced;    /* its first event is out */
+	bool started;   /* start() returned SL_PENDING */
+	bool announced; /* its first event is out */
 	bool ended;
 	enum sl_code code; /* of the end */
 	struct sl_error err;
@@ -63,9 +63,9 @@ struct sl_exec {
 	enum phase phase;
 	size_t at; /* the middleware to enter next */
 	unsigned depth;
-	bool dead;         /* to be freed when depth is 0, without a word */
-	bool delayed;      /* a middleware said SL_DELAY */
-	bool retry_due;    /* came due while the run was paused */
+	bool dead;      /* to be freed when depth is 0, without a word */
+	bool delayed;   /* a middleware said SL_DELAY */
+	bool retry_due; /* came due while the run was paused */
 	bool cached;
 	uint32_t tries;
 	uint64_t began_ms; /* mono */
@@ -187,7 +187,8 @@ static struct json_object *stream_record(struct sl_node *n, struct json_object *
 	struct json_object *parsed = NULL;
 	struct sl_error err;
 	sl_stream_segments(n->stream, &segments);
-	if (!rec || !text || !thinking || segments.failed || sl_json_parse(sl_buf_str(&segments), &parsed, &err) != SL_OK) {
+	if (!rec || !text || !thinking || segments.failed ||
+	    sl_json_parse(sl_buf_str(&segments), &parsed, &err) != SL_OK) {
 		json_object_put(rec);
 		return NULL;
 	}
@@ -216,7 +217,7 @@ static void emit_customs(struct sl_node *n)
 	while (n->events) {
 		struct custom *c = n->events;
 		n->events = c->next;
-		struct sl_event e = { .kind = SL_EV_CUSTOM, .name = c->name, .data = c->data };
+		struct sl_event e = {.kind = SL_EV_CUSTOM, .name = c->name, .data = c->data};
 		(void)sl_run_emit(n->x->run, &e); /* as above */
 		free(c);
 	}
@@ -232,13 +233,13 @@ static void announce(struct sl_node *n)
 	n->announced = true;
 	const struct sl_node_state *ns = &x->run->state.root.nodes[x->index];
 	if (n->stream && ns->text_before && ns->attempt < n->attempt) {
-		struct sl_event reset = { .kind = SL_EV_RESET, .attempt = n->attempt };
+		struct sl_event reset = {.kind = SL_EV_RESET, .attempt = n->attempt};
 		reset.path = sl_z(x->def->id);
 		reset.reason = sl_z(ns->code != SL_OK ? sl_code_wire(ns->code) : "interrupted");
 		(void)sl_run_emit(x->run, &reset); /* false: the run is over */
 	}
 	if (x->how == SL_EXEC_FRESH || !n->waiting) {
-		struct sl_event e = { .kind = SL_EV_NODE, .attempt = n->attempt, .type = x->def->type->name };
+		struct sl_event e = {.kind = SL_EV_NODE, .attempt = n->attempt, .type = x->def->type->name};
 		e.status = n->waiting ? SL_NODE_WAITING : SL_NODE_RUNNING;
 		e.due_ms = n->waiting ? n->due_ms : 0;
 		e.path = sl_z(x->def->id);
@@ -265,8 +266,7 @@ static size_t size_of(struct json_object *o, size_t cap)
 			n += 1 + size_of(json_object_array_get_idx(o, i), cap);
 		return n;
 	case json_type_object: {
-		json_object_object_foreach(o, k, v)
-		{
+		json_object_object_foreach (o, k, v) {
 			n += 4 + strlen(k) + (n <= cap ? size_of(v, cap) : 0);
 		}
 		return n;
@@ -276,8 +276,8 @@ static size_t size_of(struct json_object *o, size_t cap)
 	}
 }
 
-bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken, uint32_t *n,
-                   struct sl_error *err)
+bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken,
+		   uint32_t *n, struct sl_error *err)
 {
 	const struct sl_graph *g = r->workflow->root;
 	const struct sl_node_def *def = &g->nodes[node];
@@ -318,15 +318,17 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 {
 	struct sl_run *r = x->run;
 	uint32_t index = x->index;
-	struct sl_error late = { 0 };
-	struct sl_event e = { .kind = SL_EV_NODE, .type = x->def->type->name };
+	struct sl_error late = {0};
+	struct sl_event e = {.kind = SL_EV_NODE, .type = x->def->type->name};
 	const struct sl_node_state *ns = &r->state.root.nodes[index];
 
 	if (code == SL_OK && !(output && json_object_is_type(output, json_type_object)))
 		code = sl_fail(&late, output ? SL_INTERNAL : SL_NO_MEMORY, "node '%s' gave no object", x->def->id);
 	if (code == SL_OK && size_of(output, SL_LIMIT_PAYLOAD_BYTES) > SL_LIMIT_PAYLOAD_BYTES)
-		code = sl_fail(&late, SL_LIMIT, "the output of '%s' is larger than %u bytes", x->def->id, SL_LIMIT_PAYLOAD_BYTES);
-	if (code == SL_OK && !sl_exec_taken(r, index, x->node ? x->node->kase : NULL, output, &e.taken, &e.n_taken, &late))
+		code = sl_fail(&late, SL_LIMIT, "the output of '%s' is larger than %u bytes", x->def->id,
+			       SL_LIMIT_PAYLOAD_BYTES);
+	if (code == SL_OK &&
+	    !sl_exec_taken(r, index, x->node ? x->node->kase : NULL, output, &e.taken, &e.n_taken, &late))
 		code = late.code;
 	if (late.code != SL_OK) {
 		err = &late;
@@ -334,8 +336,9 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 		e.taken = NULL;
 		e.n_taken = 0;
 	}
-	struct sl_outcome o = { code, code == SL_OK ? NULL : err, code == SL_OK ? output : NULL, x->node ? x->node->attempt : ns->attempt,
-				sl_clock_mono(r->engine->config.clock) - x->began_ms };
+	struct sl_outcome o = {code, code == SL_OK ? NULL : err, code == SL_OK ? output : NULL,
+			       x->node ? x->node->attempt : ns->attempt,
+			       sl_clock_mono(r->engine->config.clock) - x->began_ms};
 	leave(x, false, &o);
 	e.status = code == SL_OK ? SL_NODE_COMPLETED : SL_NODE_FAILED;
 	e.attempt = o.attempt;
@@ -371,7 +374,7 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 /* A failure that no further attempt follows: a fallback may replace it. */
 static void fail_for_good(struct sl_exec *x, enum sl_code code, const struct sl_error *err)
 {
-	struct sl_outcome o = { code, err, NULL, x->node ? x->node->attempt : 0, 0 };
+	struct sl_outcome o = {code, err, NULL, x->node ? x->node->attempt : 0, 0};
 	for (size_t i = x->n_mw; i-- > 0;) {
 		const struct sl_middleware *m = mw_of(x, i);
 		struct json_object *output = NULL;
@@ -423,8 +426,8 @@ static void attempt_ended(struct sl_exec *x)
 		if (!n->announced)
 			announce(n); /* its text can be read, so it must have begun */
 	}
-	struct sl_outcome o = { n->code, n->code == SL_OK ? NULL : &n->err, n->output, n->attempt,
-				sl_clock_mono(r->engine->config.clock) - x->began_ms };
+	struct sl_outcome o = {n->code, n->code == SL_OK ? NULL : &n->err, n->output, n->attempt,
+			       sl_clock_mono(r->engine->config.clock) - x->began_ms};
 	leave(x, true, &o);
 	emit_usage(n);
 	x->depth--;
@@ -444,8 +447,13 @@ static void attempt_ended(struct sl_exec *x)
 		if (!m->failed || !applies(x, i) || m->failed(x, &o, &delay_ms) != SL_AGAIN_AFTER)
 			continue;
 		const struct sl_clock *c = r->engine->config.clock;
-		struct sl_event e = { .kind = SL_EV_NODE, .status = SL_NODE_RETRYING, .attempt = n->attempt, .tries = x->tries,
-				      .type = x->def->type->name, .code = n->code, .due_ms = sl_clock_wall(c) + (int64_t)delay_ms };
+		struct sl_event e = {.kind = SL_EV_NODE,
+				     .status = SL_NODE_RETRYING,
+				     .attempt = n->attempt,
+				     .tries = x->tries,
+				     .type = x->def->type->name,
+				     .code = n->code,
+				     .due_ms = sl_clock_wall(c) + (int64_t)delay_ms};
 		e.path = sl_z(x->def->id);
 		e.message = sl_z(n->err.text);
 		e.reason = x->reason;
@@ -500,7 +508,7 @@ static void start_node(struct sl_exec *x)
 {
 	struct sl_run *r = x->run;
 	const struct sl_node_state *ns = &r->state.root.nodes[x->index];
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	struct sl_node *n = calloc(1, sizeof(*n));
 	node_free(x->node);
 	x->node = n;
@@ -517,7 +525,8 @@ static void start_node(struct sl_exec *x)
 	if (step == SL_FAILED)
 		end_node(n, err.code == SL_OK ? SL_INTERNAL : err.code, &err, NULL);
 	else if (step == SL_DONE && !SL_EXPECT(n->ended))
-		end_node(n, sl_fail(&err, SL_INTERNAL, "node type '%s' said done and gave nothing", x->def->type->name), &err, NULL);
+		end_node(n, sl_fail(&err, SL_INTERNAL, "node type '%s' said done and gave nothing", x->def->type->name),
+			 &err, NULL);
 	if (!n->ended) {
 		n->started = true;
 		announce(n);
@@ -530,7 +539,7 @@ static void start_node(struct sl_exec *x)
 /* Enters middleware from x->at on, then goes on to the next phase. */
 static void enter_next(struct sl_exec *x)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	x->delayed = false;
 	for (; x->at < x->n_mw; x->at++) {
 		const struct sl_middleware *m = mw_of(x, x->at);
@@ -552,7 +561,7 @@ static void enter_next(struct sl_exec *x)
 			return;
 		case SL_ANSWER: {
 			struct json_object *output = x->answer;
-			struct sl_outcome o = { SL_OK, NULL, output, 0, 0 };
+			struct sl_outcome o = {SL_OK, NULL, output, 0, 0};
 			x->answer = NULL;
 			x->cached = true;
 			leave(x, true, &o);
@@ -560,7 +569,7 @@ static void enter_next(struct sl_exec *x)
 			return;
 		}
 		case SL_REFUSE: {
-			struct sl_outcome o = { err.code, &err, NULL, 0, 0 };
+			struct sl_outcome o = {err.code, &err, NULL, 0, 0};
 			leave(x, true, &o);
 			fail_for_good(x, err.code == SL_OK ? SL_INTERNAL : err.code, &err);
 			return;
@@ -603,10 +612,11 @@ static enum sl_code params_of(struct sl_exec *x, struct sl_error *err)
 		return sl_wrap(err, rc, "parameters of '%s'", x->def->id);
 	if (sl_template_is_constant(x->def->params))
 		return SL_OK; /* checked when the workflow was */
-	struct sl_problems problems = { 0 };
+	struct sl_problems problems = {0};
 	SL_BUF(pointer, 64);
 	if (!sl_schema_check(sl_registry_schema(x->run->engine->registry, x->def->type), x->params, SL_SCHEMA_STRICT,
-			     sl_buf_str(&pointer), &problems) && problems.n)
+			     sl_buf_str(&pointer), &problems) &&
+	    problems.n)
 		rc = sl_fail(err, SL_INVALID, "parameters of '%s': %s: %s", x->def->id, problems.items[0].pointer,
 			     problems.items[0].message);
 	sl_problems_fini(&problems);
@@ -616,7 +626,7 @@ static enum sl_code params_of(struct sl_exec *x, struct sl_error *err)
 void sl_exec_start(struct sl_run *r, uint32_t node, enum sl_exec_how how)
 {
 	struct sl_exec *x = exec_new(r, node, how);
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (!x)
 		return;
 	if (x->def->when && how == SL_EXEC_FRESH) {
@@ -629,7 +639,8 @@ void sl_exec_start(struct sl_run *r, uint32_t node, enum sl_exec_how how)
 		}
 		if (!yes) {
 			release(x);
-			if (sl_run_emit_node(r, node, SL_NODE_SKIPPED, r->state.root.nodes[node].attempt, "its condition is false"))
+			if (sl_run_emit_node(r, node, SL_NODE_SKIPPED, r->state.root.nodes[node].attempt,
+					     "its condition is false"))
 				sl_run_node_ended(r, node);
 			return;
 		}
@@ -646,7 +657,7 @@ void sl_exec_start(struct sl_run *r, uint32_t node, enum sl_exec_how how)
 void sl_exec_retry_later(struct sl_run *r, uint32_t node, uint64_t due_mono_ms)
 {
 	struct sl_exec *x = exec_new(r, node, SL_EXEC_FRESH);
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (!x)
 		return;
 	enum sl_code rc = params_of(x, &err);
@@ -665,7 +676,7 @@ void sl_exec_retry_later(struct sl_run *r, uint32_t node, uint64_t due_mono_ms)
 static void call_off(struct sl_exec *x)
 {
 	struct sl_error err;
-	struct sl_outcome o = { SL_CANCELLED, &err, NULL, x->node ? x->node->attempt : 0, 0 };
+	struct sl_outcome o = {SL_CANCELLED, &err, NULL, x->node ? x->node->attempt : 0, 0};
 	(void)sl_fail(&err, SL_CANCELLED, "called off");
 	x->depth++;
 	if (x->node && x->node->started && !x->node->ended && x->def->type->cancel)
@@ -685,7 +696,7 @@ void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to, const char *reaso
 {
 	struct sl_run *r = x->run;
 	uint32_t index = x->index;
-	struct sl_event e = { .kind = SL_EV_NODE, .status = to, .type = x->def->type->name };
+	struct sl_event e = {.kind = SL_EV_NODE, .status = to, .type = x->def->type->name};
 	e.attempt = x->node ? x->node->attempt : r->state.root.nodes[index].attempt;
 	e.path = sl_z(x->def->id);
 	e.reason = sl_z(reason);
@@ -790,12 +801,12 @@ static struct json_object *item_get(void *ctx, const struct sl_ref *ref)
 }
 
 enum sl_code sl_node_eval_item(struct sl_node *n, const char *pointer, struct json_object *item, int64_t index,
-                               struct json_object **out, struct sl_error *err)
+			       struct json_object **out, struct sl_error *err)
 {
 	const struct sl_expr *expr = expr_at(n, pointer, err);
 	SL_AUTO_JSON i = json_object_new_int64(index);
-	struct item_env ie = { n->x->run, item, i };
-	struct sl_env env = { item_get, &ie };
+	struct item_env ie = {n->x->run, item, i};
+	struct sl_env env = {item_get, &ie};
 	return expr ? sl_expr_eval(expr, &env, out, err) : SL_INVALID;
 }
 
@@ -868,7 +879,7 @@ void sl_node_usage(struct sl_node *n, const struct sl_usage *u)
 void sl_node_event(struct sl_node *n, const char *name, struct json_object *data)
 {
 	if (n->announced) {
-		struct sl_event e = { .kind = SL_EV_CUSTOM, .name = name, .data = data };
+		struct sl_event e = {.kind = SL_EV_CUSTOM, .name = name, .data = data};
 		(void)sl_run_emit(n->x->run, &e); /* false: the run is over */
 		return;
 	}
@@ -910,8 +921,11 @@ enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct s
 	}
 	n->waiting = true;
 	if (n->announced) {
-		struct sl_event e = { .kind = SL_EV_NODE, .status = SL_NODE_WAITING, .attempt = n->attempt, .due_ms = n->due_ms,
-				      .type = n->x->def->type->name };
+		struct sl_event e = {.kind = SL_EV_NODE,
+				     .status = SL_NODE_WAITING,
+				     .attempt = n->attempt,
+				     .due_ms = n->due_ms,
+				     .type = n->x->def->type->name};
 		e.path = sl_z(n->x->def->id);
 		(void)sl_run_emit(r, &e); /* false: the run is over */
 	}
@@ -1009,7 +1023,8 @@ static void remote_run(struct sl_run *r, struct sl_msg *m)
 	free(rm);
 }
 
-enum sl_code sl_remote_call(struct sl_remote *m, void (*fn)(struct sl_node *n, void *arg), void (*drop)(void *arg), void *arg)
+enum sl_code sl_remote_call(struct sl_remote *m, void (*fn)(struct sl_node *n, void *arg), void (*drop)(void *arg),
+			    void *arg)
 {
 	struct remote_msg *rm = calloc(1, sizeof(*rm));
 	if (!rm)
@@ -1134,7 +1149,8 @@ void sl_exec_reason(struct sl_exec *x, const char *reason)
 	x->reason = sl_z(reason);
 }
 
-enum sl_code sl_exec_eval(struct sl_exec *x, const struct sl_template *t, struct json_object **out, struct sl_error *err)
+enum sl_code sl_exec_eval(struct sl_exec *x, const struct sl_template *t, struct json_object **out,
+			  struct sl_error *err)
 {
 	struct sl_env env = sl_run_env(x->run);
 	return sl_template_eval(t, &env, out, err);

@@ -1,10 +1,10 @@
 /* engine/expr.c: compiles and evaluates expressions.
  *
- * Lua checks the grammar. A second, small reader of our own, which may therefore trust the grammar, follows names through
- * their scopes and finds what an expression mentions: so a reference to a node is known before the run begins, a misspelled
- * name is an error when the workflow is saved, and an evaluation converts only those members of a node's output that the
- * source names (`nodes.judge.json.score` does not turn the judge's whole text into a Lua string).
- * An expression that is nothing but a path never enters Lua. */
+ * Lua checks the grammar. A second, small reader of our own, which may therefore trust the grammar, follows names
+ * through their scopes and finds what an expression mentions: so a reference to a node is known before the run begins,
+ * a misspelled name is an error when the workflow is saved, and an evaluation converts only those members of a node's
+ * output that the source names (`nodes.judge.json.score` does not turn the judge's whole text into a Lua string). An
+ * expression that is nothing but a path never enters Lua. */
 #include "engine/expr_priv.h"
 
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 #define MENTIONS     1000  /* distinct roots, or free names, of one source */
 #define MEMBERS      256   /* of one object that are told apart; with more it is converted whole */
 #define PATH_STEPS   32
-#define NEST         250   /* of our reader; Lua gives up at 200 */
+#define NEST         250 /* of our reader; Lua gives up at 200 */
 
 /* A member that the source names. */
 struct part {
@@ -52,10 +52,11 @@ struct sl_expr {
 
 static _Atomic uint64_t last_id;
 
-static const char *const root_names[] = { "input", "nodes", "loop", "item", "index", "run" }; /* as enum sl_ref_root */
-static const char *const known_names[] = { "input", "nodes", "loop", "item", "index", "run", "json", "text", "list", "math", "string",
-					   "table", "utf8", "tostring", "tonumber", "type", "pairs", "ipairs", "next", "select",
-					   "error", "pcall", "assert" };
+static const char *const root_names[] = {"input", "nodes", "loop", "item", "index", "run"}; /* as enum sl_ref_root */
+static const char *const known_names[] = {"input", "nodes",    "loop",     "item",  "index",  "run",
+					  "json",  "text",     "list",     "math",  "string", "table",
+					  "utf8",  "tostring", "tonumber", "type",  "pairs",  "ipairs",
+					  "next",  "select",   "error",    "pcall", "assert"};
 
 /* ---- tokens ---- */
 
@@ -127,7 +128,7 @@ static bool lex_space(struct sl_lexer *lx)
 
 void sl_lex_next(struct sl_lexer *lx)
 {
-	static const char *const operators[] = { "...", "..", "==", "~=", "<=", ">=", "//", "::", "<<", ">>" };
+	static const char *const operators[] = {"...", "..", "==", "~=", "<=", ">=", "//", "::", "<<", ">>"};
 	bool opens;
 	const char *stop;
 	lx->tok = SL_TOK_BAD;
@@ -176,7 +177,7 @@ void sl_lex_next(struct sl_lexer *lx)
 
 bool sl_expr_find_close(struct sl_str text, size_t *len)
 {
-	struct sl_lexer lx = { .p = text.p, .end = text.p + text.len };
+	struct sl_lexer lx = {.p = text.p, .end = text.p + text.len};
 	size_t depth = 0;
 	for (;;) {
 		sl_lex_next(&lx);
@@ -287,7 +288,8 @@ static bool eat(struct reader *r, const char *word)
 /* A text token without escapes: what is between the quotes. */
 static bool plain_text(const struct sl_lexer *lx, struct sl_str *out)
 {
-	if (lx->tok != SL_TOK_STRING || lx->text.len < 2 || lx->text.p[0] == '[' || memchr(lx->text.p, '\\', lx->text.len))
+	if (lx->tok != SL_TOK_STRING || lx->text.len < 2 || lx->text.p[0] == '[' ||
+	    memchr(lx->text.p, '\\', lx->text.len))
 		return false;
 	*out = sl_str_n(lx->text.p + 1, lx->text.len - 2);
 	return memchr(out->p, 0, out->len) == NULL;
@@ -345,7 +347,8 @@ static struct mention *add_mention(struct reader *r, enum sl_ref_root root, stru
 {
 	struct sl_expr *e = r->expr;
 	for (size_t i = 0; i < e->n_refs; i++)
-		if (e->mentions[i].ref.root == root && (root != SL_REF_NODE || sl_str_is(node, e->mentions[i].ref.node)))
+		if (e->mentions[i].ref.root == root &&
+		    (root != SL_REF_NODE || sl_str_is(node, e->mentions[i].ref.node)))
 			return &e->mentions[i];
 	if (e->n_refs >= MENTIONS) {
 		reader_fail(r, sl_fail(r->err, SL_INVALID, "it refers to more than %d nodes", MENTIONS));
@@ -375,10 +378,11 @@ static struct mention *add_mention(struct reader *r, enum sl_ref_root root, stru
 /* The current token is behind a free name that is a root. */
 static void read_mention(struct reader *r, enum sl_ref_root root)
 {
-	struct sl_str key = { "", 0 };
+	struct sl_str key = {"", 0};
 	if (root == SL_REF_NODE && !static_key(r, &key)) {
 		reader_fail(r, sl_fail(r->err, SL_INVALID,
-				       "say which node: write nodes.<id> or nodes[\"<id>\"]; an id that is computed cannot be checked"));
+				       "say which node: write nodes.<id> or nodes[\"<id>\"]; an id that is computed "
+				       "cannot be checked"));
 		return;
 	}
 	struct mention *m = add_mention(r, root, key);
@@ -407,7 +411,8 @@ static void write_free_name(struct reader *r, struct sl_str name)
 {
 	for (size_t i = 0; i < SL_COUNT_OF(known_names); i++)
 		if (sl_str_is(name, known_names[i])) {
-			reader_fail(r, sl_fail(r->err, SL_INVALID, "'%s' cannot be assigned to; use a local variable of another name",
+			reader_fail(r, sl_fail(r->err, SL_INVALID,
+					       "'%s' cannot be assigned to; use a local variable of another name",
 					       known_names[i]));
 			return;
 		}
@@ -463,7 +468,8 @@ static void read_table(struct reader *r)
 	}
 }
 
-/* A name or a parenthesis with what follows it. In a statement, a lone name may turn out to be the target of an assignment. */
+/* A name or a parenthesis with what follows it. In a statement, a lone name may turn out to be the target of an
+ * assignment. */
 static void read_suffixed(struct reader *r, bool statement)
 {
 	if (r->lx.tok == SL_TOK_NAME) {
@@ -505,8 +511,8 @@ static void read_suffixed(struct reader *r, bool statement)
 
 static bool binary_operator(const struct reader *r)
 {
-	static const char *const ops[] = { "+", "-", "*", "/", "//", "%", "^", "..", "==", "~=", "<", "<=", ">", ">=",
-					   "and", "or", "&", "|", "~", "<<", ">>" };
+	static const char *const ops[] = {"+",  "-", "*",  "/",   "//", "%", "^", "..", "==", "~=", "<",
+					  "<=", ">", ">=", "and", "or", "&", "|", "~",  "<<", ">>"};
 	for (size_t i = 0; i < SL_COUNT_OF(ops); i++)
 		if (at(r, ops[i]))
 			return true;
@@ -531,13 +537,14 @@ static void read_expr(struct reader *r)
 				read_function(r, false);
 			else if (at(r, "{"))
 				read_table(r);
-			else if (r->lx.tok == SL_TOK_STRING || r->lx.tok == SL_TOK_NUMBER || at(r, "nil") || at(r, "true") ||
-				 at(r, "false") || at(r, "..."))
+			else if (r->lx.tok == SL_TOK_STRING || r->lx.tok == SL_TOK_NUMBER || at(r, "nil") ||
+				 at(r, "true") || at(r, "false") || at(r, "..."))
 				next(r);
 			else if (r->lx.tok == SL_TOK_NAME || at(r, "("))
 				read_suffixed(r, false);
 			else
-				reader_fail(r, r->rc == SL_OK ? sl_fail(r->err, SL_INVALID, "it cannot be read") : r->rc);
+				reader_fail(r,
+					    r->rc == SL_OK ? sl_fail(r->err, SL_INVALID, "it cannot be read") : r->rc);
 			if (!binary_operator(r))
 				break;
 			next(r);
@@ -555,7 +562,7 @@ static void read_scope(struct reader *r)
 
 static void read_local(struct reader *r)
 {
-	struct names fresh = { 0 };
+	struct names fresh = {0};
 	if (eat(r, "function")) {
 		add_name(r, &r->locals, r->lx.text);
 		next(r);
@@ -579,7 +586,7 @@ static void read_local(struct reader *r)
 
 static void read_for(struct reader *r)
 {
-	struct names fresh = { 0 };
+	struct names fresh = {0};
 	size_t scope = r->locals.n;
 	do {
 		add_name(r, &fresh, r->lx.text);
@@ -657,7 +664,8 @@ static void read_statement(struct reader *r)
 	} else if (eat(r, "local")) {
 		read_local(r);
 	} else if (eat(r, "return")) {
-		if (r->lx.tok != SL_TOK_END && !at(r, ";") && !at(r, "end") && !at(r, "else") && !at(r, "elseif") && !at(r, "until"))
+		if (r->lx.tok != SL_TOK_END && !at(r, ";") && !at(r, "end") && !at(r, "else") && !at(r, "elseif") &&
+		    !at(r, "until"))
 			read_expr_list(r);
 	} else if (eat(r, "goto")) {
 		next(r);
@@ -678,16 +686,19 @@ static void read_statement(struct reader *r)
 static void read_block(struct reader *r)
 {
 	if (enter(r))
-		while (r->lx.tok != SL_TOK_END && !at(r, "end") && !at(r, "else") && !at(r, "elseif") && !at(r, "until"))
+		while (r->lx.tok != SL_TOK_END && !at(r, "end") && !at(r, "else") && !at(r, "elseif") &&
+		       !at(r, "until"))
 			read_statement(r);
 	r->depth--;
 }
 
 static enum sl_code unknown_name(struct sl_str name, struct sl_error *err)
 {
-	static const char *const removed[] = { "os", "io", "load", "loadstring", "dofile", "loadfile", "require", "package", "debug",
-					       "coroutine", "print", "collectgarbage", "getmetatable", "setmetatable", "rawset", "rawget",
-					       "rawequal", "rawlen", "xpcall", "warn", "_G", "_ENV", "_VERSION" };
+	static const char *const removed[] = {
+		"os",           "io",           "load",   "loadstring", "dofile",   "loadfile",
+		"require",      "package",      "debug",  "coroutine",  "print",    "collectgarbage",
+		"getmetatable", "setmetatable", "rawset", "rawget",     "rawequal", "rawlen",
+		"xpcall",       "warn",         "_G",     "_ENV",       "_VERSION"};
 	const char *near = NULL;
 	unsigned best = 3;
 	for (size_t i = 0; i < SL_COUNT_OF(removed); i++)
@@ -701,15 +712,17 @@ static enum sl_code unknown_name(struct sl_str name, struct sl_error *err)
 		}
 	}
 	if (near)
-		return sl_fail(err, SL_INVALID, "unknown name '" SL_STR_FMT "', did you mean '%s'?", SL_STR_ARG(name), near);
+		return sl_fail(err, SL_INVALID, "unknown name '" SL_STR_FMT "', did you mean '%s'?", SL_STR_ARG(name),
+			       near);
 	return sl_fail(err, SL_INVALID,
-		       "unknown name '" SL_STR_FMT "': values come from input, nodes.<id>, loop, item, index and run; texts stand in quotes",
+		       "unknown name '" SL_STR_FMT
+		       "': values come from input, nodes.<id>, loop, item, index and run; texts stand in quotes",
 		       SL_STR_ARG(name));
 }
 
 static enum sl_code read_source(struct sl_expr *e, struct sl_error *err)
 {
-	struct reader r = { .lx = { .p = e->source.p, .end = e->source.p + e->source.len }, .expr = e, .err = err };
+	struct reader r = {.lx = {.p = e->source.p, .end = e->source.p + e->source.len}, .expr = e, .err = err};
 	next(&r);
 	if (r.lx.tok == SL_TOK_END && r.rc == SL_OK)
 		return sl_fail(err, SL_INVALID, "it is empty");
@@ -718,9 +731,11 @@ static enum sl_code read_source(struct sl_expr *e, struct sl_error *err)
 	} else {
 		read_expr(&r);
 		if (r.rc == SL_OK && at(&r, ","))
-			reader_fail(&r, sl_fail(err, SL_INVALID, "an expression has one value; write a table {a, b} for several"));
+			reader_fail(&r, sl_fail(err, SL_INVALID,
+						"an expression has one value; write a table {a, b} for several"));
 		if (r.rc == SL_OK && at(&r, ";"))
-			reader_fail(&r, sl_fail(err, SL_INVALID, "an expression holds no statements; ';' has no place in it"));
+			reader_fail(&r, sl_fail(err, SL_INVALID,
+						"an expression holds no statements; ';' has no place in it"));
 	}
 	if (r.rc == SL_OK && r.lx.tok != SL_TOK_END)
 		reader_fail(&r, sl_fail(err, SL_INVALID, "unexpected '" SL_STR_FMT "'", SL_STR_ARG(r.lx.text)));
@@ -759,8 +774,8 @@ static bool path_index(struct reader *r, int64_t *index)
 static void find_path(struct sl_expr *e)
 {
 	struct path_step steps[PATH_STEPS];
-	struct reader r = { .lx = { .p = e->source.p, .end = e->source.p + e->source.len }, .expr = e };
-	struct sl_str key = { "", 0 };
+	struct reader r = {.lx = {.p = e->source.p, .end = e->source.p + e->source.len}, .expr = e};
+	struct sl_str key = {"", 0};
 	size_t n = 0;
 	if (e->kind != SL_EXPR_VALUE || e->n_refs != 1)
 		return;
@@ -803,10 +818,10 @@ static void write_path(const struct sl_expr *e, size_t n, struct sl_buf *b)
 
 static enum sl_code path_failed(const struct sl_expr *e, size_t n, struct json_object *o, struct sl_error *err)
 {
-	static const char *const types[] = { [json_type_null] = "null",     [json_type_boolean] = "a boolean",
-					     [json_type_double] = "a number", [json_type_int] = "a number",
-					     [json_type_string] = "a text",  [json_type_object] = "an object",
-					     [json_type_array] = "a list" };
+	static const char *const types[] = {
+		[json_type_null] = "null",    [json_type_boolean] = "a boolean", [json_type_double] = "a number",
+		[json_type_int] = "a number", [json_type_string] = "a text",     [json_type_object] = "an object",
+		[json_type_array] = "a list"};
 	SL_BUF(path, SL_ERROR_TEXT_BYTES);
 	const struct path_step *step = &e->steps[n];
 	write_path(e, n, &path);
@@ -818,7 +833,8 @@ static enum sl_code path_failed(const struct sl_expr *e, size_t n, struct json_o
 }
 
 /* *out is borrowed. The same answers as Lua gives for the same path. */
-static enum sl_code walk_path(const struct sl_expr *e, const struct sl_env *env, struct json_object **out, struct sl_error *err)
+static enum sl_code walk_path(const struct sl_expr *e, const struct sl_env *env, struct json_object **out,
+			      struct sl_error *err)
 {
 	struct json_object *o = env->get(env->ctx, &e->mentions[0].ref);
 	for (size_t i = 0; i < e->n_steps; i++) {
@@ -991,7 +1007,8 @@ const struct sl_ref *sl_expr_refs(const struct sl_expr *e, size_t *n)
 	return e->refs;
 }
 
-enum sl_code sl_expr_eval(const struct sl_expr *e, const struct sl_env *env, struct json_object **out, struct sl_error *err)
+enum sl_code sl_expr_eval(const struct sl_expr *e, const struct sl_env *env, struct json_object **out,
+			  struct sl_error *err)
 {
 	*out = NULL;
 	if (e->is_path) {
@@ -1001,7 +1018,7 @@ enum sl_code sl_expr_eval(const struct sl_expr *e, const struct sl_env *env, str
 			return sl_fail(err, SL_NO_MEMORY, "no memory for a value");
 		return rc;
 	}
-	struct job job = { .expr = e, .env = env };
+	struct job job = {.expr = e, .env = env};
 	enum sl_code rc = run_job(&job, err);
 	*out = job.out;
 	return rc;
@@ -1015,7 +1032,7 @@ enum sl_code sl_expr_test(const struct sl_expr *e, const struct sl_env *env, boo
 		*out = rc == SL_OK && o && (!json_object_is_type(o, json_type_boolean) || json_object_get_boolean(o));
 		return rc;
 	}
-	struct job job = { .expr = e, .env = env, .test = true };
+	struct job job = {.expr = e, .env = env, .test = true};
 	enum sl_code rc = run_job(&job, err);
 	*out = rc == SL_OK && job.truth;
 	return rc;

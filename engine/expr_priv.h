@@ -1,4 +1,5 @@
-/* engine/expr_priv.h: what expr.c and template.c share: Lua's tokens, and the text of a Lua source inside other text. */
+/* engine/expr_priv.h: what expr.c and template.c share: Lua's tokens, and the text of a Lua source inside other text.
+ */
 #pragma once
 
 #include "engine/expr.h"

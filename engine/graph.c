@@ -1,5 +1,5 @@
-/* engine/graph.c: the life of a parsed workflow, and the door to parsing. What is too large is refused here, by one pass
- * over the text, before anything is built of it. */
+/* engine/graph.c: the life of a parsed workflow, and the door to parsing. What is too large is refused here, by one
+ * pass over the text, before anything is built of it. */
 #include "engine/graph.h"
 
 #include <stdlib.h>
@@ -141,8 +141,7 @@ void sl_nearer(struct sl_reading *rd, struct sl_str name, const char *known, uns
 
 void sl_read_keys(struct sl_reading *rd, struct json_object *o, const char *const *known, const char *of)
 {
-	json_object_object_foreach(o, key, value)
-	{
+	json_object_object_foreach (o, key, value) {
 		size_t k = 0;
 		unsigned best = 0;
 		const char *near = NULL;
@@ -164,7 +163,8 @@ void sl_read_keys(struct sl_reading *rd, struct json_object *o, const char *cons
 			SL_BUF(list, 1000);
 			for (k = 0; known[k]; k++)
 				sl_buf_addf(&list, "%s%s", k ? ", " : "", known[k]);
-			sl_bad(rd, "'%.*s' is no key of %s; it may have: %s", SL_STR_ARG(name), of, list.data ? list.data : "");
+			sl_bad(rd, "'%.*s' is no key of %s; it may have: %s", SL_STR_ARG(name), of,
+			       list.data ? list.data : "");
 		}
 		sl_leave(rd, at);
 	}
@@ -176,8 +176,8 @@ static bool small_enough(struct sl_reading *rd, struct sl_str text)
 	size_t values = 0, braces = 0;
 	bool inside = false;
 	if (text.len > SL_LIMIT_BODY_BYTES) {
-		sl_bad(rd, "the definition has %zu bytes, at most %u are allowed; keep large texts in the run's inputs", text.len,
-		       SL_LIMIT_BODY_BYTES);
+		sl_bad(rd, "the definition has %zu bytes, at most %u are allowed; keep large texts in the run's inputs",
+		       text.len, SL_LIMIT_BODY_BYTES);
 		return false;
 	}
 	for (size_t i = 0; i < text.len; i++) {
@@ -192,7 +192,9 @@ static bool small_enough(struct sl_reading *rd, struct sl_str text)
 			values++;
 	}
 	if (values > SL_LIMIT_DEFINITION_VALUES)
-		sl_bad(rd, "the definition has more than %d JSON values; at most %d nodes are allowed, and data belongs in the run's inputs",
+		sl_bad(rd,
+		       "the definition has more than %d JSON values; at most %d nodes are allowed, and data belongs in "
+		       "the run's inputs",
 		       SL_LIMIT_DEFINITION_VALUES, SL_LIMIT_NODES);
 	else if (braces > SL_LIMIT_DEFINITION_EXPRS)
 		sl_bad(rd, "the definition has more than %d {{ expressions }}; move repeated work into one node",
@@ -227,7 +229,7 @@ enum sl_code sl_workflow_parse(const struct sl_registry *r, struct sl_str text, 
 		return SL_NO_MEMORY;
 	atomic_init(&w->refs, 1);
 	sl_arena_init(&w->arena, WORKFLOW_BYTES);
-	struct sl_reading rd = { .registry = r, .w = w, .problems = problems };
+	struct sl_reading rd = {.registry = r, .w = w, .problems = problems};
 	size_t errors = problems->errors;
 	sl_buf_init(&rd.pointer, 64u << 10);
 	read_text(&rd, text);

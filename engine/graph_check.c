@@ -1,6 +1,6 @@
-/* engine/graph_check.c: what the shape of a graph says: its order, who stands above whom, which joins can never fire, which
- * failures need not end the run, which nodes belong to one branch of a parallel. Linear in edges but for the ancestor rows
- * (edges × nodes / 64) and the branches (edges × parallels that need them). */
+/* engine/graph_check.c: what the shape of a graph says: its order, who stands above whom, which joins can never fire,
+ * which failures need not end the run, which nodes belong to one branch of a parallel. Linear in edges but for the
+ * ancestor rows (edges × nodes / 64) and the branches (edges × parallels that need them). */
 #include "engine/graph_priv.h"
 
 #define NOBODY UINT32_MAX
@@ -8,7 +8,7 @@
 /* One cycle for each group of nodes that wait for each other, named with its way. left: not in the order. */
 static void report_cycles(struct sl_reading *rd, const struct sl_graph *g, const bool *left)
 {
-	uint32_t *walk = sl_reading_alloc(rd, g->n_nodes, sizeof(*walk));   /* which walk has been here */
+	uint32_t *walk = sl_reading_alloc(rd, g->n_nodes, sizeof(*walk));     /* which walk has been here */
 	uint32_t *closes = sl_reading_alloc(rd, g->n_nodes, sizeof(*closes)); /* the edge by which it went on */
 	if (!walk || !closes)
 		return;
@@ -46,7 +46,9 @@ static void report_cycles(struct sl_reading *rd, const struct sl_graph *g, const
 			sl_buf_addf(&way, " → %s", g->nodes[on[k]].id);
 		sl_buf_addf(&way, " → %s", g->nodes[v].id);
 		size_t at = sl_enter_edge(rd, g, closes[v]);
-		sl_bad(rd, "these nodes wait for each other: %s; take one edge out, or repeat them as the body of a container node",
+		sl_bad(rd,
+		       "these nodes wait for each other: %s; take one edge out, or repeat them as the body of a "
+		       "container node",
 		       way.data ? way.data : "");
 		sl_leave(rd, at);
 	}
@@ -200,7 +202,8 @@ static uint32_t sources(const struct sl_graph *g, const struct sl_node_def *d)
 	uint32_t n = 0;
 	for (uint32_t k = 0; k < d->n_in; k++) {
 		uint32_t j = 0, from = g->edges[d->in[k]].from;
-		while (j < k && j < 100 && g->edges[d->in[j]].from != from) /* twice the same only with cases: rare, so a glance */
+		while (j < k && j < 100 &&
+		       g->edges[d->in[j]].from != from) /* twice the same only with cases: rare, so a glance */
 			j++;
 		n += j == k || j == 100;
 	}
@@ -220,10 +223,13 @@ static void examine_policies(struct sl_reading *rd, struct sl_graph *g)
 		if (d->n_in == 0)
 			sl_note(rd, "no edge leads to '%s', so it has nothing to wait for; is an edge missing?", d->id);
 		else if (need > d->n_in || (need > n && need < d->n_in))
-			sl_bad(rd, "'%s' can never go on: it waits for %u and only %u node%s lead%s to it; ask for at most %u, or add the edges",
+			sl_bad(rd,
+			       "'%s' can never go on: it waits for %u and only %u node%s lead%s to it; ask for at most "
+			       "%u, or add the edges",
 			       d->id, need, n, n == 1 ? "" : "s", n == 1 ? "s" : "", n);
 		else if (n == 1)
-			sl_note(rd, "only '%s' leads to '%s', so there is nothing to join", g->nodes[g->edges[d->in[0]].from].id, d->id);
+			sl_note(rd, "only '%s' leads to '%s', so there is nothing to join",
+				g->nodes[g->edges[d->in[0]].from].id, d->id);
 		sl_leave(rd, at);
 	}
 }
@@ -234,7 +240,8 @@ struct need {
 	const char *kase;
 };
 
-/* Joins that want more than can come together, because some ways in exclude each other. Sure: runs whatever is chosen. */
+/* Joins that want more than can come together, because some ways in exclude each other. Sure: runs whatever is chosen.
+ */
 static void examine_starving(struct sl_reading *rd, struct sl_graph *g)
 {
 	struct need *needs = sl_reading_alloc(rd, g->n_nodes, sizeof(*needs));
@@ -244,10 +251,10 @@ static void examine_starving(struct sl_reading *rd, struct sl_graph *g)
 	for (uint32_t i = 0; i < g->n_nodes; i++) {
 		uint32_t v = g->order[i], certain = 0, apart = 0, together = 0, unsure = NOBODY;
 		const struct sl_node_def *d = &g->nodes[v];
-		struct need in = { NOBODY, NULL }, first = { NOBODY, NULL };
+		struct need in = {NOBODY, NULL}, first = {NOBODY, NULL};
 		for (uint32_t k = 0; k < d->n_in; k++) {
 			const struct sl_edge *e = &g->edges[d->in[k]];
-			struct need way = e->kase ? (struct need){ e->from, e->kase } : needs[e->from];
+			struct need way = e->kase ? (struct need){e->from, e->kase} : needs[e->from];
 			bool comes = sure[e->from] && !e->kase && !e->when;
 			certain += comes;
 			if (!comes && unsure == NOBODY)
@@ -255,7 +262,7 @@ static void examine_starving(struct sl_reading *rd, struct sl_graph *g)
 			if (k == 0)
 				in = way;
 			else if (in.branch != way.branch || !in.kase || !way.kase || strcmp(in.kase, way.kase) != 0)
-				in = (struct need){ NOBODY, NULL };
+				in = (struct need){NOBODY, NULL};
 			if (way.kase && !first.kase)
 				first = way;
 			/* how many ways need the first one's branch: with its case, with another */
@@ -269,11 +276,15 @@ static void examine_starving(struct sl_reading *rd, struct sl_graph *g)
 		uint32_t free_ways = d->n_in - together - apart, best = together > apart ? together : apart;
 		size_t at = sl_enter_node(rd, g, v);
 		if (apart && free_ways + best < d->policy.need)
-			sl_bad(rd, "'%s' can never go on: it waits for %u, but '%s' chooses one case and the others do not come; ask for at most %u",
+			sl_bad(rd,
+			       "'%s' can never go on: it waits for %u, but '%s' chooses one case and the others do not "
+			       "come; ask for at most %u",
 			       d->id, d->policy.need, g->nodes[first.branch].id, free_ways + best);
 		else if (certain < d->policy.need)
-			sl_note(rd, "'%s' waits for %u, and only %u are sure to come: the way from '%s' depends on a condition; if it does not "
-				    "come the run fails",
+			sl_note(rd,
+				"'%s' waits for %u, and only %u are sure to come: the way from '%s' depends on a "
+				"condition; if it does not "
+				"come the run fails",
 				d->id, d->policy.need, certain, g->nodes[unsure].id);
 		sl_leave(rd, at);
 	}
@@ -283,7 +294,7 @@ static void examine_choice(struct sl_reading *rd, struct sl_graph *g, const stru
 {
 	enum { MOST = 256 };
 	const char *cases[MOST];
-	bool used[MOST] = { false };
+	bool used[MOST] = {false};
 	uint32_t carried = 0, n = d->type->cases(d->params_json, cases, MOST);
 	for (uint32_t k = 0; k < d->n_out; k++) {
 		const struct sl_edge *e = &g->edges[d->out[k]];
@@ -306,7 +317,8 @@ static void examine_choice(struct sl_reading *rd, struct sl_graph *g, const stru
 		if (near)
 			sl_bad(rd, "'%s' has no case '%.*s'; did you mean '%s'?", d->id, SL_STR_ARG(name), near);
 		else
-			sl_bad(rd, "'%s' has no case '%.*s'; list it there, or name one of its cases", d->id, SL_STR_ARG(name));
+			sl_bad(rd, "'%s' has no case '%.*s'; list it there, or name one of its cases", d->id,
+			       SL_STR_ARG(name));
 		sl_leave(rd, in);
 		sl_leave(rd, at);
 	}
@@ -337,8 +349,10 @@ static void examine_cases(struct sl_reading *rd, struct sl_graph *g)
 			size_t at = sl_enter_edge(rd, g, d->out[k]), in = sl_enter(rd, "case");
 			SL_BUF(names, 1000);
 			sl_registry_names(rd->registry, SL_TYPES_CASES, 0, &names);
-			sl_bad(rd, "'%s' is of type `%s`, which chooses no case; only edges leaving %s carry 'case', use 'when' here", d->id,
-			       d->type->name, names.data ? names.data : "");
+			sl_bad(rd,
+			       "'%s' is of type `%s`, which chooses no case; only edges leaving %s carry 'case', use "
+			       "'when' here",
+			       d->id, d->type->name, names.data ? names.data : "");
 			sl_leave(rd, in);
 			sl_leave(rd, at);
 		}

@@ -1,5 +1,5 @@
-/* engine/graph_params.c: the parameters of a node, as its type's schema and x- keywords want them, and everything else that
- * is compiled: expressions and templates. */
+/* engine/graph_params.c: the parameters of a node, as its type's schema and x- keywords want them, and everything else
+ * that is compiled: expressions and templates. */
 #include <stdlib.h>
 
 #include "engine/graph_priv.h"
@@ -22,13 +22,16 @@ struct sl_expr *sl_read_expr(struct sl_reading *rd, struct sl_str source, enum s
 		return NULL;
 	}
 	/* to Lua this is a table in a table, and so always true */
-	if (kind == SL_EXPR_VALUE && bare.len >= 4 && memcmp(bare.p, "{{", 2) == 0 && memcmp(bare.p + bare.len - 2, "}}", 2) == 0) {
+	if (kind == SL_EXPR_VALUE && bare.len >= 4 && memcmp(bare.p, "{{", 2) == 0 &&
+	    memcmp(bare.p + bare.len - 2, "}}", 2) == 0) {
 		struct sl_str inner = sl_brief(sl_str_trim(sl_str_n(bare.p + 2, bare.len - 4)));
 		sl_bad(rd, "this is an expression already: write it without the braces, %.*s", SL_STR_ARG(inner));
 		return NULL;
 	}
 	if (++rd->n_exprs > SL_LIMIT_DEFINITION_EXPRS) {
-		sl_bad(rd, "with this one the definition has more than %d expressions; compute once what is needed often, in a node of its own",
+		sl_bad(rd,
+		       "with this one the definition has more than %d expressions; compute once what is needed often, "
+		       "in a node of its own",
 		       SL_LIMIT_DEFINITION_EXPRS);
 		return NULL;
 	}
@@ -46,8 +49,7 @@ static void find_bad_template(struct sl_reading *rd, struct json_object *value)
 	if (!value || rd->problems->n >= SL_LIMIT_DEFINITION_ERRORS)
 		return;
 	if (json_object_is_type(value, json_type_object)) {
-		json_object_object_foreach(value, key, member)
-		{
+		json_object_object_foreach (value, key, member) {
 			size_t at = sl_enter(rd, key);
 			find_bad_template(rd, member);
 			sl_leave(rd, at);
@@ -95,8 +97,7 @@ static void no_braces_below(struct sl_reading *rd, struct json_object *value)
 		if (sl_template_in(sl_json_str(value)))
 			sl_bad(rd, "this must be a fixed value without {{ }}: it is needed before the node starts");
 	} else if (json_object_is_type(value, json_type_object)) {
-		json_object_object_foreach(value, key, member)
-		{
+		json_object_object_foreach (value, key, member) {
 			size_t at = sl_enter(rd, key);
 			no_braces_below(rd, member);
 			sl_leave(rd, at);
@@ -128,7 +129,7 @@ static void add_expr(struct sl_reading *rd, struct found *f, const struct sl_mar
 	}
 	struct sl_str all = sl_buf_str(&rd->pointer);
 	const char *pointer = sl_reading_str(rd, sl_str_n(all.p + f->params_at, all.len - f->params_at));
-	f->items[f->n++] = (struct sl_named_expr){ .pointer = pointer, .expr = e, .provides = m->provides };
+	f->items[f->n++] = (struct sl_named_expr){.pointer = pointer, .expr = e, .provides = m->provides};
 }
 
 static void walk_marks(struct sl_reading *rd, struct found *f, const struct sl_mark *m, struct json_object *value)
@@ -189,8 +190,7 @@ static struct json_object *for_template(struct sl_reading *rd, const struct sl_m
 		copy = json_object_get(value);
 	} else if (json_object_is_type(value, json_type_object)) {
 		copy = json_object_new_object();
-		json_object_object_foreach(value, key, member)
-		{
+		json_object_object_foreach (value, key, member) {
 			const struct sl_mark *sub = NULL;
 			for (uint32_t i = 0; i < m->n_sub && !sub; i++)
 				if (strcmp(m->sub[i].key, key) == 0)
@@ -220,7 +220,7 @@ void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_de
 	bool fits = sl_schema_check(schema, params, SL_SCHEMA_TEMPLATES, sl_buf_str(&rd->pointer), rd->problems);
 	d->params_fit = fits;
 
-	struct found f = { .params_at = rd->pointer.len, .g = g, .d = d };
+	struct found f = {.params_at = rd->pointer.len, .g = g, .d = d};
 	walk_marks(rd, &f, marks, params);
 	d->exprs = sl_reading_alloc(rd, f.n, sizeof(*d->exprs));
 	for (uint32_t i = 0; i < f.n; i++)

@@ -1,19 +1,19 @@
-/* engine/graph_parse.c: reads a definition: the document, its nodes and edges, and the graphs inside containers. Says of
- * everything that is wrong where it is and what to write instead, and goes on. */
+/* engine/graph_parse.c: reads a definition: the document, its nodes and edges, and the graphs inside containers. Says
+ * of everything that is wrong where it is and what to write instead, and goes on. */
 #include <math.h>
 
 #include "engine/graph_priv.h"
 
-static const char *const document_keys[] = { "sluice", "name", "description", "inputs", "limits", "durability", "nodes", "edges",
-					     "outputs", NULL };
-static const char *const limits_keys[] = { "timeout_s", "max_tokens", "max_cost_usd", NULL };
-static const char *const body_keys[] = { "nodes", "edges", NULL };
-static const char *const node_keys[] = { "id", "type", "name", "params", "when", "timeout_s", "retry", "on_error", "fallback",
-					 "cache", "position", NULL };
-static const char *const retry_keys[] = { "max", "backoff_ms", "factor", "max_backoff_ms", "jitter", NULL };
-static const char *const cache_keys[] = { "ttl_s", "key", NULL };
-static const char *const position_keys[] = { "x", "y", NULL };
-static const char *const edge_keys[] = { "from", "to", "when", "case", NULL };
+static const char *const document_keys[] = {"sluice",     "name",  "description", "inputs",  "limits",
+					    "durability", "nodes", "edges",       "outputs", NULL};
+static const char *const limits_keys[] = {"timeout_s", "max_tokens", "max_cost_usd", NULL};
+static const char *const body_keys[] = {"nodes", "edges", NULL};
+static const char *const node_keys[] = {"id",    "type",     "name",     "params", "when",     "timeout_s",
+					"retry", "on_error", "fallback", "cache",  "position", NULL};
+static const char *const retry_keys[] = {"max", "backoff_ms", "factor", "max_backoff_ms", "jitter", NULL};
+static const char *const cache_keys[] = {"ttl_s", "key", NULL};
+static const char *const position_keys[] = {"x", "y", NULL};
+static const char *const edge_keys[] = {"from", "to", "when", "case", NULL};
 
 /* Borrowed; NULL when absent, null counts as wrong. */
 static bool has(struct json_object *o, const char *key, struct json_object **out)
@@ -22,8 +22,8 @@ static bool has(struct json_object *o, const char *key, struct json_object **out
 	return json_object_object_get_ex(o, key, out);
 }
 
-static bool read_number(struct sl_reading *rd, struct json_object *o, const char *key, double min, double max, bool whole,
-			double *out)
+static bool read_number(struct sl_reading *rd, struct json_object *o, const char *key, double min, double max,
+			bool whole, double *out)
 {
 	struct json_object *v;
 	if (!has(o, key, &v))
@@ -67,8 +67,8 @@ static int read_choice(struct sl_reading *rd, struct json_object *o, const char 
 }
 
 /* An object member with known keys; NULL: absent or wrong. On an object the pointer has moved into it. */
-static struct json_object *enter_object(struct sl_reading *rd, struct json_object *o, const char *key, const char *const *known,
-					const char *example, size_t *at)
+static struct json_object *enter_object(struct sl_reading *rd, struct json_object *o, const char *key,
+					const char *const *known, const char *example, size_t *at)
 {
 	struct json_object *v;
 	if (!has(o, key, &v))
@@ -105,7 +105,8 @@ static bool good_id(struct sl_str id)
 		return false;
 	for (size_t i = 0; i < id.len; i++) {
 		char c = id.p[i];
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+		      c == '-'))
 			return false;
 	}
 	return true;
@@ -118,13 +119,17 @@ static void read_id(struct sl_reading *rd, struct sl_graph *g, struct sl_node_de
 	d->id = "";
 	if (!good_id(id)) {
 		if (sl_json_get(o, "id"))
-			sl_bad(rd, "an id has letters, digits, _ and -, begins with a letter or _ and is at most 64 long");
+			sl_bad(rd,
+			       "an id has letters, digits, _ and -, begins with a letter or _ and is at most 64 long");
 		else
-			sl_bad(rd, "the node has no 'id'; give it a name that is unique in this graph, such as \"step_%u\"", d->index);
+			sl_bad(rd,
+			       "the node has no 'id'; give it a name that is unique in this graph, such as \"step_%u\"",
+			       d->index);
 	} else {
 		uint32_t other = sl_graph_find(g, id);
 		if (other != UINT32_MAX) {
-			sl_bad(rd, "the id '%.*s' is taken by node %u of this graph; ids are unique", SL_STR_ARG(id), other);
+			sl_bad(rd, "the id '%.*s' is taken by node %u of this graph; ids are unique", SL_STR_ARG(id),
+			       other);
 		} else {
 			uint32_t slot = sl_id_hash(id) & (g->n_slots - 1);
 			while (g->slots[slot])
@@ -152,9 +157,11 @@ static void read_type(struct sl_reading *rd, struct sl_node_def *d, struct json_
 		if (!z)
 			sl_bad(rd, "the node has no 'type'; it is one of %s", all.data ? all.data : "");
 		else if (near)
-			sl_bad(rd, "there is no node type '%.*s'; did you mean '%s'?", SL_STR_ARG(sl_brief(name)), near);
+			sl_bad(rd, "there is no node type '%.*s'; did you mean '%s'?", SL_STR_ARG(sl_brief(name)),
+			       near);
 		else
-			sl_bad(rd, "there is no node type '%.*s'; there are %s", SL_STR_ARG(sl_brief(name)), all.data ? all.data : "");
+			sl_bad(rd, "there is no node type '%.*s'; there are %s", SL_STR_ARG(sl_brief(name)),
+			       all.data ? all.data : "");
 	} else if (!d->type) {
 		sl_bad(rd, "unknown node type");
 	}
@@ -165,8 +172,9 @@ static void read_retry(struct sl_reading *rd, struct sl_node_def *d, struct json
 {
 	size_t at;
 	double v;
-	d->retry = (struct sl_retry){ .max = 3, .backoff_ms = 500, .factor = 2, .max_backoff_ms = 30000, .jitter = true };
-	struct json_object *r = enter_object(rd, o, "retry", retry_keys, "{ \"max\": 3, \"backoff_ms\": 500 }", &at), *jitter;
+	d->retry = (struct sl_retry){.max = 3, .backoff_ms = 500, .factor = 2, .max_backoff_ms = 30000, .jitter = true};
+	struct json_object *r = enter_object(rd, o, "retry", retry_keys, "{ \"max\": 3, \"backoff_ms\": 500 }", &at),
+			   *jitter;
 	if (!r)
 		return;
 	d->has_retry = true;
@@ -199,8 +207,7 @@ static void read_fallback_by_class(struct sl_reading *rd, struct sl_node_def *d,
 		sl_reading_alloc(rd, (size_t)json_object_object_length(v), sizeof(*d->fallback_by_class));
 	if (!d->fallback_by_class)
 		return;
-	json_object_object_foreach(v, key, value)
-	{
+	json_object_object_foreach (v, key, value) {
 		enum sl_code code;
 		size_t at = sl_enter(rd, key);
 		(void)is_class(key, &code);
@@ -217,7 +224,7 @@ static void read_fallback_by_class(struct sl_reading *rd, struct sl_node_def *d,
 
 static void read_fallback(struct sl_reading *rd, struct sl_node_def *d, struct json_object *o)
 {
-	static const char *const choices[] = { "fail", "continue", "fallback", NULL };
+	static const char *const choices[] = {"fail", "continue", "fallback", NULL};
 	int on_error = read_choice(rd, o, "on_error", choices);
 	struct json_object *v;
 	bool given = has(o, "fallback", &v);
@@ -226,13 +233,13 @@ static void read_fallback(struct sl_reading *rd, struct sl_node_def *d, struct j
 	if (!given && d->on_error == SL_ON_ERROR_FALLBACK)
 		sl_bad(rd, "on_error \"fallback\" needs a 'fallback': a value, or one for each class of error");
 	if (given && d->on_error != SL_ON_ERROR_FALLBACK)
-		sl_note(rd, "this is never used, because on_error is \"%s\"; write \"fallback\" there", choices[d->on_error]);
+		sl_note(rd, "this is never used, because on_error is \"%s\"; write \"fallback\" there",
+			choices[d->on_error]);
 	if (given && v && json_object_is_type(v, json_type_object) && json_object_object_length(v) > 0) {
 		int classes = 0;
 		const char *stranger = NULL;
 		enum sl_code code;
-		json_object_object_foreach(v, key, value)
-		{
+		json_object_object_foreach (v, key, value) {
 			if (is_class(key, &code))
 				classes++;
 			else
@@ -284,7 +291,8 @@ static void read_node(struct sl_reading *rd, struct sl_graph *g, uint32_t index,
 	d->index = index;
 	d->id = "";
 	if (!o || !json_object_is_type(o, json_type_object)) {
-		sl_bad(rd, "a node is an object such as { \"id\": \"greet\", \"type\": \"template\", \"params\": { … } }");
+		sl_bad(rd,
+		       "a node is an object such as { \"id\": \"greet\", \"type\": \"template\", \"params\": { … } }");
 		return;
 	}
 	sl_read_keys(rd, o, node_keys, "a node");
@@ -314,7 +322,8 @@ static void read_node(struct sl_reading *rd, struct sl_graph *g, uint32_t index,
 	}
 	if (!has(o, "params", &v)) {
 		v = json_object_new_object();
-		if (!v || json_object_object_add(o, "params", v) != 0) { /* the document owns it, like the written ones */
+		if (!v ||
+		    json_object_object_add(o, "params", v) != 0) { /* the document owns it, like the written ones */
 			json_object_put(v);
 			rd->no_memory = true;
 			return;
@@ -352,7 +361,9 @@ static uint32_t read_end(struct sl_reading *rd, const struct sl_graph *g, struct
 			outer = outer->parent;
 		struct sl_str name = sl_brief(id);
 		if (outer)
-			sl_bad(rd, "'%.*s' is outside of this graph; edges join nodes of one graph, its output can be read without one",
+			sl_bad(rd,
+			       "'%.*s' is outside of this graph; edges join nodes of one graph, its output can be read "
+			       "without one",
 			       SL_STR_ARG(name));
 		else if (near)
 			sl_bad(rd, "there is no node '%.*s' in this graph; did you mean '%s'?", SL_STR_ARG(name), near);
@@ -388,7 +399,8 @@ static void read_edge(struct sl_reading *rd, struct sl_graph *g, uint32_t index,
 	if (from == UINT32_MAX || to == UINT32_MAX)
 		return;
 	if (from == to) {
-		sl_bad(rd, "'%s' leads to itself; to repeat something, put it into the body of a container node", g->nodes[from].id);
+		sl_bad(rd, "'%s' leads to itself; to repeat something, put it into the body of a container node",
+		       g->nodes[from].id);
 		return;
 	}
 	e->from = from;
@@ -426,7 +438,7 @@ static uint32_t power_above(uint32_t n)
 /* Fills in and out of all nodes, in the order of the definition. Broken and doubled edges get no place there. */
 static void link_edges(struct sl_reading *rd, struct sl_graph *g)
 {
-	struct seen seen = { .mask = power_above(g->n_edges) - 1 };
+	struct seen seen = {.mask = power_above(g->n_edges) - 1};
 	seen.slots = sl_reading_alloc(rd, seen.mask + 1, sizeof(*seen.slots));
 	uint32_t *places = sl_reading_alloc(rd, (size_t)g->n_edges * 2, sizeof(*places));
 	if (!seen.slots || !places)
@@ -486,12 +498,13 @@ static struct json_object *list_of(struct sl_reading *rd, struct json_object *js
 	return list;
 }
 
-struct sl_graph *sl_read_graph(struct sl_reading *rd, struct json_object *json, struct sl_graph *parent, uint32_t parent_node,
-			       uint32_t provides)
+struct sl_graph *sl_read_graph(struct sl_reading *rd, struct json_object *json, struct sl_graph *parent,
+			       uint32_t parent_node, uint32_t provides)
 {
 	uint32_t depth = parent ? parent->depth + 1 : 0;
 	if (depth > SL_LIMIT_NESTING) {
-		sl_bad(rd, "containers are nested deeper than %d; move the inner ones into a workflow of their own", SL_LIMIT_NESTING);
+		sl_bad(rd, "containers are nested deeper than %d; move the inner ones into a workflow of their own",
+		       SL_LIMIT_NESTING);
 		return NULL;
 	}
 	if (parent)
@@ -499,7 +512,8 @@ struct sl_graph *sl_read_graph(struct sl_reading *rd, struct json_object *json, 
 	struct sl_graph *g = sl_reading_alloc(rd, 1, sizeof(*g));
 	if (!g)
 		return NULL;
-	*g = (struct sl_graph){ .parent = parent, .parent_node = parent_node, .depth = depth, .provides = provides, .json = json };
+	*g = (struct sl_graph){
+		.parent = parent, .parent_node = parent_node, .depth = depth, .provides = provides, .json = json};
 	g->pointer = sl_reading_str(rd, sl_buf_str(&rd->pointer));
 
 	uint32_t n, n_edges;
@@ -557,10 +571,11 @@ static void read_head(struct sl_reading *rd)
 	struct sl_str name = sl_json_get_str(doc, "name");
 	bool good = name.len > 0 && name.len <= 64 && name.p[0] != '_' && name.p[0] != '-';
 	for (size_t i = 0; i < name.len && good; i++)
-		good = (name.p[i] >= 'a' && name.p[i] <= 'z') || (name.p[i] >= '0' && name.p[i] <= '9') || name.p[i] == '_' ||
-		       name.p[i] == '-';
+		good = (name.p[i] >= 'a' && name.p[i] <= 'z') || (name.p[i] >= '0' && name.p[i] <= '9') ||
+		       name.p[i] == '_' || name.p[i] == '-';
 	if (has(doc, "name", &v) && !good)
-		sl_bad(rd, "a name has small letters, digits, _ and -, begins with a letter or digit and is at most 64 long");
+		sl_bad(rd, "a name has small letters, digits, _ and -, begins with a letter or digit and is at most 64 "
+			   "long");
 	rd->w->name = sl_reading_str(rd, good ? name : SL_STR(""));
 	sl_leave(rd, at);
 
@@ -574,13 +589,15 @@ static void read_head(struct sl_reading *rd)
 static void read_inputs(struct sl_reading *rd)
 {
 	size_t at;
-	struct json_object *v = enter_object(rd, rd->w->doc, "inputs", NULL, "{ \"type\": \"object\", \"properties\": { … } }", &at);
+	struct json_object *v =
+		enter_object(rd, rd->w->doc, "inputs", NULL, "{ \"type\": \"object\", \"properties\": { … } }", &at);
 	if (!v)
 		return;
 	struct json_object *type = sl_json_get(v, "type");
 	if (type && !sl_str_is(sl_json_str(type), "object")) {
 		size_t in = sl_enter(rd, "type");
-		sl_bad(rd, "the inputs of a run are an object: write \"type\": \"object\" and describe them in \"properties\"");
+		sl_bad(rd, "the inputs of a run are an object: write \"type\": \"object\" and describe them in "
+			   "\"properties\"");
 		sl_leave(rd, in);
 	}
 	rd->w->inputs_json = v;
@@ -591,7 +608,7 @@ static void read_inputs(struct sl_reading *rd)
 
 static void read_limits(struct sl_reading *rd)
 {
-	static const char *const durabilities[] = { "step", "run", "none", NULL };
+	static const char *const durabilities[] = {"step", "run", "none", NULL};
 	size_t at;
 	double v;
 	int durability = read_choice(rd, rd->w->doc, "durability", durabilities);
@@ -621,7 +638,8 @@ void sl_read_document(struct sl_reading *rd)
 	read_inputs(rd);
 	read_limits(rd);
 	w->root = sl_read_graph(rd, w->doc, NULL, 0, 0);
-	struct json_object *outputs = enter_object(rd, w->doc, "outputs", NULL, "{ \"verdict\": \"{{ nodes.judge.text }}\" }", &at);
+	struct json_object *outputs =
+		enter_object(rd, w->doc, "outputs", NULL, "{ \"verdict\": \"{{ nodes.judge.text }}\" }", &at);
 	if (outputs) {
 		w->outputs = sl_read_template(rd, outputs);
 		sl_leave(rd, at);

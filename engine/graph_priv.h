@@ -1,8 +1,8 @@
 /* engine/graph_priv.h: what the files that read a definition share: registry.c, graph.c, graph_parse.c, graph_params.c,
  * graph_check.c, graph_refs.c.
  *
- * Order     graph.c refuses what is too large · graph_parse.c reads nodes (graph_params.c their parameters) and edges, bodies
- *           included · graph_check.c orders each graph, then asks what the order tells · graph_refs.c checks what
+ * Order     graph.c refuses what is too large · graph_parse.c reads nodes (graph_params.c their parameters) and edges,
+ * bodies included · graph_check.c orders each graph, then asks what the order tells · graph_refs.c checks what
  *           expressions mention. Each stage goes on after errors, so that all of them are reported at once.
  * Thread    [any], everything belongs to one sl_workflow_parse() call.
  */
@@ -17,7 +17,7 @@
 struct sl_mark {
 	const char *key; /* the member it stands at; NULL for the root and for items */
 	bool expr, code, graph, constant;
-	bool rewrites;   /* an expr or graph at or below this: the template is made of a changed copy */
+	bool rewrites; /* an expr or graph at or below this: the template is made of a changed copy */
 	uint32_t provides;
 	struct sl_mark *sub, *items;
 	uint32_t n_sub;
@@ -36,7 +36,7 @@ struct sl_reading {
 	struct sl_buf pointer; /* where we are */
 	uint32_t n_edges;      /* of all graphs */
 	uint32_t n_exprs;      /* conditions, expressions and {{ }} */
-	uint32_t distances;    /* name comparisons made so far: an adversary pays for no more than SL_READING_DISTANCES */
+	uint32_t distances; /* name comparisons made so far: an adversary pays for no more than SL_READING_DISTANCES */
 	bool no_memory;
 };
 
@@ -49,7 +49,8 @@ struct sl_reading {
 size_t sl_enter(struct sl_reading *rd, const char *key);
 size_t sl_enter_index(struct sl_reading *rd, size_t index);
 void sl_leave(struct sl_reading *rd, size_t at);
-size_t sl_enter_node(struct sl_reading *rd, const struct sl_graph *g, uint32_t node); /* from nowhere: the whole pointer */
+size_t sl_enter_node(struct sl_reading *rd, const struct sl_graph *g,
+		     uint32_t node); /* from nowhere: the whole pointer */
 size_t sl_enter_edge(struct sl_reading *rd, const struct sl_graph *g, uint32_t edge);
 
 /* NULL sets no_memory. Zeroed. */
@@ -75,11 +76,12 @@ struct sl_expr *sl_read_expr(struct sl_reading *rd, struct sl_str source, enum s
 struct sl_template *sl_read_template(struct sl_reading *rd, struct json_object *value);
 /* params, exprs and body of d; the pointer stands at the node. */
 void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def *d, struct json_object *params);
-struct sl_graph *sl_read_graph(struct sl_reading *rd, struct json_object *json, struct sl_graph *parent, uint32_t parent_node,
-			       uint32_t provides);
+struct sl_graph *sl_read_graph(struct sl_reading *rd, struct json_object *json, struct sl_graph *parent,
+			       uint32_t parent_node, uint32_t provides);
 void sl_read_document(struct sl_reading *rd);
 
-void sl_graph_order(struct sl_reading *rd, struct sl_graph *g);   /* order and ancestors, bodies included */
-void sl_graph_examine(struct sl_reading *rd, struct sl_graph *g); /* joins, absorbed, branches, warnings; bodies included */
-void sl_graph_refs(struct sl_reading *rd, struct sl_graph *g);    /* bodies included */
+void sl_graph_order(struct sl_reading *rd, struct sl_graph *g); /* order and ancestors, bodies included */
+void sl_graph_examine(struct sl_reading *rd,
+		      struct sl_graph *g); /* joins, absorbed, branches, warnings; bodies included */
+void sl_graph_refs(struct sl_reading *rd, struct sl_graph *g); /* bodies included */
 void sl_outputs_refs(struct sl_reading *rd);

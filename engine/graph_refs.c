@@ -1,5 +1,5 @@
-/* engine/graph_refs.c: what expressions mention must have a value when they run: a node's output only after that node, so
- * only ancestors may be named; loop, item and index only inside the containers that set them. */
+/* engine/graph_refs.c: what expressions mention must have a value when they run: a node's output only after that node,
+ * so only ancestors may be named; loop, item and index only inside the containers that set them. */
 #include <stdlib.h>
 
 #include "engine/graph_priv.h"
@@ -7,9 +7,9 @@
 /* From where somebody looks. */
 struct view {
 	const struct sl_graph *g;
-	uint32_t node;       /* may read what is above it; UINT32_MAX: everything in g (outputs) */
-	bool itself;         /* also its own output: edges that leave it */
-	uint32_t provides;   /* besides those of g */
+	uint32_t node;               /* may read what is above it; UINT32_MAX: everything in g (outputs) */
+	bool itself;                 /* also its own output: edges that leave it */
+	uint32_t provides;           /* besides those of g */
 	const struct sl_graph *body; /* whose nodes may be read, too; NULL: none */
 };
 
@@ -84,7 +84,9 @@ static void report_node(struct sl_reading *rd, const struct view *v, const char 
 		if (sl_graph_is_ancestor(where, who, sl_graph_find(where, id)))
 			sl_bad(rd, "'%.*s' comes after '%s', so its output does not exist yet", SL_STR_ARG(name), me);
 		else
-			sl_bad(rd, "'%.*s' is no ancestor of '%s', so its output need not exist yet; add an edge from '%.*s' to '%s'",
+			sl_bad(rd,
+			       "'%.*s' is no ancestor of '%s', so its output need not exist yet; add an edge from "
+			       "'%.*s' to '%s'",
 			       SL_STR_ARG(name), me, SL_STR_ARG(name), me);
 	} else {
 		unsigned best = 0;
@@ -99,8 +101,8 @@ static void report_node(struct sl_reading *rd, const struct view *v, const char 
 				container = container_of(rd, g, id);
 		}
 		if (container)
-			sl_bad(rd, "'%.*s' is inside of '%s', which shows only its own output: start from nodes.%s", SL_STR_ARG(name),
-			       container->id, container->id);
+			sl_bad(rd, "'%.*s' is inside of '%s', which shows only its own output: start from nodes.%s",
+			       SL_STR_ARG(name), container->id, container->id);
 		else if (near)
 			sl_bad(rd, "there is no node '%.*s'; did you mean '%s'?", SL_STR_ARG(name), near);
 		else
@@ -110,10 +112,10 @@ static void report_node(struct sl_reading *rd, const struct view *v, const char 
 
 static void report(struct sl_reading *rd, const struct view *v, const struct sl_ref *ref)
 {
-	static const char *const names[] = { [SL_REF_INPUT] = "input", [SL_REF_NODE] = "nodes", [SL_REF_LOOP] = "loop",
-					     [SL_REF_ITEM] = "item",   [SL_REF_INDEX] = "index", [SL_REF_RUN] = "run" };
-	static const uint32_t bits[] = { [SL_REF_LOOP] = SL_PROVIDES_LOOP, [SL_REF_ITEM] = SL_PROVIDES_ITEM,
-					 [SL_REF_INDEX] = SL_PROVIDES_INDEX };
+	static const char *const names[] = {[SL_REF_INPUT] = "input", [SL_REF_NODE] = "nodes",  [SL_REF_LOOP] = "loop",
+					    [SL_REF_ITEM] = "item",   [SL_REF_INDEX] = "index", [SL_REF_RUN] = "run"};
+	static const uint32_t bits[] = {
+		[SL_REF_LOOP] = SL_PROVIDES_LOOP, [SL_REF_ITEM] = SL_PROVIDES_ITEM, [SL_REF_INDEX] = SL_PROVIDES_INDEX};
 	if (rd->problems->n >= SL_LIMIT_DEFINITION_ERRORS) {
 		sl_bad(rd, "reference"); /* only counted */
 	} else if (ref->root == SL_REF_NODE) {
@@ -121,7 +123,8 @@ static void report(struct sl_reading *rd, const struct view *v, const struct sl_
 	} else {
 		SL_BUF(types, 1000);
 		sl_registry_names(rd->registry, SL_TYPES_PROVIDING, bits[ref->root], &types);
-		sl_bad(rd, "`%s` has a value only inside the body of %s", names[ref->root], types.data ? types.data : "");
+		sl_bad(rd, "`%s` has a value only inside the body of %s", names[ref->root],
+		       types.data ? types.data : "");
 	}
 }
 
@@ -149,14 +152,14 @@ static void check_expr(struct sl_reading *rd, const struct view *v, const struct
 	check(rd, v, refs, n);
 }
 
-/* Something in it is wrong: compile string by string, to say where. Expressions of the type's own are checked elsewhere. */
+/* Something in it is wrong: compile string by string, to say where. Expressions of the type's own are checked
+ * elsewhere. */
 static void find_bad(struct sl_reading *rd, const struct view *v, const struct sl_mark *m, struct json_object *value)
 {
 	if (!value || (m && (m->expr || m->graph)))
 		return;
 	if (json_object_is_type(value, json_type_object)) {
-		json_object_object_foreach(value, key, member)
-		{
+		json_object_object_foreach (value, key, member) {
 			const struct sl_mark *sub = NULL;
 			for (uint32_t i = 0; m && i < m->n_sub && !sub; i++)
 				if (strcmp(m->sub[i].key, key) == 0)
@@ -183,8 +186,8 @@ static void find_bad(struct sl_reading *rd, const struct view *v, const struct s
 	}
 }
 
-static void check_template(struct sl_reading *rd, const struct view *v, const struct sl_mark *m, const struct sl_template *t,
-			   struct json_object *json, const char *key)
+static void check_template(struct sl_reading *rd, const struct view *v, const struct sl_mark *m,
+			   const struct sl_template *t, struct json_object *json, const char *key)
 {
 	if (!t || all_clear(v, t))
 		return;
@@ -193,9 +196,10 @@ static void check_template(struct sl_reading *rd, const struct view *v, const st
 	sl_leave(rd, at);
 }
 
-static void check_node(struct sl_reading *rd, const struct sl_graph *g, const struct sl_node_def *d, struct json_object *json)
+static void check_node(struct sl_reading *rd, const struct sl_graph *g, const struct sl_node_def *d,
+		       struct json_object *json)
 {
-	struct view v = { .g = g, .node = d->index };
+	struct view v = {.g = g, .node = d->index};
 	check_template(rd, &v, d->type ? sl_registry_marks(rd->registry, d->type) : NULL, d->params, json, "params");
 	for (uint32_t i = 0; i < d->n_exprs; i++) {
 		struct view from_expr = v;
@@ -228,7 +232,9 @@ static void check_node(struct sl_reading *rd, const struct sl_graph *g, const st
 	for (const struct sl_graph *outer = *d->id ? g->parent : NULL; outer; outer = outer->parent)
 		if (sl_graph_find(outer, sl_str(d->id)) != UINT32_MAX) {
 			size_t at = sl_enter(rd, "id");
-			sl_bad(rd, "a node around this body is called '%s', too; rename one, or nodes.%s could mean either", d->id, d->id);
+			sl_bad(rd,
+			       "a node around this body is called '%s', too; rename one, or nodes.%s could mean either",
+			       d->id, d->id);
 			sl_leave(rd, at);
 			break;
 		}
@@ -248,7 +254,7 @@ void sl_graph_refs(struct sl_reading *rd, struct sl_graph *g)
 		const struct sl_edge *e = &g->edges[i];
 		if (!e->when || e->from == UINT32_MAX)
 			continue;
-		struct view v = { .g = g, .node = e->from, .itself = true };
+		struct view v = {.g = g, .node = e->from, .itself = true};
 		size_t at = sl_enter_edge(rd, g, i), in = sl_enter(rd, "when");
 		check_expr(rd, &v, e->when);
 		sl_leave(rd, in);
@@ -280,7 +286,7 @@ static void note_lonely(struct sl_reading *rd, const struct sl_graph *g)
 
 void sl_outputs_refs(struct sl_reading *rd)
 {
-	struct view v = { .g = rd->w->root, .node = UINT32_MAX };
+	struct view v = {.g = rd->w->root, .node = UINT32_MAX};
 	check_template(rd, &v, NULL, rd->w->outputs, rd->w->doc, "outputs");
 	note_lonely(rd, rd->w->root);
 }

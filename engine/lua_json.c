@@ -2,11 +2,11 @@
  *
  * JSON            Lua
  * array           table with the array mark (a metatable), so that an empty one stays an array
- * object          table; members that are null are absent (`if nodes.x.y then` must work), but remembered in a metatable
- *                 (a list of their names), so that a value handed on whole loses nothing
- * null in arrays  json.null, so that positions stay
- * Keys are always visited in sorted order: Lua's own order changes with the address of a state, and a repeated evaluation
- * must give the same result. json.decode reads text straight into tables, so that the cap on the heap holds for it. */
+ * object          table; members that are null are absent (`if nodes.x.y then` must work), but remembered in a
+ * metatable (a list of their names), so that a value handed on whole loses nothing null in arrays  json.null, so that
+ * positions stay Keys are always visited in sorted order: Lua's own order changes with the address of a state, and a
+ * repeated evaluation must give the same result. json.decode reads text straight into tables, so that the cap on the
+ * heap holds for it. */
 #include "engine/lua_priv.h"
 
 #include <math.h>
@@ -47,7 +47,8 @@ void sl_lua_push_null(lua_State *L)
 
 bool sl_lua_is_null(lua_State *L, int at)
 {
-	return lua_isnoneornil(L, at) || lua_type(L, at) == LUA_TUSERDATA; /* json.null is the only userdata a script sees */
+	return lua_isnoneornil(L, at) ||
+	       lua_type(L, at) == LUA_TUSERDATA; /* json.null is the only userdata a script sees */
 }
 
 bool sl_lua_truth(lua_State *L, int at)
@@ -70,9 +71,8 @@ static void push_object(lua_State *L, struct json_object *o, int depth)
 {
 	lua_Integer nulls = 0;
 	lua_createtable(L, 0, json_object_object_length(o));
-	json_object_object_foreach(o, key, v)
-	{
-		if (v) {
+	json_object_object_foreach (o, key, v) {
+		if (v) { // cppcheck-suppress identicalInnerCondition ; the macro's own loop is not the same v
 			lua_pushstring(L, key);
 			push_value(L, v, depth + 1);
 			lua_rawset(L, -3);
@@ -169,7 +169,7 @@ bool sl_lua_read_key(lua_State *L, int at, struct sl_lua_key *key)
  * are beyond the integers, so a tie between the kinds is only an effect of rounding. */
 int sl_lua_compare_keys(const void *pa, const void *pb)
 {
-	static const int rank[] = { 0, 0, 1, 2 };
+	static const int rank[] = {0, 0, 1, 2};
 	const struct sl_lua_key *a = pa, *b = pb;
 	if (rank[a->kind] != rank[b->kind])
 		return rank[a->kind] < rank[b->kind] ? -1 : 1;
@@ -247,7 +247,8 @@ size_t sl_lua_keys(lua_State *L, int at, struct sl_lua_key **keys)
 	bool sorted = true;
 	for (lua_pushnil(L); i < n && lua_next(L, at); lua_pop(L, 1), i++) {
 		if (!sl_lua_read_key(L, -2, &k[i]))
-			luaL_error(L, "a table with a %s as a key cannot be walked in order: use texts or numbers as keys",
+			luaL_error(L,
+				   "a table with a %s as a key cannot be walked in order: use texts or numbers as keys",
 				   luaL_typename(L, -2));
 		if (i && sl_lua_compare_keys(&k[i - 1], &k[i]) > 0)
 			sorted = false;
@@ -277,7 +278,8 @@ static void spend(lua_State *L, struct out *out, size_t bytes)
 		sl_lua_break(L, SL_LUA_MEMORY);
 }
 
-/* Puts the value at -1 (popped) under key of `o`, or at the end of it when key is NULL, or into `held` when o is NULL. */
+/* Puts the value at -1 (popped) under key of `o`, or at the end of it when key is NULL, or into `held` when o is NULL.
+ */
 static void emit(lua_State *L, struct out *out, struct json_object *o, const char *key, int depth);
 
 static void attach(lua_State *L, struct json_object *o, const char *key, struct json_object *v)
@@ -345,7 +347,7 @@ static void emit_table(lua_State *L, struct out *out, struct json_object *o, con
 	/* the list of null members, when there is one, stays at t + 1 */
 	size_t n = sl_lua_keys(L, t, &keys);
 	bool array = n ? keys[0].kind == SL_LUA_KEY_INT && keys[0].u.i == 1 && keys[n - 1].kind == SL_LUA_KEY_INT &&
-				 keys[n - 1].u.i == (lua_Integer)n
+				     keys[n - 1].u.i == (lua_Integer)n
 		       : marked;
 	spend(L, out, JSON_VALUE_BYTES + n * 16);
 	struct json_object *v = fresh(L, array ? json_object_new_array_ext(n ? (int)n : 1) : json_object_new_object());
@@ -378,7 +380,7 @@ static struct json_object *text_value(lua_State *L, const char *p, size_t len)
 	char *copy = malloc(len + 1); /* a character cut in half by string.sub; no raise between here and free */
 	if (!copy) {
 		json_object_put(v);
-		sl_lua_break(L, SL_LUA_HOST_MEMORY);
+		return sl_lua_break(L, SL_LUA_HOST_MEMORY), NULL; /* does not come back */
 	}
 	memcpy(copy, p, len);
 	sl_utf8_make_valid(copy, &len);
@@ -434,7 +436,7 @@ static void emit(lua_State *L, struct out *out, struct json_object *o, const cha
 void sl_lua_hold_json(lua_State *L, int at)
 {
 	struct sl_lua *s = sl_lua_of(L);
-	struct out out = { 0 };
+	struct out out = {0};
 	json_object_put(s->held);
 	s->held = NULL;
 	lua_pushvalue(L, at);
@@ -719,7 +721,7 @@ int sl_lua_json_decode(lua_State *L)
 {
 	size_t len;
 	const char *p = luaL_checklstring(L, 1, &len);
-	struct reader r = { L, p, p, p + len };
+	struct reader r = {L, p, p, p + len};
 	sl_lua_charge_bytes(L, len * 2);
 	r.p = p + sl_utf8_prefix(p, len);
 	if (r.p != r.end)

@@ -1,9 +1,10 @@
 /* engine/lua_lib.c: the functions a script may call.
  *
  * Taken from Lua's library only what neither runs long nor tells anything about the process; the rest is written here:
- * what walks tables (in sorted order, see lua_json.c), what could spin inside of one call ((""):rep(1e15) does), what prints
- * addresses. A library is an empty table whose metatable finds the functions and refuses assignments, so a state that serves
- * the next evaluation has nothing of the last one in it. Scripts have no getmetatable, setmetatable or rawset. */
+ * what walks tables (in sorted order, see lua_json.c), what could spin inside of one call ((""):rep(1e15) does), what
+ * prints addresses. A library is an empty table whose metatable finds the functions and refuses assignments, so a state
+ * that serves the next evaluation has nothing of the last one in it. Scripts have no getmetatable, setmetatable or
+ * rawset. */
 #include "engine/lua_priv.h"
 
 #include <lualib.h>
@@ -94,7 +95,8 @@ static int join(lua_State *L, bool any_type)
 			lua_pop(L, 1);
 			lua_pushstring(L, v ? "true" : "false");
 		} else if (!lua_isstring(L, -1)) {
-			return luaL_error(L, "item %I of the list is a %s, not a text", (LUAI_UACINT)i, type_name(L, -1));
+			return luaL_error(L, "item %I of the list is a %s, not a text", (LUAI_UACINT)i,
+					  type_name(L, -1));
 		}
 		luaL_addvalue(&b);
 		if (i < to)
@@ -165,8 +167,8 @@ static int table_move(lua_State *L)
 }
 
 /* A stable merge sort of copies. A comparison that contradicts itself gives some order, never an access out of bounds.
- * Values in table `a`, an empty table `b`, both absolute indexes; returns the one that holds the result. `by`: a function
- * (x, y) -> x before y, the name of a member, or nil. */
+ * Values in table `a`, an empty table `b`, both absolute indexes; returns the one that holds the result. `by`: a
+ * function (x, y) -> x before y, the name of a member, or nil. */
 static bool before(lua_State *L, int by)
 {
 	switch (lua_type(L, by)) {
@@ -182,8 +184,8 @@ static bool before(lua_State *L, int by)
 	case LUA_TSTRING:
 		for (int i = 0; i < 2; i++) {
 			if (!lua_istable(L, -2))
-				luaL_error(L, "to sort by '%s', every item must be a table; one is a %s", lua_tostring(L, by),
-					   type_name(L, -2));
+				luaL_error(L, "to sort by '%s', every item must be a table; one is a %s",
+					   lua_tostring(L, by), type_name(L, -2));
 			lua_pushvalue(L, by);
 			lua_rawget(L, -3);
 		} /* the two items, then their members */
@@ -345,7 +347,8 @@ static int list_sum(lua_State *L)
 	for (lua_Integer i = 1; i <= n; i++) {
 		lua_rawgeti(L, 1, i);
 		if (lua_type(L, -1) != LUA_TNUMBER)
-			return luaL_error(L, "item %I of the list is a %s, not a number", (LUAI_UACINT)i, type_name(L, -1));
+			return luaL_error(L, "item %I of the list is a %s, not a number", (LUAI_UACINT)i,
+					  type_name(L, -1));
 		lua_arith(L, LUA_OPADD);
 		sl_lua_charge(L, 1);
 	}
@@ -431,7 +434,7 @@ static int text_trim(lua_State *L)
 /* text.split(s, separator): a plain text, not a pattern; without one, at runs of spaces. */
 static int text_split(lua_State *L)
 {
-	struct sl_str s = check_str(L, 1), sep = { NULL, 0 };
+	struct sl_str s = check_str(L, 1), sep = {NULL, 0};
 	lua_Integer n = 0;
 	if (!lua_isnoneornil(L, 2)) {
 		sep = check_str(L, 2);
@@ -493,7 +496,8 @@ static int text_truncate(lua_State *L)
 		lua_settop(L, 1);
 		return 1;
 	}
-	lua_Unsigned own = characters(ending.p, ending.len), keep = own > (lua_Unsigned)max ? 0 : (lua_Unsigned)max - own;
+	lua_Unsigned own = characters(ending.p, ending.len),
+		     keep = own > (lua_Unsigned)max ? 0 : (lua_Unsigned)max - own;
 	size_t i = 0;
 	for (lua_Unsigned n = 0; i < s.len; i++)
 		if (((unsigned char)s.p[i] & 0xc0) != 0x80 && n++ == keep)
@@ -627,7 +631,7 @@ static int base_type(lua_State *L)
 /* next(t, key): in key order. Each call walks the table, so it is for `next(t) == nil`; loops use pairs. */
 static int base_next(lua_State *L)
 {
-	struct sl_lua_key after, key, best = { 0 };
+	struct sl_lua_key after, key, best = {0};
 	bool found = false, first = lua_isnoneornil(L, 2);
 	size_t n = 0;
 	luaL_checktype(L, 1, LUA_TTABLE);
@@ -638,9 +642,11 @@ static int base_next(lua_State *L)
 		if (++n % 64 == 0)
 			sl_lua_charge(L, 64);
 		if (!sl_lua_read_key(L, -2, &key))
-			return luaL_error(L, "a table with a %s as a key cannot be walked in order: use texts or numbers as keys",
-					  type_name(L, -2));
-		if ((first || sl_lua_compare_keys(&key, &after) > 0) && (!found || sl_lua_compare_keys(&key, &best) < 0)) {
+			return luaL_error(
+				L, "a table with a %s as a key cannot be walked in order: use texts or numbers as keys",
+				type_name(L, -2));
+		if ((first || sl_lua_compare_keys(&key, &after) > 0) &&
+		    (!found || sl_lua_compare_keys(&key, &best) < 0)) {
 			best = key;
 			found = true;
 		}
@@ -722,20 +728,21 @@ static int base_pcall(lua_State *L)
 
 /* ---- putting it together ---- */
 
-static const luaL_Reg table_functions[] = { { "concat", table_concat }, { "insert", table_insert }, { "move", table_move },
-					    { "pack", table_pack },	{ "remove", table_remove }, { "sort", table_sort },
-					    { "unpack", table_unpack }, { NULL, NULL } };
-static const luaL_Reg list_functions[] = { { "map", list_map }, { "filter", list_filter },     { "sort", list_sort }, { "len", list_len },
-					   { "sum", list_sum }, { "contains", list_contains }, { "keys", list_keys }, { NULL, NULL } };
-static const luaL_Reg text_functions[] = { { "trim", text_trim },     { "split", text_split }, { "join", text_join },
-					   { "lines", text_lines },   { "len", text_len },     { "truncate", text_truncate },
-					   { "contains", text_contains }, { NULL, NULL } };
-static const luaL_Reg json_functions[] = { { "encode", sl_lua_json_encode }, { "decode", sl_lua_json_decode }, { "array", json_array },
-					   { NULL, NULL } };
-static const luaL_Reg string_functions[] = { { "find", sl_lua_find }, { "match", sl_lua_match }, { "gmatch", sl_lua_gmatch },
-					     { "gsub", sl_lua_gsub }, { "rep", string_rep },	 { NULL, NULL } };
-static const luaL_Reg base_functions[] = { { "tostring", base_tostring }, { "type", base_type },   { "next", base_next },
-					   { "pairs", base_pairs },	  { "pcall", base_pcall }, { NULL, NULL } };
+static const luaL_Reg table_functions[] = {
+	{"concat", table_concat}, {"insert", table_insert}, {"move", table_move},     {"pack", table_pack},
+	{"remove", table_remove}, {"sort", table_sort},     {"unpack", table_unpack}, {NULL, NULL}};
+static const luaL_Reg list_functions[] = {
+	{"map", list_map}, {"filter", list_filter},     {"sort", list_sort}, {"len", list_len},
+	{"sum", list_sum}, {"contains", list_contains}, {"keys", list_keys}, {NULL, NULL}};
+static const luaL_Reg text_functions[] = {
+	{"trim", text_trim}, {"split", text_split},       {"join", text_join},         {"lines", text_lines},
+	{"len", text_len},   {"truncate", text_truncate}, {"contains", text_contains}, {NULL, NULL}};
+static const luaL_Reg json_functions[] = {
+	{"encode", sl_lua_json_encode}, {"decode", sl_lua_json_decode}, {"array", json_array}, {NULL, NULL}};
+static const luaL_Reg string_functions[] = {{"find", sl_lua_find}, {"match", sl_lua_match}, {"gmatch", sl_lua_gmatch},
+					    {"gsub", sl_lua_gsub}, {"rep", string_rep},     {NULL, NULL}};
+static const luaL_Reg base_functions[] = {{"tostring", base_tostring}, {"type", base_type},   {"next", base_next},
+					  {"pairs", base_pairs},       {"pcall", base_pcall}, {NULL, NULL}};
 
 static int read_only(lua_State *L)
 {
@@ -779,15 +786,16 @@ static int open_standard(lua_State *L, lua_CFunction open)
 
 void sl_lua_open_lib(lua_State *L)
 {
-	static const char *const from_base[] = { "ipairs", "select", "error", "assert", NULL };
-	static const char *const from_base_charged[] = { "tonumber", NULL };
-	static const char *const from_math[] = { "abs", "acos", "asin", "atan", "ceil", "cos", "exp", "floor", "fmod", "huge", "log", "max",
-						 "maxinteger", "min", "mininteger", "modf", "pi", "sin", "sqrt", "tan", "tointeger", "type",
-						 "ult", NULL };
-	static const char *const from_string[] = { "byte", "char", "len", "lower", "reverse", "sub", "upper", NULL };
-	static const char *const from_text[] = { "lower", "upper", NULL };
-	static const char *const from_utf8[] = { "char", "charpattern", NULL };
-	static const char *const from_utf8_charged[] = { "codepoint", "codes", "len", "offset", NULL };
+	static const char *const from_base[] = {"ipairs", "select", "error", "assert", NULL};
+	static const char *const from_base_charged[] = {"tonumber", NULL};
+	static const char *const from_math[] = {"abs",        "acos",  "asin",       "atan", "ceil", "cos",
+						"exp",        "floor", "fmod",       "huge", "log",  "max",
+						"maxinteger", "min",   "mininteger", "modf", "pi",   "sin",
+						"sqrt",       "tan",   "tointeger",  "type", "ult",  NULL};
+	static const char *const from_string[] = {"byte", "char", "len", "lower", "reverse", "sub", "upper", NULL};
+	static const char *const from_text[] = {"lower", "upper", NULL};
+	static const char *const from_utf8[] = {"char", "charpattern", NULL};
+	static const char *const from_utf8_charged[] = {"codepoint", "codes", "len", "offset", NULL};
 	int base = lua_gettop(L), lib;
 	SL_BUG_ON(base != 1);
 

@@ -1,7 +1,7 @@
 /* engine/lua_match.c: Lua's text patterns (reference manual, section 6.4.1) with a step budget.
  *
- * The library's own matcher runs in C, out of reach of the instruction count, and `(.-)*` like patterns keep it busy for
- * ages. This one first compiles a pattern to a flat list of items, so a malformed pattern is an error at once (the
+ * The library's own matcher runs in C, out of reach of the instruction count, and `(.-)*` like patterns keep it busy
+ * for ages. This one first compiles a pattern to a flat list of items, so a malformed pattern is an error at once (the
  * library notices only when the match comes along there), and captures are numbered before matching. Matching
  * recurses only at a repeated item; the budget is shared by all matches of an evaluation. */
 #include "engine/lua_priv.h"
@@ -12,13 +12,23 @@
 #define MAX_DEPTH    200 /* repeated items that wait for each other on the C stack */
 #define INLINE_ITEMS 12
 
-enum item_kind { ITEM_SET, ITEM_OPEN, ITEM_CLOSE, ITEM_POSITION, ITEM_BACK, ITEM_BALANCE, ITEM_FRONTIER, ITEM_END, ITEM_MATCHED };
+enum item_kind {
+	ITEM_SET,
+	ITEM_OPEN,
+	ITEM_CLOSE,
+	ITEM_POSITION,
+	ITEM_BACK,
+	ITEM_BALANCE,
+	ITEM_FRONTIER,
+	ITEM_END,
+	ITEM_MATCHED
+};
 
 struct item {
 	unsigned char kind;
-	char repeat;          /* of a set: 0, '*', '+', '-' or '?' */
-	unsigned char a, b;   /* capture number; or the two characters of %b */
-	uint64_t set[4];      /* of a set and a frontier: which bytes */
+	char repeat;        /* of a set: 0, '*', '+', '-' or '?' */
+	unsigned char a, b; /* capture number; or the two characters of %b */
+	uint64_t set[4];    /* of a set and a frontier: which bytes */
 };
 
 struct pattern {
@@ -55,17 +65,28 @@ static bool has(const struct item *it, const char *p)
 static bool in_class(int letter, int c)
 {
 	switch (letter) {
-	case 'a': return isalpha(c) != 0;
-	case 'c': return iscntrl(c) != 0;
-	case 'd': return isdigit(c) != 0;
-	case 'g': return isgraph(c) != 0;
-	case 'l': return islower(c) != 0;
-	case 'p': return ispunct(c) != 0;
-	case 's': return isspace(c) != 0;
-	case 'u': return isupper(c) != 0;
-	case 'w': return isalnum(c) != 0;
-	case 'x': return isxdigit(c) != 0;
-	default: return false;
+	case 'a':
+		return isalpha(c) != 0;
+	case 'c':
+		return iscntrl(c) != 0;
+	case 'd':
+		return isdigit(c) != 0;
+	case 'g':
+		return isgraph(c) != 0;
+	case 'l':
+		return islower(c) != 0;
+	case 'p':
+		return ispunct(c) != 0;
+	case 's':
+		return isspace(c) != 0;
+	case 'u':
+		return isupper(c) != 0;
+	case 'w':
+		return isalnum(c) != 0;
+	case 'x':
+		return isxdigit(c) != 0;
+	default:
+		return false;
 	}
 }
 
@@ -124,7 +145,7 @@ static void compile(lua_State *L, const char *p, size_t len, struct pattern *out
 {
 	const char *end = p + len;
 	unsigned char open[MAX_CAPTURES];
-	bool closed[MAX_CAPTURES] = { false };
+	bool closed[MAX_CAPTURES] = {false};
 	unsigned n_open = 0;
 	out->n = out->captures = 0;
 	out->anchored = anchors && len && *p == '^';
@@ -257,8 +278,8 @@ static const char *balance(struct match *m, const struct item *it, const char *s
 	return s < m->end ? s + 1 : NULL;
 }
 
-/* Matches from item i at s. Returns the end of the match. Captures need no undoing: whoever reads one is behind the items
- * that set it, and every way there passes them. */
+/* Matches from item i at s. Returns the end of the match. Captures need no undoing: whoever reads one is behind the
+ * items that set it, and every way there passes them. */
 static const char *run(struct match *m, size_t i, const char *s)
 {
 	for (;; i++) {
@@ -377,7 +398,7 @@ static bool read_init(lua_State *L, int at, size_t len, size_t *out)
 {
 	lua_Integer i = luaL_optinteger(L, at, 1);
 	if (i < 0)
-		i = (lua_Unsigned)-(i + 1) >= len ? 1 : (lua_Integer)len + i + 1;
+		i = (lua_Unsigned) - (i + 1) >= len ? 1 : (lua_Integer)len + i + 1;
 	if (i == 0)
 		i = 1;
 	*out = (size_t)i - 1;
@@ -539,8 +560,8 @@ int sl_lua_gsub(lua_State *L)
 	const char *subject = luaL_checklstring(L, 1, &len);
 	(void)luaL_checklstring(L, 2, NULL);
 	int type = lua_type(L, 3);
-	luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TTABLE || type == LUA_TFUNCTION, 3,
-			 "string/function/table");
+	luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TTABLE || type == LUA_TFUNCTION,
+			 3, "string/function/table");
 	lua_Integer max = luaL_optinteger(L, 4, len < INT64_MAX ? (lua_Integer)len + 1 : INT64_MAX), n = 0;
 	lua_settop(L, 4);
 	if (type == LUA_TNUMBER)

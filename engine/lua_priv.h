@@ -3,7 +3,8 @@
  * Owns      idle states (a process-wide pool). A taken state belongs to the caller until it is given back.
  * Thread    sl_lua_take/give [any]; a state serves one evaluation at a time, on one thread.
  * Careful   Lua raises errors by longjmp. Everything below that takes a lua_State may raise, and runs only under
- *           sl_lua_run(); it holds nothing that a cleanup would have to release, but in the fields `held` and `scratch`.
+ *           sl_lua_run(); it holds nothing that a cleanup would have to release, but in the fields `held` and
+ * `scratch`.
  */
 #pragma once
 
@@ -12,7 +13,14 @@
 
 #include "base/json.h"
 
-enum sl_lua_broken { SL_LUA_INTACT, SL_LUA_INSTRUCTIONS, SL_LUA_MEMORY, SL_LUA_TIME, SL_LUA_PATTERN, SL_LUA_HOST_MEMORY };
+enum sl_lua_broken {
+	SL_LUA_INTACT,
+	SL_LUA_INSTRUCTIONS,
+	SL_LUA_MEMORY,
+	SL_LUA_TIME,
+	SL_LUA_PATTERN,
+	SL_LUA_HOST_MEMORY
+};
 
 struct sl_lua {
 	lua_State *L;
@@ -20,11 +28,11 @@ struct sl_lua {
 	size_t used_bytes, base_bytes, cap_bytes;
 	size_t churn_bytes; /* allocated since the clock was last looked at */
 	unsigned uses, cap_hits;
-	bool armed;        /* budgets count */
+	bool armed; /* budgets count */
 	bool malloc_failed;
 	enum sl_lua_broken broken;
 	int64_t instructions_left, pattern_steps_left;
-	uint32_t charged;  /* work of C functions, not yet taken off instructions_left */
+	uint32_t charged; /* work of C functions, not yet taken off instructions_left */
 	uint64_t deadline_us, cpu_start_us;
 	struct json_object *held; /* a JSON value being built; released when the evaluation ends */
 	struct sl_buf scratch;
@@ -77,13 +85,13 @@ struct sl_lua_key { /* a table key, in an order that is the same in every state 
 		struct sl_str s; /* anchored by the table */
 	} u;
 };
-void sl_lua_open_json(lua_State *L);                     /* the null value and the mark of arrays, into the registry */
+void sl_lua_open_json(lua_State *L); /* the null value and the mark of arrays, into the registry */
 void sl_lua_push_json(lua_State *L, struct json_object *o);
 void sl_lua_push_null(lua_State *L);
-bool sl_lua_is_null(lua_State *L, int at);               /* nil or json.null */
+bool sl_lua_is_null(lua_State *L, int at); /* nil or json.null */
 bool sl_lua_truth(lua_State *L, int at);
 void sl_lua_mark_array(lua_State *L, int at);
-void sl_lua_hold_json(lua_State *L, int at);             /* converts into sl_lua.held */
+void sl_lua_hold_json(lua_State *L, int at);                        /* converts into sl_lua.held */
 size_t sl_lua_keys(lua_State *L, int at, struct sl_lua_key **keys); /* pushes the userdata that holds them, sorted */
 void sl_lua_push_key(lua_State *L, const struct sl_lua_key *key);
 bool sl_lua_read_key(lua_State *L, int at, struct sl_lua_key *key); /* false: a type of key that has no order */

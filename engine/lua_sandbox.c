@@ -1,9 +1,10 @@
 /* engine/lua_sandbox.c: the pool of Lua states and the walls around each: heap, instructions, time.
  *
- * A script meets three watchers. The allocator refuses above the cap, and looks at the clock after every MiB handed out,
- * because one instruction (`s .. s`) can copy megabytes. The count hook runs every HOOK_EVERY instructions. C functions
- * that work long call sl_lua_charge(). Whoever finds a budget broken sets `broken`; from then on the hook fires at every
- * instruction, no allocation succeeds, and our pcall re-raises, so a script cannot hold on. A state that saw that is closed.
+ * A script meets three watchers. The allocator refuses above the cap, and looks at the clock after every MiB handed
+ * out, because one instruction (`s .. s`) can copy megabytes. The count hook runs every HOOK_EVERY instructions. C
+ * functions that work long call sl_lua_charge(). Whoever finds a budget broken sets `broken`; from then on the hook
+ * fires at every instruction, no allocation succeeds, and our pcall re-raises, so a script cannot hold on. A state that
+ * saw that is closed.
  *
  * Time is the processor time of the thread: an expression must not fail because the machine was busy. The wall clock
  * is only the cheap first look. */
@@ -17,12 +18,12 @@
 #include "base/limits.h"
 #include "base/utf8.h"
 
-#define HOOK_EVERY      64        /* instructions between two looks; one can cost milliseconds (comparing long strings) */
-#define CHURN_BYTES     (1u << 20)
-#define CAP_HITS        8         /* collections forced by a full heap before we call it broken: each walks the whole heap */
-#define STATE_USES      512
-#define STATE_GROWTH    (1u << 20) /* a state that has grown by more is closed instead of kept */
-#define IDLE_STATES     64
+#define HOOK_EVERY   64 /* instructions between two looks; one can cost milliseconds (comparing long strings) */
+#define CHURN_BYTES  (1u << 20)
+#define CAP_HITS     8 /* collections forced by a full heap before we call it broken: each walks the whole heap */
+#define STATE_USES   512
+#define STATE_GROWTH (1u << 20) /* a state that has grown by more is closed instead of kept */
+#define IDLE_STATES  64
 
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sl_lua *idle; /* [lock pool_lock] */
@@ -45,7 +46,8 @@ static uint64_t cpu_us(void)
 static bool out_of_time(struct sl_lua *s)
 {
 	uint64_t now = sl_clock_mono_us();
-	if (s->cpu_start_us == 0) { /* asked for late: most expressions end before the first look and save a system call */
+	if (s->cpu_start_us ==
+	    0) { /* asked for late: most expressions end before the first look and save a system call */
 		s->cpu_start_us = cpu_us();
 		s->deadline_us = now + SL_LIMIT_LUA_MS * 1000u;
 		return false;
@@ -288,7 +290,8 @@ static int describe(lua_State *L)
 	return 1;
 }
 
-/* "(expr):3: text" becomes "text" or "line 3: text". Messages may be raised again by the script, so prefixes can repeat. */
+/* "(expr):3: text" becomes "text" or "line 3: text". Messages may be raised again by the script, so prefixes can
+ * repeat. */
 static enum sl_code fail_with(struct sl_error *err, struct sl_str m, bool lines)
 {
 	static const char prefix[] = "(expr):";
@@ -322,7 +325,8 @@ static enum sl_code broken_text(enum sl_lua_broken broken, struct sl_error *err)
 {
 	switch (broken) {
 	case SL_LUA_INSTRUCTIONS:
-		return sl_fail(err, SL_EXPRESSION, "it ran for more than %d instructions and was stopped; does it loop for ever?",
+		return sl_fail(err, SL_EXPRESSION,
+			       "it ran for more than %d instructions and was stopped; does it loop for ever?",
 			       SL_LIMIT_LUA_INSTRUCTIONS);
 	case SL_LUA_MEMORY:
 		return sl_fail(err, SL_EXPRESSION, "it needed more than %u MiB of memory and was stopped",
@@ -330,7 +334,8 @@ static enum sl_code broken_text(enum sl_lua_broken broken, struct sl_error *err)
 	case SL_LUA_TIME:
 		return sl_fail(err, SL_EXPRESSION, "it took more than %d ms and was stopped", SL_LIMIT_LUA_MS);
 	case SL_LUA_PATTERN:
-		return sl_fail(err, SL_EXPRESSION, "its text patterns needed more than %d steps and it was stopped; simplify the pattern",
+		return sl_fail(err, SL_EXPRESSION,
+			       "its text patterns needed more than %d steps and it was stopped; simplify the pattern",
 			       SL_LIMIT_LUA_PATTERN_STEPS);
 	case SL_LUA_HOST_MEMORY:
 	case SL_LUA_INTACT:

@@ -1,15 +1,15 @@
 /* engine/node.h: what a node type implements, and what a running node may ask of the engine.
  *
  * A node type is one file in nodes/, named in nodes/meson.build; nothing else knows it. Its params_schema is the single
- * source for validation, the form in the UI, the docs and OpenAPI. Besides JSON Schema's own keywords it may say of a property:
- *   "x-expr": "value" | "code"   the string is Lua, not a template; fetched with sl_node_eval()
- *   "x-graph": true              the object is a nested graph { nodes, edges }
- *   "x-constant": true           no {{ }} allowed: the value is needed before the node starts
- *   "x-provides": [names]        at an x-graph: what its nodes see besides (loop, item, index). At an x-expr: likewise ("item" and
- *                                "index" when it is fetched with sl_node_eval_item()); "body" adds the body's nodes
+ * source for validation, the form in the UI, the docs and OpenAPI. Besides JSON Schema's own keywords it may say of a
+ * property: "x-expr": "value" | "code"   the string is Lua, not a template; fetched with sl_node_eval() "x-graph": true
+ * the object is a nested graph { nodes, edges } "x-constant": true           no {{ }} allowed: the value is needed
+ * before the node starts "x-provides": [names]        at an x-graph: what its nodes see besides (loop, item, index). At
+ * an x-expr: likewise ("item" and "index" when it is fetched with sl_node_eval_item()); "body" adds the body's nodes
  *
- * Thread    every slot and every sl_node_* call: [run], the worker that serves the run's mailbox. Only struct sl_remote is [any].
- * Lifetime  struct sl_node lives from start until it is completed, failed or cancelled; never keep a pointer to it beyond.
+ * Thread    every slot and every sl_node_* call: [run], the worker that serves the run's mailbox. Only struct sl_remote
+ * is [any]. Lifetime  struct sl_node lives from start until it is completed, failed or cancelled; never keep a pointer
+ * to it beyond.
  */
 #pragma once
 
@@ -47,21 +47,24 @@ struct sl_node_type {
 	const char *params_schema; /* JSON text of an object schema */
 	enum sl_effects effects;
 
-	/* Called once an attempt. params: what the schema has accepted, templates evaluated; borrowed until start returns. */
+	/* Called once an attempt. params: what the schema has accepted, templates evaluated; borrowed until start
+	 * returns. */
 	enum sl_step (*start)(struct sl_node *n, struct json_object *params, struct sl_error *err);
-	/* May come at any moment after a start that returned SL_PENDING, also twice: stop, release; complete nothing. NULL when
-	 * start never returns SL_PENDING. */
+	/* May come at any moment after a start that returned SL_PENDING, also twice: stop, release; complete nothing.
+	 * NULL when start never returns SL_PENDING. */
 	void (*cancel)(struct sl_node *n);
 
 	/* Optional. Joins: reads x-constant parameters (validated) and says when the node is ready. [any], pure. */
 	void (*policy)(struct json_object *params, uint32_t n_in, struct sl_join_policy *out);
-	/* Optional. Nodes that open branches: how many may be open at once, 0 = all; and whether a failed branch lets the others
-	 * run on until a join. [any], pure; params as written. */
+	/* Optional. Nodes that open branches: how many may be open at once, 0 = all; and whether a failed branch lets
+	 * the others run on until a join. [any], pure; params as written. */
 	void (*branches)(struct json_object *params, uint32_t *max_open, bool *wait_all);
-	/* Optional. True when outgoing edges carry `case`; then start must call sl_node_choose(). `cases` of the params as written
-	 * are listed by this into out (at most max, returns the number) so that edges can be checked. [any], pure. */
+	/* Optional. True when outgoing edges carry `case`; then start must call sl_node_choose(). `cases` of the params
+	 * as written are listed by this into out (at most max, returns the number) so that edges can be checked. [any],
+	 * pure. */
 	uint32_t (*cases)(struct json_object *params, const char **out, uint32_t max);
-	/* Optional. Checks beyond the schema, on params as written (strings may be templates). Return SL_OK or sl_fail(). [any], pure. */
+	/* Optional. Checks beyond the schema, on params as written (strings may be templates). Return SL_OK or
+	 * sl_fail(). [any], pure. */
 	enum sl_code (*check)(struct json_object *params, struct sl_error *err);
 };
 
@@ -78,16 +81,17 @@ int64_t sl_node_now_ms(const struct sl_node *n); /* wall */
 void sl_node_idempotency_key(const struct sl_node *n, char out[65]);
 
 /* Evaluates the x-expr parameter at `pointer` ("/expr", "/cases/0/when"); *out is the caller's. */
-SL_MUST_USE enum sl_code sl_node_eval(struct sl_node *n, const char *pointer, struct json_object **out, struct sl_error *err);
+SL_MUST_USE enum sl_code sl_node_eval(struct sl_node *n, const char *pointer, struct json_object **out,
+				      struct sl_error *err);
 /* The same as a condition. */
 SL_MUST_USE enum sl_code sl_node_test(struct sl_node *n, const char *pointer, bool *out, struct sl_error *err);
 /* The same, with a value named `item` (and `index`) besides `nodes`, `input`, …: a score of each arrival, say. */
-SL_MUST_USE enum sl_code sl_node_eval_item(struct sl_node *n, const char *pointer, struct json_object *item, int64_t index,
-                                           struct json_object **out, struct sl_error *err);
+SL_MUST_USE enum sl_code sl_node_eval_item(struct sl_node *n, const char *pointer, struct json_object *item,
+					   int64_t index, struct json_object **out, struct sl_error *err);
 
 /* Incoming edges, in the order of the definition. */
 enum sl_edge_state {
-	SL_EDGE_OPEN,   /* not settled: its source is not finished */
+	SL_EDGE_OPEN, /* not settled: its source is not finished */
 	SL_EDGE_TAKEN,
 	SL_EDGE_DEAD,   /* its condition was false, or its source was skipped or cancelled */
 	SL_EDGE_FAILED, /* its source failed, and this join tolerates that */
@@ -98,12 +102,12 @@ struct sl_arrival {
 	struct json_object *output; /* borrowed; NULL unless taken */
 };
 uint32_t sl_node_arrivals(struct sl_node *n, struct sl_arrival *out, uint32_t max); /* returns how many there are */
-uint32_t sl_node_edges_out(struct sl_node *n, const char **to, uint32_t max);       /* ids of direct successors, each once */
+uint32_t sl_node_edges_out(struct sl_node *n, const char **to, uint32_t max); /* ids of direct successors, each once */
 
 /* Ending it. Both take effect when the slot or callback returns; only the first of all endings counts. */
 void sl_node_complete(struct sl_node *n, struct json_object *output); /* takes output; must be an object */
 void sl_node_fail(struct sl_node *n, const struct sl_error *err);
-void sl_node_choose(struct sl_node *n, const char *kase);             /* before sl_node_complete: edges with another case die */
+void sl_node_choose(struct sl_node *n, const char *kase); /* before sl_node_complete: edges with another case die */
 /* What the call cost; shows as `token_usage` and adds to the run. Before the ending. */
 struct sl_usage {
 	uint64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
@@ -126,14 +130,15 @@ void *sl_node_state(struct sl_node *n, size_t bytes); /* the same pointer on eve
 /* The text this attempt streams; made on first use, ended by the engine with the node. NULL: no memory. */
 struct sl_stream *sl_node_stream(struct sl_node *n); /* borrowed */
 
-/* A handle to this attempt for other threads: a model call, say. All [any]; after the attempt has ended they do nothing. */
+/* A handle to this attempt for other threads: a model call, say. All [any]; after the attempt has ended they do
+ * nothing. */
 struct sl_remote *sl_node_remote(struct sl_node *n); /* the caller's reference; NULL: no memory */
 struct sl_remote *sl_remote_ref(struct sl_remote *r);
 void sl_remote_unref(struct sl_remote *r);
 /* Runs fn on the run's worker with the node, or frees arg with drop(arg) when the attempt has ended (drop may be NULL).
  * SL_NO_MEMORY: neither is called. */
-SL_MUST_USE enum sl_code sl_remote_call(struct sl_remote *r, void (*fn)(struct sl_node *n, void *arg), void (*drop)(void *arg),
-                                        void *arg);
+SL_MUST_USE enum sl_code sl_remote_call(struct sl_remote *r, void (*fn)(struct sl_node *n, void *arg),
+					void (*drop)(void *arg), void *arg);
 
 /* Helpers for outputs: a fresh object with one member. NULL: no memory (sl_node_complete then fails the node). */
 struct json_object *sl_json_object_time(const char *key, int64_t wall_ms);

@@ -1,4 +1,5 @@
-/* engine/pool.c: see pool.h. One lock and one condition: a job here is a whole mailbox turn, so the queue is not hot. */
+/* engine/pool.c: see pool.h. One lock and one condition: a job here is a whole mailbox turn, so the queue is not hot.
+ */
 #include "engine/pool.h"
 
 #include <pthread.h>
@@ -13,9 +14,9 @@ struct worker {
 struct sl_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
-	struct sl_list jobs;    /* [lock] */
-	struct sl_list threads; /* [lock] */
-	struct sl_list gone;    /* [lock] to be joined */
+	struct sl_list jobs;             /* [lock] */
+	struct sl_list threads;          /* [lock] */
+	struct sl_list gone;             /* [lock] to be joined */
 	uint32_t running, wanted, depth; /* [lock] */
 	bool stopping;                   /* [lock] */
 };

@@ -1,4 +1,5 @@
-/* engine/problems.c: the list of everything that is wrong with a definition. Without memory a problem is only counted. */
+/* engine/problems.c: the list of everything that is wrong with a definition. Without memory a problem is only counted.
+ */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +8,8 @@
 #include "base/utf8.h"
 #include "engine/engine.h"
 
-/* A pointer through longer keys than this leads nowhere anyway, and a hundred problems must not repeat a megabyte of one. */
+/* A pointer through longer keys than this leads nowhere anyway, and a hundred problems must not repeat a megabyte of
+ * one. */
 #define POINTER_BYTES 2000
 
 void sl_problems_fini(struct sl_problems *p)
@@ -17,7 +19,7 @@ void sl_problems_fini(struct sl_problems *p)
 		free(p->items[i].message);
 	}
 	free(p->items);
-	*p = (struct sl_problems){ 0 };
+	*p = (struct sl_problems){0};
 }
 
 /* Errors are what refuses a definition, so they go before warnings when there is room for one of them only. */

@@ -1,5 +1,6 @@
-/* engine/recover.c: runs that another life of the server left unfinished. Their journals are folded by the same evolve that
- * made them, and they go on: what was finished stays finished, what was running is repeated, what was waiting waits the rest. */
+/* engine/recover.c: runs that another life of the server left unfinished. Their journals are folded by the same evolve
+ * that made them, and they go on: what was finished stays finished, what was running is repeated, what was waiting
+ * waits the rest. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,7 +9,8 @@
 
 #define CLAIM_AT_ONCE 64
 
-enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state, struct sl_error *err)
+enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state,
+		     struct sl_error *err)
 {
 	for (size_t i = 0; i < stored->n_records; i++) {
 		const struct sl_record *rec = &stored->records[i];
@@ -38,7 +40,8 @@ static void go_on(struct sl_run *r)
 		switch (n->status) {
 		case SL_NODE_RUNNING:
 			if (paused)
-				sl_run_emit_node(r, i, SL_NODE_PENDING, n->attempt, "interrupted by a restart, will be repeated");
+				sl_run_emit_node(r, i, SL_NODE_PENDING, n->attempt,
+						 "interrupted by a restart, will be repeated");
 			else
 				sl_exec_start(r, i, SL_EXEC_FRESH);
 			break;
@@ -74,13 +77,14 @@ void sl_run_adopted(struct sl_run *r)
 	uint32_t most = r->engine->config.max_recoveries ? r->engine->config.max_recoveries : SL_LIMIT_RECOVERIES;
 	if (r->recoveries > most) {
 		char text[120];
-		(void)snprintf(text, sizeof(text), "the server went down %u times while this run was active; it is not tried again",
-		               r->recoveries - 1); /* it fits */
+		(void)snprintf(text, sizeof(text),
+			       "the server went down %u times while this run was active; it is not tried again",
+			       r->recoveries - 1); /* it fits */
 		sl_run_fail(r, SL_POISON, text, NULL);
 		return;
 	}
 	if (r->state.status == SL_RUN_QUEUED) {
-		struct sl_event e = { .kind = SL_EV_STARTED };
+		struct sl_event e = {.kind = SL_EV_STARTED};
 		if (!sl_run_emit(r, &e))
 			return;
 	}
@@ -107,21 +111,24 @@ static void adopt_run(struct sl_run *r, struct sl_msg *m)
 	adopt_drop(m);
 }
 
-/* [store] One run: fold it, put it on the table, let it go on. Folding is work, but it must be done before anybody can find it. */
+/* [store] One run: fold it, put it on the table, let it go on. Folding is work, but it must be done before anybody can
+ * find it. */
 static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 {
-	struct sl_error err = { 0 };
-	struct sl_problems problems = { 0 };
+	struct sl_error err = {0};
+	struct sl_problems problems = {0};
 	SL_AUTO(sl_stored_run) run = stored;
 	SL_AUTO(sl_workflow) w = NULL;
 	char id[SL_UUID_TEXT_BYTES];
 	sl_uuid_format(run->head->id.u, id);
 	enum sl_code rc = sl_engine_workflow(e, sl_bytes_str(run->head->definition), &w, &problems);
 	if (rc == SL_OK && !w)
-		rc = sl_fail(&err, SL_INVALID, "%s: %s", problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
+		rc = sl_fail(&err, SL_INVALID, "%s: %s", problems.n ? problems.items[0].pointer : "",
+			     problems.n ? problems.items[0].message : "");
 	sl_problems_fini(&problems);
 	if (rc != SL_OK) {
-		sl_log(SL_LOG_ERROR, "engine", "a stored run cannot be read and stays as it is", SL_KS("run", id), SL_KS("why", err.text));
+		sl_log(SL_LOG_ERROR, "engine", "a stored run cannot be read and stays as it is", SL_KS("run", id),
+		       SL_KS("why", err.text));
 		return;
 	}
 	struct adopt_msg *a = calloc(1, sizeof(*a));
@@ -135,8 +142,8 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	r->recoveries = run->recoveries;
 	rc = sl_fold(run, w, &r->state, &err);
 	if (rc != SL_OK) {
-		sl_log(SL_LOG_ERROR, "engine", "the journal of a run does not fold and the run stays as it is", SL_KS("run", id),
-		       SL_KS("why", err.text));
+		sl_log(SL_LOG_ERROR, "engine", "the journal of a run does not fold and the run stays as it is",
+		       SL_KS("run", id), SL_KS("why", err.text));
 		free(a);
 		sl_run_unref(r);
 		return;
@@ -187,7 +194,7 @@ enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum s
 	struct recovery *rec = calloc(1, sizeof(*rec));
 	if (!rec)
 		return SL_NO_MEMORY;
-	*rec = (struct recovery){ .engine = e, .fn = fn, .arg = arg };
+	*rec = (struct recovery){.engine = e, .fn = fn, .arg = arg};
 	enum sl_code rc = e->config.journal.claim(e->config.journal.ctx, CLAIM_AT_ONCE, claimed, rec);
 	if (rc != SL_OK)
 		free(rec);

@@ -1,5 +1,5 @@
-/* engine/registry.c: node types by name, with their schemas compiled and their x- keywords read. Whatever is wrong with a
- * type is found here, at start-up, and never when a workflow runs. */
+/* engine/registry.c: node types by name, with their schemas compiled and their x- keywords read. Whatever is wrong with
+ * a type is found here, at start-up, and never when a workflow runs. */
 #include <stdlib.h>
 
 #include "engine/graph_priv.h"
@@ -24,10 +24,10 @@ static enum sl_code read_provides(struct json_object *list, uint32_t *out, struc
 	static const struct {
 		const char *name;
 		uint32_t bit;
-	} names[] = { { "loop", SL_PROVIDES_LOOP },
-		      { "item", SL_PROVIDES_ITEM },
-		      { "index", SL_PROVIDES_INDEX },
-		      { "body", SL_PROVIDES_BODY } };
+	} names[] = {{"loop", SL_PROVIDES_LOOP},
+		     {"item", SL_PROVIDES_ITEM},
+		     {"index", SL_PROVIDES_INDEX},
+		     {"body", SL_PROVIDES_BODY}};
 	if (!json_object_is_type(list, json_type_array))
 		return sl_fail(err, SL_INVALID, "x-provides must be a list of names");
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
@@ -80,8 +80,7 @@ static enum sl_code read_marks(struct sl_arena *a, struct json_object *schema, u
 	m->sub = sl_arena_array(a, (size_t)json_object_object_length(properties), sizeof(*m->sub));
 	if (!m->sub)
 		return sl_fail(err, SL_NO_MEMORY, "reading a schema");
-	json_object_object_foreach(properties, key, member)
-	{
+	json_object_object_foreach (properties, key, member) {
 		struct sl_mark *s = &m->sub[m->n_sub++];
 		s->key = sl_arena_str(a, sl_str(key));
 		if (!s->key)
@@ -102,7 +101,7 @@ static bool good_name(const char *name)
 
 static enum sl_code read_schema(struct sl_registry *r, struct entry *e, struct json_object **json, struct sl_error *err)
 {
-	struct sl_problems problems = { 0 };
+	struct sl_problems problems = {0};
 	enum sl_code rc = sl_json_parse(sl_str(e->type->params_schema), json, err);
 	if (rc != SL_OK)
 		return rc;
@@ -127,19 +126,21 @@ static enum sl_code read_schema(struct sl_registry *r, struct entry *e, struct j
 	return rc;
 }
 
-static enum sl_code add_type(struct sl_registry *r, const struct sl_node_type *t, struct sl_buf *json, struct sl_error *err)
+static enum sl_code add_type(struct sl_registry *r, const struct sl_node_type *t, struct sl_buf *json,
+			     struct sl_error *err)
 {
 	static const char *const effects[] = {
-		[SL_EFFECTS_NONE] = "none", [SL_EFFECTS_MODEL] = "model", [SL_EFFECTS_EXTERNAL] = "external"
-	};
+		[SL_EFFECTS_NONE] = "none", [SL_EFFECTS_MODEL] = "model", [SL_EFFECTS_EXTERNAL] = "external"};
 	SL_AUTO_JSON schema = NULL;
-	const char *lacks = !t->name || !good_name(t->name) ? "name" :
-			    !t->summary || !*t->summary	    ? "summary" :
-			    !t->params_schema		    ? "params_schema" :
-			    !t->start			    ? "start" :
-			    (unsigned)t->effects >= SL_COUNT_OF(effects) ? "effects" : NULL;
+	const char *lacks = !t->name || !good_name(t->name)                ? "name"
+			    : !t->summary || !*t->summary                  ? "summary"
+			    : !t->params_schema                            ? "params_schema"
+			    : !t->start                                    ? "start"
+			    : (unsigned)t->effects >= SL_COUNT_OF(effects) ? "effects"
+									   : NULL;
 	if (lacks)
-		return sl_fail(err, SL_INVALID, "node type '%s' has no proper `%s`", t->name ? t->name : "(nameless)", lacks);
+		return sl_fail(err, SL_INVALID, "node type '%s' has no proper `%s`", t->name ? t->name : "(nameless)",
+			       lacks);
 	if (sl_registry_find(r, t->name))
 		return sl_fail(err, SL_INVALID, "two node types are called '%s'", t->name);
 	struct entry *e = &r->entries[r->n++];

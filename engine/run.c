@@ -1,5 +1,5 @@
-/* engine/run.c: the run actor: takes its messages one by one, decides, folds, and sends what was decided to the journal as
- * one batch a turn. Downstream nodes start at once; clients hear of it after the commit. */
+/* engine/run.c: the run actor: takes its messages one by one, decides, folds, and sends what was decided to the journal
+ * as one batch a turn. Downstream nodes start at once; clients hear of it after the commit. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -153,8 +153,8 @@ static void timer_fire(struct sl_timer *timer)
 	sl_run_post(t->run, &t->msg);
 }
 
-bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t due_mono_ms, void (*fn)(struct sl_run *r, void *arg),
-                        void *arg)
+bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t due_mono_ms,
+			void (*fn)(struct sl_run *r, void *arg), void *arg)
 {
 	sl_run_timer_stop(home);
 	struct sl_run_timer *t = calloc(1, sizeof(*t));
@@ -216,7 +216,8 @@ static bool grow(void **array, size_t n, size_t *cap, size_t each)
 /* Kinds that end the run may pass the caps, or it could never be ended. */
 static bool over_cap(const struct sl_run *r, const struct sl_event *e)
 {
-	if (e->kind == SL_EV_FAILED || e->kind == SL_EV_CANCELLED || (e->kind == SL_EV_NODE && e->status == SL_NODE_CANCELLED))
+	if (e->kind == SL_EV_FAILED || e->kind == SL_EV_CANCELLED ||
+	    (e->kind == SL_EV_NODE && e->status == SL_NODE_CANCELLED))
 		return false;
 	return r->state.last_seq >= SL_LIMIT_RUN_EVENTS || r->state.bytes >= SL_LIMIT_RUN_BYTES;
 }
@@ -236,14 +237,16 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 	e->seq = r->state.last_seq + 1;
 	e->wall_ms = sl_clock_wall(r->engine->config.clock);
 	if (e->kind == SL_EV_USAGE && !e->data && (e->data = json_object_new_object())) {
-		sl_json_set_i64(e->data, "run_tokens",
-				(int64_t)(r->state.input_tokens + r->state.output_tokens + e->input_tokens + e->output_tokens));
+		sl_json_set_i64(
+			e->data, "run_tokens",
+			(int64_t)(r->state.input_tokens + r->state.output_tokens + e->input_tokens + e->output_tokens));
 		sl_json_set_f64(e->data, "run_cost_usd", (double)(r->state.cost_microusd + e->cost_microusd) / 1e6);
 	}
 	bool ended = false;
 	struct sl_record rec;
 	if (!grow((void **)&r->out, r->n_out, &r->cap_out, sizeof(*r->out)) || sl_event_encode(e, &rec) != SL_OK) {
-		/* Without memory nothing can be journaled. The run stays as it is in the journal and is taken up again later. */
+		/* Without memory nothing can be journaled. The run stays as it is in the journal and is taken up again
+		 * later. */
 		sl_log(SL_LOG_ERROR, "engine", "out of memory, a run is laid aside until the next start");
 		r->lost = true;
 		sl_event_fini(e);
@@ -274,7 +277,7 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 bool sl_run_emit_node(struct sl_run *r, uint32_t node, enum sl_node_status status, uint32_t attempt, const char *reason)
 {
 	const struct sl_node_def *def = &r->workflow->root->nodes[node];
-	struct sl_event e = { .kind = SL_EV_NODE, .status = status, .attempt = attempt, .type = def->type->name };
+	struct sl_event e = {.kind = SL_EV_NODE, .status = status, .attempt = attempt, .type = def->type->name};
 	e.path = sl_z(def->id);
 	e.reason = sl_z(reason);
 	return sl_run_emit(r, &e);
@@ -297,7 +300,7 @@ void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const
 	if (sl_run_status_final(r->state.status) || r->lost)
 		return;
 	/* `message` may belong to the node that is about to go */
-	struct sl_event e = { .kind = SL_EV_FAILED, .code = code, .message = sl_z(message), .path = sl_z(node) };
+	struct sl_event e = {.kind = SL_EV_FAILED, .code = code, .message = sl_z(message), .path = sl_z(node)};
 	cancel_active(r, "the run failed");
 	(void)sl_run_emit(r, &e); /* false only when the run is over already */
 }
@@ -339,7 +342,7 @@ static struct json_object *env_get(void *ctx, const struct sl_ref *ref)
 
 struct sl_env sl_run_env(struct sl_run *r)
 {
-	return (struct sl_env){ env_get, r };
+	return (struct sl_env){env_get, r};
 }
 
 static void join_timed_out(struct sl_run *r, void *arg)
@@ -356,14 +359,19 @@ static void join_arrival(struct sl_run *r, uint32_t node, uint32_t arrived, uint
 	struct sl_node_state *n = &r->state.root.nodes[node];
 	if (!arrived)
 		return;
-	struct sl_event e = { .kind = SL_EV_NODE, .status = n->status, .type = def->type->name, .arrived = arrived, .expected = expected };
+	struct sl_event e = {.kind = SL_EV_NODE,
+			     .status = n->status,
+			     .type = def->type->name,
+			     .arrived = arrived,
+			     .expected = expected};
 	e.path = sl_z(def->id);
 	if (def->policy.timeout_ms) {
 		const struct sl_clock *c = r->engine->config.clock;
 		e.status = SL_NODE_WAITING;
 		e.due_ms = n->due_ms ? n->due_ms : sl_clock_wall(c) + def->policy.timeout_ms;
-		if (!r->join_timers[node] && !sl_run_timer_start(&r->join_timers[node], r, sl_run_mono_of_wall(r, e.due_ms),
-								 join_timed_out, (void *)(uintptr_t)def)) {
+		if (!r->join_timers[node] &&
+		    !sl_run_timer_start(&r->join_timers[node], r, sl_run_mono_of_wall(r, e.due_ms), join_timed_out,
+					(void *)(uintptr_t)def)) {
 			sl_event_fini(&e);
 			sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", def->id);
 			return;
@@ -380,10 +388,12 @@ static void join_unreachable(struct sl_run *r, uint32_t node, uint32_t arrived)
 	const char *sep = "; failed or missing: ";
 	for (uint32_t i = 0; i < def->n_in; i++)
 		if (r->state.root.edges[def->in[i]] != SL_EDGE_TAKEN) {
-			sl_buf_addf(&why, "%s%s", sep, r->workflow->root->nodes[r->workflow->root->edges[def->in[i]].from].id);
+			sl_buf_addf(&why, "%s%s", sep,
+				    r->workflow->root->nodes[r->workflow->root->edges[def->in[i]].from].id);
 			sep = ", ";
 		}
-	struct sl_event e = { .kind = SL_EV_NODE, .status = SL_NODE_FAILED, .type = def->type->name, .code = SL_JOIN_UNREACHABLE };
+	struct sl_event e = {
+		.kind = SL_EV_NODE, .status = SL_NODE_FAILED, .type = def->type->name, .code = SL_JOIN_UNREACHABLE};
 	e.path = sl_z(def->id);
 	e.message = sl_z(why.data);
 	if (sl_run_emit(r, &e))
@@ -437,7 +447,8 @@ static void consider(struct sl_run *r, uint32_t node)
 			if (r->execs[rest[i]])
 				sl_exec_cancel(r->execs[rest[i]], SL_NODE_CANCELLED, "the join has what it needs");
 			else
-				sl_run_emit_node(r, rest[i], SL_NODE_CANCELLED, sc->nodes[rest[i]].attempt, "the join has what it needs");
+				sl_run_emit_node(r, rest[i], SL_NODE_CANCELLED, sc->nodes[rest[i]].attempt,
+						 "the join has what it needs");
 		}
 		free(rest);
 	}
@@ -464,8 +475,8 @@ static enum sl_code outputs_of(struct sl_run *r, struct json_object **out, struc
 
 static void finish(struct sl_run *r)
 {
-	struct sl_error err = { 0 };
-	struct sl_event e = { .kind = SL_EV_COMPLETED };
+	struct sl_error err = {0};
+	struct sl_event e = {.kind = SL_EV_COMPLETED};
 	enum sl_code rc = outputs_of(r, &e.output, &err);
 	if (rc == SL_OK)
 		(void)sl_run_emit(r, &e); /* false only when a cap ended the run instead */
@@ -489,7 +500,7 @@ static void advance(struct sl_run *r)
 		bool nothing_runs = sc->n_active == 0 && r->n_execs == 0 && !r->wait_commit;
 		bool all_wait = sc->n_active && sc->n_quiet == sc->n_active && r->n_execs <= sc->n_quiet;
 		if (r->state.status == SL_RUN_WAITING && !all_wait) {
-			struct sl_event e = { .kind = SL_EV_RESUMED, .reason = sl_z("what it waited for has come") };
+			struct sl_event e = {.kind = SL_EV_RESUMED, .reason = sl_z("what it waited for has come")};
 			if (sl_run_emit(r, &e))
 				continue;
 		} else if (all_done) {
@@ -497,7 +508,7 @@ static void advance(struct sl_run *r)
 		} else if (!SL_EXPECT(!nothing_runs)) { /* validation promises that there is always a next node */
 			sl_run_fail(r, SL_INTERNAL, "the run cannot go on: no node is ready", NULL);
 		} else if (r->state.status == SL_RUN_RUNNING && all_wait) {
-			struct sl_event e = { .kind = SL_EV_WAITING };
+			struct sl_event e = {.kind = SL_EV_WAITING};
 			(void)sl_run_emit(r, &e); /* false: a cap ended the run instead */
 		}
 		break;
@@ -627,9 +638,9 @@ static void lose(struct sl_run *r, enum sl_code rc)
 static void count_end(struct sl_run *r)
 {
 	struct sl_engine *e = r->engine;
-	_Atomic uint64_t *which = r->state.status == SL_RUN_SUCCEEDED ? &e->succeeded :
-				  r->state.status == SL_RUN_FAILED    ? &e->failed :
-									&e->cancelled;
+	_Atomic uint64_t *which = r->state.status == SL_RUN_SUCCEEDED ? &e->succeeded
+				  : r->state.status == SL_RUN_FAILED  ? &e->failed
+								      : &e->cancelled;
 	atomic_fetch_add_explicit(which, 1, memory_order_relaxed);
 }
 
@@ -649,7 +660,8 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 		if (rc == SL_CONFLICT && seq > 1)
 			atomic_fetch_add_explicit(&r->engine->deduplicated, 1, memory_order_relaxed);
 		if (rc != SL_CONFLICT || seq > 1)
-			sl_log(SL_LOG_WARN, "engine", "a run is no longer ours and is left alone", SL_KS("why", sl_code_wire(rc)));
+			sl_log(SL_LOG_WARN, "engine", "a run is no longer ours and is left alone",
+			       SL_KS("why", sl_code_wire(rc)));
 		lose(r, rc);
 		return;
 	}
@@ -662,7 +674,7 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 				sl_scope_touch(&r->state.root, i);
 	}
 	if (seq == 1 && r->state.status == SL_RUN_QUEUED) { /* now that it cannot be lost it may cost something */
-		struct sl_event e = { .kind = SL_EV_STARTED };
+		struct sl_event e = {.kind = SL_EV_STARTED};
 		if (sl_run_emit(r, &e))
 			sl_run_arm_deadline(r);
 	}
@@ -830,7 +842,7 @@ static void run_turn(struct sl_job *j)
 /* ---- commands ---- */
 
 void sl_run_command(struct sl_run *r, enum sl_command_kind cmd, const char *by, const char *reason, enum sl_code *rc,
-                    struct sl_error *err)
+		    struct sl_error *err)
 {
 	struct sl_event e;
 	bool nothing;

@@ -1,7 +1,7 @@
 /* engine/run_priv.h: what the files of the engine share about a run in memory: the actor, its executions, its messages.
  *
- * A run is an actor: a mailbox and a state that one worker touches at a time. Everything marked [run] is touched only inside
- * run_turn() (run.c). A message is freed or given back by its `run` function.
+ * A run is an actor: a mailbox and a state that one worker touches at a time. Everything marked [run] is touched only
+ * inside run_turn() (run.c). A message is freed or given back by its `run` function.
  */
 #pragma once
 
@@ -24,11 +24,12 @@ struct sl_msg {
 	void (*drop)(struct sl_msg *m);                  /* [any] the run is gone; frees m */
 };
 
-/* A timer that becomes a message. It belongs to the variable `home`, which is NULL again when fn is called. Holds the run. */
+/* A timer that becomes a message. It belongs to the variable `home`, which is NULL again when fn is called. Holds the
+ * run. */
 struct sl_run_timer {
 	struct sl_timer timer;
 	struct sl_run *run;
-	struct sl_run_timer **home; /* [run] NULL: stopped while its message was on the way */
+	struct sl_run_timer **home;              /* [run] NULL: stopped while its message was on the way */
 	void (*fn)(struct sl_run *r, void *arg); /* [run] */
 	void *arg;
 	struct sl_msg msg;
@@ -44,38 +45,38 @@ struct sl_waiter {
 struct sl_run {
 	_Atomic uint32_t refs;
 	struct sl_engine *engine;
-	struct sl_run_head *head;   /* [const] */
+	struct sl_run_head *head;     /* [const] */
 	struct sl_workflow *workflow; /* [const] */
-	UT_hash_handle hh;          /* [lock engine->lock] by id */
-	struct sl_run_id id;        /* [const] */
-	uint64_t epoch;             /* [const] */
-	uint32_t recoveries;        /* [const] */
+	UT_hash_handle hh;            /* [lock engine->lock] by id */
+	struct sl_run_id id;          /* [const] */
+	uint64_t epoch;               /* [const] */
+	uint32_t recoveries;          /* [const] */
 
 	struct sl_mpsc mailbox;
 	_Atomic bool scheduled;
 	struct sl_job job;
-	_Atomic bool watched;       /* notices are wanted */
+	_Atomic bool watched; /* notices are wanted */
 
 	/* [run] */
 	struct sl_run_state state;
 	struct json_object *inputs, *about; /* about: what `run` is in expressions */
-	struct sl_exec **execs;     /* by node index; NULL: not executing */
-	struct sl_stream **streams; /* by node index: the latest attempt's; NULL: none */
+	struct sl_exec **execs;             /* by node index; NULL: not executing */
+	struct sl_stream **streams;         /* by node index: the latest attempt's; NULL: none */
 	uint32_t n_execs;
 	struct sl_run_timer **join_timers; /* by node index */
-	bool *join_late;            /* by node index: its deadline has passed */
-	uint32_t *join_told;        /* by node index: arrivals told */
+	bool *join_late;                   /* by node index: its deadline has passed */
+	uint32_t *join_told;               /* by node index: arrivals told */
 	struct sl_run_timer *deadline;
 	uint32_t timeout_s;
 	uint64_t committed_seq;
-	struct sl_record *out;      /* decided in this turn, not yet sent */
+	struct sl_record *out; /* decided in this turn, not yet sent */
 	size_t n_out, cap_out;
-	struct sl_stream **begun;   /* streams begun by them; references */
+	struct sl_stream **begun; /* streams begun by them; references */
 	size_t n_begun, cap_begun;
 	bool projection_dirty;
 	struct sl_waiter *waiters;
-	bool lost;                  /* another instance owns it: say nothing any more */
-	bool wait_commit;           /* a node with external effects waits for what is before it */
+	bool lost;        /* another instance owns it: say nothing any more */
+	bool wait_commit; /* a node with external effects waits for what is before it */
 	uint64_t random;
 	struct sl_run_head *create; /* to go with the first batch */
 	sl_submit_fn *submit_fn;
@@ -94,46 +95,49 @@ struct sl_engine {
 	struct sl_workflow_cache *workflows;
 	_Atomic bool bus_all, stopping;
 	_Atomic uint32_t active, waiting, pending_nodes;
-	_Atomic uint64_t started, succeeded, failed, cancelled, recovered, nodes_completed, nodes_failed, node_retries, deduplicated,
-		stale;
+	_Atomic uint64_t started, succeeded, failed, cancelled, recovered, nodes_completed, nodes_failed, node_retries,
+		deduplicated, stale;
 	_Atomic uint32_t flights; /* batches the journal has */
 };
 
 /* run.c */
-struct sl_run *sl_run_new(struct sl_engine *e, struct sl_run_head *head, struct sl_workflow *w); /* takes head, refs w; NULL: no memory */
+struct sl_run *sl_run_new(struct sl_engine *e, struct sl_run_head *head,
+			  struct sl_workflow *w); /* takes head, refs w; NULL: no memory */
 struct sl_run *sl_run_ref(struct sl_run *r);
 void sl_run_unref(struct sl_run *r);
-void sl_run_discard(struct sl_job *j); /* a turn that will not come any more */
+void sl_run_discard(struct sl_job *j);                /* a turn that will not come any more */
 void sl_run_post(struct sl_run *r, struct sl_msg *m); /* [any] */
-/* [run] Decides an event: sets seq and time, folds it, queues it for the journal. Takes the content of e. False: the run fails
- * or has failed for this reason. */
+/* [run] Decides an event: sets seq and time, folds it, queues it for the journal. Takes the content of e. False: the
+ * run fails or has failed for this reason. */
 bool sl_run_emit(struct sl_run *r, struct sl_event *e);
-bool sl_run_emit_node(struct sl_run *r, uint32_t node, enum sl_node_status status, uint32_t attempt, const char *reason);
+bool sl_run_emit_node(struct sl_run *r, uint32_t node, enum sl_node_status status, uint32_t attempt,
+		      const char *reason);
 void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *node); /* [run] ends it */
 void sl_run_wait(struct sl_run *r, struct sl_waiter *w); /* [run] calls fn at once when committed */
 /* [run] Starts a timer for `home`, stopping the one that is there. False: no memory. */
 SL_MUST_USE bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t due_mono_ms,
-                                    void (*fn)(struct sl_run *r, void *arg), void *arg);
+				    void (*fn)(struct sl_run *r, void *arg), void *arg);
 void sl_run_timer_stop(struct sl_run_timer **home); /* [run] after this, fn does not run; no-op when it is NULL */
 void sl_run_arm_deadline(struct sl_run *r);
 void sl_run_stream_begun(struct sl_run *r, struct sl_stream *s); /* announced with what is decided in this turn */
 void sl_run_command(struct sl_run *r, enum sl_command_kind cmd, const char *by, const char *reason, enum sl_code *rc,
-                    struct sl_error *err);
+		    struct sl_error *err);
 uint64_t sl_run_mono_of_wall(struct sl_run *r, int64_t wall_ms);
 char *sl_z(const char *z); /* strdup that takes NULL */
 
 /* engine.c */
 struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id); /* a reference; NULL: not in memory */
-bool sl_engine_add(struct sl_engine *e, struct sl_run *r);               /* takes a reference; false: it is there already */
-void sl_engine_forget(struct sl_engine *e, struct sl_run *r);            /* drops that reference */
+bool sl_engine_add(struct sl_engine *e, struct sl_run *r);    /* takes a reference; false: it is there already */
+void sl_engine_forget(struct sl_engine *e, struct sl_run *r); /* drops that reference */
 SL_MUST_USE enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
-                                            struct sl_problems *problems); /* cached; out has a reference */
+					    struct sl_problems *problems); /* cached; out has a reference */
 struct sl_workflow_cache *sl_workflow_cache_new(void);
 void sl_workflow_cache_free(struct sl_workflow_cache *c);
 
-/* recover.c: folds a stored run. SL_OK with *state valid as far as it goes; else err says what is wrong with the journal. */
-SL_MUST_USE enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state,
-                                 struct sl_error *err);
+/* recover.c: folds a stored run. SL_OK with *state valid as far as it goes; else err says what is wrong with the
+ * journal. */
+SL_MUST_USE enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w,
+				 struct sl_run_state *state, struct sl_error *err);
 void sl_run_adopted(struct sl_run *r); /* [run] goes on where the journal ends */
 
 /* view.c */
@@ -148,11 +152,12 @@ enum sl_exec_how {
 };
 void sl_exec_start(struct sl_run *r, uint32_t node, enum sl_exec_how how);
 void sl_exec_retry_later(struct sl_run *r, uint32_t node, uint64_t due_mono_ms); /* recovered while it was retrying */
-void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to, const char *reason); /* to: cancelled, or pending (called off) */
-void sl_exec_kill(struct sl_exec *x);                                /* the same without a word: the run is lost, or the server stops */
-void sl_exec_unpaused(struct sl_exec *x);                            /* a retry that came due during a pause starts now */
-bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken, uint32_t *n,
-                   struct sl_error *err);
+void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to,
+		    const char *reason);  /* to: cancelled, or pending (called off) */
+void sl_exec_kill(struct sl_exec *x);     /* the same without a word: the run is lost, or the server stops */
+void sl_exec_unpaused(struct sl_exec *x); /* a retry that came due during a pause starts now */
+bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken,
+		   uint32_t *n, struct sl_error *err);
 struct sl_env sl_run_env(struct sl_run *r);
 
 /* run.c, for exec.c: an execution has ended and left the table */

@@ -10,32 +10,34 @@
 
 const struct sl_state sl_run_states[SL_RUN_STATUSES] = {
 	/*                     wire name     may become */
-	[SL_RUN_QUEUED] = { "queued", TO(RUNNING) | ENDS },
-	[SL_RUN_RUNNING] = { "running", TO(PAUSED) | TO(WAITING) | TO(LOCKED) | TO(SUCCEEDED) | ENDS },
-	[SL_RUN_PAUSED] = { "paused", TO(RUNNING) | TO(LOCKED) | ENDS },
-	[SL_RUN_WAITING] = { "waiting", TO(RUNNING) | TO(PAUSED) | TO(LOCKED) | ENDS },
-	[SL_RUN_LOCKED] = { "locked", TO(RUNNING) | ENDS },
-	[SL_RUN_SUCCEEDED] = { "succeeded", 0 },
-	[SL_RUN_FAILED] = { "failed", 0 },
-	[SL_RUN_CANCELLED] = { "cancelled", 0 },
+	[SL_RUN_QUEUED] = {"queued", TO(RUNNING) | ENDS},
+	[SL_RUN_RUNNING] = {"running", TO(PAUSED) | TO(WAITING) | TO(LOCKED) | TO(SUCCEEDED) | ENDS},
+	[SL_RUN_PAUSED] = {"paused", TO(RUNNING) | TO(LOCKED) | ENDS},
+	[SL_RUN_WAITING] = {"waiting", TO(RUNNING) | TO(PAUSED) | TO(LOCKED) | ENDS},
+	[SL_RUN_LOCKED] = {"locked", TO(RUNNING) | ENDS},
+	[SL_RUN_SUCCEEDED] = {"succeeded", 0},
+	[SL_RUN_FAILED] = {"failed", 0},
+	[SL_RUN_CANCELLED] = {"cancelled", 0},
 };
 
 const struct sl_state sl_node_states[SL_NODE_STATUSES] = {
 	/* pending → completed: a node that needs no time; running → pending: called off by a pause, or by a crash */
-	[SL_NODE_PENDING] = { "pending", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NTO(SKIPPED) | NENDS },
-	[SL_NODE_RUNNING] = { "running", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NENDS },
-	[SL_NODE_WAITING] = { "waiting", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NTO(SKIPPED) | NENDS },
-	[SL_NODE_RETRYING] = { "retrying", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NENDS },
-	[SL_NODE_COMPLETED] = { "completed", 0 },
-	[SL_NODE_FAILED] = { "failed", 0 },
-	[SL_NODE_SKIPPED] = { "skipped", 0 },
-	[SL_NODE_CANCELLED] = { "cancelled", 0 },
+	[SL_NODE_PENDING] = {"pending",
+			     NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NTO(SKIPPED) | NENDS},
+	[SL_NODE_RUNNING] = {"running", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NENDS},
+	[SL_NODE_WAITING] = {"waiting",
+			     NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NTO(SKIPPED) | NENDS},
+	[SL_NODE_RETRYING] = {"retrying", NTO(PENDING) | NTO(RUNNING) | NTO(WAITING) | NTO(RETRYING) | NENDS},
+	[SL_NODE_COMPLETED] = {"completed", 0},
+	[SL_NODE_FAILED] = {"failed", 0},
+	[SL_NODE_SKIPPED] = {"skipped", 0},
+	[SL_NODE_CANCELLED] = {"cancelled", 0},
 };
 
 enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w)
 {
 	const struct sl_graph *g = w->root;
-	*s = (struct sl_run_state){ .status = SL_RUN_QUEUED };
+	*s = (struct sl_run_state){.status = SL_RUN_QUEUED};
 	s->root.graph = g;
 	s->root.nodes = calloc(g->n_nodes ? g->n_nodes : 1, sizeof(*s->root.nodes));
 	s->root.edges = calloc(g->n_edges ? g->n_edges : 1, 1);
@@ -63,10 +65,11 @@ void sl_run_state_fini(struct sl_run_state *s)
 	free(s->message);
 	free(s->failed_node);
 	free(s->reason);
-	*s = (struct sl_run_state){ 0 };
+	*s = (struct sl_run_state){0};
 }
 
-struct sl_node_state *sl_state_find(struct sl_run_state *s, struct sl_str path, struct sl_scope **scope, uint32_t *index)
+struct sl_node_state *sl_state_find(struct sl_run_state *s, struct sl_str path, struct sl_scope **scope,
+				    uint32_t *index)
 {
 	for (uint32_t i = 0; i < s->root.graph->n_nodes; i++)
 		if (sl_str_is(path, s->root.graph->nodes[i].id)) {
@@ -137,14 +140,16 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 	uint32_t index;
 	struct sl_node_state *n = e->path ? sl_state_find(s, sl_str(e->path), &sc, &index) : NULL;
 	if (!n)
-		return sl_fail(err, SL_NOT_FOUND, "event %llu: no node '%s'", (unsigned long long)e->seq, e->path ? e->path : "");
+		return sl_fail(err, SL_NOT_FOUND, "event %llu: no node '%s'", (unsigned long long)e->seq,
+			       e->path ? e->path : "");
 	if (!(sl_node_states[n->status].may_become & 1u << e->status))
-		return sl_fail(err, SL_CONFLICT, "event %llu: node '%s' cannot go from %s to %s", (unsigned long long)e->seq, e->path,
-			       sl_node_states[n->status].wire, sl_node_states[e->status].wire);
+		return sl_fail(err, SL_CONFLICT, "event %llu: node '%s' cannot go from %s to %s",
+			       (unsigned long long)e->seq, e->path, sl_node_states[n->status].wire,
+			       sl_node_states[e->status].wire);
 	for (uint32_t i = 0; i < e->n_taken; i++)
 		if (e->taken[i] >= sc->graph->n_edges || sc->graph->edges[e->taken[i]].from != index)
-			return sl_fail(err, SL_CONFLICT, "event %llu: node '%s' has no edge %u", (unsigned long long)e->seq, e->path,
-				       e->taken[i]);
+			return sl_fail(err, SL_CONFLICT, "event %llu: node '%s' has no edge %u",
+				       (unsigned long long)e->seq, e->path, e->taken[i]);
 	sc->n_active += active(e->status);
 	sc->n_active -= active(n->status);
 	sc->n_quiet += e->status == SL_NODE_WAITING;
@@ -213,14 +218,15 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 static enum sl_code evolve_run(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
 {
 	static const enum sl_run_status leads_to[] = {
-		[SL_EV_STARTED] = SL_RUN_RUNNING,     [SL_EV_PAUSED] = SL_RUN_PAUSED,    [SL_EV_RESUMED] = SL_RUN_RUNNING,
-		[SL_EV_WAITING] = SL_RUN_WAITING,     [SL_EV_COMPLETED] = SL_RUN_SUCCEEDED, [SL_EV_FAILED] = SL_RUN_FAILED,
+		[SL_EV_STARTED] = SL_RUN_RUNNING,     [SL_EV_PAUSED] = SL_RUN_PAUSED,
+		[SL_EV_RESUMED] = SL_RUN_RUNNING,     [SL_EV_WAITING] = SL_RUN_WAITING,
+		[SL_EV_COMPLETED] = SL_RUN_SUCCEEDED, [SL_EV_FAILED] = SL_RUN_FAILED,
 		[SL_EV_CANCELLED] = SL_RUN_CANCELLED,
 	};
 	enum sl_run_status to = leads_to[e->kind];
 	if (!(sl_run_states[s->status].may_become & 1u << to))
-		return sl_fail(err, SL_CONFLICT, "event %llu: a run cannot go from %s to %s", (unsigned long long)e->seq,
-			       sl_run_states[s->status].wire, sl_run_states[to].wire);
+		return sl_fail(err, SL_CONFLICT, "event %llu: a run cannot go from %s to %s",
+			       (unsigned long long)e->seq, sl_run_states[s->status].wire, sl_run_states[to].wire);
 	if (s->status == SL_RUN_PAUSED && s->paused_since_ms) {
 		s->paused_ms += e->wall_ms - s->paused_since_ms;
 		s->paused_since_ms = 0;
@@ -249,8 +255,8 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 {
 	enum sl_code rc = SL_OK;
 	if (e->seq != s->last_seq + 1)
-		return sl_fail(err, SL_CONFLICT, "event %llu after %llu: the journal has a gap", (unsigned long long)e->seq,
-			       (unsigned long long)s->last_seq);
+		return sl_fail(err, SL_CONFLICT, "event %llu after %llu: the journal has a gap",
+			       (unsigned long long)e->seq, (unsigned long long)s->last_seq);
 	if ((e->kind == SL_EV_CREATED) != (e->seq == 1))
 		return sl_fail(err, SL_CONFLICT, "event %llu: a journal begins with execution:created, once",
 			       (unsigned long long)e->seq);
@@ -289,18 +295,19 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 	return rc;
 }
 
-enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, struct sl_event *e, bool *nothing, struct sl_error *err)
+enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, struct sl_event *e, bool *nothing,
+		       struct sl_error *err)
 {
 	static const struct {
 		const char *verb;
 		enum sl_event_kind kind;
 		uint32_t from, already;
 	} table[] = {
-		[SL_CMD_PAUSE_DRAIN] = { "paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED) },
-		[SL_CMD_PAUSE_NOW] = { "paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED) },
-		[SL_CMD_RESUME] = { "resumed", SL_EV_RESUMED, TO(PAUSED), TO(RUNNING) | TO(WAITING) },
-		[SL_CMD_CANCEL] = { "cancelled", SL_EV_CANCELLED,
-				    TO(QUEUED) | TO(RUNNING) | TO(PAUSED) | TO(WAITING) | TO(LOCKED), TO(CANCELLED) },
+		[SL_CMD_PAUSE_DRAIN] = {"paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED)},
+		[SL_CMD_PAUSE_NOW] = {"paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED)},
+		[SL_CMD_RESUME] = {"resumed", SL_EV_RESUMED, TO(PAUSED), TO(RUNNING) | TO(WAITING)},
+		[SL_CMD_CANCEL] = {"cancelled", SL_EV_CANCELLED,
+				   TO(QUEUED) | TO(RUNNING) | TO(PAUSED) | TO(WAITING) | TO(LOCKED), TO(CANCELLED)},
 	};
 	*nothing = false;
 	if (table[cmd].already & 1u << s->status) {
@@ -308,15 +315,17 @@ enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, s
 		return SL_OK;
 	}
 	if (!(table[cmd].from & 1u << s->status))
-		return sl_fail(err, SL_CONFLICT, "a run that is %s cannot be %s", sl_run_states[s->status].wire, table[cmd].verb);
-	*e = (struct sl_event){ .kind = table[cmd].kind, .now = cmd == SL_CMD_PAUSE_NOW };
+		return sl_fail(err, SL_CONFLICT, "a run that is %s cannot be %s", sl_run_states[s->status].wire,
+			       table[cmd].verb);
+	*e = (struct sl_event){.kind = table[cmd].kind, .now = cmd == SL_CMD_PAUSE_NOW};
 	return SL_OK;
 }
 
-enum sl_readiness sl_node_ready(const struct sl_scope *sc, uint32_t node, bool timed_out, uint32_t *arrived, uint32_t *expected)
+enum sl_readiness sl_node_ready(const struct sl_scope *sc, uint32_t node, bool timed_out, uint32_t *arrived,
+				uint32_t *expected)
 {
 	const struct sl_node_def *def = &sc->graph->nodes[node];
-	uint32_t count[4] = { 0 };
+	uint32_t count[4] = {0};
 	for (uint32_t i = 0; i < def->n_in; i++)
 		count[sc->edges[def->in[i]]]++;
 	uint32_t open = count[SL_EDGE_OPEN], taken = count[SL_EDGE_TAKEN], failed = count[SL_EDGE_FAILED];
@@ -378,7 +387,8 @@ uint32_t sl_node_rest(const struct sl_scope *sc, uint32_t join, uint32_t *out)
 {
 	const struct sl_graph *g = sc->graph;
 	uint32_t n = 0;
-	for (uint32_t k = g->n_nodes; k-- > 0;) { /* from the end of the graph: a node's successors are judged before it */
+	for (uint32_t k = g->n_nodes;
+	     k-- > 0;) { /* from the end of the graph: a node's successors are judged before it */
 		uint32_t u = g->order[k];
 		const struct sl_node_def *def = &g->nodes[u];
 		if (u == join || def->n_out == 0 || !sl_graph_is_ancestor(g, u, join))
@@ -450,7 +460,8 @@ static void render_node(const struct sl_run_state *s, uint32_t i, struct sl_buf 
 	sl_buf_addc(out, '}');
 }
 
-void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w, struct sl_buf *out)
+void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w,
+		     struct sl_buf *out)
 {
 	char id[SL_UUID_TEXT_BYTES];
 	sl_uuid_format(head->id.u, id);

@@ -3,8 +3,8 @@
  *   decide(state, command) → event | error     what a person or program asks for
  *   evolve(state, event)   → state             folds one event; live execution and recovery use the same
  *
- * No I/O, no clock, no threads in here. Properties that tests hold: for every prefix of every journal the fold is a valid
- * state, and a run can be resumed from it.
+ * No I/O, no clock, no threads in here. Properties that tests hold: for every prefix of every journal the fold is a
+ * valid state, and a run can be resumed from it.
  *
  * Owns      the state owns everything in it. Thread: [run], or whoever folds.
  */
@@ -13,11 +13,11 @@
 #include "engine/graph.h"
 
 enum sl_run_status {
-	SL_RUN_QUEUED,    /* waits for its first commit */
+	SL_RUN_QUEUED, /* waits for its first commit */
 	SL_RUN_RUNNING,
-	SL_RUN_PAUSED,    /* nothing new starts; what ran when drained may still finish */
-	SL_RUN_WAITING,   /* only persons, signals or timers are outstanding */
-	SL_RUN_LOCKED,    /* the run breaker tripped; waits for an unlock */
+	SL_RUN_PAUSED,  /* nothing new starts; what ran when drained may still finish */
+	SL_RUN_WAITING, /* only persons, signals or timers are outstanding */
+	SL_RUN_LOCKED,  /* the run breaker tripped; waits for an unlock */
 	SL_RUN_SUCCEEDED,
 	SL_RUN_FAILED,
 	SL_RUN_CANCELLED,
@@ -72,29 +72,29 @@ struct sl_event {
 	enum sl_event_kind kind;
 	uint64_t seq;
 	int64_t wall_ms;
-	const char *name;          /* SL_EV_CUSTOM: the wire name; constant or interned */
-	char *path;                /* of the node; NULL for run events */
+	const char *name; /* SL_EV_CUSTOM: the wire name; constant or interned */
+	char *path;       /* of the node; NULL for run events */
 	enum sl_node_status status;
-	const char *type;          /* of the node: lent by its definition; not needed when decoded */
-	uint32_t attempt, tries;   /* tries: attempts of this execution, when retrying */
+	const char *type;           /* of the node: lent by its definition; not needed when decoded */
+	uint32_t attempt, tries;    /* tries: attempts of this execution, when retrying */
 	uint32_t arrived, expected; /* joins; expected 0: no join */
-	int64_t due_ms;            /* wall; waiting and retrying */
-	int64_t started_ms;        /* completed or failed without a journaled start: when it began; else 0 */
+	int64_t due_ms;             /* wall; waiting and retrying */
+	int64_t started_ms;         /* completed or failed without a journaled start: when it began; else 0 */
 	struct json_object *output; /* node output, or the run's outputs; owned */
-	struct json_object *data;  /* SL_EV_CUSTOM: the public data; owned */
+	struct json_object *data;   /* SL_EV_CUSTOM: the public data; owned */
 	struct json_object *stream; /* completed or failed: { attempt, segments, text?, thinking? }; owned */
-	uint32_t *taken;           /* completed: edges taken (indexes in the graph); owned */
+	uint32_t *taken;            /* completed: edges taken (indexes in the graph); owned */
 	uint32_t n_taken;
-	enum sl_code code;         /* of the failure; SL_OK: none */
-	char *message;             /* of the failure */
-	char *reason;              /* why delayed, skipped, cancelled, paused … */
-	char *by;                  /* who asked */
-	char *agent_id, *model;    /* usage */
+	enum sl_code code;      /* of the failure; SL_OK: none */
+	char *message;          /* of the failure */
+	char *reason;           /* why delayed, skipped, cancelled, paused … */
+	char *by;               /* who asked */
+	char *agent_id, *model; /* usage */
 	uint64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
 	int64_t cost_microusd;
 	bool simulated;
 	bool cached;
-	bool now;                  /* paused: mode "now" */
+	bool now; /* paused: mode "now" */
 };
 void sl_event_fini(struct sl_event *e);
 
@@ -121,11 +121,11 @@ struct sl_node_state {
 struct sl_scope {
 	const struct sl_graph *graph;
 	struct sl_node_state *nodes;
-	uint8_t *edges;    /* enum sl_edge_state */
-	uint32_t *work;    /* nodes whose incoming edges changed: a stack */
+	uint8_t *edges; /* enum sl_edge_state */
+	uint32_t *work; /* nodes whose incoming edges changed: a stack */
 	uint32_t n_work;
 	uint32_t n_final, n_active; /* active: running, waiting or retrying */
-	uint32_t n_quiet;  /* of the active ones: waiting for time or people */
+	uint32_t n_quiet;           /* of the active ones: waiting for time or people */
 };
 
 struct sl_run_state {
@@ -146,30 +146,33 @@ struct sl_run_state {
 SL_MUST_USE enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w);
 void sl_run_state_fini(struct sl_run_state *s);
 
-/* Folds one event: takes what it needs out of e. SL_CONFLICT: the tables forbid it; SL_NOT_FOUND: no such node; the state is
- * then unchanged. seq must be last_seq + 1. */
+/* Folds one event: takes what it needs out of e. SL_CONFLICT: the tables forbid it; SL_NOT_FOUND: no such node; the
+ * state is then unchanged. seq must be last_seq + 1. */
 SL_MUST_USE enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_error *err);
 
-/* What a command would make happen. *e is filled (kind, reason, by) on SL_OK; SL_CONFLICT names the present state. A command that
- * finds its wish fulfilled (pause of a paused run) yields SL_OK with *nothing set. */
-SL_MUST_USE enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, struct sl_event *e, bool *nothing,
-                                   struct sl_error *err);
+/* What a command would make happen. *e is filled (kind, reason, by) on SL_OK; SL_CONFLICT names the present state. A
+ * command that finds its wish fulfilled (pause of a paused run) yields SL_OK with *nothing set. */
+SL_MUST_USE enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, struct sl_event *e,
+				   bool *nothing, struct sl_error *err);
 
 /* What a node whose incoming edges changed should do. Pure. */
 enum sl_readiness {
-	SL_READY_NOT,         /* wait for more edges */
+	SL_READY_NOT, /* wait for more edges */
 	SL_READY_START,
 	SL_READY_SKIP,        /* nothing leads here any more */
 	SL_READY_UNREACHABLE, /* a join whose policy can no longer be met */
 };
-enum sl_readiness sl_node_ready(const struct sl_scope *sc, uint32_t node, bool timed_out, uint32_t *arrived, uint32_t *expected);
+enum sl_readiness sl_node_ready(const struct sl_scope *sc, uint32_t node, bool timed_out, uint32_t *arrived,
+				uint32_t *expected);
 bool sl_branch_open(const struct sl_scope *sc, uint32_t node); /* may it start under the branch limits above it? */
 /* Nodes that only lead to `join` and are not finished. out has room for n_nodes. Returns how many. */
 uint32_t sl_node_rest(const struct sl_scope *sc, uint32_t join, uint32_t *out);
 
-struct sl_node_state *sl_state_find(struct sl_run_state *s, struct sl_str path, struct sl_scope **scope, uint32_t *index);
-void sl_scope_touch(struct sl_scope *sc, uint32_t node);                 /* puts it on the work list */
-bool sl_scope_work(struct sl_scope *sc, uint32_t *node);                 /* takes one off; false: none */
+struct sl_node_state *sl_state_find(struct sl_run_state *s, struct sl_str path, struct sl_scope **scope,
+				    uint32_t *index);
+void sl_scope_touch(struct sl_scope *sc, uint32_t node); /* puts it on the work list */
+bool sl_scope_work(struct sl_scope *sc, uint32_t *node); /* takes one off; false: none */
 
 /* The run object of the API, and its streams. `live` (may be NULL) gives the stream of a node that is in memory. */
-void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w, struct sl_buf *out);
+void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w,
+		     struct sl_buf *out);

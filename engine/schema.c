@@ -25,10 +25,13 @@ static const struct {
 	const char *name, *text;
 	unsigned bits;
 } types[] = {
-	{ "null", "null", T_NULL },		       { "boolean", "true or false", T_BOOLEAN },
-	{ "integer", "a whole number", T_INTEGER },    { "number", "a number", T_NUMBER | T_INTEGER },
-	{ "string", "a text", T_STRING },	       { "array", "a list", T_ARRAY },
-	{ "object", "an object", T_OBJECT },
+	{"null", "null", T_NULL},
+	{"boolean", "true or false", T_BOOLEAN},
+	{"integer", "a whole number", T_INTEGER},
+	{"number", "a number", T_NUMBER | T_INTEGER},
+	{"string", "a text", T_STRING},
+	{"array", "a list", T_ARRAY},
+	{"object", "an object", T_OBJECT},
 };
 
 enum bound { B_MINIMUM, B_MAXIMUM, B_EXCLUSIVE_MINIMUM, B_EXCLUSIVE_MAXIMUM, B_MULTIPLE_OF, B_NUMBERS };
@@ -65,7 +68,7 @@ struct rule {
 	double numbers[B_NUMBERS];
 	uint64_t counts[C_COUNTS];
 	bool unique;
-	struct json_object *choices;    /* of enum; borrowed from the schema's copy, as the two below */
+	struct json_object *choices; /* of enum; borrowed from the schema's copy, as the two below */
 	bool has_constant, has_default;
 	struct json_object *constant, *fallback;
 	const char *ref; /* name in $defs, "" for the whole */
@@ -104,10 +107,10 @@ struct compiler {
 	bool no_memory, failed;
 };
 
-#define PROBLEM(c, ...)                                                                            \
-	do {                                                                                       \
-		(c)->failed = true;                                                                \
-		sl_problems_add((c)->problems, false, sl_buf_str(&(c)->pointer), __VA_ARGS__);     \
+#define PROBLEM(c, ...)                                                                                                \
+	do {                                                                                                           \
+		(c)->failed = true;                                                                                    \
+		sl_problems_add((c)->problems, false, sl_buf_str(&(c)->pointer), __VA_ARGS__);                         \
 	} while (0)
 
 static void *take(struct compiler *c, size_t n, size_t each)
@@ -136,7 +139,8 @@ static void pop(struct sl_buf *pointer, size_t len)
 }
 
 /* The name nearest to `word`, when near enough to be what was meant. */
-static const char *nearest(struct sl_str word, const char *(*name)(const void *arg, size_t i), const void *arg, size_t n)
+static const char *nearest(struct sl_str word, const char *(*name)(const void *arg, size_t i), const void *arg,
+			   size_t n)
 {
 	const char *best = NULL;
 	unsigned least = word.len < 4 ? 2 : word.len < 8 ? 3 : 4;
@@ -178,7 +182,10 @@ static bool translate(struct sl_str text, struct sl_buf *out, const char **why)
 		char after = i + 1 < text.len ? text.p[i + 1] : 0;
 		if (ch == '\\' && after) {
 			i++;
-			const char *set = after == 'd' ? "0-9" : after == 'w' ? "A-Za-z0-9_" : after == 's' ? " \t\r\n\v\f" : NULL;
+			const char *set = after == 'd'   ? "0-9"
+					  : after == 'w' ? "A-Za-z0-9_"
+					  : after == 's' ? " \t\r\n\v\f"
+							 : NULL;
 			if (after >= '1' && after <= '9' && !bracket) {
 				*why = "it refers back to a group";
 				return false;
@@ -216,7 +223,9 @@ static bool translate(struct sl_str text, struct sl_buf *out, const char **why)
 		} else if (ch == '{') {
 			uint64_t most = 0, v = 0;
 			for (size_t k = i + 1; k < text.len && text.p[k] != '}'; k++) {
-				v = text.p[k] >= '0' && text.p[k] <= '9' && v < 100000 ? v * 10 + (uint64_t)(text.p[k] - '0') : 0;
+				v = text.p[k] >= '0' && text.p[k] <= '9' && v < 100000
+					    ? v * 10 + (uint64_t)(text.p[k] - '0')
+					    : 0;
 				most = v > most ? v : most;
 			}
 			product *= most ? most : 1;
@@ -299,8 +308,7 @@ static void key_properties(struct compiler *c, struct rule *r, struct json_objec
 		return;
 	}
 	r->members = take(c, (size_t)json_object_object_length(v), sizeof(*r->members));
-	json_object_object_foreach(v, key, child)
-	{
+	json_object_object_foreach (v, key, child) {
 		if (!r->members)
 			return;
 		r->members[r->n_members].key = key;
@@ -317,8 +325,7 @@ static void key_pattern_properties(struct compiler *c, struct rule *r, struct js
 		return;
 	}
 	r->patterns = take(c, (size_t)json_object_object_length(v), sizeof(struct pattern *));
-	json_object_object_foreach(v, key, child)
-	{
+	json_object_object_foreach (v, key, child) {
 		struct pattern *p = r->patterns ? compile_pattern(c, sl_str(key)) : NULL;
 		if (!p)
 			continue;
@@ -382,7 +389,8 @@ static void key_number(struct compiler *c, struct rule *r, struct json_object *v
 
 static void key_count(struct compiler *c, struct rule *r, struct json_object *v, int which)
 {
-	if (!is_number(v) || json_object_get_double(v) < 0 || json_object_get_double(v) != floor(json_object_get_double(v))) {
+	if (!is_number(v) || json_object_get_double(v) < 0 ||
+	    json_object_get_double(v) != floor(json_object_get_double(v))) {
 		PROBLEM(c, "must be a whole number, 0 or more");
 		return;
 	}
@@ -454,13 +462,12 @@ static void key_defs(struct compiler *c, struct rule *r, struct json_object *v, 
 		return;
 	}
 	s->defs = take(c, (size_t)json_object_object_length(v), sizeof(*s->defs));
-	json_object_object_foreach(v, key, child)
-	{
+	json_object_object_foreach (v, key, child) {
 		if (!s->defs)
 			return;
 		struct rule *def = compile_at(c, child, sl_str(key));
 		if (def)
-			s->defs[s->n_defs++] = (struct member){ key, def };
+			s->defs[s->n_defs++] = (struct member){key, def};
 	}
 }
 
@@ -474,50 +481,50 @@ static const struct keyword {
 	void (*read)(struct compiler *c, struct rule *r, struct json_object *v, int which);
 	int which;
 } keywords[] = {
-	{ "type", key_type, 0 },
-	{ "properties", key_properties, 0 },
-	{ "patternProperties", key_pattern_properties, 0 },
-	{ "required", key_required, 0 },
-	{ "additionalProperties", key_single, S_ADDITIONAL },
-	{ "items", key_single, S_ITEMS },
-	{ "not", key_single, S_NOT },
-	{ "anyOf", key_group, G_ANY_OF },
-	{ "oneOf", key_group, G_ONE_OF },
-	{ "allOf", key_group, G_ALL_OF },
-	{ "prefixItems", key_group, G_PREFIX_ITEMS },
-	{ "minimum", key_number, B_MINIMUM },
-	{ "maximum", key_number, B_MAXIMUM },
-	{ "exclusiveMinimum", key_number, B_EXCLUSIVE_MINIMUM },
-	{ "exclusiveMaximum", key_number, B_EXCLUSIVE_MAXIMUM },
-	{ "multipleOf", key_number, B_MULTIPLE_OF },
-	{ "minItems", key_count, C_MIN_ITEMS },
-	{ "maxItems", key_count, C_MAX_ITEMS },
-	{ "minLength", key_count, C_MIN_LENGTH },
-	{ "maxLength", key_count, C_MAX_LENGTH },
-	{ "minProperties", key_count, C_MIN_PROPERTIES },
-	{ "maxProperties", key_count, C_MAX_PROPERTIES },
-	{ "uniqueItems", key_unique, 0 },
-	{ "enum", key_enum, 0 },
-	{ "const", key_const, 0 },
-	{ "default", key_default, 0 },
-	{ "pattern", key_pattern, 0 },
-	{ "$ref", key_ref, 0 },
-	{ "$defs", key_defs, 0 },
-	{ "title", key_note, 0 },
-	{ "description", key_note, 0 },
-	{ "examples", key_note, 0 },
-	{ "format", key_note, 0 },
-	{ "deprecated", key_note, 0 },
-	{ "readOnly", key_note, 0 },
-	{ "writeOnly", key_note, 0 },
-	{ "$schema", key_note, 0 },
-	{ "$id", key_note, 0 },
-	{ "$comment", key_note, 0 },
-	{ "x-expr", key_note, 0 },
-	{ "x-graph", key_note, 0 },
-	{ "x-constant", key_note, 0 },
-	{ "x-provides", key_note, 0 },
-	{ "x-ui", key_note, 0 },
+	{"type", key_type, 0},
+	{"properties", key_properties, 0},
+	{"patternProperties", key_pattern_properties, 0},
+	{"required", key_required, 0},
+	{"additionalProperties", key_single, S_ADDITIONAL},
+	{"items", key_single, S_ITEMS},
+	{"not", key_single, S_NOT},
+	{"anyOf", key_group, G_ANY_OF},
+	{"oneOf", key_group, G_ONE_OF},
+	{"allOf", key_group, G_ALL_OF},
+	{"prefixItems", key_group, G_PREFIX_ITEMS},
+	{"minimum", key_number, B_MINIMUM},
+	{"maximum", key_number, B_MAXIMUM},
+	{"exclusiveMinimum", key_number, B_EXCLUSIVE_MINIMUM},
+	{"exclusiveMaximum", key_number, B_EXCLUSIVE_MAXIMUM},
+	{"multipleOf", key_number, B_MULTIPLE_OF},
+	{"minItems", key_count, C_MIN_ITEMS},
+	{"maxItems", key_count, C_MAX_ITEMS},
+	{"minLength", key_count, C_MIN_LENGTH},
+	{"maxLength", key_count, C_MAX_LENGTH},
+	{"minProperties", key_count, C_MIN_PROPERTIES},
+	{"maxProperties", key_count, C_MAX_PROPERTIES},
+	{"uniqueItems", key_unique, 0},
+	{"enum", key_enum, 0},
+	{"const", key_const, 0},
+	{"default", key_default, 0},
+	{"pattern", key_pattern, 0},
+	{"$ref", key_ref, 0},
+	{"$defs", key_defs, 0},
+	{"title", key_note, 0},
+	{"description", key_note, 0},
+	{"examples", key_note, 0},
+	{"format", key_note, 0},
+	{"deprecated", key_note, 0},
+	{"readOnly", key_note, 0},
+	{"writeOnly", key_note, 0},
+	{"$schema", key_note, 0},
+	{"$id", key_note, 0},
+	{"$comment", key_note, 0},
+	{"x-expr", key_note, 0},
+	{"x-graph", key_note, 0},
+	{"x-constant", key_note, 0},
+	{"x-provides", key_note, 0},
+	{"x-ui", key_note, 0},
 };
 
 static const char *keyword_name(const void *arg, size_t i)
@@ -538,9 +545,11 @@ static void read_keyword(struct compiler *c, struct rule *r, const char *key, st
 	bool full = c->problems->n >= SL_LIMIT_DEFINITION_ERRORS; /* then it is only counted, so let it be cheap */
 	const char *near = full ? NULL : nearest(sl_str(key), keyword_name, NULL, SL_COUNT_OF(keywords));
 	if (near)
-		sl_problems_add(c->problems, true, sl_buf_str(&c->pointer), "unknown schema keyword '%s', did you mean '%s'?", key, near);
+		sl_problems_add(c->problems, true, sl_buf_str(&c->pointer),
+				"unknown schema keyword '%s', did you mean '%s'?", key, near);
 	else
-		sl_problems_add(c->problems, true, sl_buf_str(&c->pointer), "the schema keyword '%s' is not checked here", key);
+		sl_problems_add(c->problems, true, sl_buf_str(&c->pointer),
+				"the schema keyword '%s' is not checked here", key);
 	pop(&c->pointer, len);
 }
 
@@ -562,8 +571,7 @@ static struct rule *compile(struct compiler *c, struct json_object *o)
 		return NULL;
 	}
 	c->depth++;
-	json_object_object_foreach(o, key, v)
-	{
+	json_object_object_foreach (o, key, v) {
 		read_keyword(c, r, key, v);
 	}
 	c->depth--;
@@ -586,7 +594,7 @@ enum sl_code sl_schema_compile(struct json_object *schema, struct sl_str pointer
 	s->source = sl_json_dup(schema);
 	if (schema && !s->source)
 		return SL_NO_MEMORY;
-	struct compiler c = { .schema = s, .problems = problems };
+	struct compiler c = {.schema = s, .problems = problems};
 	SL_BUF(place, POINTER_BYTES);
 	sl_buf_add(&place, pointer.p, pointer.len);
 	c.pointer = place;
@@ -600,8 +608,8 @@ enum sl_code sl_schema_compile(struct json_object *schema, struct sl_str pointer
 		if (r->target)
 			continue;
 		const char *near = nearest(sl_str(r->ref), member_name, s->defs, s->n_defs);
-		PROBLEM(&c, "$ref to '%s', which is not in $defs%s%s%s", r->ref, near ? ", did you mean '" : "", near ? near : "",
-			near ? "'?" : "");
+		PROBLEM(&c, "$ref to '%s', which is not in $defs%s%s%s", r->ref, near ? ", did you mean '" : "",
+			near ? near : "", near ? "'?" : "");
 	}
 	place = c.pointer; /* it may have moved while it grew */
 	if (c.no_memory)
@@ -622,10 +630,10 @@ struct checker {
 	bool fits;
 };
 
-#define MISFIT(c, ...)                                                                         \
-	do {                                                                                   \
-		(c)->fits = false;                                                             \
-		sl_problems_add((c)->problems, false, sl_buf_str(&(c)->pointer), __VA_ARGS__); \
+#define MISFIT(c, ...)                                                                                                 \
+	do {                                                                                                           \
+		(c)->fits = false;                                                                                     \
+		sl_problems_add((c)->problems, false, sl_buf_str(&(c)->pointer), __VA_ARGS__);                         \
 	} while (0)
 
 /* false: the budget is spent. sl_schema_check() says so, because a try's own problems may be thrown away. */
@@ -733,7 +741,8 @@ static void check_choices(struct checker *c, const struct rule *r, struct json_o
 		sl_json_write(&list, json_object_array_get_idx(r->choices, i));
 	}
 	struct sl_str shown = list.failed ? SL_STR("the values its schema lists") : sl_buf_str(&list);
-	const char *near = json_object_is_type(v, json_type_string) ? nearest(sl_json_str(v), choice_name, r->choices, n) : NULL;
+	const char *near =
+		json_object_is_type(v, json_type_string) ? nearest(sl_json_str(v), choice_name, r->choices, n) : NULL;
 	if (near)
 		MISFIT(c, "must be " SL_STR_FMT "; did you mean \"%s\"?", SL_STR_ARG(shown), near);
 	else
@@ -761,14 +770,16 @@ static void check_number(struct checker *c, const struct rule *r, struct json_ob
 static void check_count(struct checker *c, const struct rule *r, enum count min, uint64_t n, const char *what)
 {
 	if (r->has_count & 1u << min && n < r->counts[min])
-		MISFIT(c, "must have %llu %s or more, not %llu", (unsigned long long)r->counts[min], what, (unsigned long long)n);
+		MISFIT(c, "must have %llu %s or more, not %llu", (unsigned long long)r->counts[min], what,
+		       (unsigned long long)n);
 	if (r->has_count & 1u << (min + 1) && n > r->counts[min + 1])
-		MISFIT(c, "must have %llu %s or fewer, not %llu", (unsigned long long)r->counts[min + 1], what, (unsigned long long)n);
+		MISFIT(c, "must have %llu %s or fewer, not %llu", (unsigned long long)r->counts[min + 1], what,
+		       (unsigned long long)n);
 }
 
 static bool matches(const struct pattern *p, struct sl_str s)
 {
-	regmatch_t range = { .rm_so = 0, .rm_eo = (regoff_t)s.len };
+	regmatch_t range = {.rm_so = 0, .rm_eo = (regoff_t)s.len};
 	return regexec(&p->regex, s.p, 1, &range, REG_STARTEND) == 0;
 }
 
@@ -845,8 +856,7 @@ static void check_object(struct checker *c, const struct rule *r, struct json_ob
 	for (size_t i = 0; i < r->n_required; i++)
 		if (!json_object_object_get_ex(v, r->required[i], NULL))
 			MISFIT(c, "'%s' is missing", r->required[i]);
-	json_object_object_foreach(v, key, child)
-	{
+	json_object_object_foreach (v, key, child) {
 		const struct rule *member = member_rule(r, key), *others = r->singles[S_ADDITIONAL];
 		bool known = member != NULL;
 		size_t len = c->pointer.len;
@@ -881,13 +891,13 @@ static unsigned possible_types(const struct rule *r, unsigned depth)
 /* anyOf and oneOf. Of alternatives that do not fit, the one nearest to the value says what to mend. */
 static void check_alternatives(struct checker *c, const struct rule *r, struct json_object *v, enum group group)
 {
-	struct sl_problems best = { 0 };
+	struct sl_problems best = {0};
 	bool has_best = false;
 	unsigned bits = 0;
 	size_t fitting = 0, n = r->n_groups[group];
 	for (size_t i = 0; i < n; i++) {
 		const struct rule *option = r->groups[group][i];
-		struct sl_problems found = { 0 };
+		struct sl_problems found = {0};
 		struct checker try = *c;
 		try.problems = &found;
 		try.fits = true;
@@ -931,8 +941,10 @@ static void check_type(struct checker *c, const struct rule *r, struct json_obje
 	write_types(&want, r->types);
 	if (is == T_NUMBER && r->types & T_INTEGER)
 		MISFIT(c, "must be %s, not %.15g", want.data ? want.data : "a whole number", json_object_get_double(v));
-	else if (is == T_STRING && c->mode == SL_SCHEMA_TEMPLATES && r->types & (T_OBJECT | T_ARRAY | T_NUMBER | T_INTEGER | T_BOOLEAN))
-		MISFIT(c, "must be %s (or {{ an expression }} that gives it), not a text", want.data ? want.data : "another type");
+	else if (is == T_STRING && c->mode == SL_SCHEMA_TEMPLATES &&
+		 r->types & (T_OBJECT | T_ARRAY | T_NUMBER | T_INTEGER | T_BOOLEAN))
+		MISFIT(c, "must be %s (or {{ an expression }} that gives it), not a text",
+		       want.data ? want.data : "another type");
 	else
 		MISFIT(c, "must be %s, not %s", want.data ? want.data : "another type", value_text(v));
 }
@@ -941,7 +953,8 @@ static void check(struct checker *c, const struct rule *r, struct json_object *v
 {
 	if (!spend(c, 1))
 		return;
-	if (c->mode == SL_SCHEMA_TEMPLATES && json_object_is_type(v, json_type_string) && sl_template_in(sl_json_str(v)))
+	if (c->mode == SL_SCHEMA_TEMPLATES && json_object_is_type(v, json_type_string) &&
+	    sl_template_in(sl_json_str(v)))
 		return;
 	if (r->never) {
 		MISFIT(c, "must not be here");
@@ -990,7 +1003,7 @@ static void check(struct checker *c, const struct rule *r, struct json_object *v
 	if (r->n_groups[G_ONE_OF])
 		check_alternatives(c, r, v, G_ONE_OF);
 	if (r->singles[S_NOT] && whole) {
-		struct sl_problems ignored = { 0 };
+		struct sl_problems ignored = {0};
 		struct checker try = *c;
 		try.problems = &ignored;
 		try.fits = true;
@@ -1005,11 +1018,11 @@ static void check(struct checker *c, const struct rule *r, struct json_object *v
 	c->depth--;
 }
 
-bool sl_schema_check(const struct sl_schema *s, struct json_object *value, enum sl_schema_mode mode, struct sl_str pointer,
-		     struct sl_problems *problems)
+bool sl_schema_check(const struct sl_schema *s, struct json_object *value, enum sl_schema_mode mode,
+		     struct sl_str pointer, struct sl_problems *problems)
 {
 	int64_t steps = STEPS;
-	struct checker c = { .problems = problems, .mode = mode, .steps_left = &steps, .fits = true };
+	struct checker c = {.problems = problems, .mode = mode, .steps_left = &steps, .fits = true};
 	sl_buf_init(&c.pointer, POINTER_BYTES);
 	sl_buf_add(&c.pointer, pointer.p, pointer.len);
 	check(&c, s->root, value);
@@ -1041,7 +1054,8 @@ static void fill(const struct rule *r, struct json_object *v, unsigned depth, un
 		}
 	} else if (json_object_is_type(v, json_type_array)) {
 		for (size_t i = 0; i < json_object_array_length(v); i++) {
-			const struct rule *item = i < r->n_groups[G_PREFIX_ITEMS] ? r->groups[G_PREFIX_ITEMS][i] : r->singles[S_ITEMS];
+			const struct rule *item =
+				i < r->n_groups[G_PREFIX_ITEMS] ? r->groups[G_PREFIX_ITEMS][i] : r->singles[S_ITEMS];
 			if (item)
 				fill(item, json_object_array_get_idx(v, i), depth + 1, left);
 		}

@@ -32,8 +32,8 @@ struct sl_stream {
 	_Atomic size_t length;
 	_Atomic bool ended;
 	_Atomic(struct block *) first;
-	struct block *last;       /* [writer] */
-	char held[4];             /* [writer] the beginning of a character whose rest has not come */
+	struct block *last; /* [writer] */
+	char held[4];       /* [writer] the beginning of a character whose rest has not come */
 	size_t n_held;
 	enum sl_stream_kind held_kind;
 	pthread_mutex_t write_lock; /* end() may come from another thread than append() */
@@ -88,8 +88,8 @@ void sl_stream_unref(struct sl_stream *s)
 
 static void notify(struct sl_stream *s)
 {
-	/* seq_cst, here and at `length`: the reader arms and then looks at the length, the writer publishes the length and
-	 * then looks at the arm; were either pair swapped, a wake-up could be lost */
+	/* seq_cst, here and at `length`: the reader arms and then looks at the length, the writer publishes the length
+	 * and then looks at the arm; were either pair swapped, a wake-up could be lost */
 	if (!atomic_load(&s->armed))
 		return;
 	pthread_mutex_lock(&s->watch_lock);
@@ -108,7 +108,8 @@ static bool add(struct sl_stream *s, enum sl_stream_kind kind, const char *p, si
 		size_t take = sl_utf8_cut(p, len, room); /* a piece a reader gets never ends inside a character */
 		if (take == 0) {
 			size_t length = atomic_load_explicit(&s->length, memory_order_relaxed);
-			/* small at first, so that ten thousand short answers are cheap; then as large as what is there */
+			/* small at first, so that ten thousand short answers are cheap; then as large as what is there
+			 */
 			size_t size = length < 512 ? 512 : length < 32768 ? length : 32768;
 			if (size < len)
 				size = len;
@@ -312,13 +313,13 @@ void sl_stream_segments(const struct sl_stream *s, struct sl_buf *out)
 	sl_buf_addc(out, ']');
 }
 
-struct sl_stream *sl_stream_rebuild(struct sl_run_id run, struct sl_str path, uint32_t attempt, struct json_object *segments,
-                                    struct sl_str text, struct sl_str thinking)
+struct sl_stream *sl_stream_rebuild(struct sl_run_id run, struct sl_str path, uint32_t attempt,
+				    struct json_object *segments, struct sl_str text, struct sl_str thinking)
 {
 	struct sl_stream *s = sl_stream_new(run, path, attempt);
 	if (!s)
 		return NULL;
-	struct sl_str left[2] = { [SL_STREAM_TEXT] = text, [SL_STREAM_THINKING] = thinking };
+	struct sl_str left[2] = {[SL_STREAM_TEXT] = text, [SL_STREAM_THINKING] = thinking};
 	size_t n = segments && json_object_is_type(segments, json_type_array) ? json_object_array_length(segments) : 0;
 	bool ok = true;
 	for (size_t i = 0; i <= n && ok; i++) {
@@ -350,7 +351,7 @@ struct sl_stream *sl_stream_rebuild(struct sl_run_id run, struct sl_str path, ui
 void sl_stream_watch(struct sl_stream *s, const struct sl_stream_watcher *w)
 {
 	pthread_mutex_lock(&s->watch_lock);
-	s->watcher = w ? *w : (struct sl_stream_watcher){ 0 };
+	s->watcher = w ? *w : (struct sl_stream_watcher){0};
 	atomic_store(&s->armed, w != NULL);
 	pthread_mutex_unlock(&s->watch_lock);
 	if (w && (sl_stream_length(s) || sl_stream_ended(s)))

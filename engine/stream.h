@@ -40,8 +40,8 @@ void sl_stream_end(struct sl_stream *s); /* nothing more will come; idempotent, 
 struct sl_run_id sl_stream_run(const struct sl_stream *s);
 struct sl_str sl_stream_path(const struct sl_stream *s); /* lives as long as the stream */
 uint32_t sl_stream_attempt(const struct sl_stream *s);
-size_t sl_stream_length(const struct sl_stream *s);      /* bytes published so far */
-bool sl_stream_ended(const struct sl_stream *s);         /* when true, length is final */
+size_t sl_stream_length(const struct sl_stream *s); /* bytes published so far */
+bool sl_stream_ended(const struct sl_stream *s);    /* when true, length is final */
 
 /* A contiguous piece that starts at `offset`: one kind, one block. Empty when offset is the length. The bytes stay
  * valid as long as the caller holds the stream. Call again with offset + len for what follows. */
@@ -53,8 +53,9 @@ struct sl_bytes *sl_stream_collect(const struct sl_stream *s, enum sl_stream_kin
 /* The order of kinds, as JSON for the journal: [["thinking",120],["text",500]], and back again from the two texts. */
 void sl_stream_segments(const struct sl_stream *s, struct sl_buf *out);
 struct json_object;
-struct sl_stream *sl_stream_rebuild(struct sl_run_id run, struct sl_str path, uint32_t attempt, struct json_object *segments,
-                                    struct sl_str text, struct sl_str thinking); /* ended; NULL: no memory */
+struct sl_stream *sl_stream_rebuild(struct sl_run_id run, struct sl_str path, uint32_t attempt,
+				    struct json_object *segments, struct sl_str text,
+				    struct sl_str thinking); /* ended; NULL: no memory */
 
 /* One watcher a stream. Setting one calls it at once when there is something to read. NULL takes it away; after that
  * returns, no call is under way. */

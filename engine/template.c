@@ -55,8 +55,7 @@ static bool has_template(struct json_object *v, unsigned depth)
 				return true;
 		return false;
 	case json_type_object: {
-		json_object_object_foreach(v, key, child)
-		{
+		json_object_object_foreach (v, key, child) {
 			(void)key;
 			if (has_template(child, depth + 1))
 				return true;
@@ -158,8 +157,10 @@ static enum sl_code compile_text(struct sl_template *t, struct part *part, struc
 		piece->column = column;
 		struct sl_str source = sl_str_n(open + 2, (size_t)(end - open) - 2);
 		if (!sl_expr_find_close(source, &len))
-			return wrap(err, sl_fail(err, SL_INVALID, "the closing }} is missing; write {{{{ for two braces as text"), part,
-				    piece->line, piece->column);
+			return wrap(err,
+				    sl_fail(err, SL_INVALID,
+					    "the closing }} is missing; write {{{{ for two braces as text"),
+				    part, piece->line, piece->column);
 		source.len = len;
 		enum sl_code rc = sl_expr_compile(source, SL_EXPR_VALUE, &piece->expr, err);
 		if (rc != SL_OK)
@@ -187,8 +188,8 @@ static enum sl_code compile_child(struct sl_template *t, struct part *child, str
 	return rc;
 }
 
-static enum sl_code compile_children(struct sl_template *t, struct part *part, struct json_object *v, struct sl_buf *pointer,
-				     struct sl_error *err)
+static enum sl_code compile_children(struct sl_template *t, struct part *part, struct json_object *v,
+				     struct sl_buf *pointer, struct sl_error *err)
 {
 	bool list = json_object_is_type(v, json_type_array);
 	size_t n = list ? json_object_array_length(v) : (size_t)json_object_object_length(v);
@@ -203,14 +204,13 @@ static enum sl_code compile_children(struct sl_template *t, struct part *part, s
 		for (size_t i = 0; i < n && rc == SL_OK; i++) {
 			char index[24];
 			int len = snprintf(index, sizeof(index), "%zu", i);
-			rc = compile_child(t, &part->items[i], json_object_array_get_idx(v, i), sl_str_n(index, (size_t)len), pointer,
-					   err);
+			rc = compile_child(t, &part->items[i], json_object_array_get_idx(v, i),
+					   sl_str_n(index, (size_t)len), pointer, err);
 		}
 		return rc;
 	}
 	size_t i = 0;
-	json_object_object_foreach(v, key, child)
-	{
+	json_object_object_foreach (v, key, child) {
 		part->keys[i] = sl_arena_str(&t->arena, sl_str(key));
 		if (!part->keys[i])
 			return no_memory(err);
@@ -267,8 +267,7 @@ static unsigned depth_of(struct json_object *v, unsigned depth)
 			if ((d = depth_of(json_object_array_get_idx(v, i), depth + 1)) > most)
 				most = d;
 	} else if (json_object_is_type(v, json_type_object)) {
-		json_object_object_foreach(v, key, child)
-		{
+		json_object_object_foreach (v, key, child) {
 			(void)key;
 			if ((d = depth_of(child, depth + 1)) > most)
 				most = d;
@@ -311,12 +310,14 @@ static void interpolate(struct sl_buf *b, struct json_object *v)
 		sl_buf_add(b, s.p, s.len);
 	} else if (v) {
 		sl_json_write(b, v);
-		if (json_object_is_type(v, json_type_double) && b->len >= 2 && memcmp(b->data + b->len - 2, ".0", 2) == 0)
+		if (json_object_is_type(v, json_type_double) && b->len >= 2 &&
+		    memcmp(b->data + b->len - 2, ".0", 2) == 0)
 			b->len -= 2;
 	}
 }
 
-static enum sl_code eval_text(const struct part *part, const struct sl_env *env, struct json_object **out, struct sl_error *err)
+static enum sl_code eval_text(const struct part *part, const struct sl_env *env, struct json_object **out,
+			      struct sl_error *err)
 {
 	SL_BUF(text, 2 * (size_t)SL_LIMIT_LUA_MEMORY_BYTES); /* more than one value and what stood before it can need */
 	for (size_t i = 0; i < part->n_pieces; i++) {
@@ -332,7 +333,8 @@ static enum sl_code eval_text(const struct part *part, const struct sl_env *env,
 		if (rc == SL_OK && text.failed)
 			rc = no_memory(err);
 		else if (rc == SL_OK && text.len > SL_LIMIT_PAYLOAD_BYTES)
-			rc = sl_fail(err, SL_EXPRESSION, "the text becomes longer than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
+			rc = sl_fail(err, SL_EXPRESSION, "the text becomes longer than %u bytes",
+				     SL_LIMIT_PAYLOAD_BYTES);
 		if (rc != SL_OK)
 			return piece->expr ? wrap(err, rc, part, piece->line, piece->column) : rc;
 	}
@@ -340,7 +342,8 @@ static enum sl_code eval_text(const struct part *part, const struct sl_env *env,
 	return *out ? SL_OK : no_memory(err);
 }
 
-static enum sl_code eval(const struct part *part, const struct sl_env *env, struct json_object **out, struct sl_error *err)
+static enum sl_code eval(const struct part *part, const struct sl_env *env, struct json_object **out,
+			 struct sl_error *err)
 {
 	enum sl_code rc = SL_OK;
 	*out = NULL;
@@ -358,7 +361,8 @@ static enum sl_code eval(const struct part *part, const struct sl_env *env, stru
 		break;
 	}
 	bool list = part->kind == PART_LIST;
-	SL_AUTO_JSON whole = list ? json_object_new_array_ext(part->n_items ? (int)part->n_items : 1) : json_object_new_object();
+	SL_AUTO_JSON whole =
+		list ? json_object_new_array_ext(part->n_items ? (int)part->n_items : 1) : json_object_new_object();
 	if (!whole)
 		return no_memory(err);
 	for (size_t i = 0; i < part->n_items; i++) {
@@ -375,7 +379,8 @@ static enum sl_code eval(const struct part *part, const struct sl_env *env, stru
 	return SL_OK;
 }
 
-enum sl_code sl_template_eval(const struct sl_template *t, const struct sl_env *env, struct json_object **out, struct sl_error *err)
+enum sl_code sl_template_eval(const struct sl_template *t, const struct sl_env *env, struct json_object **out,
+			      struct sl_error *err)
 {
 	return eval(&t->root, env, out, err);
 }

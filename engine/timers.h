@@ -9,8 +9,8 @@
 #include "base/own.h"
 
 struct sl_timer {
-	uint64_t due_ms;            /* mono; set by sl_timers_set */
-	uint32_t slot;              /* place in the heap + 1; 0: not set. Zero it before the first use */
+	uint64_t due_ms; /* mono; set by sl_timers_set */
+	uint32_t slot;   /* place in the heap + 1; 0: not set. Zero it before the first use */
 	void (*fire)(struct sl_timer *t);
 };
 

@@ -1,5 +1,5 @@
-/* engine/view.c: a run to look at: from memory when it is there, else folded from the journal. Either way what is shown is
- * committed: a view of a live run is handed out when the last event in it has been. */
+/* engine/view.c: a run to look at: from memory when it is there, else folded from the journal. Either way what is shown
+ * is committed: a view of a live run is handed out when the last event in it has been. */
 #include <stdlib.h>
 
 #include "engine/run_priv.h"
@@ -22,11 +22,12 @@ struct sl_stream *sl_stream_of_state(struct sl_run_id id, const struct sl_node_d
 		text = sl_json_get_str(n->output, "text");
 	if (!thinking.len)
 		thinking = sl_json_get_str(n->output, "thinking");
-	return sl_stream_rebuild(id, sl_str(def->id), (uint32_t)sl_json_get_i64(n->stream, "attempt", 1), sl_json_get(n->stream, "segments"),
-	                         text, thinking);
+	return sl_stream_rebuild(id, sl_str(def->id), (uint32_t)sl_json_get_i64(n->stream, "attempt", 1),
+				 sl_json_get(n->stream, "segments"), text, thinking);
 }
 
-static enum sl_code render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w, struct sl_view *v)
+static enum sl_code render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w,
+			   struct sl_view *v)
 {
 	SL_BUF(b, SL_LIMIT_RUN_BYTES * 2u);
 	sl_state_render(s, head, w, &b);
@@ -128,7 +129,7 @@ static void view_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored
 	SL_AUTO(sl_stored_run) run = stored;
 	SL_AUTO(sl_workflow) w = NULL;
 	SL_AUTO(sl_view) v = NULL;
-	struct sl_problems problems = { 0 };
+	struct sl_problems problems = {0};
 	struct sl_run_state state;
 	struct sl_error err;
 	if (rc == SL_OK)
@@ -161,7 +162,8 @@ static void view_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored
 	view_end(q, rc, rc == SL_OK ? SL_TAKE(v) : NULL);
 }
 
-enum sl_code sl_engine_view(struct sl_engine *e, struct sl_run_id id, enum sl_view_watch watch, sl_view_fn *fn, void *arg)
+enum sl_code sl_engine_view(struct sl_engine *e, struct sl_run_id id, enum sl_view_watch watch, sl_view_fn *fn,
+			    void *arg)
 {
 	struct view_req *q = calloc(1, sizeof(*q));
 	if (!q)

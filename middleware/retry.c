@@ -1,15 +1,17 @@
-/* middleware/retry.c: another attempt after a failure that may pass. The error says if it may (base/error.h) and when the
- * other side wants to be asked again; a node's `retry` says how often and how patiently. */
+/* middleware/retry.c: another attempt after a failure that may pass. The error says if it may (base/error.h) and when
+ * the other side wants to be asked again; a node's `retry` says how often and how patiently. */
 #include <stdio.h>
 
 #include "engine/graph.h"
 #include "engine/middleware.h"
 
-/* Whoever asks for more patience than this will hardly be better then: the failure goes out, a fallback may take over. */
+/* Whoever asks for more patience than this will hardly be better then: the failure goes out, a fallback may take over.
+ */
 #define RETRY_LONGEST_HINT_MS 120000
 
 /* Model calls fail in passing often enough to be tried again unasked, as the providers' own clients do. */
-static const struct sl_retry retry_models = { .max = 2, .backoff_ms = 500, .max_backoff_ms = 8000, .factor = 2, .jitter = true };
+static const struct sl_retry retry_models = {
+	.max = 2, .backoff_ms = 500, .max_backoff_ms = 8000, .factor = 2, .jitter = true};
 
 static const struct sl_retry *retry_of(const struct sl_node_def *def)
 {
@@ -43,11 +45,12 @@ static enum sl_again retry_failed(struct sl_exec *x, const struct sl_outcome *ou
 		ms = r->max_backoff_ms;
 	if (r->jitter)
 		ms -= retry_random(x, ms / 2);
-	if (ms < hint_ms) /* never earlier than asked; a little later, so that many do not come back at the same instant */
+	if (ms <
+	    hint_ms) /* never earlier than asked; a little later, so that many do not come back at the same instant */
 		ms = hint_ms + (r->jitter ? retry_random(x, hint_ms / 20.0) : 0);
 	*delay_ms = (uint64_t)ms;
-	(void)snprintf(reason, sizeof(reason), "%s, trying again in %.1f s (%u of %u)", sl_code_wire(outcome->code), ms / 1000,
-		       tries, r->max);
+	(void)snprintf(reason, sizeof(reason), "%s, trying again in %.1f s (%u of %u)", sl_code_wire(outcome->code),
+		       ms / 1000, tries, r->max);
 	sl_exec_reason(x, reason);
 	return SL_AGAIN_AFTER;
 }

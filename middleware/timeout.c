@@ -1,4 +1,5 @@
-/* middleware/timeout.c: an attempt that takes longer than the node's timeout_s fails with `timeout`, and its call is cut. */
+/* middleware/timeout.c: an attempt that takes longer than the node's timeout_s fails with `timeout`, and its call is
+ * cut. */
 #include "engine/graph.h"
 #include "engine/middleware.h"
 

@@ -68,8 +68,10 @@ static enum sl_code branch_check(struct json_object *params, struct sl_error *er
 		for (size_t j = 0; a && j < i; j++) {
 			const char *b = sl_json_get_z(json_object_array_get_idx(cases, j), "case");
 			if (b && strcmp(a, b) == 0)
-				return sl_fail(err, SL_INVALID,
-					       "the case '%.64s' is listed twice; join both conditions with `or` in one case", a);
+				return sl_fail(
+					err, SL_INVALID,
+					"the case '%.64s' is listed twice; join both conditions with `or` in one case",
+					a);
 		}
 	}
 	return SL_OK;
@@ -82,15 +84,18 @@ const struct sl_node_type sl_node_type_branch = {
 		"{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"cases\"], \"properties\": {"
 		"  \"cases\": { \"type\": \"array\", \"minItems\": 1, \"maxItems\": 100, \"title\": \"Cases\","
 		"    \"description\": \"Tried from the top; the first whose condition is true is chosen.\","
-		"    \"items\": { \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"case\", \"when\"],"
+		"    \"items\": { \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"case\", "
+		"\"when\"],"
 		"      \"properties\": {"
 		"        \"case\": { \"type\": \"string\", \"minLength\": 1, \"maxLength\": 64, \"x-constant\": true,"
 		"          \"title\": \"Name\", \"description\": \"What an edge names as its `case`.\" },"
-		"        \"when\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"value\", \"title\": \"Condition\","
+		"        \"when\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"value\", \"title\": "
+		"\"Condition\","
 		"          \"description\": \"An expression; nil and false mean no.\" } } } },"
 		"  \"default\": { \"type\": \"string\", \"minLength\": 1, \"maxLength\": 64, \"x-constant\": true,"
 		"    \"title\": \"Otherwise\","
-		"    \"description\": \"The case when none is true. Without it, every edge with a case is then not taken.\" } } }",
+		"    \"description\": \"The case when none is true. Without it, every edge with a case is then not "
+		"taken.\" } } }",
 	.effects = SL_EFFECTS_NONE,
 	.start = branch_start,
 	.cases = branch_cases,

@@ -41,11 +41,13 @@ static enum sl_code delay_check(struct json_object *params, struct sl_error *err
 const struct sl_node_type sl_node_type_delay = {
 	.name = "delay",
 	.summary = "Waits for a while or until a moment, also across restarts.",
-	.params_schema = "{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
-			 "  \"seconds\": { \"type\": \"number\", \"minimum\": 0, \"maximum\": 31622400, \"title\": \"Seconds\","
-			 "    \"description\": \"How long to wait; at most 366 days.\" },"
-			 "  \"until\": { \"type\": \"string\", \"format\": \"date-time\", \"title\": \"Until\","
-			 "    \"description\": \"A moment, like 2026-01-31T12:00:00Z. One that has passed does not wait.\" } } }",
+	.params_schema =
+		"{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
+		"  \"seconds\": { \"type\": \"number\", \"minimum\": 0, \"maximum\": 31622400, \"title\": \"Seconds\","
+		"    \"description\": \"How long to wait; at most 366 days.\" },"
+		"  \"until\": { \"type\": \"string\", \"format\": \"date-time\", \"title\": \"Until\","
+		"    \"description\": \"A moment, like 2026-01-31T12:00:00Z. One that has passed does not wait.\" } } "
+		"}",
 	.effects = SL_EFFECTS_NONE,
 	.start = delay_start,
 	.check = delay_check,

@@ -1,5 +1,5 @@
-/* nodes/join.c: closes branches. When it is ready the engine decides, by the policy below; this file says what arrived and
- * makes one value of it. It runs exactly once, whatever comes later. */
+/* nodes/join.c: closes branches. When it is ready the engine decides, by the policy below; this file says what arrived
+ * and makes one value of it. It runs exactly once, whatever comes later. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -52,7 +52,8 @@ static void join_add_text(struct sl_buf *b, struct json_object *output)
 		sl_json_write(b, v);
 }
 
-static enum sl_code join_concat(const struct sl_arrival *a, uint32_t n_a, struct json_object **out, struct sl_error *err)
+static enum sl_code join_concat(const struct sl_arrival *a, uint32_t n_a, struct json_object **out,
+				struct sl_error *err)
 {
 	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
 	bool first = true;
@@ -87,8 +88,8 @@ static enum sl_code join_best(struct sl_node *n, const struct sl_arrival *a, uin
 		if (!score)
 			continue;
 		if (!json_object_is_type(score, json_type_int) && !json_object_is_type(score, json_type_double))
-			return sl_fail(err, SL_EXPRESSION, "the score of '%s' is of type %s, it must be a number", a[i].from,
-				       sl_json_type_name(score));
+			return sl_fail(err, SL_EXPRESSION, "the score of '%s' is of type %s, it must be a number",
+				       a[i].from, sl_json_type_name(score));
 		double s = json_object_get_double(score);
 		if (!best || s > best_score)
 			best = &a[i], best_score = s;
@@ -153,7 +154,8 @@ static enum sl_step join_start(struct sl_node *n, struct json_object *params, st
 	}
 	for (uint32_t i = 0; i < n_a; i++) {
 		sl_json_set_str(branches, a[i].from, sl_str(join_state_name(a[i].state)));
-		json_object_array_add(a[i].state == SL_EDGE_TAKEN ? arrived : missing, json_object_new_string(a[i].from));
+		json_object_array_add(a[i].state == SL_EDGE_TAKEN ? arrived : missing,
+				      json_object_new_string(a[i].from));
 	}
 	sl_node_complete(n, SL_TAKE(output));
 	return SL_DONE;
@@ -164,7 +166,7 @@ static void join_policy(struct json_object *params, uint32_t n_in, struct sl_joi
 	struct json_object *wait = sl_json_get(params, "wait");
 	int64_t quorum = sl_json_get_i64(wait, "quorum", 0);
 	bool any = sl_str_is(sl_json_str(wait), "any");
-	*out = (struct sl_join_policy){ .need = n_in, .cancel_rest = sl_json_get_bool(params, "cancel_rest", false) };
+	*out = (struct sl_join_policy){.need = n_in, .cancel_rest = sl_json_get_bool(params, "cancel_rest", false)};
 	if (any)
 		out->need = 1;
 	else if (quorum > 0)
@@ -191,22 +193,30 @@ const struct sl_node_type sl_node_type_join = {
 		"{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
 		"  \"wait\": { \"title\": \"Wait for\", \"default\": \"all\", \"x-constant\": true,"
 		"    \"description\": \"all, any, or { quorum: n }.\","
-		"    \"anyOf\": [ { \"type\": \"string\", \"enum\": [\"all\", \"any\"] }, { \"type\": \"object\", \"additionalProperties\": false,"
-		"      \"required\": [\"quorum\"], \"properties\": { \"quorum\": { \"type\": \"integer\", \"minimum\": 1,"
+		"    \"anyOf\": [ { \"type\": \"string\", \"enum\": [\"all\", \"any\"] }, { \"type\": \"object\", "
+		"\"additionalProperties\": false,"
+		"      \"required\": [\"quorum\"], \"properties\": { \"quorum\": { \"type\": \"integer\", \"minimum\": "
+		"1,"
 		"      \"maximum\": 1000 } } } ] },"
-		"  \"timeout_s\": { \"type\": \"number\", \"exclusiveMinimum\": 0, \"maximum\": 4000000, \"x-constant\": true,"
+		"  \"timeout_s\": { \"type\": \"number\", \"exclusiveMinimum\": 0, \"maximum\": 4000000, "
+		"\"x-constant\": true,"
 		"    \"title\": \"Wait at most (s)\","
 		"    \"description\": \"Counted from the first arrival; then it goes on with what has arrived.\" },"
 		"  \"cancel_rest\": { \"type\": \"boolean\", \"default\": false, \"x-constant\": true,"
 		"    \"title\": \"Cancel the rest\","
-		"    \"description\": \"When it goes on, nodes that lead only here and are not finished are cancelled.\" },"
-		"  \"merge\": { \"type\": \"string\", \"enum\": [\"object\", \"list\", \"concat\", \"first\", \"best\"], \"default\": \"object\","
+		"    \"description\": \"When it goes on, nodes that lead only here and are not finished are "
+		"cancelled.\" },"
+		"  \"merge\": { \"type\": \"string\", \"enum\": [\"object\", \"list\", \"concat\", \"first\", "
+		"\"best\"], \"default\": \"object\","
 		"    \"x-constant\": true, \"title\": \"Merge\","
-		"    \"description\": \"object: outputs by node id; list: outputs in the order of the edges; concat: their texts;"
+		"    \"description\": \"object: outputs by node id; list: outputs in the order of the edges; concat: "
+		"their texts;"
 		" first: the first one in that order; best: the one with the highest score.\" },"
-		"  \"score\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"value\", \"x-provides\": [\"item\", \"index\"],"
+		"  \"score\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"value\", \"x-provides\": "
+		"[\"item\", \"index\"],"
 		"    \"title\": \"Score\","
-		"    \"description\": \"An expression that gives a number for one arrival's output, named `item`.\" } } }",
+		"    \"description\": \"An expression that gives a number for one arrival's output, named `item`.\" } "
+		"} }",
 	.effects = SL_EFFECTS_NONE,
 	.start = join_start,
 	.policy = join_policy,

@@ -1,5 +1,6 @@
-/* nodes/llm.c: one model call, streamed. The node holds no thread: the call lives on an I/O loop, writes its text straight into
- * the node's stream, and its end comes back through the run's mailbox. Retries, fallbacks and limits are middleware. */
+/* nodes/llm.c: one model call, streamed. The node holds no thread: the call lives on an I/O loop, writes its text
+ * straight into the node's stream, and its end comes back through the run's mailbox. Retries, fallbacks and limits are
+ * middleware. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -73,7 +74,8 @@ static struct json_object *usage_json(const struct sl_chat_usage *u)
 }
 
 /* The answer as JSON, when JSON was asked for. Models like to wrap it in a code fence. */
-static enum sl_code parse_json(struct json_object *format, struct sl_str text, struct json_object **out, struct sl_error *err)
+static enum sl_code parse_json(struct json_object *format, struct sl_str text, struct json_object **out,
+			       struct sl_error *err)
 {
 	text = sl_str_trim(text);
 	if (sl_str_starts(text, SL_STR("```")) && text.len > 6 && memcmp(text.p + text.len - 3, "```", 3) == 0) {
@@ -88,7 +90,7 @@ static enum sl_code parse_json(struct json_object *format, struct sl_str text, s
 	if (!schema)
 		return SL_OK;
 	SL_AUTO(sl_schema) s = NULL;
-	struct sl_problems problems = { 0 };
+	struct sl_problems problems = {0};
 	rc = sl_schema_compile(schema, SL_STR("/response_format/schema"), &s, &problems);
 	if (rc == SL_OK && s && !sl_schema_check(s, *out, SL_SCHEMA_STRICT, SL_STR(""), &problems))
 		rc = sl_fail(err, SL_OUTPUT_INVALID, "the model's JSON does not fit the schema: %s: %s",
@@ -106,9 +108,15 @@ static void finished(struct sl_node *n, void *arg)
 	SL_AUTO(sl_bytes) text = stream ? sl_stream_collect(stream, SL_STREAM_TEXT) : NULL;
 	SL_AUTO(sl_bytes) thinking = stream ? sl_stream_collect(stream, SL_STREAM_THINKING) : NULL;
 	struct json_object *out = json_object_new_object(), *parsed = NULL;
-	struct sl_error err = { 0 };
-	struct sl_usage usage = { a->usage.input_tokens, a->usage.output_tokens, a->usage.cached_tokens, a->usage.reasoning_tokens,
-				  a->cost_microusd, a->model, NULL, a->simulated };
+	struct sl_error err = {0};
+	struct sl_usage usage = {a->usage.input_tokens,
+				 a->usage.output_tokens,
+				 a->usage.cached_tokens,
+				 a->usage.reasoning_tokens,
+				 a->cost_microusd,
+				 a->model,
+				 NULL,
+				 a->simulated};
 
 	if (a->usage.known || a->rc == SL_OK)
 		sl_node_usage(n, &usage);
@@ -174,7 +182,8 @@ static void on_done(void *ctx, enum sl_code rc, const struct sl_error *err, cons
 		a->tool_calls = bytes_of(res->tool_calls);
 		a->refusal = bytes_of(res->refusal);
 		if (sl_remote_call(c->remote, finished, answer_free, a) != SL_OK)
-			answer_free(a); /* no memory to say that there is none: the node's timeout, or the run's, ends it */
+			answer_free(
+				a); /* no memory to say that there is none: the node's timeout, or the run's, ends it */
 	}
 	sl_stream_end(c->stream);
 	sl_remote_unref(c->remote);
@@ -202,7 +211,8 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	struct sl_stream *stream = sl_node_stream(n);
 	struct call *c = calloc(1, sizeof(*c));
 	struct sl_chat_request req = SL_CHAT_REQUEST;
-	struct json_object *format = sl_json_get(params, "response_format"), *messages = sl_json_get(params, "messages");
+	struct json_object *format = sl_json_get(params, "response_format"),
+			   *messages = sl_json_get(params, "messages");
 	char key[65];
 	size_t at[3];
 	SL_BUF(b, 2u * SL_LIMIT_PAYLOAD_BYTES);
@@ -233,8 +243,9 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	add_json(&b, messages, &messages_text, &at[0]);
 	add_json(&b, sl_json_get(params, "stop"), &req.stop, &at[1]);
 	add_json(&b, format, &req.response_format, &at[2]);
-	enum sl_code rc = b.failed || text.failed ? sl_fail(err, SL_TOO_LARGE, "the prompt is larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES) :
-						    SL_OK;
+	enum sl_code rc = b.failed || text.failed ? sl_fail(err, SL_TOO_LARGE, "the prompt is larger than %u bytes",
+							    SL_LIMIT_PAYLOAD_BYTES)
+						  : SL_OK;
 	const char *base = b.data ? b.data : "";
 	if (messages)
 		req.messages = sl_str_n(base + at[0], messages_text.len);
@@ -253,7 +264,7 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	sl_node_idempotency_key(n, key);
 	req.idempotency_key = sl_str(key);
 
-	static const struct sl_chat_callbacks callbacks = { on_delta, on_done };
+	static const struct sl_chat_callbacks callbacks = {on_delta, on_done};
 	if (rc == SL_OK)
 		rc = sl_chat_start(llm, &req, &callbacks, c, &s->chat, err);
 	if (rc != SL_OK) {
@@ -283,7 +294,8 @@ static enum sl_code llm_check(struct json_object *params, struct sl_error *err)
 {
 	bool prompt = sl_json_get(params, "prompt"), messages = sl_json_get(params, "messages");
 	if (prompt == messages)
-		return sl_fail(err, SL_INVALID, "give exactly one of `prompt` (text) and `messages` (a list of { role, content })");
+		return sl_fail(err, SL_INVALID,
+			       "give exactly one of `prompt` (text) and `messages` (a list of { role, content })");
 	if (sl_json_get(params, "profile") && sl_json_get(params, "provider"))
 		return sl_fail(err, SL_INVALID, "give `profile`, or `provider` with `model`, not both");
 	return SL_OK;
@@ -301,23 +313,30 @@ const struct sl_node_type sl_node_type_llm = {
 		"  \"model\": { \"type\": \"string\", \"minLength\": 1, \"title\": \"Model\","
 		"    \"description\": \"Goes before the profile's model.\" },"
 		"  \"system\": { \"type\": \"string\", \"title\": \"System prompt\", \"x-ui\": \"textarea\" },"
-		"  \"prompt\": { \"title\": \"Prompt\", \"description\": \"What the model is asked.\", \"x-ui\": \"textarea\" },"
+		"  \"prompt\": { \"title\": \"Prompt\", \"description\": \"What the model is asked.\", \"x-ui\": "
+		"\"textarea\" },"
 		"  \"messages\": { \"type\": \"array\", \"minItems\": 1, \"title\": \"Messages\","
 		"    \"description\": \"Instead of a prompt: a whole conversation.\","
 		"    \"items\": { \"type\": \"object\", \"required\": [\"role\", \"content\"], \"properties\": {"
 		"      \"role\": { \"type\": \"string\", \"enum\": [\"system\", \"user\", \"assistant\", \"tool\"] },"
 		"      \"content\": { \"description\": \"Text, or a list of content parts.\" } } } },"
-		"  \"temperature\": { \"type\": \"number\", \"minimum\": 0, \"maximum\": 2, \"title\": \"Temperature\" },"
+		"  \"temperature\": { \"type\": \"number\", \"minimum\": 0, \"maximum\": 2, \"title\": \"Temperature\" "
+		"},"
 		"  \"top_p\": { \"type\": \"number\", \"exclusiveMinimum\": 0, \"maximum\": 1, \"title\": \"Top p\" },"
-		"  \"max_tokens\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000, \"title\": \"Most tokens\","
+		"  \"max_tokens\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000, \"title\": \"Most "
+		"tokens\","
 		"    \"description\": \"Of the answer.\" },"
-		"  \"stop\": { \"title\": \"Stop\", \"description\": \"A text, or up to four, at which the answer ends.\","
-		"    \"anyOf\": [ { \"type\": \"string\" }, { \"type\": \"array\", \"maxItems\": 4, \"items\": { \"type\": \"string\" } } ] },"
+		"  \"stop\": { \"title\": \"Stop\", \"description\": \"A text, or up to four, at which the answer "
+		"ends.\","
+		"    \"anyOf\": [ { \"type\": \"string\" }, { \"type\": \"array\", \"maxItems\": 4, \"items\": { "
+		"\"type\": \"string\" } } ] },"
 		"  \"seed\": { \"type\": \"integer\", \"title\": \"Seed\" },"
-		"  \"thinking\": { \"type\": \"string\", \"enum\": [\"minimal\", \"low\", \"medium\", \"high\"], \"title\": \"Thinking effort\" },"
+		"  \"thinking\": { \"type\": \"string\", \"enum\": [\"minimal\", \"low\", \"medium\", \"high\"], "
+		"\"title\": \"Thinking effort\" },"
 		"  \"response_format\": { \"type\": \"object\", \"required\": [\"type\"], \"title\": \"Answer format\","
 		"    \"description\": \"JSON answers are parsed, checked against the schema and put into `json`.\","
-		"    \"properties\": { \"type\": { \"type\": \"string\", \"enum\": [\"text\", \"json_object\", \"json_schema\"] },"
+		"    \"properties\": { \"type\": { \"type\": \"string\", \"enum\": [\"text\", \"json_object\", "
+		"\"json_schema\"] },"
 		"      \"schema\": { \"type\": \"object\" }, \"name\": { \"type\": \"string\" } } } } }",
 	.effects = SL_EFFECTS_MODEL,
 	.start = llm_start,

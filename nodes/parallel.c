@@ -1,5 +1,6 @@
 /* nodes/parallel.c: opens branches and says so. The graph already runs side by side what does not depend on each other;
- * this node gives the opening a name in the event log, a limit on open branches, and a say in what a failed one means. */
+ * this node gives the opening a name in the event log, a limit on open branches, and a say in what a failed one means.
+ */
 #include "base/limits.h"
 #include "engine/node.h"
 
@@ -36,15 +37,18 @@ static void parallel_branches(struct json_object *params, uint32_t *max_open, bo
 const struct sl_node_type sl_node_type_parallel = {
 	.name = "parallel",
 	.summary = "Opens branches that run side by side, a limited number at a time if wanted.",
-	.params_schema =
-		"{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
-		"  \"max_concurrency\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000, \"x-constant\": true,"
-		"    \"title\": \"Open at once\","
-		"    \"description\": \"How many branches may be under way at the same time. Without it, all of them.\" },"
-		"  \"on_branch_error\": { \"type\": \"string\", \"enum\": [\"fail_fast\", \"wait_all\"], \"default\": \"fail_fast\", \"x-constant\": true,"
-		"    \"title\": \"When a branch fails\","
-		"    \"description\": \"fail_fast ends the run at once; wait_all lets the other branches finish and their join go on"
-		" with what arrived.\" } } }",
+	.params_schema = "{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
+			 "  \"max_concurrency\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000, "
+			 "\"x-constant\": true,"
+			 "    \"title\": \"Open at once\","
+			 "    \"description\": \"How many branches may be under way at the same time. Without it, all "
+			 "of them.\" },"
+			 "  \"on_branch_error\": { \"type\": \"string\", \"enum\": [\"fail_fast\", \"wait_all\"], "
+			 "\"default\": \"fail_fast\", \"x-constant\": true,"
+			 "    \"title\": \"When a branch fails\","
+			 "    \"description\": \"fail_fast ends the run at once; wait_all lets the other branches "
+			 "finish and their join go on"
+			 " with what arrived.\" } } }",
 	.effects = SL_EFFECTS_NONE,
 	.start = parallel_start,
 	.branches = parallel_branches,

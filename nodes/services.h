@@ -1,5 +1,5 @@
-/* nodes/services.h: what the rooms below offer to node types and middleware. cmd fills it in; the engine only carries it.
- * Thread    [const] while the engine lives.
+/* nodes/services.h: what the rooms below offer to node types and middleware. cmd fills it in; the engine only carries
+ * it. Thread    [const] while the engine lives.
  */
 #pragma once
 

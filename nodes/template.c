@@ -1,5 +1,5 @@
-/* nodes/template.c: composes text. The engine has evaluated the template before start; what is alone between braces comes
- * with its own type, so anything but a string is written out here. */
+/* nodes/template.c: composes text. The engine has evaluated the template before start; what is alone between braces
+ * comes with its own type, so anything but a string is written out here. */
 #include "base/limits.h"
 #include "engine/node.h"
 
@@ -30,7 +30,8 @@ static enum sl_code template_check(struct json_object *params, struct sl_error *
 {
 	struct json_object *text = sl_json_get(params, "text");
 	if (!text || !json_object_is_type(text, json_type_string))
-		return sl_fail(err, SL_INVALID, "`text` must be a string, with {{ expressions }} where values go; it is %s",
+		return sl_fail(err, SL_INVALID,
+			       "`text` must be a string, with {{ expressions }} where values go; it is %s",
 			       sl_json_type_name(text));
 	return SL_OK;
 }
@@ -39,9 +40,10 @@ const struct sl_node_type sl_node_type_template = {
 	.name = "template",
 	.summary = "Composes text from what came before.",
 	/* no type: {{ nodes.x.json }} alone is an object by the time the schema is checked again */
-	.params_schema = "{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"text\"], \"properties\": {"
-			 "  \"text\": { \"title\": \"Text\", \"x-ui\": \"textarea\","
-			 "    \"description\": \"Text with {{ expressions }} in it.\" } } }",
+	.params_schema =
+		"{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"text\"], \"properties\": {"
+		"  \"text\": { \"title\": \"Text\", \"x-ui\": \"textarea\","
+		"    \"description\": \"Text with {{ expressions }} in it.\" } } }",
 	.effects = SL_EFFECTS_NONE,
 	.start = template_start,
 	.check = template_check,

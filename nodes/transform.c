@@ -24,8 +24,9 @@ static enum sl_step transform_start(struct sl_node *n, struct json_object *param
 static enum sl_code transform_check(struct json_object *params, struct sl_error *err)
 {
 	if (!sl_json_get(params, "code") == !sl_json_get(params, "expr"))
-		return sl_fail(err, SL_INVALID,
-			       "give exactly one of `expr` (an expression) and `code` (statements that return a value)");
+		return sl_fail(
+			err, SL_INVALID,
+			"give exactly one of `expr` (an expression) and `code` (statements that return a value)");
 	return SL_OK;
 }
 
@@ -34,11 +35,13 @@ const struct sl_node_type sl_node_type_transform = {
 	.summary = "Computes a value with a Lua expression or block.",
 	.params_schema =
 		"{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
-		"  \"expr\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"value\", \"title\": \"Expression\","
+		"  \"expr\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"value\", \"title\": "
+		"\"Expression\","
 		"    \"description\": \"For example: nodes.judge.json.score / 10\" },"
 		"  \"code\": { \"type\": \"string\", \"minLength\": 1, \"x-expr\": \"code\", \"title\": \"Block\","
 		"    \"x-ui\": \"code\","
-		"    \"description\": \"Lua statements that end in `return`. A returned table with named fields becomes the output"
+		"    \"description\": \"Lua statements that end in `return`. A returned table with named fields "
+		"becomes the output"
 		" itself, any other value is the output's `value`.\" } } }",
 	.effects = SL_EFFECTS_NONE,
 	.start = transform_start,

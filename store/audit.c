@@ -7,11 +7,12 @@
 #define PAGE_MOST 200
 
 enum sl_code sl_store_audit(struct sl_store *s, struct sl_str actor, struct sl_str action, struct sl_str target,
-                            struct sl_bytes *detail, sl_store_fn *fn, void *arg)
+			    struct sl_bytes *detail, sl_store_fn *fn, void *arg)
 {
 	/* SL_JOB_WRITE: with an unknown outcome the caller hears it; a row twice would be a lie. */
-	struct sl_job *j = sl_job_new(s, SL_JOB_WRITE, "INSERT INTO audit (actor, action, target, detail) VALUES ($1, $2, $3, $4)",
-				      sl_job_end_plain);
+	struct sl_job *j =
+		sl_job_new(s, SL_JOB_WRITE, "INSERT INTO audit (actor, action, target, detail) VALUES ($1, $2, $3, $4)",
+			   sl_job_end_plain);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, actor);
@@ -48,15 +49,18 @@ static void list_done(struct sl_job *j, enum sl_code rc)
 	sl_job_end_json(j, rc, &b);
 }
 
-enum sl_code sl_store_audit_list(struct sl_store *s, struct sl_str cursor, uint32_t limit, sl_store_json_fn *fn, void *arg)
+enum sl_code sl_store_audit_list(struct sl_store *s, struct sl_str cursor, uint32_t limit, sl_store_json_fn *fn,
+				 void *arg)
 {
 	char text[32];
 	int64_t before = INT64_MAX;
 	if (cursor.len && (!sl_cursor_read(cursor, text, sizeof(text)) || !sl_str_i64(sl_str(text), &before)))
 		return SL_BAD_REQUEST;
-	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
-				      "SELECT id, at, actor, action, target, detail FROM audit WHERE id < $1::bigint ORDER BY id DESC "
-				      "LIMIT $2::integer + 1", list_done);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_READ,
+		"SELECT id, at, actor, action, target, detail FROM audit WHERE id < $1::bigint ORDER BY id DESC "
+		"LIMIT $2::integer + 1",
+		list_done);
 	if (!j)
 		return SL_NO_MEMORY;
 	j->number = limit < 1 ? 50 : limit > PAGE_MOST ? PAGE_MOST : limit;

@@ -1,7 +1,7 @@
 /* store/claim.c: runs out of the database: claimed to go on with them, or loaded to look at.
  *
- * A claim whose reply is lost may have taken runs that nobody would work on. So each claim writes a token into the rows it
- * takes, the same token is used until an answer arrived, and a repeat begins with the rows that carry it.
+ * A claim whose reply is lost may have taken runs that nobody would work on. So each claim writes a token into the rows
+ * it takes, the same token is used until an answer arrived, and a repeat begins with the rows that carry it.
  */
 #include "store/journal.h"
 #include "store/store_priv.h"
@@ -11,20 +11,25 @@
 
 #include <sodium.h>
 
-#define RUN_COLUMNS   "r.id, r.epoch, r.recoveries, r.workflow, r.version, r.project, r.priority, r.tags, r.created_by, r.created_at"
+#define RUN_COLUMNS                                                                                                    \
+	"r.id, r.epoch, r.recoveries, r.workflow, r.version, r.project, r.priority, r.tags, r.created_by, "            \
+	"r.created_at"
 #define EVENT_COLUMNS "e.run_id, e.seq, e.at, e.event, e.once, e.data, e.detail"
 
 static const char claim_sql[] =
-	"WITH dead AS MATERIALIZED (SELECT i.id FROM instances i WHERE i.id <> $1::bigint AND ($4::text = 'exclusive' OR "
-	SL_SQL_INSTANCE_IS_DEAD ")), "
-	"picked AS (SELECT r.id FROM runs r WHERE NOT r.done AND (r.owner IS NULL OR (r.owner = $1::bigint AND r.claim = $2::bigint) "
-	"OR r.owner IN (SELECT id FROM dead) OR (r.owner <> $1::bigint AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.id = r.owner))) "
+	"WITH dead AS MATERIALIZED (SELECT i.id FROM instances i WHERE i.id <> $1::bigint AND ($4::text = 'exclusive' "
+	"OR " SL_SQL_INSTANCE_IS_DEAD ")), "
+	"picked AS (SELECT r.id FROM runs r WHERE NOT r.done AND (r.owner IS NULL OR (r.owner = $1::bigint AND r.claim "
+	"= $2::bigint) "
+	"OR r.owner IN (SELECT id FROM dead) OR (r.owner <> $1::bigint AND NOT EXISTS (SELECT 1 FROM instances i WHERE "
+	"i.id = r.owner))) "
 	"ORDER BY (r.claim = $2::bigint) IS TRUE DESC, r.id LIMIT $3::integer FOR UPDATE SKIP LOCKED) "
 	"UPDATE runs r SET epoch = r.epoch + 1, owner = $1::bigint, claim = $2::bigint, "
 	"recoveries = r.recoveries + CASE WHEN r.owner IS NULL OR (r.claim = $2::bigint) IS TRUE THEN 0 ELSE 1 END "
 	"FROM picked p WHERE r.id = p.id RETURNING " RUN_COLUMNS;
 static const char claimed_events_sql[] =
-	"SELECT " EVENT_COLUMNS " FROM run_events e WHERE e.run_id IN (SELECT r.id FROM runs r WHERE NOT r.done AND r.owner = $1::bigint "
+	"SELECT " EVENT_COLUMNS
+	" FROM run_events e WHERE e.run_id IN (SELECT r.id FROM runs r WHERE NOT r.done AND r.owner = $1::bigint "
 	"AND r.claim = $2::bigint) ORDER BY e.run_id, e.seq";
 
 static char *text_dup(const PGresult *r, int row, int col)
@@ -49,7 +54,8 @@ static struct sl_stored_run *read_run(const PGresult *r, int row)
 	h->tags = sl_row_bytes(r, row, 7);
 	h->created_by = text_dup(r, row, 8);
 	h->created_ms = sl_row_ms(r, row, 9);
-	bool whole = h->workflow && h->project && !h->tags == sl_row_null(r, row, 7) && !h->created_by == sl_row_null(r, row, 8);
+	bool whole = h->workflow && h->project && !h->tags == sl_row_null(r, row, 7) &&
+		     !h->created_by == sl_row_null(r, row, 8);
 	return whole ? SL_TAKE(run) : NULL;
 }
 
@@ -73,12 +79,12 @@ static enum sl_code read_events(struct sl_stored_run *run, const PGresult *r, in
 		}
 		struct sl_record *rec = &run->records[run->n_records++];
 		struct sl_str name = sl_row_str(r, i, 3);
-		*rec = (struct sl_record){ .seq = (uint64_t)sl_row_i32(r, i, 1),
-					   .wall_ms = sl_row_ms(r, i, 2),
-					   .event = run->names + at,
-					   .data = data,
-					   .detail = detail,
-					   .once = sl_row_bytes(r, i, 4) };
+		*rec = (struct sl_record){.seq = (uint64_t)sl_row_i32(r, i, 1),
+					  .wall_ms = sl_row_ms(r, i, 2),
+					  .event = run->names + at,
+					  .data = data,
+					  .detail = detail,
+					  .once = sl_row_bytes(r, i, 4)};
 		memcpy(run->names + at, name.p, name.len + 1);
 		at += name.len + 1;
 		if (!whole || !rec->once != sl_row_null(r, i, 4))
@@ -213,7 +219,13 @@ enum sl_code sl_store_claim(struct sl_store *s, size_t max, sl_store_claim_fn *f
 	struct claim *c = calloc(1, sizeof(*c));
 	if (!c)
 		return SL_NO_MEMORY;
-	*c = (struct claim){ .post.run = claim_arrives, .s = s, .max = max < 1 ? 1 : max > 10000 ? 10000 : max, .fn = fn, .arg = arg };
+	*c = (struct claim){.post.run = claim_arrives,
+			    .s = s,
+			    .max = max < 1       ? 1
+				   : max > 10000 ? 10000
+						 : max,
+			    .fn = fn,
+			    .arg = arg};
 	sl_list_init(&c->link);
 	sl_loop_post(s->loop, &c->post);
 	return SL_OK;

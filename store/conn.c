@@ -1,7 +1,8 @@
 /* store/conn.c: one libpq connection on the loop, always in pipeline mode.
  *
- * While it connects libpq may change its socket at every step (several addresses, TLS or not), so the poll handle is made anew
- * for each step; afterwards one handle stays, and only its write interest changes, when a flush did not get everything out.
+ * While it connects libpq may change its socket at every step (several addresses, TLS or not), so the poll handle is
+ * made anew for each step; afterwards one handle stays, and only its write interest changes, when a flush did not get
+ * everything out.
  */
 #include "store/store_priv.h"
 
@@ -99,7 +100,8 @@ bool sl_conn_prepare(struct sl_conn *c, const char *name, const char *sql)
 	return true;
 }
 
-bool sl_conn_query(struct sl_conn *c, const char *sql, int n, const char *const *values, const int *lengths, const int *formats)
+bool sl_conn_query(struct sl_conn *c, const char *sql, int n, const char *const *values, const int *lengths,
+		   const int *formats)
 {
 	if (!PQsendQueryParams(c->pg, sql, n, NULL, values, lengths, formats, 1))
 		return false;
@@ -107,7 +109,8 @@ bool sl_conn_query(struct sl_conn *c, const char *sql, int n, const char *const 
 	return true;
 }
 
-bool sl_conn_execute(struct sl_conn *c, const char *name, int n, const char *const *values, const int *lengths, const int *formats)
+bool sl_conn_execute(struct sl_conn *c, const char *name, int n, const char *const *values, const int *lengths,
+		     const int *formats)
 {
 	if (!PQsendQueryPrepared(c->pg, name, n, values, lengths, formats, 1))
 		return false;
@@ -127,21 +130,23 @@ bool sl_conn_sync(struct sl_conn *c)
 bool sl_conn_send_session(struct sl_conn *c, uint32_t statement_timeout_ms, bool planner_by_index)
 {
 	char timeout[16], lock[24];
-	/* The journal's statements are planned once, when the tables may still be empty, and must not scan them when they are
-	 * full: a few rows by key is all they ever want. */
-	static const char plain[] = "SELECT set_config('jit', 'off', false), set_config('statement_timeout', $1, false), "
-				    "set_config('idle_in_transaction_session_timeout', '60s', false), "
-				    "set_config('timezone', 'UTC', false), set_config('client_min_messages', 'error', false)";
-	static const char by_index[] = "SELECT set_config('jit', 'off', false), set_config('statement_timeout', $1, false), "
-				       "set_config('idle_in_transaction_session_timeout', '60s', false), "
-				       "set_config('timezone', 'UTC', false), set_config('client_min_messages', 'error', false), "
-				       "set_config('plan_cache_mode', 'force_generic_plan', false), "
-				       "set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false), "
-				       "set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), "
-				       "set_config('random_page_cost', '0.02', false), set_config('seq_page_cost', '0.02', false)";
+	/* The journal's statements are planned once, when the tables may still be empty, and must not scan them when
+	 * they are full: a few rows by key is all they ever want. */
+	static const char plain[] =
+		"SELECT set_config('jit', 'off', false), set_config('statement_timeout', $1, false), "
+		"set_config('idle_in_transaction_session_timeout', '60s', false), "
+		"set_config('timezone', 'UTC', false), set_config('client_min_messages', 'error', false)";
+	static const char by_index[] =
+		"SELECT set_config('jit', 'off', false), set_config('statement_timeout', $1, false), "
+		"set_config('idle_in_transaction_session_timeout', '60s', false), "
+		"set_config('timezone', 'UTC', false), set_config('client_min_messages', 'error', false), "
+		"set_config('plan_cache_mode', 'force_generic_plan', false), "
+		"set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false), "
+		"set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false), "
+		"set_config('random_page_cost', '0.02', false), set_config('seq_page_cost', '0.02', false)";
 	snprintf(timeout, sizeof(timeout), "%u", statement_timeout_ms);
 	snprintf(lock, sizeof(lock), "%lld", (long long)c->s->instance);
-	const char *values[] = { timeout }, *locks[] = { lock };
+	const char *values[] = {timeout}, *locks[] = {lock};
 	/* Every connection holds the instance's lock: it is free only when the whole server is gone. */
 	return sl_conn_query(c, planner_by_index ? by_index : plain, 1, values, NULL, NULL) &&
 	       sl_conn_query(c, "SELECT pg_advisory_lock_shared($1::bigint)", 1, locks, NULL, NULL);
@@ -220,8 +225,8 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		connect_step(c);
 		return;
 	}
-	/* libuv stops a handle whose socket reports an error, though what the server said last may not be read yet: go on until
-	 * a read tells the end. */
+	/* libuv stops a handle whose socket reports an error, though what the server said last may not be read yet: go
+	 * on until a read tells the end. */
 	if (status < 0 && uv_poll_start(h, c->events, on_poll) != 0)
 		sl_conn_drop(c);
 	if (events & UV_WRITABLE)
@@ -231,9 +236,10 @@ static void on_poll(uv_poll_t *h, int status, int events)
 
 void sl_conn_open(struct sl_conn *c)
 {
-	const char *keys[] = { "dbname", "application_name", "client_encoding", "keepalives", "keepalives_idle", "keepalives_interval",
-			       "keepalives_count", "tcp_user_timeout", NULL };
-	const char *values[] = { c->s->config.url, c->role, "UTF8", "1", "10", "5", "3", "15000", NULL };
+	const char *keys[] = {"dbname",           "application_name", "client_encoding",
+			      "keepalives",       "keepalives_idle",  "keepalives_interval",
+			      "keepalives_count", "tcp_user_timeout", NULL};
+	const char *values[] = {c->s->config.url, c->role, "UTF8", "1", "10", "5", "3", "15000", NULL};
 	c->pg = PQconnectStartParams(keys, values, 1);
 	c->state = SL_CONN_CONNECTING;
 	c->broken = false;

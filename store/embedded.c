@@ -1,7 +1,7 @@
 /* store/embedded.c: the private cluster's life: lock, make, start or adopt, watch, stop.
  *
- * The folder's flock says that no other server is here, so whatever is left of the cluster is ours to adopt or clear away.
- * Whether a postmaster lives is decided by talking to it; its pid file only says whom to wait for.
+ * The folder's flock says that no other server is here, so whatever is left of the cluster is ours to adopt or clear
+ * away. Whether a postmaster lives is decided by talking to it; its pid file only says whom to wait for.
  */
 #include "store/embedded_priv.h"
 
@@ -60,8 +60,10 @@ enum sl_code sl_data_lock(const char *data_dir, int *fd, struct sl_error *err)
 		who[strcspn(who, "\n")] = 0;
 		close(f);
 		if (taken)
-			return sl_fail(err, SL_CONFLICT, "another server uses the data folder %s (process %s): stop it, or give this one "
-				       "a folder of its own (SLUICE_DATA)", data_dir, who[0] ? who : "unknown");
+			return sl_fail(err, SL_CONFLICT,
+				       "another server uses the data folder %s (process %s): stop it, or give this one "
+				       "a folder of its own (SLUICE_DATA)",
+				       data_dir, who[0] ? who : "unknown");
 		return sl_fail(err, SL_FORBIDDEN, "cannot lock %s: %s", path, why);
 	}
 	int n = snprintf(who, sizeof(who), "%d\n", (int)getpid());
@@ -95,7 +97,13 @@ static pid_t pid_file_pid(const struct sl_cluster *c)
 	return pid_file_line(c, 1, line, sizeof(line)) && sl_str_i64(sl_str(line), &pid) && pid > 1 ? (pid_t)pid : 0;
 }
 
-enum contact { CONTACT_OK, CONTACT_WAIT /* up, but starting or stopping */, CONTACT_NONE, CONTACT_FOREIGN, CONTACT_BROKEN };
+enum contact {
+	CONTACT_OK,
+	CONTACT_WAIT /* up, but starting or stopping */,
+	CONTACT_NONE,
+	CONTACT_FOREIGN,
+	CONTACT_BROKEN
+};
 
 static void conninfo(const struct sl_cluster *c, const char *dbname, char *out, size_t out_bytes)
 {
@@ -134,7 +142,8 @@ static enum contact contact(const struct sl_cluster *c, char *why, size_t why_by
 		PQfinish(pg);
 		return ours ? CONTACT_OK : CONTACT_FOREIGN;
 	}
-	/* libpq keeps no SQLSTATE for a refused connection, only the text; the cluster's messages are English (lc_messages C). */
+	/* libpq keeps no SQLSTATE for a refused connection, only the text; the cluster's messages are English
+	 * (lc_messages C). */
 	snprintf(why, why_bytes, "%s", PQerrorMessage(pg));
 	if (strstr(why, "starting up") || strstr(why, "shutting down") || strstr(why, "not yet accepting") ||
 	    strstr(why, "recovery mode"))
@@ -154,7 +163,8 @@ static enum contact contact(const struct sl_cluster *c, char *why, size_t why_by
 	return found;
 }
 
-static enum sl_code run_initdb(struct sl_cluster *c, const char *dir, const char *locale, int log_fd, struct sl_error *err)
+static enum sl_code run_initdb(struct sl_cluster *c, const char *dir, const char *locale, int log_fd,
+			       struct sl_error *err)
 {
 	char initdb[PATH_MAX + 16], locale_arg[64];
 	pid_t pid;
@@ -162,8 +172,17 @@ static enum sl_code run_initdb(struct sl_cluster *c, const char *dir, const char
 	snprintf(initdb, sizeof(initdb), "%s/initdb", c->bin);
 	snprintf(locale_arg, sizeof(locale_arg), "--locale=%s", locale);
 	/* Anyone who can reach the socket may log in: it lies in a folder of mode 0700. */
-	const char *argv[] = { initdb, "-D", dir, "-U", "sluice", "--auth=trust", "--encoding=UTF8", locale_arg, "--lc-messages=C",
-			       c->quick ? "--no-sync" : "--no-instructions", NULL };
+	const char *argv[] = {initdb,
+			      "-D",
+			      dir,
+			      "-U",
+			      "sluice",
+			      "--auth=trust",
+			      "--encoding=UTF8",
+			      locale_arg,
+			      "--lc-messages=C",
+			      c->quick ? "--no-sync" : "--no-instructions",
+			      NULL};
 	enum sl_code rc = sl_pg_spawn(&c->user, "/", argv, log_fd, SL_PG_DIES_WITH_US, &pid, err);
 	if (rc != SL_OK)
 		return rc;
@@ -182,8 +201,8 @@ static enum sl_code make_cluster(struct sl_cluster *c, int log_fd, struct sl_err
 	char aside[PATH_MAX + 8], rm[] = "/bin/rm";
 	pid_t pid;
 	snprintf(aside, sizeof(aside), "%s.new", c->pg);
-	const char *argv[] = { rm, "-rf", aside, NULL };
-	struct sl_pg_user self = { 0 };
+	const char *argv[] = {rm, "-rf", aside, NULL};
+	struct sl_pg_user self = {0};
 	enum sl_code rc;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		rc = sl_pg_spawn(&self, "/", argv, -1, SL_PG_DIES_WITH_US, &pid, err);
@@ -208,18 +227,19 @@ static enum sl_code launch(struct sl_cluster *c, int log_fd, struct sl_error *er
 	snprintf(postgres, sizeof(postgres), "%s/postgres", c->bin);
 	/* A name in this list is quoted, because a comma would begin the next folder. */
 	snprintf(dirs, sizeof(dirs), "unix_socket_directories=\"%s\"", c->socket);
-	const char *argv[] = {
-		postgres, "-D", c->pg, "-p", "5432",
-		"-c", "listen_addresses=", "-c", dirs, "-c", "unix_socket_permissions=0700", "-c", "cluster_name=sluice",
-		"-c", "max_connections=80", "-c", "jit=off", "-c", "max_parallel_workers_per_gather=0",
-		/* One server, no replicas: the least that survives a crash. */
-		"-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "max_wal_size=2GB", "-c", "random_page_cost=1.1",
-		"-c", "checkpoint_timeout=15min", "-c", "log_checkpoints=off", "-c", "timezone=UTC", "-c", "log_timezone=UTC",
-		"-c", "lc_messages=C", "-c", "logging_collector=off", "-c", "log_destination=stderr",
-		"-c", c->quick ? "fsync=off" : "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on", NULL };
+	const char *argv[] = {postgres, "-D", c->pg, "-p", "5432", "-c", "listen_addresses=", "-c", dirs, "-c",
+			      "unix_socket_permissions=0700", "-c", "cluster_name=sluice", "-c", "max_connections=80",
+			      "-c", "jit=off", "-c", "max_parallel_workers_per_gather=0",
+			      /* One server, no replicas: the least that survives a crash. */
+			      "-c", "wal_level=minimal", "-c", "max_wal_senders=0", "-c", "max_wal_size=2GB", "-c",
+			      "random_page_cost=1.1", "-c", "checkpoint_timeout=15min", "-c", "log_checkpoints=off",
+			      "-c", "timezone=UTC", "-c", "log_timezone=UTC", "-c", "lc_messages=C", "-c",
+			      "logging_collector=off", "-c", "log_destination=stderr", "-c",
+			      c->quick ? "fsync=off" : "fsync=on", "-c", "synchronous_commit=on", "-c",
+			      "full_page_writes=on", NULL};
 	c->log_from = (long)lseek(log_fd, 0, SEEK_END);
-	enum sl_code rc =
-		sl_pg_spawn(&c->user, c->pg, argv, log_fd, c->quick ? SL_PG_DIES_WITH_US : SL_PG_OUTLIVES_US, &pid, err);
+	enum sl_code rc = sl_pg_spawn(&c->user, c->pg, argv, log_fd, c->quick ? SL_PG_DIES_WITH_US : SL_PG_OUTLIVES_US,
+				      &pid, err);
 	if (rc == SL_OK)
 		atomic_store(&c->pid, (int)pid);
 	return rc;
@@ -254,7 +274,8 @@ static bool may_try_again(struct sl_cluster *c)
 		snprintf(path, sizeof(path), "%s/postmaster.pid", c->pg);
 		return unlink(path) == 0;
 	}
-	if (strstr(tail, "lock file \"") && strstr(tail, SL_PG_SOCKET_NAME ".lock\"")) { /* the same, beside the socket */
+	if (strstr(tail, "lock file \"") &&
+	    strstr(tail, SL_PG_SOCKET_NAME ".lock\"")) { /* the same, beside the socket */
 		snprintf(path, sizeof(path), "%.*s%s.lock", PATH_MAX - 1, c->socket, SL_PG_SOCKET_NAME);
 		return unlink(path) == 0;
 	}
@@ -294,7 +315,8 @@ static enum sl_code bring_up(struct sl_cluster *c, struct sl_error *err)
 		}
 		if (sl_clock_mono_ms() > deadline) {
 			sl_pg_log_tail(c->log, c->log_from, line, 300);
-			rc = sl_fail(err, SL_TIMEOUT, "PostgreSQL does not take connections after %u ms: %s; its log ends with: %s",
+			rc = sl_fail(err, SL_TIMEOUT,
+				     "PostgreSQL does not take connections after %u ms: %s; its log ends with: %s",
 				     c->start_timeout_ms, why, line);
 			break;
 		}
@@ -370,7 +392,8 @@ static enum sl_code prepare(struct sl_cluster *c, const struct sl_cluster_config
 	int log_fd = open_log(c);
 	if (log_fd < 0)
 		return sl_fail(err, SL_FORBIDDEN, "cannot write %s: %s", c->log, strerror(errno));
-	sl_log(SL_LOG_INFO, "store", "making a private PostgreSQL cluster", SL_KS("folder", c->pg), SL_KS("programs", c->bin));
+	sl_log(SL_LOG_INFO, "store", "making a private PostgreSQL cluster", SL_KS("folder", c->pg),
+	       SL_KS("programs", c->bin));
 	rc = make_cluster(c, log_fd, err);
 	close(log_fd);
 	return rc;
@@ -453,11 +476,11 @@ static void *watch(void *arg)
 	struct sl_cluster *c = arg;
 	unsigned nap_ms = 100;
 	while (!atomic_load(&c->leaving)) {
-		struct sl_error err = { 0 };
+		struct sl_error err = {0};
 		int pid = atomic_load(&c->pid);
 		int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 		bool unknown = fd < 0 && errno == ENOSYS; /* before Linux 5.3: look once a second */
-		struct pollfd p[2] = { { .fd = c->leave_fd, .events = POLLIN }, { .fd = fd, .events = POLLIN } };
+		struct pollfd p[2] = {{.fd = c->leave_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 		if (fd >= 0 || unknown)
 			(void)poll(p, 2, fd >= 0 ? -1 : 1000); /* an interrupted wait only looks earlier */
 		if (fd >= 0)
@@ -521,10 +544,12 @@ void sl_cluster_stop(struct sl_cluster *c, uint32_t wait_ms)
 		if (kill(pid, SIGINT) != 0 && errno != ESRCH) /* fast: open transactions are rolled back */
 			sl_log(SL_LOG_WARN, "store", "cannot signal PostgreSQL", SL_KS("error", strerror(errno)));
 		if (!wait_gone(pid, wait_ms)) {
-			sl_log(SL_LOG_WARN, "store", "PostgreSQL did not stop in time; stopping it at once", SL_KU("waited_ms", wait_ms));
+			sl_log(SL_LOG_WARN, "store", "PostgreSQL did not stop in time; stopping it at once",
+			       SL_KU("waited_ms", wait_ms));
 			kill(pid, SIGQUIT); /* immediate: it recovers from its log at the next start */
 			if (!wait_gone(pid, 5000))
-				sl_log(SL_LOG_ERROR, "store", "PostgreSQL goes on; the next start will adopt it", SL_KI("pid", pid));
+				sl_log(SL_LOG_ERROR, "store", "PostgreSQL goes on; the next start will adopt it",
+				       SL_KI("pid", pid));
 		}
 	}
 	if (strcmp(c->socket, c->pg) != 0)

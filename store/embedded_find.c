@@ -24,7 +24,7 @@
 
 void sl_pg_nap_ms(unsigned ms)
 {
-	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 }, NULL);
+	nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
 }
 
 /* The first line of what a program prints; "" when it cannot be run. Its arguments are our own, never foreign text. */
@@ -44,9 +44,10 @@ static void first_line(const char *command, char *out, size_t out_bytes)
 static int major_in(const char *dir)
 {
 	char path[PATH_MAX], command[PATH_MAX + 32], line[128];
-	const char *programs[] = { "initdb", "postgres" };
+	const char *programs[] = {"initdb", "postgres"};
 	for (size_t i = 0; i < SL_COUNT_OF(programs); i++)
-		if (snprintf(path, sizeof(path), "%s/%s", dir, programs[i]) >= (int)sizeof(path) || access(path, X_OK) != 0)
+		if (snprintf(path, sizeof(path), "%s/%s", dir, programs[i]) >= (int)sizeof(path) ||
+		    access(path, X_OK) != 0)
 			return 0;
 	if (strchr(dir, '\''))
 		return 0; /* would break the quotes below */
@@ -77,18 +78,19 @@ static void consider_versions(struct search *s, const char *parent, const char *
 	if (!d)
 		return;
 	for (struct dirent *e; (e = readdir(d));)
-		if (e->d_name[0] != '.' && snprintf(dir, sizeof(dir), "%s/%s%s", parent, e->d_name, below) < (int)sizeof(dir))
+		if (e->d_name[0] != '.' &&
+		    snprintf(dir, sizeof(dir), "%s/%s%s", parent, e->d_name, below) < (int)sizeof(dir))
 			consider(s, dir);
 	closedir(d);
 }
 
 enum sl_code sl_cluster_find(int major, char *dir, size_t dir_bytes, int *found_major, struct sl_error *err)
 {
-	struct search s = { .wanted = major };
+	struct search s = {.wanted = major};
 	char at[PATH_MAX];
 	struct sl_str rest = sl_str(getenv("PATH")), head;
 	while (rest.len) {
-		struct sl_str tail = { 0 };
+		struct sl_str tail = {0};
 		if (!sl_str_cut(rest, ':', &head, &tail))
 			head = rest;
 		if (head.len && head.len < sizeof(at)) {
@@ -103,12 +105,17 @@ enum sl_code sl_cluster_find(int major, char *dir, size_t dir_bytes, int *found_
 	consider_versions(&s, "/usr", "/bin");                /* /usr/pgsql-17/bin of the RPM packages */
 	consider_versions(&s, "/opt/homebrew/opt", "/bin");
 	if (!s.best_major && major)
-		return sl_fail(err, SL_NOT_FOUND, "the data folder was made by PostgreSQL %d, which is not installed: install the "
-			       "package postgresql-%d (Debian, Ubuntu), or point SLUICE_DATABASE_URL to a server", major, major);
+		return sl_fail(err, SL_NOT_FOUND,
+			       "the data folder was made by PostgreSQL %d, which is not installed: install the "
+			       "package postgresql-%d (Debian, Ubuntu), or point SLUICE_DATABASE_URL to a server",
+			       major, major);
 	if (!s.best_major)
-		return sl_fail(err, SL_NOT_FOUND, "PostgreSQL %d or newer is not installed: install the package `postgresql` "
-			       "(Debian, Ubuntu: apt install postgresql; Fedora: dnf install postgresql-server), or point "
-			       "SLUICE_DATABASE_URL to a server", OLDEST_MAJOR);
+		return sl_fail(
+			err, SL_NOT_FOUND,
+			"PostgreSQL %d or newer is not installed: install the package `postgresql` "
+			"(Debian, Ubuntu: apt install postgresql; Fedora: dnf install postgresql-server), or point "
+			"SLUICE_DATABASE_URL to a server",
+			OLDEST_MAJOR);
 	if (snprintf(dir, dir_bytes, "%s", s.best) >= (int)dir_bytes)
 		return sl_fail(err, SL_TOO_LARGE, "the path of PostgreSQL's programs is too long: %s", s.best);
 	if (found_major)
@@ -130,11 +137,13 @@ enum sl_code sl_pg_user_choose(const char *pg_dir, struct sl_pg_user *out, struc
 {
 	struct stat st;
 	bool exists = stat(pg_dir, &st) == 0;
-	*out = (struct sl_pg_user){ .uid = geteuid(), .gid = getegid() };
+	*out = (struct sl_pg_user){.uid = geteuid(), .gid = getegid()};
 	if (geteuid() != 0) {
 		if (exists && st.st_uid != geteuid())
-			return sl_fail(err, SL_FORBIDDEN, "%s belongs to another user (uid %u): start the server as the user who made "
-				       "it, or as root", pg_dir, (unsigned)st.st_uid);
+			return sl_fail(err, SL_FORBIDDEN,
+				       "%s belongs to another user (uid %u): start the server as the user who made "
+				       "it, or as root",
+				       pg_dir, (unsigned)st.st_uid);
 		return SL_OK;
 	}
 	out->drop = true;
@@ -147,7 +156,8 @@ enum sl_code sl_pg_user_choose(const char *pg_dir, struct sl_pg_user *out, struc
 	}
 	if (user_of(getpwnam("postgres"), out) || user_of(getpwnam("nobody"), out))
 		return SL_OK;
-	return sl_fail(err, SL_FORBIDDEN, "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`");
+	return sl_fail(err, SL_FORBIDDEN,
+		       "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`");
 }
 
 static enum sl_code make_parents(char *path, mode_t mode, struct sl_error *err)
@@ -199,13 +209,15 @@ enum sl_code sl_pg_folder_make(const char *data_dir, const struct sl_pg_user *us
 		return rc;
 	if (!user->drop) {
 		if (access(path, R_OK | W_OK | X_OK) != 0)
-			return sl_fail(err, SL_FORBIDDEN, "the data folder %s may not be written: %s", path, strerror(errno));
+			return sl_fail(err, SL_FORBIDDEN, "the data folder %s may not be written: %s", path,
+				       strerror(errno));
 		return SL_OK;
 	}
 	/* PostgreSQL's user must pass through the data folder; what is secret in there has modes of its own. */
 	struct stat st;
 	if (stat(path, &st) == 0 && (st.st_mode & 0011) != 0011 && chmod(path, (st.st_mode & 07777) | 0011) != 0)
-		return sl_fail(err, SL_FORBIDDEN, "cannot open the data folder %s to %s: %s", path, user->name, strerror(errno));
+		return sl_fail(err, SL_FORBIDDEN, "cannot open the data folder %s to %s: %s", path, user->name,
+			       strerror(errno));
 	if (pipe2(pipe_fd, O_CLOEXEC) != 0)
 		return sl_fail(err, SL_NO_MEMORY, "pipe: %s", strerror(errno));
 	pid_t pid = fork();
@@ -219,8 +231,10 @@ enum sl_code sl_pg_folder_make(const char *data_dir, const struct sl_pg_user *us
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return SL_OK;
 	if (n > 0)
-		return sl_fail(err, SL_FORBIDDEN, "PostgreSQL runs as the user `%s` here, who may not enter %s: choose another data "
-			       "folder (SLUICE_DATA), or allow it with chmod o+x %s", user->name, blocked, blocked);
+		return sl_fail(err, SL_FORBIDDEN,
+			       "PostgreSQL runs as the user `%s` here, who may not enter %s: choose another data "
+			       "folder (SLUICE_DATA), or allow it with chmod o+x %s",
+			       user->name, blocked, blocked);
 	return sl_fail(err, SL_FORBIDDEN, "cannot become the user `%s`", user->name);
 }
 
@@ -239,10 +253,10 @@ static unsigned long long short_name(const char *text)
 }
 
 enum sl_code sl_pg_socket_dir(const char *pg_dir, const struct sl_pg_user *user, char *out, size_t out_bytes,
-                              struct sl_error *err)
+			      struct sl_error *err)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	const char *parents[] = { user->drop ? NULL : runtime, "/tmp" };
+	const char *parents[] = {user->drop ? NULL : runtime, "/tmp"};
 	struct stat st;
 	if (fits(pg_dir) && (size_t)snprintf(out, out_bytes, "%s", pg_dir) < out_bytes)
 		return SL_OK;
@@ -250,7 +264,8 @@ enum sl_code sl_pg_socket_dir(const char *pg_dir, const struct sl_pg_user *user,
 		if (!parents[i] || parents[i][0] != '/')
 			continue;
 		if ((size_t)snprintf(out, out_bytes, "%s/sluice-%u-%llx", parents[i], (unsigned)user->uid,
-				     short_name(pg_dir)) >= out_bytes || !fits(out))
+				     short_name(pg_dir)) >= out_bytes ||
+		    !fits(out))
 			continue;
 		if (mkdir(out, 0700) == 0 && user->drop && chown(out, user->uid, user->gid) != 0)
 			continue;
@@ -258,12 +273,14 @@ enum sl_code sl_pg_socket_dir(const char *pg_dir, const struct sl_pg_user *user,
 		if (lstat(out, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == user->uid && (st.st_mode & 0077) == 0)
 			return SL_OK;
 	}
-	return sl_fail(err, SL_FORBIDDEN, "no place for PostgreSQL's socket: %s is too long for one, and there is no private folder "
-		       "under /tmp; choose a shorter data folder (SLUICE_DATA)", pg_dir);
+	return sl_fail(err, SL_FORBIDDEN,
+		       "no place for PostgreSQL's socket: %s is too long for one, and there is no private folder "
+		       "under /tmp; choose a shorter data folder (SLUICE_DATA)",
+		       pg_dir);
 }
 
 enum sl_code sl_pg_spawn(const struct sl_pg_user *user, const char *cwd, const char *const *argv, int log_fd,
-                         enum sl_pg_fate fate, pid_t *pid, struct sl_error *err)
+			 enum sl_pg_fate fate, pid_t *pid, struct sl_error *err)
 {
 	gid_t groups[64];
 	int n_groups = 0, pipe_fd[2], why = 0;
@@ -292,7 +309,8 @@ enum sl_code sl_pg_spawn(const struct sl_pg_user *user, const char *cwd, const c
 			if (fd != pipe_fd[1])
 				close(fd); /* our sockets must not live on in there */
 		if (ok && user->drop)
-			ok = setgroups((size_t)n_groups, groups) == 0 && setgid(user->gid) == 0 && setuid(user->uid) == 0;
+			ok = setgroups((size_t)n_groups, groups) == 0 && setgid(user->gid) == 0 &&
+			     setuid(user->uid) == 0;
 		if (ok && fate == SL_PG_DIES_WITH_US)
 			ok = prctl(PR_SET_PDEATHSIG, SIGQUIT) == 0;
 		if (ok && cwd)
@@ -311,7 +329,8 @@ enum sl_code sl_pg_spawn(const struct sl_pg_user *user, const char *cwd, const c
 		return sl_fail(err, SL_NO_MEMORY, "fork: %s", strerror(errno));
 	if (n == (ssize_t)sizeof(why)) {
 		waitpid(*pid, NULL, 0);
-		return sl_fail(err, SL_FORBIDDEN, "cannot run %s as the user `%s`: %s", argv[0], user->name, strerror(why));
+		return sl_fail(err, SL_FORBIDDEN, "cannot run %s as the user `%s`: %s", argv[0], user->name,
+			       strerror(why));
 	}
 	return SL_OK;
 }
@@ -358,8 +377,8 @@ bool sl_pg_pid_is_postgres(pid_t pid, const char *pg_dir)
 		return false;
 	if (state == 'Z' || (strcmp(name, "postgres") != 0 && strcmp(name, "postmaster") != 0))
 		return false;
-	/* A postmaster sits in its data folder. Who may not look is another user (then it is none of ours), or root in a
-	 * container without the right to trace (then nothing speaks against it). */
+	/* A postmaster sits in its data folder. Who may not look is another user (then it is none of ours), or root in
+	 * a container without the right to trace (then nothing speaks against it). */
 	snprintf(link, sizeof(link), "/proc/%d/cwd", (int)pid);
 	ssize_t n = readlink(link, cwd, sizeof(cwd) - 1);
 	if (n < 0)

@@ -23,12 +23,12 @@ enum sl_code sl_pg_folder_make(const char *data_dir, const struct sl_pg_user *us
 
 /* Where the socket goes: pg_dir when its name is short enough for sun_path, else a private folder of `user`. */
 enum sl_code sl_pg_socket_dir(const char *pg_dir, const struct sl_pg_user *user, char *out, size_t out_bytes,
-                              struct sl_error *err);
+			      struct sl_error *err);
 
 /* Runs argv[0] as `user` in a session of its own, output appended to log_fd (-1: /dev/null), and returns at once. */
 enum sl_pg_fate { SL_PG_OUTLIVES_US, SL_PG_DIES_WITH_US };
 enum sl_code sl_pg_spawn(const struct sl_pg_user *user, const char *cwd, const char *const *argv, int log_fd,
-                         enum sl_pg_fate fate, pid_t *pid, struct sl_error *err);
+			 enum sl_pg_fate fate, pid_t *pid, struct sl_error *err);
 
 bool sl_pg_pid_gone(pid_t pid, int *status); /* reaps it when it is our child; status is -1 when unknown */
 bool sl_pg_pid_is_postgres(pid_t pid, const char *pg_dir); /* of this cluster, as far as we may look */

@@ -2,9 +2,9 @@
  *
  *     queued → [group: sent → committed | failed | unknown] → done()
  *
- * A run belongs to one lane, so its batches stay in order. While a group is on its way the next one gathers: the commit is
- * the batching window. When the connection breaks, the group is kept and sent again as it was; the condition in the statement
- * (journal_sql.c) refuses what is written already, and `why` then tells a repeat from a stale lease.
+ * A run belongs to one lane, so its batches stay in order. While a group is on its way the next one gathers: the commit
+ * is the batching window. When the connection breaks, the group is kept and sent again as it was; the condition in the
+ * statement (journal_sql.c) refuses what is written already, and `why` then tells a repeat from a stale lease.
  */
 #include "store/journal_priv.h"
 
@@ -96,7 +96,7 @@ static void take_arriving(struct sl_lane *l)
 		it = it->next;
 		/* A queue that cannot grow would lose what was promised to be written. */
 		SL_BUG_ON(!queue_room(l, 1));
-		*queued(l, l->q_n++) = (struct sl_item){ .b = b };
+		*queued(l, l->q_n++) = (struct sl_item){.b = b};
 	}
 }
 
@@ -118,7 +118,8 @@ enum sl_code sl_store_append(struct sl_store *s, struct sl_batch *b)
 	enum sl_code rc = SL_OK;
 	if (atomic_load_explicit(&s->closing, memory_order_relaxed))
 		rc = SL_CANCELLED;
-	else if (b->create && atomic_load_explicit(&s->queued_bytes, memory_order_relaxed) >= SL_LIMIT_CREATED_QUEUE_BYTES)
+	else if (b->create &&
+		 atomic_load_explicit(&s->queued_bytes, memory_order_relaxed) >= SL_LIMIT_CREATED_QUEUE_BYTES)
 		rc = SL_BUSY;
 	if (rc != SL_OK) {
 		sl_batch_free(b);
@@ -149,7 +150,13 @@ static int by_run_then_order(const void *pa, const void *pb)
 static void describe(struct sl_entry *e, const struct sl_item *item, size_t at)
 {
 	const struct sl_batch *b = item->b;
-	*e = (struct sl_entry){ .run = b->run, .epoch = b->epoch, .first = at, .n = 1, .create = b->create, .prev = -1, .maybe = item->maybe };
+	*e = (struct sl_entry){.run = b->run,
+			       .epoch = b->epoch,
+			       .first = at,
+			       .n = 1,
+			       .create = b->create,
+			       .prev = -1,
+			       .maybe = item->maybe};
 	if (b->n_records) {
 		e->prev = (int32_t)b->records[0].seq - 1;
 		e->last = (int32_t)b->records[b->n_records - 1].seq;
@@ -212,7 +219,7 @@ static bool gather(struct sl_lane *l)
 		return false;
 	}
 	for (size_t i = 0; i < n; i++)
-		picks[i] = (struct pick){ *queued(l, i), i };
+		picks[i] = (struct pick){*queued(l, i), i};
 	if (n > 1)
 		qsort(picks, n, sizeof(*picks), by_run_then_order);
 	g->n_items = g->n_entries = g->n_creates = 0;
@@ -308,7 +315,8 @@ static struct sl_entry *entry_of(struct sl_group *g, struct sl_uuid id)
 
 static void note_error(struct sl_lane *l, const PGresult *r)
 {
-	const char *code = PQresultErrorField(r, PG_DIAG_SQLSTATE), *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+	const char *code = PQresultErrorField(r, PG_DIAG_SQLSTATE),
+		   *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
 	if (l->failed)
 		return;
 	l->failed = true;
@@ -316,8 +324,8 @@ static void note_error(struct sl_lane *l, const PGresult *r)
 	snprintf(l->message, sizeof(l->message), "%s", text ? text : PQresultErrorMessage(r));
 }
 
-/* Written already, when it may have been sent before: the run stands where this entry left it, or the entry's last record
- * carries our epoch (and somebody went on from there). */
+/* Written already, when it may have been sent before: the run stands where this entry left it, or the entry's last
+ * record carries our epoch (and somebody went on from there). */
 static bool found_written(const struct sl_entry *e, const PGresult *r, int row)
 {
 	if (!e->maybe || sl_row_null(r, row, 0))
@@ -386,8 +394,8 @@ static void group_failed(struct sl_lane *l)
 	if (content && g->n_items == 1) {
 		enum sl_code rc = strcmp(l->sqlstate, "23505") == 0 ? SL_CONFLICT : SL_INVALID;
 		if (rc == SL_INVALID)
-			sl_log(SL_LOG_ERROR, "store", "PostgreSQL refuses a journal record for good", SL_KS("error", l->message),
-			       SL_KS("sqlstate", l->sqlstate));
+			sl_log(SL_LOG_ERROR, "store", "PostgreSQL refuses a journal record for good",
+			       SL_KS("error", l->message), SL_KS("sqlstate", l->sqlstate));
 		g->n_items = g->n_entries = 0;
 		finish(l, g->items[0].b, rc);
 		return;
@@ -406,7 +414,11 @@ static void group_failed(struct sl_lane *l)
 	/* PostgreSQL cannot, for now: read-only, out of space, shutting down, a deadlock, a missing table. */
 	bool read_only = strcmp(l->sqlstate, "25006") == 0, schema = class_is(l->sqlstate, "42");
 	if (!class_is(l->sqlstate, "40"))
-		sl_store_set_health(l->s, read_only ? SL_STORE_READ_ONLY : schema ? SL_STORE_SCHEMA : SL_STORE_FAILING, l->message);
+		sl_store_set_health(l->s,
+				    read_only ? SL_STORE_READ_ONLY
+				    : schema  ? SL_STORE_SCHEMA
+					      : SL_STORE_FAILING,
+				    l->message);
 	back_off(l);
 }
 
@@ -427,7 +439,11 @@ static void setup_done(struct sl_lane *l)
 		bool schema = strcmp(l->sqlstate, "42P01") == 0 || strcmp(l->sqlstate, "42703") == 0;
 		bool ro = strcmp(l->sqlstate, "25006") == 0 || (standby && standby[0] == 'o' && standby[1] == 'n') ||
 			  (read_only && read_only[0] == 'o' && read_only[1] == 'n');
-		sl_store_set_health(s, ro ? SL_STORE_READ_ONLY : schema ? SL_STORE_SCHEMA : SL_STORE_FAILING, l->message);
+		sl_store_set_health(s,
+				    ro       ? SL_STORE_READ_ONLY
+				    : schema ? SL_STORE_SCHEMA
+					     : SL_STORE_FAILING,
+				    l->message);
 		sl_conn_drop(&l->conn);
 		return;
 	}
@@ -460,8 +476,8 @@ static void setup_result(struct sl_lane *l, const PGresult *r)
 	if (version != wanted && !l->failed) {
 		l->failed = true;
 		snprintf(l->sqlstate, sizeof(l->sqlstate), "42P01");
-		snprintf(l->message, sizeof(l->message), "the schema is at version %u, this binary needs %u%s", version, wanted,
-			 version < wanted ? ": run `sluice migrate`" : ": start the newer binary");
+		snprintf(l->message, sizeof(l->message), "the schema is at version %u, this binary needs %u%s", version,
+			 wanted, version < wanted ? ": run `sluice migrate`" : ": start the newer binary");
 	}
 }
 
@@ -562,7 +578,7 @@ static void lane_lost(struct sl_conn *c, const char *why)
 	back_off(l);
 }
 
-static const struct sl_conn_ops lane_ops = { lane_setup, lane_result, lane_sync, lane_lost };
+static const struct sl_conn_ops lane_ops = {lane_setup, lane_result, lane_sync, lane_lost};
 
 /* ---- life ---- */
 
@@ -578,7 +594,7 @@ enum sl_code sl_lanes_new(struct sl_store *s)
 	for (uint32_t i = 0; i < s->n_lanes; i++) {
 		struct sl_lane *l = &s->lanes[i];
 		l->s = s;
-		l->conn = (struct sl_conn){ .s = s, .ops = &lane_ops, .role = "sluice journal" };
+		l->conn = (struct sl_conn){.s = s, .ops = &lane_ops, .role = "sluice journal"};
 		l->wake.run = on_wake;
 		sl_mpsc_init(&l->arriving);
 		sl_arrays_init(&l->arrays);

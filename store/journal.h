@@ -2,19 +2,19 @@
  *
  * Thread    calls [any], callbacks [store].
  * Promise   one run's batches are written in the order of the calls, each whole or not at all. A batch is written when
- *           its run's epoch is batch->epoch and its first record follows the last one written; so there is never a gap, a
- *           repeat or a write by a former owner, also when the reply of a COMMIT was lost. After a batch was refused the
- *           later ones of its run are refused, too.
- * Cost      whatever waits when a commit returns goes out as the next transaction; nothing waits for a timer.
+ *           its run's epoch is batch->epoch and its first record follows the last one written; so there is never a gap,
+ * a repeat or a write by a former owner, also when the reply of a COMMIT was lost. After a batch was refused the later
+ * ones of its run are refused, too. Cost      whatever waits when a commit returns goes out as the next transaction;
+ * nothing waits for a timer.
  */
 #pragma once
 
 #include "base/record.h"
 #include "store/store.h"
 
-/* As struct sl_journal.append: takes the batch on any return; `done` runs only after SL_OK. Outcomes: base/record.h, and
- * SL_INVALID: PostgreSQL refuses the content for good (a zero byte or invalid UTF-8 in a text).
- * SL_BUSY: SL_LIMIT_CREATED_QUEUE_BYTES wait already and b->create is set. SL_CANCELLED: the store is closing. */
+/* As struct sl_journal.append: takes the batch on any return; `done` runs only after SL_OK. Outcomes: base/record.h,
+ * and SL_INVALID: PostgreSQL refuses the content for good (a zero byte or invalid UTF-8 in a text). SL_BUSY:
+ * SL_LIMIT_CREATED_QUEUE_BYTES wait already and b->create is set. SL_CANCELLED: the store is closing. */
 SL_MUST_USE enum sl_code sl_store_append(struct sl_store *s, struct sl_batch *b);
 
 /* As struct sl_journal.claim: up to max unfinished runs that nobody alive owns become ours, oldest first, with their

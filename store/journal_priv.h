@@ -15,8 +15,8 @@ struct sl_item {
 struct sl_entry {
 	struct sl_run_id run;
 	uint64_t epoch;
-	size_t first, n;     /* items[first … first + n) */
-	int32_t prev, last;  /* last_seq before and after; prev -1: no records */
+	size_t first, n;    /* items[first … first + n) */
+	int32_t prev, last; /* last_seq before and after; prev -1: no records */
 	bool create, accepted, maybe;
 	enum sl_code verdict;
 };

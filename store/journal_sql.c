@@ -1,45 +1,88 @@
 /* store/journal_sql.c: the statements of the journal, and the arrays they take.
  *
- * One statement writes a whole group: it moves the rows of `runs` whose epoch and last_seq are what the batches expect, and
- * inserts the records of exactly these. That condition is the fence against former owners, against gaps, and against
- * writing a batch twice when the reply of its COMMIT was lost.
+ * One statement writes a whole group: it moves the rows of `runs` whose epoch and last_seq are what the batches expect,
+ * and inserts the records of exactly these. That condition is the fence against former owners, against gaps, and
+ * against writing a batch twice when the reply of its COMMIT was lost.
  */
 #include "store/journal_priv.h"
 
 #include <string.h>
 
-enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25, OID_TIMESTAMPTZ = 1184, OID_UUID = 2950 };
+enum {
+	OID_BOOL = 16,
+	OID_BYTEA = 17,
+	OID_INT8 = 20,
+	OID_INT4 = 23,
+	OID_TEXT = 25,
+	OID_TIMESTAMPTZ = 1184,
+	OID_UUID = 2950
+};
 
 /* The arrays in the order of the statements' parameters. */
 enum {
-	E_ID, E_EPOCH, E_PREV, E_LAST,
-	P_HAS, P_STATUS, P_REASON, P_STARTED, P_FINISHED, P_TOTAL, P_DONE_NODES, P_IN, P_OUT, P_COST, P_OUTPUTS, P_ERROR,
-	P_SIMULATED, P_DONE,
-	R_RUN, R_AT, R_SEQ, R_EPOCH, R_EVENT, R_ONCE, R_DATA, R_DETAIL,
+	E_ID,
+	E_EPOCH,
+	E_PREV,
+	E_LAST,
+	P_HAS,
+	P_STATUS,
+	P_REASON,
+	P_STARTED,
+	P_FINISHED,
+	P_TOTAL,
+	P_DONE_NODES,
+	P_IN,
+	P_OUT,
+	P_COST,
+	P_OUTPUTS,
+	P_ERROR,
+	P_SIMULATED,
+	P_DONE,
+	R_RUN,
+	R_AT,
+	R_SEQ,
+	R_EPOCH,
+	R_EVENT,
+	R_ONCE,
+	R_DATA,
+	R_DETAIL,
 	APPEND_ARRAYS,
-	H_WORKFLOW = APPEND_ARRAYS, H_VERSION, H_PROJECT, H_PRIORITY, H_TAGS, H_CREATED_BY, H_CREATED, H_KEY, H_DIGEST,
+	H_WORKFLOW = APPEND_ARRAYS,
+	H_VERSION,
+	H_PROJECT,
+	H_PRIORITY,
+	H_TAGS,
+	H_CREATED_BY,
+	H_CREATED,
+	H_KEY,
+	H_DIGEST,
 	CREATE_ARRAYS,
 	CREATE_OWNER = CREATE_ARRAYS,
 };
 
-#define ENTRIES \
-	"u AS (SELECT * FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::int4[], $5::bool[], $6::text[], $7::text[], "           \
-	"$8::timestamptz[], $9::timestamptz[], $10::int4[], $11::int4[], $12::int8[], $13::int8[], $14::int8[], $15::text[], "   \
+#define ENTRIES                                                                                                        \
+	"u AS (SELECT * FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::int4[], $5::bool[], $6::text[], "          \
+	"$7::text[], "                                                                                                 \
+	"$8::timestamptz[], $9::timestamptz[], $10::int4[], $11::int4[], $12::int8[], $13::int8[], $14::int8[], "      \
+	"$15::text[], "                                                                                                \
 	"$16::text[], $17::bool[], $18::bool[]"
-#define ENTRY_NAMES \
-	"id, epoch, prev, last, p, status, reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, " \
+#define ENTRY_NAMES                                                                                                    \
+	"id, epoch, prev, last, p, status, reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, "   \
+	"output_tokens, "                                                                                              \
 	"cost_microusd, outputs, error, simulated, done"
 /* IS TRUE keeps the planner from turning the IN into a join, which without statistics would be a nested loop. */
-#define INSERT_RECORDS \
-	"ev AS (INSERT INTO run_events (run_id, at, seq, epoch, event, once, data, detail) SELECT * FROM unnest($19::uuid[], "      \
-	"$20::timestamptz[], $21::int4[], $22::int4[], $23::text[], $24::text[], $25::text[], $26::text[]) "                     \
-	"AS e(run_id, at, seq, epoch, event, once, data, detail) WHERE (e.run_id IN (SELECT id FROM ok)) IS TRUE) "              \
+#define INSERT_RECORDS                                                                                                 \
+	"ev AS (INSERT INTO run_events (run_id, at, seq, epoch, event, once, data, detail) SELECT * FROM "             \
+	"unnest($19::uuid[], "                                                                                         \
+	"$20::timestamptz[], $21::int4[], $22::int4[], $23::text[], $24::text[], $25::text[], $26::text[]) "           \
+	"AS e(run_id, at, seq, epoch, event, once, data, detail) WHERE (e.run_id IN (SELECT id FROM ok)) IS TRUE) "    \
 	"SELECT id FROM ok"
 
 static const char append_sql[] =
 	"WITH " ENTRIES ") AS u(" ENTRY_NAMES ")), "
 	"ok AS (UPDATE runs r SET last_seq = CASE WHEN u.prev < 0 THEN r.last_seq ELSE u.last END, "
-	"status = CASE WHEN u.p THEN u.status ELSE r.status END, reason = CASE WHEN u.p THEN u.reason ELSE r.reason END, "
+	"status = CASE WHEN u.p THEN u.status ELSE r.status END, reason = CASE WHEN u.p THEN u.reason ELSE r.reason "
+	"END, "
 	"started_at = CASE WHEN u.p THEN u.started_at ELSE r.started_at END, "
 	"finished_at = CASE WHEN u.p THEN u.finished_at ELSE r.finished_at END, "
 	"nodes_total = CASE WHEN u.p THEN u.nodes_total ELSE r.nodes_total END, "
@@ -47,46 +90,83 @@ static const char append_sql[] =
 	"input_tokens = CASE WHEN u.p THEN u.input_tokens ELSE r.input_tokens END, "
 	"output_tokens = CASE WHEN u.p THEN u.output_tokens ELSE r.output_tokens END, "
 	"cost_microusd = CASE WHEN u.p THEN u.cost_microusd ELSE r.cost_microusd END, "
-	"outputs = CASE WHEN u.p THEN u.outputs ELSE r.outputs END, error = CASE WHEN u.p THEN u.error ELSE r.error END, "
-	"simulated = CASE WHEN u.p THEN u.simulated ELSE r.simulated END, done = CASE WHEN u.p THEN u.done ELSE r.done END, "
+	"outputs = CASE WHEN u.p THEN u.outputs ELSE r.outputs END, error = CASE WHEN u.p THEN u.error ELSE r.error "
+	"END, "
+	"simulated = CASE WHEN u.p THEN u.simulated ELSE r.simulated END, done = CASE WHEN u.p THEN u.done ELSE r.done "
+	"END, "
 	"owner = CASE WHEN u.p AND u.done THEN NULL ELSE r.owner END "
-	"FROM u WHERE r.id = u.id AND r.epoch = u.epoch AND (u.prev < 0 OR r.last_seq = u.prev) RETURNING r.id), " INSERT_RECORDS;
+	"FROM u WHERE r.id = u.id AND r.epoch = u.epoch AND (u.prev < 0 OR r.last_seq = u.prev) RETURNING "
+	"r.id), " INSERT_RECORDS;
 
 static const char create_sql[] =
-	"WITH " ENTRIES ", $27::text[], $28::int4[], $29::text[], $30::int4[], $31::text[], $32::text[], $33::timestamptz[], "
-	"$34::text[], $35::bytea[]) AS u(" ENTRY_NAMES ", workflow, version, project, priority, tags, created_by, created_at, key, digest)), "
+	"WITH " ENTRIES
+	", $27::text[], $28::int4[], $29::text[], $30::int4[], $31::text[], $32::text[], $33::timestamptz[], "
+	"$34::text[], $35::bytea[]) AS u(" ENTRY_NAMES
+	", workflow, version, project, priority, tags, created_by, created_at, key, digest)), "
 	"k AS (INSERT INTO idempotency_keys (project, key, run_id, digest) SELECT project, key, id, digest FROM u "
 	"WHERE key IS NOT NULL ORDER BY project, key ON CONFLICT DO NOTHING RETURNING run_id), "
-	"ok AS (INSERT INTO runs (id, owner, epoch, last_seq, workflow, version, project, priority, tags, created_by, created_at, status, "
-	"reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, cost_microusd, outputs, error, simulated, done) "
-	"SELECT id, CASE WHEN p AND done THEN NULL ELSE $36::bigint END, epoch, last, workflow, version, project, priority, tags, created_by, "
-	"created_at, status, reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, cost_microusd, outputs, "
+	"ok AS (INSERT INTO runs (id, owner, epoch, last_seq, workflow, version, project, priority, tags, created_by, "
+	"created_at, status, "
+	"reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, cost_microusd, "
+	"outputs, error, simulated, done) "
+	"SELECT id, CASE WHEN p AND done THEN NULL ELSE $36::bigint END, epoch, last, workflow, version, project, "
+	"priority, tags, created_by, "
+	"created_at, status, reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, "
+	"cost_microusd, outputs, "
 	"error, simulated, done FROM u WHERE key IS NULL OR (id IN (SELECT run_id FROM k)) IS TRUE "
 	"ON CONFLICT (id) DO NOTHING RETURNING id), " INSERT_RECORDS;
 
 /* Why an entry was refused: what the run is now, who wrote its last record, and who holds its key. */
-static const char why_sql[] =
-	"SELECT r.epoch, r.last_seq, e.epoch, k.run_id, k.digest FROM unnest($1::uuid[], $2::int4[], $3::text[], $4::text[]) "
-	"WITH ORDINALITY AS u(id, last, project, key, n) LEFT JOIN runs r ON r.id = u.id "
-	"LEFT JOIN run_events e ON e.run_id = u.id AND e.seq = u.last "
-	"LEFT JOIN idempotency_keys k ON k.project = u.project AND k.key = u.key ORDER BY u.n";
+static const char why_sql[] = "SELECT r.epoch, r.last_seq, e.epoch, k.run_id, k.digest FROM unnest($1::uuid[], "
+			      "$2::int4[], $3::text[], $4::text[]) "
+			      "WITH ORDINALITY AS u(id, last, project, key, n) LEFT JOIN runs r ON r.id = u.id "
+			      "LEFT JOIN run_events e ON e.run_id = u.id AND e.seq = u.last "
+			      "LEFT JOIN idempotency_keys k ON k.project = u.project AND k.key = u.key ORDER BY u.n";
 
 static const uint32_t types[CREATE_ARRAYS] = {
-	[E_ID] = OID_UUID, [E_EPOCH] = OID_INT4, [E_PREV] = OID_INT4, [E_LAST] = OID_INT4,
-	[P_HAS] = OID_BOOL, [P_STATUS] = OID_TEXT, [P_REASON] = OID_TEXT, [P_STARTED] = OID_TIMESTAMPTZ,
-	[P_FINISHED] = OID_TIMESTAMPTZ, [P_TOTAL] = OID_INT4, [P_DONE_NODES] = OID_INT4, [P_IN] = OID_INT8, [P_OUT] = OID_INT8,
-	[P_COST] = OID_INT8, [P_OUTPUTS] = OID_TEXT, [P_ERROR] = OID_TEXT, [P_SIMULATED] = OID_BOOL, [P_DONE] = OID_BOOL,
-	[R_RUN] = OID_UUID, [R_AT] = OID_TIMESTAMPTZ, [R_SEQ] = OID_INT4, [R_EPOCH] = OID_INT4, [R_EVENT] = OID_TEXT,
-	[R_ONCE] = OID_TEXT, [R_DATA] = OID_TEXT, [R_DETAIL] = OID_TEXT,
-	[H_WORKFLOW] = OID_TEXT, [H_VERSION] = OID_INT4, [H_PROJECT] = OID_TEXT, [H_PRIORITY] = OID_INT4, [H_TAGS] = OID_TEXT,
-	[H_CREATED_BY] = OID_TEXT, [H_CREATED] = OID_TIMESTAMPTZ, [H_KEY] = OID_TEXT, [H_DIGEST] = OID_BYTEA,
+	[E_ID] = OID_UUID,
+	[E_EPOCH] = OID_INT4,
+	[E_PREV] = OID_INT4,
+	[E_LAST] = OID_INT4,
+	[P_HAS] = OID_BOOL,
+	[P_STATUS] = OID_TEXT,
+	[P_REASON] = OID_TEXT,
+	[P_STARTED] = OID_TIMESTAMPTZ,
+	[P_FINISHED] = OID_TIMESTAMPTZ,
+	[P_TOTAL] = OID_INT4,
+	[P_DONE_NODES] = OID_INT4,
+	[P_IN] = OID_INT8,
+	[P_OUT] = OID_INT8,
+	[P_COST] = OID_INT8,
+	[P_OUTPUTS] = OID_TEXT,
+	[P_ERROR] = OID_TEXT,
+	[P_SIMULATED] = OID_BOOL,
+	[P_DONE] = OID_BOOL,
+	[R_RUN] = OID_UUID,
+	[R_AT] = OID_TIMESTAMPTZ,
+	[R_SEQ] = OID_INT4,
+	[R_EPOCH] = OID_INT4,
+	[R_EVENT] = OID_TEXT,
+	[R_ONCE] = OID_TEXT,
+	[R_DATA] = OID_TEXT,
+	[R_DETAIL] = OID_TEXT,
+	[H_WORKFLOW] = OID_TEXT,
+	[H_VERSION] = OID_INT4,
+	[H_PROJECT] = OID_TEXT,
+	[H_PRIORITY] = OID_INT4,
+	[H_TAGS] = OID_TEXT,
+	[H_CREATED_BY] = OID_TEXT,
+	[H_CREATED] = OID_TIMESTAMPTZ,
+	[H_KEY] = OID_TEXT,
+	[H_DIGEST] = OID_BYTEA,
 };
 
 _Static_assert((int)CREATE_ARRAYS + 1 <= (int)SL_GROUP_ARRAYS, "one more for the owner");
 
 bool sl_group_prepare(struct sl_conn *c)
 {
-	return sl_conn_prepare(c, "append", append_sql) && sl_conn_prepare(c, "create", create_sql) && sl_conn_prepare(c, "why", why_sql);
+	return sl_conn_prepare(c, "append", append_sql) && sl_conn_prepare(c, "create", create_sql) &&
+	       sl_conn_prepare(c, "why", why_sql);
 }
 
 /* ---- arrays ---- */
@@ -200,7 +280,7 @@ static bool finish(struct sl_arrays *a, int at, uint32_t type)
 /* ---- a group as arrays ---- */
 
 static void add_record(struct sl_arrays *a, const struct sl_entry *e, int32_t seq, int64_t wall_ms, const char *event,
-                       const struct sl_bytes *once, const struct sl_bytes *data, const struct sl_bytes *detail)
+		       const struct sl_bytes *once, const struct sl_bytes *data, const struct sl_bytes *detail)
 {
 	put(a, R_RUN, e->run.u.b, 16);
 	put_i64(a, R_AT, sl_pg_time(wall_ms));
@@ -217,7 +297,7 @@ static void add_record(struct sl_arrays *a, const struct sl_entry *e, int32_t se
 
 static void add_projection(struct sl_arrays *a, const struct sl_projection *p)
 {
-	static const struct sl_projection none = { .status = "queued" };
+	static const struct sl_projection none = {.status = "queued"};
 	put_bool(a, P_HAS, p);
 	if (!p)
 		p = &none;
@@ -312,9 +392,9 @@ bool sl_group_send(struct sl_conn *c, const struct sl_group *g, struct sl_arrays
 
 bool sl_group_send_why(struct sl_conn *c, const struct sl_group *g, struct sl_arrays *a)
 {
-	static const uint32_t why_types[] = { OID_UUID, OID_INT4, OID_TEXT, OID_TEXT };
+	static const uint32_t why_types[] = {OID_UUID, OID_INT4, OID_TEXT, OID_TEXT};
 	const char *values[4];
-	int lengths[4], formats[4] = { 1, 1, 1, 1 };
+	int lengths[4], formats[4] = {1, 1, 1, 1};
 	arrays_reset(a);
 	for (size_t i = 0; i < g->n_entries; i++) {
 		const struct sl_run_head *h = g->items[g->entries[i].first].b->create;

@@ -19,12 +19,14 @@ bool sl_lease_send_registration(struct sl_store *s, struct sl_conn *c)
 	snprintf(id, sizeof(id), "%lld", (long long)s->instance);
 	snprintf(lease, sizeof(lease), "%u ms", s->config.lease_ms);
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
-	const char *values[] = { id, lease, host, pid, SL_VERSION };
-	return sl_conn_query(c,
-			     "INSERT INTO instances (id, expires_at, host, pid, version, postmaster) VALUES ($1::bigint, "
-			     "now() + $2::text::interval, $3, $4::integer, $5, pg_postmaster_start_time()) ON CONFLICT (id) DO UPDATE SET "
-			     "expires_at = excluded.expires_at, postmaster = excluded.postmaster",
-			     5, values, NULL, NULL);
+	const char *values[] = {id, lease, host, pid, SL_VERSION};
+	return sl_conn_query(
+		c,
+		"INSERT INTO instances (id, expires_at, host, pid, version, postmaster) VALUES ($1::bigint, "
+		"now() + $2::text::interval, $3, $4::integer, $5, pg_postmaster_start_time()) ON CONFLICT (id) DO "
+		"UPDATE SET "
+		"expires_at = excluded.expires_at, postmaster = excluded.postmaster",
+		5, values, NULL, NULL);
 }
 
 static void renewed(struct sl_job *j, enum sl_code rc)
@@ -41,15 +43,17 @@ static void renewed(struct sl_job *j, enum sl_code rc)
 
 static void renew(struct sl_store *s)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT,
-				      "UPDATE instances SET expires_at = now() + $2::text::interval WHERE id = $1::bigint", renewed);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_IDEMPOTENT,
+		"UPDATE instances SET expires_at = now() + $2::text::interval WHERE id = $1::bigint", renewed);
 	char lease[24];
 	if (!j)
 		return;
 	snprintf(lease, sizeof(lease), "%u ms", s->config.lease_ms);
 	sl_job_i64(j, s->instance);
 	sl_job_str(j, sl_str(lease));
-	sl_job_statement(j, "SELECT $2::text = 't' AND EXISTS (SELECT 1 FROM runs r WHERE NOT r.done AND (r.owner IS NULL OR r.owner IN ("
+	sl_job_statement(j, "SELECT $2::text = 't' AND EXISTS (SELECT 1 FROM runs r WHERE NOT r.done AND (r.owner IS "
+			    "NULL OR r.owner IN ("
 			    "SELECT i.id FROM instances i WHERE i.id <> $1::bigint AND " SL_SQL_INSTANCE_IS_DEAD ")))");
 	sl_job_i64(j, s->instance);
 	sl_job_str(j, sl_str(s->config.on_orphans ? "t" : "f"));
@@ -66,12 +70,16 @@ static void swept(struct sl_job *j, enum sl_code rc)
 
 static void sweep(struct sl_store *s)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT, "SELECT set_config('lock_timeout', '2s', true), sluice_partitions_make(2)", swept);
+	struct sl_job *j =
+		sl_job_new(s, SL_JOB_IDEMPOTENT,
+			   "SELECT set_config('lock_timeout', '2s', true), sluice_partitions_make(2)", swept);
 	char keep[32];
 	if (!j)
 		return;
-	/* Dropping a partition needs a lock that everybody waits behind, so it gives up soon when there is a long reader. */
-	sl_job_statement(j, "SELECT CASE WHEN $1::text = '0 days' THEN 0 ELSE sluice_retention($1::text::interval, $2::integer) END");
+	/* Dropping a partition needs a lock that everybody waits behind, so it gives up soon when there is a long
+	 * reader. */
+	sl_job_statement(j, "SELECT CASE WHEN $1::text = '0 days' THEN 0 ELSE sluice_retention($1::text::interval, "
+			    "$2::integer) END");
 	snprintf(keep, sizeof(keep), "%u days", s->config.retention_days);
 	sl_job_str(j, sl_str(keep));
 	sl_job_i64(j, SWEEP_ROWS);
@@ -105,7 +113,8 @@ void sl_lease_tick(struct sl_store *s, uint64_t now)
 
 enum sl_code sl_lease_release(struct sl_store *s, sl_job_fn *finish)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_WRITE, "UPDATE runs SET owner = NULL WHERE owner = $1::bigint AND NOT done", finish);
+	struct sl_job *j = sl_job_new(s, SL_JOB_WRITE,
+				      "UPDATE runs SET owner = NULL WHERE owner = $1::bigint AND NOT done", finish);
 	if (!j)
 		return SL_NO_MEMORY;
 	j->internal = true;

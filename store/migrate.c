@@ -27,8 +27,8 @@ static void result_auto(PGresult **r)
 
 static enum sl_code connect_to(const char *url, PGconn **out, struct sl_error *err)
 {
-	const char *keys[] = { "dbname", "application_name", "connect_timeout", "options", NULL };
-	const char *values[] = { url, "sluice migrate", "15", "-c client_min_messages=warning", NULL };
+	const char *keys[] = {"dbname", "application_name", "connect_timeout", "options", NULL};
+	const char *values[] = {url, "sluice migrate", "15", "-c client_min_messages=warning", NULL};
 	*out = PQconnectdbParams(keys, values, 1);
 	if (PQstatus(*out) == CONNECTION_OK)
 		return SL_OK;
@@ -44,7 +44,8 @@ static enum sl_code run(PGconn *pg, const char *sql, struct sl_error *err)
 	ExecStatusType st = PQresultStatus(r);
 	if (st == PGRES_COMMAND_OK || st == PGRES_TUPLES_OK)
 		return SL_OK;
-	const char *message = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY), *at = PQresultErrorField(r, PG_DIAG_STATEMENT_POSITION);
+	const char *message = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY),
+		   *at = PQresultErrorField(r, PG_DIAG_STATEMENT_POSITION);
 	return sl_fail(err, PQstatus(pg) == CONNECTION_OK ? SL_INTERNAL : SL_UNAVAILABLE, "%s%s%s",
 		       message ? message : PQerrorMessage(pg), at ? ", at character " : "", at ? at : "");
 }
@@ -70,18 +71,19 @@ uint32_t sl_migrate_wanted(void)
 
 const char *sl_migration_status_name(enum sl_migration_status status)
 {
-	static const char *const names[] = { "applied", "pending", "changed", "unknown" };
+	static const char *const names[] = {"applied", "pending", "changed", "unknown"};
 	return names[status];
 }
 
 void sl_migrations_fini(struct sl_migrations *m)
 {
 	free(m->items);
-	*m = (struct sl_migrations){ 0 };
+	*m = (struct sl_migrations){0};
 }
 
 /* Compares the table with the files. */
-static enum sl_code read_state(PGconn *pg, const struct sl_embedded *files, struct sl_migrations *out, struct sl_error *err)
+static enum sl_code read_state(PGconn *pg, const struct sl_embedded *files, struct sl_migrations *out,
+			       struct sl_error *err)
 {
 	size_t n_files = 0, rows = 0;
 	while (files[n_files].name)
@@ -114,7 +116,8 @@ static enum sl_code read_state(PGconn *pg, const struct sl_embedded *files, stru
 			i++;
 		if (i < n_files) {
 			m = &out->items[i];
-			m->status = strcmp(PQgetvalue(r, (int)row, 2), files[i].sha256) == 0 ? SL_MIGRATION_APPLIED : SL_MIGRATION_CHANGED;
+			m->status = strcmp(PQgetvalue(r, (int)row, 2), files[i].sha256) == 0 ? SL_MIGRATION_APPLIED
+											     : SL_MIGRATION_CHANGED;
 		} else {
 			m = &out->items[out->n++];
 			m->version = version;
@@ -131,7 +134,7 @@ static enum sl_code read_state(PGconn *pg, const struct sl_embedded *files, stru
 enum sl_code sl_migrate_state(const char *url, struct sl_migrations *out, struct sl_error *err)
 {
 	AUTO_CONN pg = NULL;
-	*out = (struct sl_migrations){ 0 };
+	*out = (struct sl_migrations){0};
 	enum sl_code rc = connect_to(url, &pg, err);
 	if (rc == SL_OK)
 		rc = read_state(pg, sl_embedded_migrations, out, err);
@@ -144,11 +147,15 @@ static enum sl_code refuse(const struct sl_migrations *m, struct sl_error *err)
 {
 	for (size_t i = 0; i < m->n; i++) {
 		if (m->items[i].status == SL_MIGRATION_CHANGED)
-			return sl_fail(err, SL_CONFLICT, "migration %s was applied with another content than this binary has: a released "
-				       "migration never changes, so binary and database do not belong together", m->items[i].name);
+			return sl_fail(err, SL_CONFLICT,
+				       "migration %s was applied with another content than this binary has: a released "
+				       "migration never changes, so binary and database do not belong together",
+				       m->items[i].name);
 		if (m->items[i].status == SL_MIGRATION_UNKNOWN)
-			return sl_fail(err, SL_CONFLICT, "the database is newer than this binary (it has migration %s): start the newer "
-				       "version of Sluice", m->items[i].name);
+			return sl_fail(err, SL_CONFLICT,
+				       "the database is newer than this binary (it has migration %s): start the newer "
+				       "version of Sluice",
+				       m->items[i].name);
 	}
 	return SL_OK;
 }
@@ -157,33 +164,39 @@ static enum sl_code apply_one(PGconn *pg, const struct sl_embedded *file, struct
 {
 	char version[16];
 	snprintf(version, sizeof(version), "%u", version_of(file->name));
-	const char *values[] = { version, file->name, file->sha256 };
+	const char *values[] = {version, file->name, file->sha256};
 	enum sl_code rc = run(pg, "BEGIN", err);
 	if (rc == SL_OK)
 		rc = run(pg, file->data, err);
 	if (rc == SL_OK) {
-		AUTO_RESULT r = PQexecParams(pg, "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)", 3, NULL,
-					     values, NULL, NULL, 0);
+		AUTO_RESULT r =
+			PQexecParams(pg, "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)", 3,
+				     NULL, values, NULL, NULL, 0);
 		if (PQresultStatus(r) != PGRES_COMMAND_OK)
 			rc = sl_fail(err, SL_INTERNAL, "%s", PQerrorMessage(pg));
 	}
 	if (rc == SL_OK)
 		return run(pg, "COMMIT", err);
-	SL_IGNORE(run(pg, "ROLLBACK", NULL)); /* the first failure is the one to tell; a lost connection rolls back by itself */
+	SL_IGNORE(run(pg, "ROLLBACK",
+		      NULL)); /* the first failure is the one to tell; a lost connection rolls back by itself */
 	return sl_wrap(err, rc, "migration %s", file->name);
 }
 
-enum sl_code sl_migrate_up_files(const char *url, const struct sl_embedded *files, uint32_t *applied, struct sl_error *err)
+enum sl_code sl_migrate_up_files(const char *url, const struct sl_embedded *files, uint32_t *applied,
+				 struct sl_error *err)
 {
 	AUTO_CONN pg = NULL;
-	struct sl_migrations state = { 0 };
+	struct sl_migrations state = {0};
 	uint32_t count = 0;
 	enum sl_code rc = connect_to(url, &pg, err);
 	if (rc == SL_OK)
 		rc = run(pg, "SELECT pg_advisory_lock(" MIGRATION_LOCK ")", err); /* goes with the connection */
 	if (rc == SL_OK)
-		rc = run(pg, "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL, "
-			     "sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())", err);
+		rc = run(pg,
+			 "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT "
+			 "NULL, "
+			 "sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+			 err);
 	if (rc == SL_OK)
 		rc = read_state(pg, files, &state, err);
 	if (rc == SL_OK)

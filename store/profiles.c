@@ -10,19 +10,20 @@ void sl_stored_profile_fini(struct sl_stored_profile *p)
 	free(p->name);
 	sl_bytes_unref(p->config);
 	sl_bytes_unref(p->secrets);
-	*p = (struct sl_stored_profile){ 0 };
+	*p = (struct sl_stored_profile){0};
 }
 
-enum sl_code sl_store_profile_put(struct sl_store *s, struct sl_str name, struct sl_bytes *config, enum sl_profile_secrets how,
-                                  struct sl_bytes *secrets, sl_store_fn *fn, void *arg)
+enum sl_code sl_store_profile_put(struct sl_store *s, struct sl_str name, struct sl_bytes *config,
+				  enum sl_profile_secrets how, struct sl_bytes *secrets, sl_store_fn *fn, void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT,
-				      how == SL_PROFILE_KEEP_SECRETS && !secrets
-					      ? "INSERT INTO profiles (name, config, secrets) VALUES ($1, $2, $3::bytea) ON CONFLICT (name) "
-						"DO UPDATE SET config = excluded.config, updated_at = now()"
-					      : "INSERT INTO profiles (name, config, secrets) VALUES ($1, $2, $3::bytea) ON CONFLICT (name) "
-						"DO UPDATE SET config = excluded.config, secrets = excluded.secrets, updated_at = now()",
-				      sl_job_end_plain);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_IDEMPOTENT,
+		how == SL_PROFILE_KEEP_SECRETS && !secrets
+			? "INSERT INTO profiles (name, config, secrets) VALUES ($1, $2, $3::bytea) ON CONFLICT (name) "
+			  "DO UPDATE SET config = excluded.config, updated_at = now()"
+			: "INSERT INTO profiles (name, config, secrets) VALUES ($1, $2, $3::bytea) ON CONFLICT (name) "
+			  "DO UPDATE SET config = excluded.config, secrets = excluded.secrets, updated_at = now()",
+		sl_job_end_plain);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, name);
@@ -33,7 +34,8 @@ enum sl_code sl_store_profile_put(struct sl_store *s, struct sl_str name, struct
 
 enum sl_code sl_store_profile_delete(struct sl_store *s, struct sl_str name, sl_store_fn *fn, void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_WRITE, "DELETE FROM profiles WHERE name = $1 RETURNING 1", sl_job_end_found);
+	struct sl_job *j =
+		sl_job_new(s, SL_JOB_WRITE, "DELETE FROM profiles WHERE name = $1 RETURNING 1", sl_job_end_found);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, name);
@@ -64,6 +66,7 @@ static void list_done(struct sl_job *j, enum sl_code rc)
 
 enum sl_code sl_store_profile_list(struct sl_store *s, sl_store_profiles_fn *fn, void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_READ, "SELECT name, config, secrets, updated_at FROM profiles ORDER BY name", list_done);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_READ, "SELECT name, config, secrets, updated_at FROM profiles ORDER BY name", list_done);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }

@@ -56,7 +56,7 @@ struct sl_str sl_row_str(const PGresult *r, int row, int col)
 
 struct sl_uuid sl_row_uuid(const PGresult *r, int row, int col)
 {
-	struct sl_uuid u = { 0 };
+	struct sl_uuid u = {0};
 	if (PQgetlength(r, row, col) == 16)
 		memcpy(u.b, PQgetvalue(r, row, col), 16);
 	return u;
@@ -64,7 +64,8 @@ struct sl_uuid sl_row_uuid(const PGresult *r, int row, int col)
 
 struct sl_bytes *sl_row_bytes(const PGresult *r, int row, int col)
 {
-	return PQgetisnull(r, row, col) ? NULL : sl_bytes_new(PQgetvalue(r, row, col), (size_t)PQgetlength(r, row, col));
+	return PQgetisnull(r, row, col) ? NULL
+					: sl_bytes_new(PQgetvalue(r, row, col), (size_t)PQgetlength(r, row, col));
 }
 
 void sl_row_json_str(struct sl_buf *b, const char *key, const PGresult *r, int row, int col)

@@ -75,9 +75,9 @@ static void condition(struct sl_job *j, const char *text)
 
 enum sl_code sl_store_run_list(struct sl_store *s, const struct sl_run_filter *f, sl_store_json_fn *fn, void *arg)
 {
-	static const char *const unfinished[] = { "queued", "running", "paused", "waiting", "locked" };
+	static const char *const unfinished[] = {"queued", "running", "paused", "waiting", "locked"};
 	char after[64];
-	struct sl_uuid last = { 0 };
+	struct sl_uuid last = {0};
 	if (f->n_statuses > SL_RUN_FILTER_STATUSES)
 		return SL_BAD_REQUEST;
 	if (f->cursor.len && (!sl_cursor_read(f->cursor, after, sizeof(after)) || !sl_uuid_parse(sl_str(after), &last)))
@@ -85,9 +85,12 @@ enum sl_code sl_store_run_list(struct sl_store *s, const struct sl_run_filter *f
 	struct sl_job *j = sl_job_new(s, SL_JOB_READ, "", list_done);
 	if (!j)
 		return SL_NO_MEMORY;
-	sl_buf_adds(&j->text, "SELECT id, workflow, version, project, status, reason, created_at, started_at, finished_at, error, tags, "
-			      "input_tokens, output_tokens, cost_microusd, nodes_total, nodes_done, last_seq, priority, simulated "
-			      "FROM runs WHERE true");
+	sl_buf_adds(
+		&j->text,
+		"SELECT id, workflow, version, project, status, reason, created_at, started_at, finished_at, error, "
+		"tags, "
+		"input_tokens, output_tokens, cost_microusd, nodes_total, nodes_done, last_seq, priority, simulated "
+		"FROM runs WHERE true");
 	if (f->n_statuses) {
 		bool open = true;
 		sl_buf_adds(&j->text, " AND status IN (");
@@ -99,7 +102,8 @@ enum sl_code sl_store_run_list(struct sl_store *s, const struct sl_run_filter *f
 			sl_job_str(j, f->statuses[i]);
 			sl_buf_addf(&j->text, "%s$%d", i ? ", " : "", j->st[0].n);
 		}
-		sl_buf_adds(&j->text, open ? ") AND NOT done" : ")"); /* then the small index of unfinished runs serves */
+		sl_buf_adds(&j->text,
+			    open ? ") AND NOT done" : ")"); /* then the small index of unfinished runs serves */
 	}
 	if (f->workflow.len) {
 		sl_job_str(j, f->workflow);
@@ -177,8 +181,10 @@ static void records_done(struct sl_job *j, enum sl_code rc)
 	for (int i = 0; rc == SL_OK && i < n; i++) {
 		struct sl_str name = sl_row_str(r, i, 2);
 		memcpy(run->names + at, name.p, name.len + 1);
-		run->records[i] = (struct sl_record){ .seq = (uint64_t)sl_row_i32(r, i, 0), .wall_ms = sl_row_ms(r, i, 1),
-						      .event = run->names + at, .data = sl_row_bytes(r, i, 3) };
+		run->records[i] = (struct sl_record){.seq = (uint64_t)sl_row_i32(r, i, 0),
+						     .wall_ms = sl_row_ms(r, i, 1),
+						     .event = run->names + at,
+						     .data = sl_row_bytes(r, i, 3)};
 		run->n_records++;
 		at += name.len + 1;
 		if (!run->records[i].data)
@@ -187,12 +193,14 @@ static void records_done(struct sl_job *j, enum sl_code rc)
 	fn(j->arg, rc, rc == SL_OK ? SL_TAKE(run) : NULL);
 }
 
-static enum sl_code ask_events(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit, sl_job_fn *finish,
-                               void (*fn)(void), void *arg)
+static enum sl_code ask_events(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit,
+			       sl_job_fn *finish, void (*fn)(void), void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
-				      "SELECT seq, at, event, data FROM run_events WHERE run_id = $1 AND seq > $2::integer ORDER BY seq "
-				      "LIMIT $3::integer + 1", finish);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_READ,
+		"SELECT seq, at, event, data FROM run_events WHERE run_id = $1 AND seq > $2::integer ORDER BY seq "
+		"LIMIT $3::integer + 1",
+		finish);
 	if (!j)
 		return SL_NO_MEMORY;
 	j->number = limit < 1 ? 100 : limit > EVENTS_MOST ? EVENTS_MOST : limit;
@@ -204,14 +212,14 @@ static enum sl_code ask_events(struct sl_store *s, struct sl_run_id id, uint64_t
 	return sl_job_submit(j, fn, arg);
 }
 
-enum sl_code sl_store_run_events(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit, sl_store_json_fn *fn,
-                                 void *arg)
+enum sl_code sl_store_run_events(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit,
+				 sl_store_json_fn *fn, void *arg)
 {
 	return ask_events(s, id, after_seq, limit, events_done, (void (*)(void))fn, arg);
 }
 
 enum sl_code sl_store_run_records(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit,
-                                  sl_store_records_fn *fn, void *arg)
+				  sl_store_records_fn *fn, void *arg)
 {
 	return ask_events(s, id, after_seq, limit, records_done, (void (*)(void))fn, arg);
 }

@@ -25,11 +25,14 @@ enum sl_code sl_store_setting_get(struct sl_store *s, struct sl_str key, sl_stor
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
-enum sl_code sl_store_setting_put(struct sl_store *s, struct sl_str key, struct sl_bytes *json, sl_store_fn *fn, void *arg)
+enum sl_code sl_store_setting_put(struct sl_store *s, struct sl_str key, struct sl_bytes *json, sl_store_fn *fn,
+				  void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT,
-				      "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET "
-				      "value = excluded.value, updated_at = now()", sl_job_end_plain);
+	struct sl_job *j =
+		sl_job_new(s, SL_JOB_IDEMPOTENT,
+			   "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET "
+			   "value = excluded.value, updated_at = now()",
+			   sl_job_end_plain);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, key);
@@ -39,7 +42,8 @@ enum sl_code sl_store_setting_put(struct sl_store *s, struct sl_str key, struct 
 
 enum sl_code sl_store_setting_delete(struct sl_store *s, struct sl_str key, sl_store_fn *fn, void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_WRITE, "DELETE FROM settings WHERE key = $1 RETURNING 1", sl_job_end_found);
+	struct sl_job *j =
+		sl_job_new(s, SL_JOB_WRITE, "DELETE FROM settings WHERE key = $1 RETURNING 1", sl_job_end_found);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, key);
@@ -65,5 +69,6 @@ static void all_done(struct sl_job *j, enum sl_code rc)
 
 enum sl_code sl_store_setting_all(struct sl_store *s, sl_store_json_fn *fn, void *arg)
 {
-	return sl_job_submit(sl_job_new(s, SL_JOB_READ, "SELECT key, value FROM settings ORDER BY key", all_done), (void (*)(void))fn, arg);
+	return sl_job_submit(sl_job_new(s, SL_JOB_READ, "SELECT key, value FROM settings ORDER BY key", all_done),
+			     (void (*)(void))fn, arg);
 }

@@ -5,10 +5,10 @@
 #include "store/store.h"
 
 SL_MUST_USE enum sl_code sl_store_setting_get(struct sl_store *s, struct sl_str key, sl_store_json_fn *fn,
-                                              void *arg); /* SL_NOT_FOUND */
-SL_MUST_USE enum sl_code sl_store_setting_put(struct sl_store *s, struct sl_str key, struct sl_bytes *json, sl_store_fn *fn,
-                                              void *arg);
+					      void *arg); /* SL_NOT_FOUND */
+SL_MUST_USE enum sl_code sl_store_setting_put(struct sl_store *s, struct sl_str key, struct sl_bytes *json,
+					      sl_store_fn *fn, void *arg);
 SL_MUST_USE enum sl_code sl_store_setting_delete(struct sl_store *s, struct sl_str key, sl_store_fn *fn,
-                                                 void *arg); /* SL_NOT_FOUND */
+						 void *arg); /* SL_NOT_FOUND */
 /* One object, { key: value, … }. */
 SL_MUST_USE enum sl_code sl_store_setting_all(struct sl_store *s, sl_store_json_fn *fn, void *arg);

@@ -1,7 +1,7 @@
 /* store/store.c: opening, closing, health, and the one timer of the store.
  *
- * There is no periodic tick: whoever waits for a moment calls sl_store_wake_at(), and the tick looks at everything once it
- * comes. So an idle store does nothing at all but renew its lease.
+ * There is no periodic tick: whoever waits for a moment calls sl_store_wake_at(), and the tick looks at everything once
+ * it comes. So an idle store does nothing at all but renew its lease.
  */
 #include "store/store_priv.h"
 
@@ -13,7 +13,7 @@
 
 #include "store/migrate.h"
 
-static const char *const state_names[] = { "ok", "connecting", "failing", "read_only", "schema" };
+static const char *const state_names[] = {"ok", "connecting", "failing", "read_only", "schema"};
 
 const char *sl_store_state_name(enum sl_store_state state)
 {
@@ -92,7 +92,8 @@ void sl_store_set_health(struct sl_store *s, enum sl_store_state state, const ch
 	if (changed && state == SL_STORE_OK)
 		sl_log(SL_LOG_INFO, "store", "PostgreSQL is there");
 	else if (changed)
-		sl_log(SL_LOG_WARN, "store", "PostgreSQL cannot be used", SL_KS("state", state_names[state]), SL_KS("reason", reason));
+		sl_log(SL_LOG_WARN, "store", "PostgreSQL cannot be used", SL_KS("state", state_names[state]),
+		       SL_KS("reason", reason));
 }
 
 void sl_store_set_schema(struct sl_store *s, uint32_t version)
@@ -162,7 +163,8 @@ enum sl_code sl_store_wait(struct sl_store *s, uint32_t wait_ms, struct sl_error
 	pthread_mutex_lock(&s->health_lock);
 	while (s->health.state != SL_STORE_OK && rc == SL_OK)
 		if (pthread_cond_timedwait(&s->health_changed, &s->health_lock, &until) == ETIMEDOUT)
-			rc = sl_fail(err, SL_TIMEOUT, "PostgreSQL is not ready (%s): %s", state_names[s->health.state], s->health.reason);
+			rc = sl_fail(err, SL_TIMEOUT, "PostgreSQL is not ready (%s): %s", state_names[s->health.state],
+				     s->health.reason);
 	if (s->health.state == SL_STORE_OK)
 		rc = SL_OK;
 	pthread_mutex_unlock(&s->health_lock);
@@ -202,7 +204,8 @@ enum sl_code sl_store_open(const struct sl_store_config *config, struct sl_store
 	char *why = NULL;
 	PQconninfoOption *parsed = PQconninfoParse(config->url, &why);
 	if (!parsed) {
-		enum sl_code bad = sl_fail(err, SL_INVALID, "the database url does not parse: %s", why ? why : "no memory");
+		enum sl_code bad =
+			sl_fail(err, SL_INVALID, "the database url does not parse: %s", why ? why : "no memory");
 		PQfreemem(why);
 		return bad;
 	}
@@ -241,7 +244,7 @@ enum sl_code sl_store_open(const struct sl_store_config *config, struct sl_store
 	s->timer.data = s;
 	rc = s->config.url ? sl_lanes_new(s) : SL_NO_MEMORY;
 	if (rc == SL_OK) {
-		*o = (struct opening){ .post.run = begin, .s = s };
+		*o = (struct opening){.post.run = begin, .s = s};
 		sl_loop_post(s->loop, &o->post);
 		rc = sl_loop_start(s->loop);
 	}

@@ -13,9 +13,10 @@
 #include "base/loop.h"
 #include "store/store.h"
 
-#define SL_STORE_MAX_LANES      4
-#define SL_STORE_LANE_ANSWER_MS 45000 /* no answer to a group for so long: the connection is dead, whatever TCP thinks */
-#define SL_STORE_SETUP_MS       15000
+#define SL_STORE_MAX_LANES 4
+#define SL_STORE_LANE_ANSWER_MS                                                                                        \
+	45000 /* no answer to a group for so long: the connection is dead, whatever TCP thinks */
+#define SL_STORE_SETUP_MS 15000
 
 struct sl_lane;
 struct sl_pool;
@@ -29,9 +30,10 @@ struct sl_conn;
 struct sl_conn_ops {
 	/* Sends what the session needs and ends with sl_conn_sync(); false: could not. */
 	bool (*setup)(struct sl_conn *c);
-	/* A result of what was sent, in order; also errors and PGRES_PIPELINE_ABORTED. May keep it: returns true then. */
+	/* A result of what was sent, in order; also errors and PGRES_PIPELINE_ABORTED. May keep it: returns true then.
+	 */
 	bool (*result)(struct sl_conn *c, PGresult *r);
-	void (*sync)(struct sl_conn *c);  /* the Sync came back; the one of setup is told by state SL_CONN_SETUP */
+	void (*sync)(struct sl_conn *c); /* the Sync came back; the one of setup is told by state SL_CONN_SETUP */
 	void (*lost)(struct sl_conn *c, const char *why); /* closed already; never from inside a sl_conn_*() call */
 };
 
@@ -49,12 +51,14 @@ struct sl_conn {
 	uint64_t opened_ms;
 };
 
-void sl_conn_open(struct sl_conn *c); /* failures come as lost() */
+void sl_conn_open(struct sl_conn *c);  /* failures come as lost() */
 void sl_conn_close(struct sl_conn *c); /* no callback */
 void sl_conn_tick(struct sl_conn *c, uint64_t now);
 bool sl_conn_prepare(struct sl_conn *c, const char *name, const char *sql);
-bool sl_conn_query(struct sl_conn *c, const char *sql, int n, const char *const *values, const int *lengths, const int *formats);
-bool sl_conn_execute(struct sl_conn *c, const char *name, int n, const char *const *values, const int *lengths, const int *formats);
+bool sl_conn_query(struct sl_conn *c, const char *sql, int n, const char *const *values, const int *lengths,
+		   const int *formats);
+bool sl_conn_execute(struct sl_conn *c, const char *name, int n, const char *const *values, const int *lengths,
+		     const int *formats);
 bool sl_conn_sync(struct sl_conn *c); /* Sync and flush */
 void sl_conn_drop(struct sl_conn *c); /* lost() follows in the next turn */
 bool sl_conn_send_session(struct sl_conn *c, uint32_t statement_timeout_ms, bool planner_by_index);
@@ -81,7 +85,7 @@ struct sl_job {
 	sl_job_fn *finish; /* then sl_job_free() by itself */
 	void (*fn)(void);  /* the caller's, cast back in finish */
 	void *arg;
-	uint64_t number;   /* free for finish */
+	uint64_t number; /* free for finish */
 	struct sl_run_id run;
 	struct {
 		const char *sql; /* constant, or in `text` */
@@ -106,13 +110,14 @@ void sl_job_str(struct sl_job *j, struct sl_str v);
 void sl_job_str_or_null(struct sl_job *j, struct sl_str v); /* empty: NULL */
 void sl_job_i64(struct sl_job *j, int64_t v);
 void sl_job_uuid(struct sl_job *j, struct sl_uuid id);
-void sl_job_ms(struct sl_job *j, int64_t wall_ms); /* for to_timestamp($n / 1000.0) or a comparison; 0: NULL */
-void sl_job_json(struct sl_job *j, struct sl_bytes *b);  /* as text; NULL: NULL */
-void sl_job_bytea(struct sl_job *j, const void *p, size_t len); /* p NULL: NULL */
+void sl_job_ms(struct sl_job *j, int64_t wall_ms);      /* for to_timestamp($n / 1000.0) or a comparison; 0: NULL */
+void sl_job_json(struct sl_job *j, struct sl_bytes *b); /* as text; NULL: NULL */
+void sl_job_bytea(struct sl_job *j, const void *p, size_t len);                        /* p NULL: NULL */
 SL_MUST_USE enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg); /* takes j */
 void sl_job_free(struct sl_job *j);
 
-/* Ways to finish: for a sl_store_fn (which may be NULL); the same, SL_NOT_FOUND without a row; for a sl_store_json_fn. */
+/* Ways to finish: for a sl_store_fn (which may be NULL); the same, SL_NOT_FOUND without a row; for a sl_store_json_fn.
+ */
 void sl_job_end_plain(struct sl_job *j, enum sl_code rc);
 void sl_job_end_found(struct sl_job *j, enum sl_code rc);
 void sl_job_end_json(struct sl_job *j, enum sl_code rc, struct sl_buf *b);
@@ -132,7 +137,7 @@ struct sl_str sl_row_str(const PGresult *r, int row, int col);
 struct sl_uuid sl_row_uuid(const PGresult *r, int row, int col);
 struct sl_bytes *sl_row_bytes(const PGresult *r, int row, int col); /* a copy; NULL gives NULL */
 void sl_row_json_str(struct sl_buf *b, const char *key, const PGresult *r, int row, int col); /* NULL gives null */
-void sl_put_i32(char *p, int32_t v); /* big-endian */
+void sl_put_i32(char *p, int32_t v);                                                          /* big-endian */
 void sl_put_i64(char *p, int64_t v);
 int64_t sl_pg_time(int64_t wall_ms); /* the number a binary timestamptz holds */
 
@@ -154,8 +159,9 @@ void sl_lease_tick(struct sl_store *s, uint64_t now);
 bool sl_lease_send_registration(struct sl_store *s, struct sl_conn *c);
 enum sl_code sl_lease_release(struct sl_store *s, sl_job_fn *finish);
 
-/* Dead is who let its lease run out, or whose lock is free on a PostgreSQL that was not restarted since it was taken. */
-#define SL_SQL_INSTANCE_IS_DEAD \
+/* Dead is who let its lease run out, or whose lock is free on a PostgreSQL that was not restarted since it was taken.
+ */
+#define SL_SQL_INSTANCE_IS_DEAD                                                                                        \
 	"(i.expires_at < now() OR (i.postmaster = pg_postmaster_start_time() AND pg_try_advisory_xact_lock(i.id)))"
 
 struct sl_store {
@@ -176,8 +182,8 @@ struct sl_store {
 
 	uint64_t lease_due_ms, sweep_due_ms;
 	bool lease_busy;
-	int64_t claim_token;   /* of the claim under way, or of one whose reply was lost; 0: none */
-	size_t claim_max;      /* what that one asked for */
+	int64_t claim_token; /* of the claim under way, or of one whose reply was lost; 0: none */
+	size_t claim_max;    /* what that one asked for */
 	bool claim_busy;
 	struct sl_list claims; /* waiting for their turn: claim.c */
 
@@ -187,8 +193,8 @@ struct sl_store {
 	uint64_t failing_since_ms;     /* monotonic, 0: not */
 	_Atomic uint64_t unavailable_ms;
 
-	_Atomic uint64_t batches, records, commits, stale, conflicts, resolved, retried, queued, queued_bytes, queries, query_failures,
-		reconnects;
+	_Atomic uint64_t batches, records, commits, stale, conflicts, resolved, retried, queued, queued_bytes, queries,
+		query_failures, reconnects;
 	_Atomic uint32_t connections, connections_busy, pool_waiting;
 
 	/* closing */

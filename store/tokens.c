@@ -10,9 +10,11 @@
 
 enum sl_code sl_store_token_add(struct sl_store *s, const struct sl_stored_token *t, sl_store_fn *fn, void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_WRITE,
-				      "INSERT INTO api_tokens (id, name, role, hash, last4, expires_at) VALUES ($1, $2, $3, $4::bytea, $5, "
-				      "$6::timestamptz)", sl_job_end_plain);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_WRITE,
+		"INSERT INTO api_tokens (id, name, role, hash, last4, expires_at) VALUES ($1, $2, $3, $4::bytea, $5, "
+		"$6::timestamptz)",
+		sl_job_end_plain);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_uuid(j, t->id);
@@ -26,9 +28,10 @@ enum sl_code sl_store_token_add(struct sl_store *s, const struct sl_stored_token
 
 enum sl_code sl_store_token_revoke(struct sl_store *s, struct sl_uuid id, sl_store_fn *fn, void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT,
-				      "UPDATE api_tokens SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING 1",
-				      sl_job_end_found);
+	struct sl_job *j =
+		sl_job_new(s, SL_JOB_IDEMPOTENT,
+			   "UPDATE api_tokens SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING 1",
+			   sl_job_end_found);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_uuid(j, id);
@@ -68,11 +71,13 @@ enum sl_code sl_store_token_list(struct sl_store *s, sl_store_tokens_fn *fn, voi
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
-enum sl_code sl_store_token_find(struct sl_store *s, const uint8_t hash[SL_TOKEN_HASH_BYTES], sl_store_tokens_fn *fn, void *arg)
+enum sl_code sl_store_token_find(struct sl_store *s, const uint8_t hash[SL_TOKEN_HASH_BYTES], sl_store_tokens_fn *fn,
+				 void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
-				      COLUMNS "WHERE hash = $1::bytea AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
-				      list_done);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_READ,
+		COLUMNS "WHERE hash = $1::bytea AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
+		list_done);
 	if (!j)
 		return SL_NO_MEMORY;
 	j->number = 1;

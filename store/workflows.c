@@ -28,12 +28,15 @@ static void put_done(struct sl_job *j, enum sl_code rc)
 	fn(j->arg, rc, rc == SL_OK ? sl_row_i32(r, 0, 0) : 0, rc == SL_OK ? sl_row_ms(r, 0, 1) : 0);
 }
 
-enum sl_code sl_store_workflow_put(struct sl_store *s, enum sl_workflow_put how, struct sl_str name, struct sl_str description,
-                                   struct sl_bytes *definition, struct sl_str by, sl_store_workflow_put_fn *fn, void *arg)
+enum sl_code sl_store_workflow_put(struct sl_store *s, enum sl_workflow_put how, struct sl_str name,
+				   struct sl_str description, struct sl_bytes *definition, struct sl_str by,
+				   sl_store_workflow_put_fn *fn, void *arg)
 {
-	/* A repeated update finds its own definition and makes no second version; a repeated create would find itself taken. */
-	struct sl_job *j = sl_job_new(s, how == SL_WORKFLOW_CREATE ? SL_JOB_WRITE : SL_JOB_IDEMPOTENT,
-				      "SELECT version, created_at FROM sluice_workflow_put($1::integer, $2, $3, $4, $5)", put_done);
+	/* A repeated update finds its own definition and makes no second version; a repeated create would find itself
+	 * taken. */
+	struct sl_job *j = sl_job_new(
+		s, how == SL_WORKFLOW_CREATE ? SL_JOB_WRITE : SL_JOB_IDEMPOTENT,
+		"SELECT version, created_at FROM sluice_workflow_put($1::integer, $2, $3, $4, $5)", put_done);
 	if (!j)
 		return SL_NO_MEMORY;
 	j->number = how;
@@ -75,13 +78,15 @@ static void get_done(struct sl_job *j, enum sl_code rc)
 	fn(j->arg, rc, rc == SL_OK ? SL_TAKE(w) : NULL);
 }
 
-enum sl_code sl_store_workflow_get(struct sl_store *s, struct sl_str name, int32_t version, sl_store_workflow_fn *fn, void *arg)
+enum sl_code sl_store_workflow_get(struct sl_store *s, struct sl_str name, int32_t version, sl_store_workflow_fn *fn,
+				   void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
-				      "SELECT w.name, v.version, w.latest, v.definition, w.description, v.created_by, v.created_at, "
-				      "w.archived_at IS NOT NULL FROM workflows w JOIN workflow_versions v ON v.name = w.name "
-				      "AND v.version = CASE WHEN $2::integer = 0 THEN w.latest ELSE $2::integer END WHERE w.name = $1",
-				      get_done);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_READ,
+		"SELECT w.name, v.version, w.latest, v.definition, w.description, v.created_by, v.created_at, "
+		"w.archived_at IS NOT NULL FROM workflows w JOIN workflow_versions v ON v.name = w.name "
+		"AND v.version = CASE WHEN $2::integer = 0 THEN w.latest ELSE $2::integer END WHERE w.name = $1",
+		get_done);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, name);
@@ -91,9 +96,10 @@ enum sl_code sl_store_workflow_get(struct sl_store *s, struct sl_str name, int32
 
 enum sl_code sl_store_workflow_archive(struct sl_store *s, struct sl_str name, sl_store_fn *fn, void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT,
-				      "UPDATE workflows SET archived_at = coalesce(archived_at, now()) WHERE name = $1 RETURNING 1",
-				      sl_job_end_found);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_IDEMPOTENT,
+		"UPDATE workflows SET archived_at = coalesce(archived_at, now()) WHERE name = $1 RETURNING 1",
+		sl_job_end_found);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, name);
@@ -124,14 +130,17 @@ static void list_done(struct sl_job *j, enum sl_code rc)
 	sl_job_end_json(j, rc, &b);
 }
 
-enum sl_code sl_store_workflow_list(struct sl_store *s, struct sl_str cursor, uint32_t limit, sl_store_json_fn *fn, void *arg)
+enum sl_code sl_store_workflow_list(struct sl_store *s, struct sl_str cursor, uint32_t limit, sl_store_json_fn *fn,
+				    void *arg)
 {
 	char after[256] = "";
 	if (cursor.len && !sl_cursor_read(cursor, after, sizeof(after)))
 		return SL_BAD_REQUEST;
-	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
-				      "SELECT name, description, latest, created_at, updated_at FROM workflows WHERE archived_at IS NULL "
-				      "AND name > $1 ORDER BY name LIMIT $2::integer + 1", list_done);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_READ,
+		"SELECT name, description, latest, created_at, updated_at FROM workflows WHERE archived_at IS NULL "
+		"AND name > $1 ORDER BY name LIMIT $2::integer + 1",
+		list_done);
 	if (!j)
 		return SL_NO_MEMORY;
 	j->number = limit < 1 ? 50 : limit > PAGE_MOST ? PAGE_MOST : limit;
@@ -160,9 +169,11 @@ static void versions_done(struct sl_job *j, enum sl_code rc)
 
 enum sl_code sl_store_workflow_versions(struct sl_store *s, struct sl_str name, sl_store_json_fn *fn, void *arg)
 {
-	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
-				      "SELECT version, created_at, created_by FROM workflow_versions WHERE name = $1 ORDER BY version DESC "
-				      "LIMIT 1000", versions_done);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_READ,
+		"SELECT version, created_at, created_by FROM workflow_versions WHERE name = $1 ORDER BY version DESC "
+		"LIMIT 1000",
+		versions_done);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, name);

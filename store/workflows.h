@@ -22,19 +22,20 @@ enum sl_workflow_put {
 /* Makes the next version. A definition byte-equal to the latest version makes none: `version` is then that one. */
 typedef void sl_store_workflow_put_fn(void *arg, enum sl_code rc, int32_t version, int64_t created_ms);
 SL_MUST_USE enum sl_code sl_store_workflow_put(struct sl_store *s, enum sl_workflow_put how, struct sl_str name,
-                                               struct sl_str description, struct sl_bytes *definition, struct sl_str by,
-                                               sl_store_workflow_put_fn *fn, void *arg);
+					       struct sl_str description, struct sl_bytes *definition, struct sl_str by,
+					       sl_store_workflow_put_fn *fn, void *arg);
 
 /* version 0: the latest. SL_NOT_FOUND. `w` is the callee's. Archived ones are found (runs pin them) and say so. */
 typedef void sl_store_workflow_fn(void *arg, enum sl_code rc, struct sl_stored_workflow *w);
 SL_MUST_USE enum sl_code sl_store_workflow_get(struct sl_store *s, struct sl_str name, int32_t version,
-                                               sl_store_workflow_fn *fn, void *arg);
+					       sl_store_workflow_fn *fn, void *arg);
 
 SL_MUST_USE enum sl_code sl_store_workflow_archive(struct sl_store *s, struct sl_str name, sl_store_fn *fn, void *arg);
 
-/* { "items": [{ "name", "description", "version", "created_at", "updated_at" }], "next_cursor" }, by name, without archived
- * ones. limit 1 … 200 (clamped). SL_BAD_REQUEST at once: the cursor is not one of ours. */
+/* { "items": [{ "name", "description", "version", "created_at", "updated_at" }], "next_cursor" }, by name, without
+ * archived ones. limit 1 … 200 (clamped). SL_BAD_REQUEST at once: the cursor is not one of ours. */
 SL_MUST_USE enum sl_code sl_store_workflow_list(struct sl_store *s, struct sl_str cursor, uint32_t limit,
-                                                sl_store_json_fn *fn, void *arg);
+						sl_store_json_fn *fn, void *arg);
 /* { "items": [{ "version", "created_at", "created_by" }], "next_cursor": null }, newest first. SL_NOT_FOUND. */
-SL_MUST_USE enum sl_code sl_store_workflow_versions(struct sl_store *s, struct sl_str name, sl_store_json_fn *fn, void *arg);
+SL_MUST_USE enum sl_code sl_store_workflow_versions(struct sl_store *s, struct sl_str name, sl_store_json_fn *fn,
+						    void *arg);

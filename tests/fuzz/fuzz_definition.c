@@ -1,5 +1,5 @@
-/* tests/fuzz/fuzz_definition.c: any bytes as a workflow definition. Besides survival: what is accepted holds together, and
- * printed with its defaults filled in it is accepted again and says the same. */
+/* tests/fuzz/fuzz_definition.c: any bytes as a workflow definition. Besides survival: what is accepted holds together,
+ * and printed with its defaults filled in it is accepted again and says the same. */
 #include <stdint.h>
 
 #include "base/limits.h"
@@ -32,12 +32,14 @@ static void hold_together(const struct sl_graph *g)
 		SL_BUG_ON(sl_graph_find(g, sl_str(d->id)) != d->index);
 		SL_BUG_ON(sl_graph_is_ancestor(g, d->index, d->index));
 		for (uint32_t k = 0; k < d->n_in; k++)
-			SL_BUG_ON(!sl_graph_is_ancestor(g, g->edges[d->in[k]].from, d->index) || g->edges[d->in[k]].to != d->index);
+			SL_BUG_ON(!sl_graph_is_ancestor(g, g->edges[d->in[k]].from, d->index) ||
+				  g->edges[d->in[k]].to != d->index);
 		for (uint32_t k = 0; k < d->n_branch_of; k++)
 			SL_BUG_ON(!sl_graph_is_ancestor(g, d->branch_of[k].parallel, d->index));
 		SL_BUG_ON(d->has_policy && d->n_in && d->policy.need > d->n_in);
 		if (d->body) {
-			SL_BUG_ON(d->body->parent != g || d->body->depth != g->depth + 1 || d->body->depth > SL_LIMIT_NESTING);
+			SL_BUG_ON(d->body->parent != g || d->body->depth != g->depth + 1 ||
+				  d->body->depth > SL_LIMIT_NESTING);
 			hold_together(d->body);
 		}
 	}
@@ -47,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	SL_AUTO(sl_workflow) w = NULL;
 	SL_AUTO(sl_workflow) again = NULL;
-	struct sl_problems problems = { 0 }, more = { 0 };
+	struct sl_problems problems = {0}, more = {0};
 	SL_BUG_ON(sl_workflow_parse(registry(), sl_str_n((const char *)data, size), &w, &problems) != SL_OK);
 	SL_BUG_ON(!w != (problems.errors > 0));
 	for (size_t i = 0; i < problems.n; i++)
@@ -59,7 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		SL_BUG_ON(text.failed);
 		if (text.len <= SL_LIMIT_BODY_BYTES) { /* defaults may have made it longer */
 			SL_BUG_ON(sl_workflow_parse(registry(), sl_buf_str(&text), &again, &more) != SL_OK);
-			SL_BUG_ON(!again || again->n_nodes != w->n_nodes || more.n + more.dropped != problems.n + problems.dropped);
+			SL_BUG_ON(!again || again->n_nodes != w->n_nodes ||
+				  more.n + more.dropped != problems.n + problems.dropped);
 		}
 	}
 	sl_problems_fini(&problems);

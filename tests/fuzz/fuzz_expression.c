@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct json_object *world_get(void *ctx, const struct sl_ref *ref)
 {
-	static const char *const roots[] = { "input", "nodes", "loop", "item", "index", "run" };
+	static const char *const roots[] = {"input", "nodes", "loop", "item", "index", "run"};
 	struct json_object *o = sl_json_get(ctx, roots[ref->root]);
 	return ref->node ? sl_json_get(o, ref->node) : o;
 }
@@ -20,7 +20,7 @@ static void evaluate(const struct sl_expr *e, const struct sl_env *env)
 {
 	SL_AUTO_JSON out = NULL;
 	SL_AUTO_JSON back = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	bool truth = false;
 	SL_BUF(text, 64u << 20);
 	enum sl_code rc = sl_expr_eval(e, env, &out, &err);
@@ -48,7 +48,7 @@ static void in_a_template(struct sl_str source, const struct sl_expr *e, const s
 	SL_BUF(text, 1 << 20);
 	SL_AUTO(sl_template) t = NULL;
 	SL_AUTO_JSON out = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	size_t n, m;
 	sl_buf_adds(&text, "a {{ ");
 	sl_buf_add(&text, source.p, source.len);
@@ -65,11 +65,13 @@ static void in_a_template(struct sl_str source, const struct sl_expr *e, const s
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct json_object *world;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	struct sl_str source = sl_str_n((const char *)data, size);
-	struct sl_env env = { world_get, NULL };
-	if (!world && sl_json_parse(SL_STR("{\"input\":{\"topic\":\"cats\",\"n\":null,\"l\":[1,2,null]},\"nodes\":{\"a\":{\"text\":\"x y\",\"score\":9},"
-					   "\"b-c\":{\"json\":{\"k\":[{\"x\":1}]}}},\"loop\":{\"index\":1},\"item\":3,\"index\":2,\"run\":{\"id\":\"r\"}}"),
+	struct sl_env env = {world_get, NULL};
+	if (!world && sl_json_parse(SL_STR("{\"input\":{\"topic\":\"cats\",\"n\":null,\"l\":[1,2,null]},\"nodes\":{"
+					   "\"a\":{\"text\":\"x y\",\"score\":9},"
+					   "\"b-c\":{\"json\":{\"k\":[{\"x\":1}]}}},\"loop\":{\"index\":1},\"item\":3,"
+					   "\"index\":2,\"run\":{\"id\":\"r\"}}"),
 				    &world, &err) != SL_OK)
 		abort();
 	env.ctx = world;

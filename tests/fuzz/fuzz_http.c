@@ -1,5 +1,5 @@
-/* Requests of strangers. Properties: what is eaten lies inside what was given; a head that is complete reads the same without
- * what follows it; and chunks give the same body however they are cut. */
+/* Requests of strangers. Properties: what is eaten lies inside what was given; a head that is complete reads the same
+ * without what follows it; and chunks give the same body however they are cut. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* The body in `in`, fed in pieces of `step` bytes; SL_BUSY: it has no end. */
 static enum sl_code unchunk(struct sl_str in, size_t step, struct sl_buf *out)
 {
-	struct sl_http1_chunks c = { 0 };
+	struct sl_http1_chunks c = {0};
 	size_t at = 0;
 	while (at < in.len && !c.done) {
 		size_t n = in.len - at < step ? in.len - at : step, used = 0;
@@ -34,9 +34,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int status = 0;
 	enum sl_code rc = sl_http1_parse(in, &head, &used, &status);
 	if (rc == SL_OK) {
-		SL_BUG_ON(used > size || head.path.len == 0 || head.path.p[0] != '/' || head.n_headers > SL_LIMIT_HEADER_LINES);
-		SL_BUG_ON(sl_http1_parse(sl_str_n(in.p, used), &again, &used_again, &status) != SL_OK || used_again != used);
-		SL_BUG_ON(!sl_str_eq(head.path, again.path) || head.framing != again.framing || head.content_length != again.content_length);
+		SL_BUG_ON(used > size || head.path.len == 0 || head.path.p[0] != '/' ||
+			  head.n_headers > SL_LIMIT_HEADER_LINES);
+		SL_BUG_ON(sl_http1_parse(sl_str_n(in.p, used), &again, &used_again, &status) != SL_OK ||
+			  used_again != used);
+		SL_BUG_ON(!sl_str_eq(head.path, again.path) || head.framing != again.framing ||
+			  head.content_length != again.content_length);
 		SL_AUTO_MEM char *decoded = malloc(head.path.len + 1);
 		size_t len;
 		if (decoded && sl_percent_decode(head.path, SL_PLUS_KEPT, decoded, &len))

@@ -1,5 +1,5 @@
-/* tests/lib/graph_types.h: node types for tests of the graph reader, one for each thing a schema and a slot can say. They
- * never run. */
+/* tests/lib/graph_types.h: node types for tests of the graph reader, one for each thing a schema and a slot can say.
+ * They never run. */
 #pragma once
 
 #include "engine/graph.h"
@@ -12,7 +12,7 @@ static enum sl_step types_start(struct sl_node *n, struct json_object *params, s
 static void types_policy(struct json_object *params, uint32_t n_in, struct sl_join_policy *out)
 {
 	int64_t need = sl_json_get_i64(params, "need", 0);
-	*out = (struct sl_join_policy){ .need = need ? (uint32_t)need : n_in, .tolerates = need && need < n_in };
+	*out = (struct sl_join_policy){.need = need ? (uint32_t)need : n_in, .tolerates = need && need < n_in};
 }
 
 static void types_branches(struct json_object *params, uint32_t *max_open, bool *wait_all)
@@ -40,9 +40,10 @@ static enum sl_code types_check(struct json_object *params, struct sl_error *err
 static const struct sl_node_type types_work = {
 	.name = "work",
 	.summary = "Works.",
-	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"prompt\":{\"type\":\"string\"},"
-			 "\"messages\":{\"type\":\"array\"},\"count\":{\"type\":\"integer\",\"minimum\":1,\"default\":3},"
-			 "\"fixed\":{\"type\":\"string\",\"x-constant\":true}}}",
+	.params_schema =
+		"{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"prompt\":{\"type\":\"string\"},"
+		"\"messages\":{\"type\":\"array\"},\"count\":{\"type\":\"integer\",\"minimum\":1,\"default\":3},"
+		"\"fixed\":{\"type\":\"string\",\"x-constant\":true}}}",
 	.effects = SL_EFFECTS_MODEL,
 	.start = types_start,
 	.check = types_check,
@@ -50,31 +51,37 @@ static const struct sl_node_type types_work = {
 static const struct sl_node_type types_calc = {
 	.name = "calc",
 	.summary = "Calculates.",
-	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"expr\":{\"type\":\"string\",\"x-expr\":"
-			 "\"value\"},\"code\":{\"type\":\"string\",\"x-expr\":\"code\"},\"list\":{\"type\":\"array\",\"items\":{\"type\":"
-			 "\"object\",\"properties\":{\"when\":{\"type\":\"string\",\"x-expr\":\"value\"},\"label\":{\"type\":\"string\"}}}},"
+	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"expr\":{\"type\":"
+			 "\"string\",\"x-expr\":"
+			 "\"value\"},\"code\":{\"type\":\"string\",\"x-expr\":\"code\"},\"list\":{\"type\":\"array\","
+			 "\"items\":{\"type\":"
+			 "\"object\",\"properties\":{\"when\":{\"type\":\"string\",\"x-expr\":\"value\"},\"label\":{"
+			 "\"type\":\"string\"}}}},"
 			 "\"score\":{\"type\":\"string\",\"x-expr\":\"value\",\"x-provides\":[\"item\",\"index\"]}}}",
 	.start = types_start,
 };
 static const struct sl_node_type types_gather = {
 	.name = "gather",
 	.summary = "Gathers.",
-	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"need\":{\"type\":\"integer\"}}}",
+	.params_schema =
+		"{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"need\":{\"type\":\"integer\"}}}",
 	.start = types_start,
 	.policy = types_policy,
 };
 static const struct sl_node_type types_fan = {
 	.name = "fan",
 	.summary = "Fans out.",
-	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"open\":{\"type\":\"integer\"},"
-			 "\"wait_all\":{\"type\":\"boolean\"}}}",
+	.params_schema =
+		"{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"open\":{\"type\":\"integer\"},"
+		"\"wait_all\":{\"type\":\"boolean\"}}}",
 	.start = types_start,
 	.branches = types_branches,
 };
 static const struct sl_node_type types_pick = {
 	.name = "pick",
 	.summary = "Picks.",
-	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"cases\"],\"properties\":{\"cases\":"
+	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"cases\"],\"properties\":{"
+			 "\"cases\":"
 			 "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}",
 	.start = types_start,
 	.cases = types_cases,
@@ -82,20 +89,21 @@ static const struct sl_node_type types_pick = {
 static const struct sl_node_type types_each = {
 	.name = "each",
 	.summary = "Does it for each item.",
-	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"items\",\"body\"],\"properties\":{\"items\":{},"
+	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"items\",\"body\"],"
+			 "\"properties\":{\"items\":{},"
 			 "\"body\":{\"type\":\"object\",\"x-graph\":true,\"x-provides\":[\"item\",\"index\"]}}}",
 	.start = types_start,
 };
 static const struct sl_node_type types_again = {
 	.name = "again",
 	.summary = "Does it again.",
-	.params_schema =
-		"{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"max_rounds\",\"body\"],\"properties\":{"
-		"\"max_rounds\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":100,\"x-constant\":true},"
-		"\"until\":{\"type\":\"string\",\"x-expr\":\"value\",\"x-provides\":[\"loop\",\"body\"]},"
-		"\"body\":{\"type\":\"object\",\"x-graph\":true,\"x-provides\":[\"loop\"]}}}",
+	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"max_rounds\",\"body\"],"
+			 "\"properties\":{"
+			 "\"max_rounds\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":100,\"x-constant\":true},"
+			 "\"until\":{\"type\":\"string\",\"x-expr\":\"value\",\"x-provides\":[\"loop\",\"body\"]},"
+			 "\"body\":{\"type\":\"object\",\"x-graph\":true,\"x-provides\":[\"loop\"]}}}",
 	.start = types_start,
 };
 
-static const struct sl_node_type *const types_all[] = { &types_work, &types_calc,  &types_gather, &types_fan,
-							&types_pick, &types_each, &types_again,	 NULL };
+static const struct sl_node_type *const types_all[] = {&types_work, &types_calc, &types_gather, &types_fan,
+						       &types_pick, &types_each, &types_again,  NULL};

@@ -19,8 +19,8 @@
 void sl_pg_temp_dir(char *out, size_t out_bytes)
 {
 	const char *base = getenv("TMPDIR");
-	if ((size_t)snprintf(out, out_bytes, "%s/sluice-test-XXXXXX", base && base[0] ? base : "/tmp") >= out_bytes || !mkdtemp(out) ||
-	    chmod(out, 0711) != 0)
+	if ((size_t)snprintf(out, out_bytes, "%s/sluice-test-XXXXXX", base && base[0] ? base : "/tmp") >= out_bytes ||
+	    !mkdtemp(out) || chmod(out, 0711) != 0)
 		fail_msg("no temporary folder: %s", out);
 }
 
@@ -37,10 +37,11 @@ void sl_pg_remove_dir(const char *dir)
 
 void sl_pg_start(struct sl_pg *pg, enum sl_pg_schema schema)
 {
-	struct sl_error err = { 0 };
-	*pg = (struct sl_pg){ 0 };
+	struct sl_error err = {0};
+	*pg = (struct sl_pg){0};
 	sl_pg_temp_dir(pg->dir, sizeof(pg->dir));
-	if (sl_cluster_start(&(struct sl_cluster_config){ .data_dir = pg->dir, .quick = true }, &pg->cluster, &err) != SL_OK)
+	if (sl_cluster_start(&(struct sl_cluster_config){.data_dir = pg->dir, .quick = true}, &pg->cluster, &err) !=
+	    SL_OK)
 		fail_msg("%s", err.text);
 	pg->url = sl_cluster_url(pg->cluster);
 	if (schema == SL_PG_MIGRATED && sl_migrate_up(pg->url, NULL, &err) != SL_OK)
@@ -52,7 +53,7 @@ void sl_pg_stop(struct sl_pg *pg)
 	sl_cluster_stop(pg->cluster, 5000);
 	if (pg->dir[0])
 		sl_pg_remove_dir(pg->dir);
-	*pg = (struct sl_pg){ 0 };
+	*pg = (struct sl_pg){0};
 }
 
 void sl_pg_kill(struct sl_pg *pg)
@@ -62,7 +63,7 @@ void sl_pg_kill(struct sl_pg *pg)
 
 void sl_pg_revive(struct sl_pg *pg)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	/* A killed process may still be there for a moment. */
 	for (int i = 0; kill(sl_cluster_pid(pg->cluster), 0) == 0 && i < 1000; i++) {
 		if (sl_cluster_revive(pg->cluster, &err) != SL_OK)
@@ -109,6 +110,7 @@ long sl_pg_count(struct sl_pg *pg, const char *sql)
 
 void sl_pg_empty(struct sl_pg *pg)
 {
-	sl_pg_exec(pg, "SET client_min_messages = error; DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename "
+	sl_pg_exec(pg, "SET client_min_messages = error; DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM "
+		       "pg_tables WHERE schemaname = 'public' AND tablename "
 		       "<> 'schema_migrations' LOOP EXECUTE format('TRUNCATE %I CASCADE', t); END LOOP; END $$");
 }

@@ -91,7 +91,8 @@ static enum sl_step fake_start(struct sl_node *n, struct json_object *params, st
 	if (text.len) {
 		assert_int_equal(sl_stream_append(sl_node_stream(n), SL_STREAM_TEXT, text), SL_OK);
 		sl_json_set_str(out, "text", text);
-		struct sl_usage u = { .input_tokens = 10, .output_tokens = text.len, .cost_microusd = 7, .model = "fake" };
+		struct sl_usage u = {
+			.input_tokens = 10, .output_tokens = text.len, .cost_microusd = 7, .model = "fake"};
 		sl_node_usage(n, &u);
 	}
 	if (fail.len && c->failed < (unsigned)sl_json_get_i64(params, "fail_times", 1000000)) {
@@ -142,7 +143,8 @@ static void fake_cancel(struct sl_node *n)
 static const struct sl_node_type fake_type = {
 	.name = "fake",
 	.summary = "Does what the test says.",
-	.params_schema = "{\"type\":\"object\",\"properties\":{\"answer\":{},\"text\":{\"type\":\"string\"},\"fail\":{\"type\":\"string\"},"
+	.params_schema = "{\"type\":\"object\",\"properties\":{\"answer\":{},\"text\":{\"type\":\"string\"},\"fail\":{"
+			 "\"type\":\"string\"},"
 			 "\"fail_times\":{\"type\":\"integer\"},\"hold\":{\"type\":\"boolean\"}}}",
 	.effects = SL_EFFECTS_MODEL,
 	.start = fake_start,
@@ -223,7 +225,8 @@ static void commit(struct world *w, struct sl_batch *b)
 		struct sl_record *r = &b->records[i];
 		assert_int_equal(r->seq, s->n + 1);
 		for (size_t k = 0; r->once && k < s->n; k++)
-			assert_false(s->records[k].once && sl_str_eq(sl_bytes_str(s->records[k].once), sl_bytes_str(r->once)));
+			assert_false(s->records[k].once &&
+				     sl_str_eq(sl_bytes_str(s->records[k].once), sl_bytes_str(r->once)));
 		if (s->n == s->cap) {
 			s->cap = s->cap ? 2 * s->cap : 32;
 			s->records = realloc(s->records, s->cap * sizeof(*s->records));
@@ -267,7 +270,8 @@ static struct sl_stored_run *give(const struct stored *s)
 	return r;
 }
 
-static enum sl_code journal_claim(void *ctx, size_t max, void (*fn)(void *, enum sl_code, struct sl_stored_run **, size_t), void *arg)
+static enum sl_code journal_claim(void *ctx, size_t max,
+				  void (*fn)(void *, enum sl_code, struct sl_stored_run **, size_t), void *arg)
 {
 	struct world *w = ctx;
 	struct sl_stored_run **runs = calloc(max, sizeof(struct sl_stored_run *));
@@ -283,7 +287,8 @@ static enum sl_code journal_claim(void *ctx, size_t max, void (*fn)(void *, enum
 	return SL_OK;
 }
 
-static enum sl_code journal_load(void *ctx, struct sl_run_id id, void (*fn)(void *, enum sl_code, struct sl_stored_run *), void *arg)
+static enum sl_code journal_load(void *ctx, struct sl_run_id id,
+				 void (*fn)(void *, enum sl_code, struct sl_stored_run *), void *arg)
 {
 	struct stored *s = stored_of(ctx, id);
 	fn(arg, s ? SL_OK : SL_NOT_FOUND, s ? give(s) : NULL);
@@ -330,18 +335,18 @@ static void make_engine(struct world *w)
 	types[n++] = &fake_type;
 	types[n++] = &external_type;
 	types[n] = NULL;
-	clock = (struct sl_clock){ fake_mono, fake_wall, w };
+	clock = (struct sl_clock){fake_mono, fake_wall, w};
 	services.world = w;
 	struct sl_engine_config c = {
 		.clock = &clock,
-		.journal = { journal_append, journal_claim, journal_load, w },
-		.bus = { bus_publish, w },
+		.journal = {journal_append, journal_claim, journal_load, w},
+		.bus = {bus_publish, w},
 		.services = &services,
 		.node_types = types,
 		.middleware = sl_middlewares,
 		.seed = w->seed,
 	};
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (sl_engine_new(&c, &w->engine, &err) != SL_OK)
 		fail_msg("engine: %s", err.text);
 }
@@ -455,11 +460,12 @@ static void submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same
 	w->submit_id = id;
 }
 
-struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key, enum sl_code *out)
+struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key,
+				    enum sl_code *out)
 {
 	struct sl_run_head *head = sl_run_head_new();
-	struct sl_problems problems = { 0 };
-	struct sl_error err = { 0 };
+	struct sl_problems problems = {0};
+	struct sl_error err = {0};
 	head->definition = sl_bytes_new(definition, strlen(definition));
 	head->inputs = sl_bytes_new(inputs, strlen(inputs));
 	head->idempotency_key = key ? strdup(key) : NULL;

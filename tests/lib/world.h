@@ -19,7 +19,8 @@ struct sl_engine *world_engine(struct world *w);
 
 /* Starts a run; fails the test when the definition has errors. */
 struct sl_run_id world_submit(struct world *w, const char *definition, const char *inputs);
-struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key, enum sl_code *rc);
+struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key,
+				    enum sl_code *rc);
 
 void world_settle(struct world *w);               /* turns the crank until nothing moves without time or a commit */
 void world_advance(struct world *w, uint64_t ms); /* time goes by, timer by timer, settling in between */
@@ -32,9 +33,10 @@ unsigned world_calls(struct world *w, const char *path); /* how often a fake nod
 unsigned world_cancels(struct world *w, const char *path);
 enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command_kind kind); /* settles */
 
-const char *world_status(struct world *w, struct sl_run_id id);                     /* of the run, committed */
+const char *world_status(struct world *w, struct sl_run_id id); /* of the run, committed */
 const char *world_node_status(struct world *w, struct sl_run_id id, const char *path);
-struct json_object *world_run(struct world *w, struct sl_run_id id);                /* the run object; lent until the next call */
+struct json_object *world_run(struct world *w, struct sl_run_id id); /* the run object; lent until the next call */
 size_t world_records(struct world *w, struct sl_run_id id, const struct sl_record **out); /* committed */
-unsigned world_count(struct world *w, struct sl_run_id id, const char *path, const char *status); /* node_state_change events */
+unsigned world_count(struct world *w, struct sl_run_id id, const char *path,
+		     const char *status); /* node_state_change events */
 unsigned world_notices(struct world *w);

@@ -39,27 +39,31 @@ static void expect(struct world *w, const char *definition, const char *inputs, 
 }
 
 #define FAKE(id, params) "{\"id\":\"" id "\",\"type\":\"fake\",\"params\":{" params "}}"
-#define EDGE(a, b) "{\"from\":\"" a "\",\"to\":\"" b "\"}"
-#define MERGE(join, out)                                                                                                      \
-	"{\"sluice\":1,\"nodes\":[" FAKE("a", "\"answer\":1,\"text\":\"first\"") "," FAKE("b", "\"answer\":7,\"text\":\"second\"") "," FAKE( \
-		"c", "\"answer\":{\"n\":7}") ",{\"id\":\"j\",\"type\":\"join\",\"params\":{" join "}}],\"edges\":[" EDGE("a", "j") "," EDGE(   \
-		"b", "j") "," EDGE("c", "j") "],\"outputs\":{\"v\":\"{{ " out " }}\"}}"
+#define EDGE(a, b)       "{\"from\":\"" a "\",\"to\":\"" b "\"}"
+#define MERGE(join, out)                                                                                                        \
+	"{\"sluice\":1,\"nodes\":[" FAKE("a", "\"answer\":1,\"text\":\"first\"") "," FAKE("b", "\"answer\":7,"                  \
+											       "\"text\":\"second\"") "," FAKE( \
+		"c", "\"answer\":{\"n\":7}") ",{\"id\":\"j\",\"type\":\"join\",\"params\":{" join                               \
+					     "}}],\"edges\":[" EDGE("a", "j") "," EDGE("b", "j") "," EDGE(                      \
+						     "c", "j") "],\"outputs\":{\"v\":\"{{ " out " }}\"}}"
 
 static void a_join_merges_as_it_is_told(void **state)
 {
 	static const struct {
 		const char *definition, *v;
 	} rows[] = {
-		{ MERGE("", "nodes.j.merged"),
-		  "{\"a\":{\"value\":1,\"text\":\"first\"},\"b\":{\"value\":7,\"text\":\"second\"},\"c\":{\"value\":{\"n\":7}}}" },
-		{ MERGE("\"merge\":\"list\"", "nodes.j.merged"),
-		  "[{\"value\":1,\"text\":\"first\"},{\"value\":7,\"text\":\"second\"},{\"value\":{\"n\":7}}]" },
-		{ MERGE("\"merge\":\"concat\"", "nodes.j.merged"), "\"first\\n\\n---\\n\\nsecond\\n\\n---\\n\\n{\\\"n\\\":7}\"" },
-		{ MERGE("\"merge\":\"first\"", "nodes.j.merged.text"), "\"first\"" },
-		{ MERGE("\"merge\":\"best\",\"score\":\"math.type(item.value) and item.value\"", "nodes.j.merged.text"), "\"second\"" },
-		{ MERGE("", "nodes.j.arrived"), "[\"a\",\"b\",\"c\"]" },
-		{ MERGE("", "#nodes.j.missing"), "0" },
-		{ MERGE("", "nodes.j.branches"), "{\"a\":\"arrived\",\"b\":\"arrived\",\"c\":\"arrived\"}" },
+		{MERGE("", "nodes.j.merged"), "{\"a\":{\"value\":1,\"text\":\"first\"},\"b\":{\"value\":7,\"text\":"
+					      "\"second\"},\"c\":{\"value\":{\"n\":7}}}"},
+		{MERGE("\"merge\":\"list\"", "nodes.j.merged"),
+		 "[{\"value\":1,\"text\":\"first\"},{\"value\":7,\"text\":\"second\"},{\"value\":{\"n\":7}}]"},
+		{MERGE("\"merge\":\"concat\"", "nodes.j.merged"),
+		 "\"first\\n\\n---\\n\\nsecond\\n\\n---\\n\\n{\\\"n\\\":7}\""},
+		{MERGE("\"merge\":\"first\"", "nodes.j.merged.text"), "\"first\""},
+		{MERGE("\"merge\":\"best\",\"score\":\"math.type(item.value) and item.value\"", "nodes.j.merged.text"),
+		 "\"second\""},
+		{MERGE("", "nodes.j.arrived"), "[\"a\",\"b\",\"c\"]"},
+		{MERGE("", "#nodes.j.missing"), "0"},
+		{MERGE("", "nodes.j.branches"), "{\"a\":\"arrived\",\"b\":\"arrived\",\"c\":\"arrived\"}"},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		SL_AUTO_JSON want = NULL;
@@ -78,7 +82,8 @@ static void a_join_merges_as_it_is_told(void **state)
 static void a_score_that_is_no_number_fails_the_join(void **state)
 {
 	struct world *w = *state;
-	struct sl_run_id id = world_submit(w, MERGE("\"merge\":\"best\",\"score\":\"item.text\"", "nodes.j.merged"), "{}");
+	struct sl_run_id id =
+		world_submit(w, MERGE("\"merge\":\"best\",\"score\":\"item.text\"", "nodes.j.merged"), "{}");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "failed");
 	struct json_object *err = sl_json_get(world_run(w, id), "error");
@@ -91,12 +96,20 @@ static void what_did_not_arrive_is_named_with_the_reason(void **state)
 	struct world *w = *state;
 	struct sl_run_id id = world_submit(
 		w,
-		"{\"sluice\":1,\"nodes\":[" FAKE("a", "\"answer\":1") "," FAKE("b", "\"fail\":\"invalid\"") "," FAKE("c", "\"hold\":true") ","
-		"{\"id\":\"d\",\"type\":\"fake\",\"params\":{},\"when\":\"false\"},"
-		"{\"id\":\"n\",\"type\":\"delay\",\"params\":{\"seconds\":1}},{\"id\":\"a2\",\"type\":\"template\",\"params\":{\"text\":\"late\"}},"
-		"{\"id\":\"j\",\"type\":\"join\",\"params\":{\"wait\":{\"quorum\":2}}}],\"edges\":[" EDGE("a", "j") "," EDGE("b", "j") "," EDGE(
-			"c", "j") "," EDGE("d", "j") "," EDGE("n", "a2") "," EDGE("a2", "j") "],\"outputs\":{\"v\":\"{{ nodes.j.branches }}\","
-											   "\"m\":\"{{ nodes.j.missing }}\"}}",
+		"{\"sluice\":1,\"nodes\":[" FAKE("a", "\"answer\":1") "," FAKE("b", "\"fail\":\"invalid\"") "," FAKE(
+			"c",
+			"\"hold\":true") ","
+					 "{\"id\":\"d\",\"type\":\"fake\",\"params\":{},\"when\":\"false\"},"
+					 "{\"id\":\"n\",\"type\":\"delay\",\"params\":{\"seconds\":1}},{\"id\":\"a2\","
+					 "\"type\":\"template\",\"params\":{\"text\":\"late\"}},"
+					 "{\"id\":\"j\",\"type\":\"join\",\"params\":{\"wait\":{\"quorum\":2}}}],"
+					 "\"edges\":[" EDGE("a", "j") "," EDGE("b", "j") "," EDGE("c", "j") "," EDGE(
+						 "d",
+						 "j") "," EDGE("n",
+							       "a2") "," EDGE("a2",
+									      "j") "],\"outputs\":{\"v\":\"{{ "
+										   "nodes.j.branches }}\","
+										   "\"m\":\"{{ nodes.j.missing }}\"}}",
 		"{}");
 	world_advance(w, 1100);
 	world_release(w, "c");
@@ -111,10 +124,15 @@ static void what_did_not_arrive_is_named_with_the_reason(void **state)
 	assert_string_equal(sl_json_get_z(v, "a2"), "arrived");
 }
 
-#define WAIT_ALL(how)                                                                                                           \
-	"{\"sluice\":1,\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{\"on_branch_error\":\"" how "\"}}," FAKE(        \
-		"a", "\"fail\":\"invalid\"") "," FAKE("b", "\"hold\":true,\"answer\":2") ",{\"id\":\"j\",\"type\":\"join\"}],\"edges\":[" EDGE( \
-		"p", "a") "," EDGE("p", "b") "," EDGE("a", "j") "," EDGE("b", "j") "],\"outputs\":{\"v\":\"{{ nodes.j.merged.b.value }}\"}}"
+#define WAIT_ALL(how)                                                                                                                  \
+	"{\"sluice\":1,\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{\"on_branch_error\":\"" how                          \
+	"\"}}," FAKE("a", "\"fail\":\"invalid\"") "," FAKE("b", "\"hold\":true,\"answer\":2") ",{\"id\":\"j\","                        \
+											      "\"type\":\"join\"}],"                   \
+											      "\"edges\":[" EDGE("p", "a") "," EDGE(   \
+												      "p",                             \
+												      "b") "," EDGE("a",               \
+														    "j") "," EDGE("b", \
+																  "j") "],\"outputs\":{\"v\":\"{{ nodes.j.merged.b.value }}\"}}"
 
 static void a_parallel_that_waits_for_all_loses_only_the_failed_branch(void **state)
 {
@@ -160,15 +178,17 @@ static void the_opening_of_branches_is_told_once(void **state)
 
 static void an_error_becomes_what_the_author_wants_of_it(void **state)
 {
-#define ON(more)                                                                                                            \
-	"{\"sluice\":1,\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"fail\":\"provider_auth\"}," more "},"           \
-	"{\"id\":\"t\",\"type\":\"transform\",\"params\":{\"expr\":\"nodes.a\"}}],\"edges\":[" EDGE("a", "t") "],"              \
-	"\"outputs\":{\"v\":\"{{ nodes.t }}\"}}"
+#define ON(more)                                                                                                       \
+	"{\"sluice\":1,\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"fail\":\"provider_auth\"}," more "},"  \
+	"{\"id\":\"t\",\"type\":\"transform\",\"params\":{\"expr\":\"nodes.a\"}}],\"edges\":[" EDGE(                   \
+		"a", "t") "],"                                                                                         \
+			  "\"outputs\":{\"v\":\"{{ nodes.t }}\"}}"
 	expect(*state, ON("\"on_error\":\"continue\""), "{}",
 	       "{\"error\":{\"code\":\"provider_auth\",\"message\":\"fake failure 1 of a\"}}");
 	expect(*state, ON("\"fallback\":\"sorry, {{ input.who }}\""), "{\"who\":\"you\"}", "{\"text\":\"sorry, you\"}");
 	expect(*state, ON("\"fallback\":{\"timeout\":1,\"default\":[2]}"), "{}", "{\"value\":[2]}");
-	expect(*state, ON("\"fallback\":{\"provider_auth\":{\"text\":\"locked out\"},\"default\":2}"), "{}", "{\"text\":\"locked out\"}");
+	expect(*state, ON("\"fallback\":{\"provider_auth\":{\"text\":\"locked out\"},\"default\":2}"), "{}",
+	       "{\"text\":\"locked out\"}");
 }
 
 static void a_fallback_for_another_error_does_not_help(void **state)
@@ -182,11 +202,14 @@ static void a_fallback_for_another_error_does_not_help(void **state)
 
 static void a_branch_without_a_match_takes_its_default_or_nothing(void **state)
 {
-#define BRANCH(more)                                                                                                           \
-	"{\"sluice\":1,\"nodes\":[{\"id\":\"b\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"one\",\"when\":\"input.n == 1\"},"   \
-	"{\"case\":\"small\",\"when\":\"input.n < 5\"}]" more "}}," FAKE("x", "\"answer\":\"x\"") "," FAKE("y", "\"answer\":\"y\"") "," FAKE(  \
-		"z", "\"answer\":\"z\"") "],\"edges\":[{\"from\":\"b\",\"to\":\"x\",\"case\":\"one\"},{\"from\":\"b\",\"to\":\"y\",\"case\":\"small\"},"    \
-				     "{\"from\":\"b\",\"to\":\"z\"}],\"outputs\":{\"v\":\"{{ nodes.b.case }}\"}}"
+#define BRANCH(more)                                                                                                   \
+	"{\"sluice\":1,\"nodes\":[{\"id\":\"b\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"one\","         \
+	"\"when\":\"input.n == 1\"},"                                                                                  \
+	"{\"case\":\"small\",\"when\":\"input.n < 5\"}]" more                                                          \
+	"}}," FAKE("x", "\"answer\":\"x\"") "," FAKE("y", "\"answer\":\"y\"") "," FAKE(                                \
+		"z", "\"answer\":\"z\"") "],\"edges\":[{\"from\":\"b\",\"to\":\"x\",\"case\":\"one\"},{\"from\":"      \
+					 "\"b\",\"to\":\"y\",\"case\":\"small\"},"                                     \
+					 "{\"from\":\"b\",\"to\":\"z\"}],\"outputs\":{\"v\":\"{{ nodes.b.case }}\"}}"
 	expect(*state, BRANCH(""), "{\"n\":1}", "\"one\"");
 	expect(*state, BRANCH(""), "{\"n\":2}", "\"small\"");
 	expect(*state, BRANCH(",\"default\":\"one\""), "{\"n\":9}", "\"one\"");
@@ -203,21 +226,28 @@ static void a_branch_without_a_match_takes_its_default_or_nothing(void **state)
 static void two_cases_may_lead_to_one_join(void **state)
 {
 	expect(*state,
-	       "{\"sluice\":1,\"nodes\":[{\"id\":\"b\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"one\",\"when\":\"false\"},"
-	       "{\"case\":\"two\",\"when\":\"true\"}]}},{\"id\":\"j\",\"type\":\"join\"}],\"edges\":[{\"from\":\"b\",\"to\":\"j\",\"case\":\"one\"},"
+	       "{\"sluice\":1,\"nodes\":[{\"id\":\"b\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"one\","
+	       "\"when\":\"false\"},"
+	       "{\"case\":\"two\",\"when\":\"true\"}]}},{\"id\":\"j\",\"type\":\"join\"}],\"edges\":[{\"from\":\"b\","
+	       "\"to\":\"j\",\"case\":\"one\"},"
 	       "{\"from\":\"b\",\"to\":\"j\",\"case\":\"two\"}],\"outputs\":{\"v\":\"{{ nodes.j.arrived }}\"}}",
 	       "{}", "[\"b\"]");
 }
 
 static void texts_and_values_are_composed(void **state)
 {
-#define COMPOSE(type, params, out)                                                                                              \
-	"{\"sluice\":1,\"nodes\":[{\"id\":\"n\",\"type\":\"" type "\",\"params\":{" params "}}],\"outputs\":{\"v\":\"{{ nodes.n." out " }}\"}}"
-	expect(*state, COMPOSE("template", "\"text\":\"Dear {{ input.name }},\"", "text"), "{\"name\":\"Ada\"}", "\"Dear Ada,\"");
-	expect(*state, COMPOSE("template", "\"text\":\"{{ input.list }}\"", "text"), "{\"list\":[1,\"b\"]}", "\"[1,\\\"b\\\"]\"");
+#define COMPOSE(type, params, out)                                                                                     \
+	"{\"sluice\":1,\"nodes\":[{\"id\":\"n\",\"type\":\"" type "\",\"params\":{" params                             \
+	"}}],\"outputs\":{\"v\":\"{{ nodes.n." out " }}\"}}"
+	expect(*state, COMPOSE("template", "\"text\":\"Dear {{ input.name }},\"", "text"), "{\"name\":\"Ada\"}",
+	       "\"Dear Ada,\"");
+	expect(*state, COMPOSE("template", "\"text\":\"{{ input.list }}\"", "text"), "{\"list\":[1,\"b\"]}",
+	       "\"[1,\\\"b\\\"]\"");
 	expect(*state, COMPOSE("template", "\"text\":\"{{ input.nothing }}\"", "text"), "{}", "\"\"");
 	expect(*state, COMPOSE("transform", "\"expr\":\"input.n * 2\"", "value"), "{\"n\":21}", "42");
-	expect(*state, COMPOSE("transform", "\"code\":\"local t = {{1,2},{3}} return { sizes = { #t[1], #t[2] } }\"", "sizes"), "{}", "[2,1]");
+	expect(*state,
+	       COMPOSE("transform", "\"code\":\"local t = {{1,2},{3}} return { sizes = { #t[1], #t[2] } }\"", "sizes"),
+	       "{}", "[2,1]");
 	expect(*state, COMPOSE("transform", "\"expr\":\"{ 1, 2 }\"", "value"), "{}", "[1,2]");
 }
 

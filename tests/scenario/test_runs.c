@@ -7,13 +7,15 @@
 #include "base/limits.h"
 #include "tests/lib/world.h"
 
-#define DEBATE                                                                                                           \
-	"{\"sluice\":1,\"name\":\"debate\",\"nodes\":["                                                                    \
-	"{\"id\":\"pro\",\"type\":\"fake\",\"params\":{\"answer\":\"for {{ input.topic }}\",\"text\":\"yes yes\"%s}},"      \
-	"{\"id\":\"con\",\"type\":\"fake\",\"params\":{\"answer\":\"against {{ input.topic }}\",\"text\":\"no no\"%s}},"    \
-	"{\"id\":\"both\",\"type\":\"join\",\"params\":{%s}},"                                                             \
-	"{\"id\":\"judge\",\"type\":\"fake\",\"params\":{\"answer\":\"{{ #nodes.both.arrived }}\"}}],"                      \
-	"\"edges\":[{\"from\":\"pro\",\"to\":\"both\"},{\"from\":\"con\",\"to\":\"both\"},{\"from\":\"both\",\"to\":\"judge\"}]," \
+#define DEBATE                                                                                                         \
+	"{\"sluice\":1,\"name\":\"debate\",\"nodes\":["                                                                \
+	"{\"id\":\"pro\",\"type\":\"fake\",\"params\":{\"answer\":\"for {{ input.topic }}\",\"text\":\"yes yes\"%s}}," \
+	"{\"id\":\"con\",\"type\":\"fake\",\"params\":{\"answer\":\"against {{ input.topic }}\",\"text\":\"no "        \
+	"no\"%s}},"                                                                                                    \
+	"{\"id\":\"both\",\"type\":\"join\",\"params\":{%s}},"                                                         \
+	"{\"id\":\"judge\",\"type\":\"fake\",\"params\":{\"answer\":\"{{ #nodes.both.arrived }}\"}}],"                 \
+	"\"edges\":[{\"from\":\"pro\",\"to\":\"both\"},{\"from\":\"con\",\"to\":\"both\"},{\"from\":\"both\",\"to\":"  \
+	"\"judge\"}],"                                                                                                 \
 	"\"outputs\":{\"verdict\":\"{{ nodes.judge.value }}\"}}"
 
 static const char *debate(const char *pro, const char *con, const char *join)
@@ -59,7 +61,8 @@ static void the_judge_runs_once_after_both_sides(void **state)
 static void an_any_join_cancels_the_loser(void **state)
 {
 	struct world *w = *state;
-	struct sl_run_id id = world_submit(w, debate("", ",\"hold\":true", "\"wait\":\"any\",\"cancel_rest\":true"), "{\"topic\":\"tea\"}");
+	struct sl_run_id id = world_submit(w, debate("", ",\"hold\":true", "\"wait\":\"any\",\"cancel_rest\":true"),
+					   "{\"topic\":\"tea\"}");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "succeeded");
 	assert_string_equal(world_node_status(w, id, "con"), "cancelled");
@@ -70,7 +73,8 @@ static void an_any_join_cancels_the_loser(void **state)
 static void a_quorum_puts_up_with_a_failure(void **state)
 {
 	struct world *w = *state;
-	struct sl_run_id id = world_submit(w, debate(",\"fail\":\"invalid\"", "", "\"wait\":{\"quorum\":1}"), "{\"topic\":\"tea\"}");
+	struct sl_run_id id =
+		world_submit(w, debate(",\"fail\":\"invalid\"", "", "\"wait\":{\"quorum\":1}"), "{\"topic\":\"tea\"}");
 	world_settle(w);
 	assert_string_equal(world_node_status(w, id, "pro"), "failed");
 	assert_string_equal(world_status(w, id), "succeeded");
@@ -79,8 +83,8 @@ static void a_quorum_puts_up_with_a_failure(void **state)
 static void a_quorum_that_cannot_be_met_fails_the_run_with_names(void **state)
 {
 	struct world *w = *state;
-	struct sl_run_id id = world_submit(w, debate(",\"fail\":\"invalid\"", ",\"fail\":\"invalid\"", "\"wait\":\"any\""),
-	                                   "{\"topic\":\"tea\"}");
+	struct sl_run_id id = world_submit(
+		w, debate(",\"fail\":\"invalid\"", ",\"fail\":\"invalid\"", "\"wait\":\"any\""), "{\"topic\":\"tea\"}");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "failed");
 	struct json_object *err = sl_json_get(world_run(w, id), "error");
@@ -92,7 +96,8 @@ static void a_quorum_that_cannot_be_met_fails_the_run_with_names(void **state)
 static void a_failure_nobody_tolerates_ends_the_run_and_stops_the_rest(void **state)
 {
 	struct world *w = *state;
-	struct sl_run_id id = world_submit(w, debate(",\"hold\":true", ",\"fail\":\"invalid\"", ""), "{\"topic\":\"tea\"}");
+	struct sl_run_id id =
+		world_submit(w, debate(",\"hold\":true", ",\"fail\":\"invalid\"", ""), "{\"topic\":\"tea\"}");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "failed");
 	assert_string_equal(world_node_status(w, id, "pro"), "cancelled");
@@ -117,8 +122,10 @@ static void a_join_with_a_timeout_goes_on_with_what_came(void **state)
 static void retries_follow_the_backoff_and_reset_the_stream(void **state)
 {
 	struct world *w = *state;
-	const char *d = "{\"sluice\":1,\"name\":\"r\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1,\"fail\":\"timeout\","
-			"\"fail_times\":2,\"text\":\"hello\"},\"retry\":{\"max\":3,\"backoff_ms\":1000,\"factor\":2,\"jitter\":false}}],\"edges\":[]}";
+	const char *d = "{\"sluice\":1,\"name\":\"r\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{"
+			"\"answer\":1,\"fail\":\"timeout\","
+			"\"fail_times\":2,\"text\":\"hello\"},\"retry\":{\"max\":3,\"backoff_ms\":1000,\"factor\":2,"
+			"\"jitter\":false}}],\"edges\":[]}";
 	struct sl_run_id id = world_submit(w, d, "{}");
 	world_settle(w);
 	assert_string_equal(world_node_status(w, id, "a"), "retrying");
@@ -137,8 +144,10 @@ static void retries_follow_the_backoff_and_reset_the_stream(void **state)
 static void a_timeout_cancels_the_attempt(void **state)
 {
 	struct world *w = *state;
-	const char *d = "{\"sluice\":1,\"name\":\"t\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1,\"hold\":true},"
-			"\"timeout_s\":5,\"on_error\":\"fallback\",\"fallback\":{\"timeout\":{\"value\":\"late\"},\"default\":{\"value\":\"?\"}},"
+	const char *d = "{\"sluice\":1,\"name\":\"t\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{"
+			"\"answer\":1,\"hold\":true},"
+			"\"timeout_s\":5,\"on_error\":\"fallback\",\"fallback\":{\"timeout\":{\"value\":\"late\"},"
+			"\"default\":{\"value\":\"?\"}},"
 			"\"retry\":{\"max\":0}}],\"edges\":[],\"outputs\":{\"v\":\"{{ nodes.a.value }}\"}}";
 	struct sl_run_id id = world_submit(w, d, "{}");
 	world_advance(w, 4990);
@@ -152,12 +161,17 @@ static void a_timeout_cancels_the_attempt(void **state)
 static void a_branch_kills_the_other_path_and_its_join_does_not_hang(void **state)
 {
 	struct world *w = *state;
-	const char *d = "{\"sluice\":1,\"name\":\"b\",\"nodes\":["
-			"{\"id\":\"pick\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"big\",\"when\":\"input.n > 10\"}],\"default\":\"small\"}},"
-			"{\"id\":\"x\",\"type\":\"fake\",\"params\":{\"answer\":1}},{\"id\":\"y\",\"type\":\"fake\",\"params\":{\"answer\":2}},"
-			"{\"id\":\"y2\",\"type\":\"fake\",\"params\":{\"answer\":2}},{\"id\":\"end\",\"type\":\"join\",\"params\":{}}],"
-			"\"edges\":[{\"from\":\"pick\",\"to\":\"x\",\"case\":\"big\"},{\"from\":\"pick\",\"to\":\"y\",\"case\":\"small\"},"
-			"{\"from\":\"x\",\"to\":\"end\"},{\"from\":\"y\",\"to\":\"y2\"},{\"from\":\"y2\",\"to\":\"end\"}]}";
+	const char *d =
+		"{\"sluice\":1,\"name\":\"b\",\"nodes\":["
+		"{\"id\":\"pick\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"big\",\"when\":\"input.n > "
+		"10\"}],\"default\":\"small\"}},"
+		"{\"id\":\"x\",\"type\":\"fake\",\"params\":{\"answer\":1}},{\"id\":\"y\",\"type\":\"fake\",\"params\":"
+		"{\"answer\":2}},"
+		"{\"id\":\"y2\",\"type\":\"fake\",\"params\":{\"answer\":2}},{\"id\":\"end\",\"type\":\"join\","
+		"\"params\":{}}],"
+		"\"edges\":[{\"from\":\"pick\",\"to\":\"x\",\"case\":\"big\"},{\"from\":\"pick\",\"to\":\"y\",\"case\":"
+		"\"small\"},"
+		"{\"from\":\"x\",\"to\":\"end\"},{\"from\":\"y\",\"to\":\"y2\"},{\"from\":\"y2\",\"to\":\"end\"}]}";
 	struct sl_run_id id = world_submit(w, d, "{\"n\":11}");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "succeeded");
@@ -170,7 +184,8 @@ static void a_branch_kills_the_other_path_and_its_join_does_not_hang(void **stat
 static void a_delay_waits_only_the_rest_after_a_crash(void **state)
 {
 	struct world *w = *state;
-	const char *d = "{\"sluice\":1,\"name\":\"d\",\"nodes\":[{\"id\":\"nap\",\"type\":\"delay\",\"params\":{\"seconds\":60}}],\"edges\":[]}";
+	const char *d = "{\"sluice\":1,\"name\":\"d\",\"nodes\":[{\"id\":\"nap\",\"type\":\"delay\",\"params\":{"
+			"\"seconds\":60}}],\"edges\":[]}";
 	struct sl_run_id id = world_submit(w, d, "{}");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "waiting");
@@ -240,7 +255,8 @@ static void a_cancel_ends_everything_and_is_final(void **state)
 static void a_run_that_takes_too_long_fails(void **state)
 {
 	struct world *w = *state;
-	const char *d = "{\"sluice\":1,\"name\":\"l\",\"limits\":{\"timeout_s\":60},\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":"
+	const char *d = "{\"sluice\":1,\"name\":\"l\",\"limits\":{\"timeout_s\":60},\"nodes\":[{\"id\":\"a\",\"type\":"
+			"\"fake\",\"params\":"
 			"{\"answer\":1,\"hold\":true}}],\"edges\":[]}";
 	struct sl_run_id id = world_submit(w, d, "{}");
 	world_advance(w, 30000);
@@ -258,11 +274,15 @@ static void a_run_that_takes_too_long_fails(void **state)
 static void at_most_so_many_branches_are_open(void **state)
 {
 	struct world *w = *state;
-	const char *d = "{\"sluice\":1,\"name\":\"p\",\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{\"max_concurrency\":2}},"
-			"{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"hold\":true}},{\"id\":\"b\",\"type\":\"fake\",\"params\":{\"hold\":true}},"
-			"{\"id\":\"c\",\"type\":\"fake\",\"params\":{\"hold\":true}},{\"id\":\"j\",\"type\":\"join\",\"params\":{}}],"
-			"\"edges\":[{\"from\":\"p\",\"to\":\"a\"},{\"from\":\"p\",\"to\":\"b\"},{\"from\":\"p\",\"to\":\"c\"},"
-			"{\"from\":\"a\",\"to\":\"j\"},{\"from\":\"b\",\"to\":\"j\"},{\"from\":\"c\",\"to\":\"j\"}]}";
+	const char *d =
+		"{\"sluice\":1,\"name\":\"p\",\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{\"max_"
+		"concurrency\":2}},"
+		"{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"hold\":true}},{\"id\":\"b\",\"type\":\"fake\","
+		"\"params\":{\"hold\":true}},"
+		"{\"id\":\"c\",\"type\":\"fake\",\"params\":{\"hold\":true}},{\"id\":\"j\",\"type\":\"join\","
+		"\"params\":{}}],"
+		"\"edges\":[{\"from\":\"p\",\"to\":\"a\"},{\"from\":\"p\",\"to\":\"b\"},{\"from\":\"p\",\"to\":\"c\"},"
+		"{\"from\":\"a\",\"to\":\"j\"},{\"from\":\"b\",\"to\":\"j\"},{\"from\":\"c\",\"to\":\"j\"}]}";
 	struct sl_run_id id = world_submit(w, d, "{}");
 	world_settle(w);
 	assert_int_equal(world_is_held(w, "a") + world_is_held(w, "b") + world_is_held(w, "c"), 2);
@@ -270,7 +290,7 @@ static void at_most_so_many_branches_are_open(void **state)
 	world_release(w, first);
 	world_settle(w);
 	assert_int_equal(world_is_held(w, "a") + world_is_held(w, "b") + world_is_held(w, "c"), 2);
-	static const char *const all[] = { "a", "b", "c" };
+	static const char *const all[] = {"a", "b", "c"};
 	for (int i = 0; i < 3; i++)
 		if (world_is_held(w, all[i]))
 			world_release(w, all[i]);
@@ -281,8 +301,9 @@ static void at_most_so_many_branches_are_open(void **state)
 static void what_leaves_the_system_waits_for_the_commit(void **state)
 {
 	struct world *w = *state;
-	const char *d = "{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1}},"
-			"{\"id\":\"out\",\"type\":\"external\",\"params\":{}}],\"edges\":[{\"from\":\"a\",\"to\":\"out\"}]}";
+	const char *d =
+		"{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1}},"
+		"{\"id\":\"out\",\"type\":\"external\",\"params\":{}}],\"edges\":[{\"from\":\"a\",\"to\":\"out\"}]}";
 	struct sl_run_id id = world_submit(w, d, "{}");
 	world_auto_commit(w, false);
 	for (int i = 0; i < 10; i++)
@@ -315,16 +336,24 @@ static void an_idempotency_key_gives_one_run(void **state)
 /* Twelve nodes in three layers with a branch, two joins and a retry. */
 static const char twelve[] =
 	"{\"sluice\":1,\"name\":\"twelve\",\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{}},"
-	"{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1,\"text\":\"aaa\"}},{\"id\":\"b\",\"type\":\"fake\",\"params\":{\"answer\":2,"
+	"{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":1,\"text\":\"aaa\"}},{\"id\":\"b\",\"type\":\"fake\","
+	"\"params\":{\"answer\":2,"
 	"\"fail\":\"timeout\",\"fail_times\":1}},{\"id\":\"c\",\"type\":\"fake\",\"params\":{\"answer\":3}},"
-	"{\"id\":\"j\",\"type\":\"join\",\"params\":{}},{\"id\":\"t\",\"type\":\"transform\",\"params\":{\"expr\":\"nodes.a.value + nodes.b.value + nodes.c.value\"}},"
-	"{\"id\":\"k\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"six\",\"when\":\"nodes.t.value == 6\"}],\"default\":\"no\"}},"
-	"{\"id\":\"six\",\"type\":\"fake\",\"params\":{\"answer\":\"six\"}},{\"id\":\"no\",\"type\":\"fake\",\"params\":{\"answer\":\"no\"}},"
+	"{\"id\":\"j\",\"type\":\"join\",\"params\":{}},{\"id\":\"t\",\"type\":\"transform\",\"params\":{\"expr\":"
+	"\"nodes.a.value + nodes.b.value + nodes.c.value\"}},"
+	"{\"id\":\"k\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"six\",\"when\":\"nodes.t.value == "
+	"6\"}],\"default\":\"no\"}},"
+	"{\"id\":\"six\",\"type\":\"fake\",\"params\":{\"answer\":\"six\"}},{\"id\":\"no\",\"type\":\"fake\","
+	"\"params\":{\"answer\":\"no\"}},"
 	"{\"id\":\"nap\",\"type\":\"delay\",\"params\":{\"seconds\":1}},{\"id\":\"e\",\"type\":\"join\",\"params\":{}},"
-	"{\"id\":\"fin\",\"type\":\"template\",\"params\":{\"text\":\"{{ nodes.t.value }} is {{ nodes.six.value }}\"}}],"
-	"\"edges\":[{\"from\":\"p\",\"to\":\"a\"},{\"from\":\"p\",\"to\":\"b\"},{\"from\":\"p\",\"to\":\"c\"},{\"from\":\"a\",\"to\":\"j\"},{\"from\":\"b\",\"to\":\"j\"},"
-	"{\"from\":\"c\",\"to\":\"j\"},{\"from\":\"j\",\"to\":\"t\"},{\"from\":\"t\",\"to\":\"k\"},{\"from\":\"k\",\"to\":\"six\",\"case\":\"six\"},"
-	"{\"from\":\"k\",\"to\":\"no\",\"case\":\"no\"},{\"from\":\"six\",\"to\":\"nap\"},{\"from\":\"nap\",\"to\":\"e\"},{\"from\":\"no\",\"to\":\"e\"},{\"from\":\"e\",\"to\":\"fin\"}],"
+	"{\"id\":\"fin\",\"type\":\"template\",\"params\":{\"text\":\"{{ nodes.t.value }} is {{ nodes.six.value "
+	"}}\"}}],"
+	"\"edges\":[{\"from\":\"p\",\"to\":\"a\"},{\"from\":\"p\",\"to\":\"b\"},{\"from\":\"p\",\"to\":\"c\"},{"
+	"\"from\":\"a\",\"to\":\"j\"},{\"from\":\"b\",\"to\":\"j\"},"
+	"{\"from\":\"c\",\"to\":\"j\"},{\"from\":\"j\",\"to\":\"t\"},{\"from\":\"t\",\"to\":\"k\"},{\"from\":\"k\","
+	"\"to\":\"six\",\"case\":\"six\"},"
+	"{\"from\":\"k\",\"to\":\"no\",\"case\":\"no\"},{\"from\":\"six\",\"to\":\"nap\"},{\"from\":\"nap\",\"to\":"
+	"\"e\"},{\"from\":\"no\",\"to\":\"e\"},{\"from\":\"e\",\"to\":\"fin\"}],"
 	"\"outputs\":{\"text\":\"{{ nodes.fin.text }}\"}}";
 
 static unsigned rnd(uint64_t *s)
@@ -359,18 +388,21 @@ static void any_crash_leaves_a_run_that_completes(void **state)
 				for (int i = 0; i < 20; i++)
 					sl_engine_step(world_engine(w));
 				if (done && world_calls(w, "a") != calls)
-					fail_msg("seed %llu: a finished node was called again", (unsigned long long)seed);
+					fail_msg("seed %llu: a finished node was called again",
+						 (unsigned long long)seed);
 			}
 		}
 		world_auto_commit(w, true);
 		world_advance(w, 30000);
 		if (strcmp(world_status(w, id), "succeeded") != 0)
-			fail_msg("seed %llu: %s", (unsigned long long)seed, json_object_to_json_string(world_run(w, id)));
+			fail_msg("seed %llu: %s", (unsigned long long)seed,
+				 json_object_to_json_string(world_run(w, id)));
 		assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "outputs"), "text"), "6 is six");
-		static const char *const all[] = { "p", "a", "b", "c", "j", "t", "k", "six", "nap", "e", "fin" };
+		static const char *const all[] = {"p", "a", "b", "c", "j", "t", "k", "six", "nap", "e", "fin"};
 		for (size_t i = 0; i < SL_COUNT_OF(all); i++)
 			if (world_count(w, id, all[i], "completed") != 1)
-				fail_msg("seed %llu: %s completed %u times", (unsigned long long)seed, all[i], world_count(w, id, all[i], "completed"));
+				fail_msg("seed %llu: %s completed %u times", (unsigned long long)seed, all[i],
+					 world_count(w, id, all[i], "completed"));
 		world_free(w);
 	}
 }

@@ -17,9 +17,9 @@ static int64_t fake_wall(void *ctx)
 {
 	return wall_ms;
 }
-static const struct sl_clock clock_ = { fake_mono, fake_wall, NULL };
+static const struct sl_clock clock_ = {fake_mono, fake_wall, NULL};
 
-static const uint8_t secret[SL_AUTH_SECRET_BYTES] = { 1, 2, 3 };
+static const uint8_t secret[SL_AUTH_SECRET_BYTES] = {1, 2, 3};
 
 static int setup(void **state)
 {
@@ -40,7 +40,7 @@ static int teardown(void **state)
 
 static struct sl_auth_token token(const char *text, enum sl_role role)
 {
-	struct sl_auth_token t = { .id = sl_uuid_new(), .role = role, .name = "someone" };
+	struct sl_auth_token t = {.id = sl_uuid_new(), .role = role, .name = "someone"};
 	sl_auth_hash(sl_str(text), t.hash);
 	return t;
 }
@@ -147,7 +147,7 @@ static void a_new_admin_token_or_key_ends_old_sessions(void **state)
 	struct sl_auth *a = *state;
 	SL_AUTO(sl_auth) other_token = NULL;
 	SL_AUTO(sl_auth) other_key = NULL;
-	const uint8_t key[SL_AUTH_SECRET_BYTES] = { 9 };
+	const uint8_t key[SL_AUTH_SECRET_BYTES] = {9};
 	struct sl_identity who;
 	char session[SL_SESSION_TEXT_BYTES];
 	assert_int_equal(sl_auth_bearer(a, SL_STR("an-admin-token"), "::1", &who), SL_OK);
@@ -173,8 +173,10 @@ static void a_ticket_opens_once_from_its_origin_in_time(void **state)
 	assert_int_equal(sl_auth_ticket_take(a, sl_str(ticket), origin, &who), SL_UNAUTHORIZED); /* spent */
 
 	assert_int_equal(sl_auth_ticket(a, &admin, origin, ticket), SL_OK);
-	assert_int_equal(sl_auth_ticket_take(a, sl_str(ticket), SL_STR("http://127.0.0.1:7071"), &who), SL_UNAUTHORIZED);
-	assert_int_equal(sl_auth_ticket_take(a, sl_str(ticket), origin, &who), SL_UNAUTHORIZED); /* and spent by the attempt */
+	assert_int_equal(sl_auth_ticket_take(a, sl_str(ticket), SL_STR("http://127.0.0.1:7071"), &who),
+			 SL_UNAUTHORIZED);
+	assert_int_equal(sl_auth_ticket_take(a, sl_str(ticket), origin, &who),
+			 SL_UNAUTHORIZED); /* and spent by the attempt */
 
 	assert_int_equal(sl_auth_ticket(a, &admin, SL_STR(""), ticket), SL_OK);
 	assert_int_equal(sl_auth_ticket_take(a, sl_str(ticket), origin, &who), SL_UNAUTHORIZED);
@@ -201,7 +203,7 @@ static void a_ticket_dies_with_its_token(void **state)
 static void unused_tickets_are_bounded(void **state)
 {
 	struct sl_auth *a = *state;
-	struct sl_identity who = { .role = SL_ROLE_ADMIN };
+	struct sl_identity who = {.role = SL_ROLE_ADMIN};
 	char ticket[SL_TICKET_TEXT_BYTES];
 	unsigned n = 0;
 	while (n < 100000 && sl_auth_ticket(a, &who, SL_STR(""), ticket) == SL_OK)
@@ -215,18 +217,38 @@ static const struct {
 	const char *host;
 	bool allowed;
 } hosts[] = {
-	{ "127.0.0.1", true }, { "127.0.0.1:7070", true }, { "localhost", true }, { "LOCALHOST:1", true }, { "[::1]:7070", true },
-	{ "10.1.2.3:80", true }, { "sluice.example.org", true }, { "sluice.example.org:443", true }, { "Sluice.Example.Org", true },
-	{ "with.port:8443", true }, { "with.port", false }, { "with.port:1", false },
-	{ "", false }, { "evil.example", false }, { "localhost.evil.example", false }, { "evil.example:7070", false },
-	{ "127.0.0.1.evil.example", false }, { "sluice.example.org.evil", false }, { "xsluice.example.org", false }, { "127.0.0.1:", false },
-	{ "127.0.0.1:x", false }, { "[::1", false }, { "[::1]x", false }, { "localhost:7070@evil", false }, { "1.2.3", false },
+	{"127.0.0.1", true},
+	{"127.0.0.1:7070", true},
+	{"localhost", true},
+	{"LOCALHOST:1", true},
+	{"[::1]:7070", true},
+	{"10.1.2.3:80", true},
+	{"sluice.example.org", true},
+	{"sluice.example.org:443", true},
+	{"Sluice.Example.Org", true},
+	{"with.port:8443", true},
+	{"with.port", false},
+	{"with.port:1", false},
+	{"", false},
+	{"evil.example", false},
+	{"localhost.evil.example", false},
+	{"evil.example:7070", false},
+	{"127.0.0.1.evil.example", false},
+	{"sluice.example.org.evil", false},
+	{"xsluice.example.org", false},
+	{"127.0.0.1:", false},
+	{"127.0.0.1:x", false},
+	{"[::1", false},
+	{"[::1]x", false},
+	{"localhost:7070@evil", false},
+	{"1.2.3", false},
 };
 
 static void only_our_names_are_answered(void **state)
 {
 	for (size_t i = 0; i < SL_COUNT_OF(hosts); i++)
-		if (sl_auth_host_allowed(sl_str(hosts[i].host), "sluice.example.org, with.port:8443") != hosts[i].allowed)
+		if (sl_auth_host_allowed(sl_str(hosts[i].host), "sluice.example.org, with.port:8443") !=
+		    hosts[i].allowed)
 			fail_msg("host '%s' should be %s", hosts[i].host, hosts[i].allowed ? "allowed" : "refused");
 }
 
@@ -234,30 +256,30 @@ static const struct {
 	const char *origin, *host;
 	bool tls, allowed;
 } origins[] = {
-	{ "http://127.0.0.1:7070", "127.0.0.1:7070", false, true },
-	{ "https://127.0.0.1:7070", "127.0.0.1:7070", true, true },
-	{ "https://app.example.org", "127.0.0.1:7070", false, true },
-	{ "https://127.0.0.1:7070", "127.0.0.1:7070", false, false },
-	{ "http://127.0.0.1:7070", "127.0.0.1:7070", true, false },
-	{ "http://127.0.0.1:7071", "127.0.0.1:7070", false, false },
-	{ "http://127.0.0.1", "127.0.0.1:7070", false, false },
-	{ "http://localhost:7070", "127.0.0.1:7070", false, false },
-	{ "http://127.0.0.1:7070.evil.example", "127.0.0.1:7070", false, false },
-	{ "http://127.0.0.1:7070/", "127.0.0.1:7070", false, false },
-	{ "http://evil.example", "127.0.0.1:7070", false, false },
-	{ "https://app.example.org.evil", "127.0.0.1:7070", false, false },
-	{ "https://xapp.example.org", "127.0.0.1:7070", false, false },
-	{ "null", "127.0.0.1:7070", false, false },
-	{ "", "127.0.0.1:7070", false, false },
-	{ "file://", "127.0.0.1:7070", false, false },
-	{ "127.0.0.1:7070", "127.0.0.1:7070", false, false },
+	{"http://127.0.0.1:7070", "127.0.0.1:7070", false, true},
+	{"https://127.0.0.1:7070", "127.0.0.1:7070", true, true},
+	{"https://app.example.org", "127.0.0.1:7070", false, true},
+	{"https://127.0.0.1:7070", "127.0.0.1:7070", false, false},
+	{"http://127.0.0.1:7070", "127.0.0.1:7070", true, false},
+	{"http://127.0.0.1:7071", "127.0.0.1:7070", false, false},
+	{"http://127.0.0.1", "127.0.0.1:7070", false, false},
+	{"http://localhost:7070", "127.0.0.1:7070", false, false},
+	{"http://127.0.0.1:7070.evil.example", "127.0.0.1:7070", false, false},
+	{"http://127.0.0.1:7070/", "127.0.0.1:7070", false, false},
+	{"http://evil.example", "127.0.0.1:7070", false, false},
+	{"https://app.example.org.evil", "127.0.0.1:7070", false, false},
+	{"https://xapp.example.org", "127.0.0.1:7070", false, false},
+	{"null", "127.0.0.1:7070", false, false},
+	{"", "127.0.0.1:7070", false, false},
+	{"file://", "127.0.0.1:7070", false, false},
+	{"127.0.0.1:7070", "127.0.0.1:7070", false, false},
 };
 
 static void only_our_origin_is_ours(void **state)
 {
 	for (size_t i = 0; i < SL_COUNT_OF(origins); i++)
-		if (sl_auth_origin_allowed(sl_str(origins[i].origin), sl_str(origins[i].host), origins[i].tls, "https://app.example.org") !=
-		    origins[i].allowed)
+		if (sl_auth_origin_allowed(sl_str(origins[i].origin), sl_str(origins[i].host), origins[i].tls,
+					   "https://app.example.org") != origins[i].allowed)
 			fail_msg("origin '%s' at '%s'", origins[i].origin, origins[i].host);
 }
 
@@ -267,7 +289,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_known_token_is_its_role, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_secrets_are_never_the_same, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_token_ends_when_it_says, setup, teardown),
-		cmocka_unit_test_setup_teardown(guessing_a_short_admin_token_is_slowed_down_by_address, setup, teardown),
+		cmocka_unit_test_setup_teardown(guessing_a_short_admin_token_is_slowed_down_by_address, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_session_names_its_token_for_twelve_hours, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_session_cannot_be_altered_or_outlive_its_token, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_admin_token_or_key_ends_old_sessions, setup, teardown),

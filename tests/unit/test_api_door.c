@@ -1,5 +1,6 @@
-/* Who gets in: every route with every role, sessions and their origins, host names, and the handshakes of WebSockets, through
- * real sockets. Behind the door is nothing here: what is let through is told from what is not by 401, 403 and 421. */
+/* Who gets in: every route with every role, sessions and their origins, host names, and the handshakes of WebSockets,
+ * through real sockets. Behind the door is nothing here: what is let through is told from what is not by 401, 403 and
+ * 421. */
 #include "tests/lib/test.h"
 
 #include <arpa/inet.h>
@@ -35,7 +36,8 @@ static enum sl_code no_view(void *ctx, struct sl_run_id run, enum sl_view_watch 
 static void no_unwatch(void *ctx, struct sl_run_id run)
 {
 }
-static enum sl_code no_events(void *ctx, struct sl_run_id run, uint64_t after, size_t limit, sl_hub_page_fn *fn, void *arg)
+static enum sl_code no_events(void *ctx, struct sl_run_id run, uint64_t after, size_t limit, sl_hub_page_fn *fn,
+			      void *arg)
 {
 	fn(arg, SL_NOT_FOUND, NULL, 0);
 	return SL_OK;
@@ -47,22 +49,30 @@ static void no_watch_all(void *ctx, bool on)
 static int setup(void **state)
 {
 	struct rig *g = calloc(1, sizeof(*g));
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	*state = g;
 	sem_init(&g->done, 0, 0);
 	if (sl_loop_new("test", &g->loop) != SL_OK)
 		return -1;
-	const struct sl_api_config config = { .loop = g->loop, .listen = "127.0.0.1:0", .admin_token = ADMIN, .secret_key = { 7 },
-		                              .hosts = "door.example", .origins = "https://pages.example" };
+	const struct sl_api_config config = {.loop = g->loop,
+					     .listen = "127.0.0.1:0",
+					     .admin_token = ADMIN,
+					     .secret_key = {7},
+					     .hosts = "door.example",
+					     .origins = "https://pages.example"};
 	if (sl_api_new(&config, &g->api, &err) != SL_OK)
 		return -1;
-	struct sl_ws_config ws = { .loop = g->loop, .flush_ms = 1, .path = "/ws", .authenticate = sl_api_ws_authenticate, .auth_ctx = g->api,
-		                   .source = { no_view, no_unwatch, no_events, no_watch_all, NULL } };
+	struct sl_ws_config ws = {.loop = g->loop,
+				  .flush_ms = 1,
+				  .path = "/ws",
+				  .authenticate = sl_api_ws_authenticate,
+				  .auth_ctx = g->api,
+				  .source = {no_view, no_unwatch, no_events, no_watch_all, NULL}};
 	sl_api_ws_commands(g->api, &ws.commands);
 	if (sl_ws_new(&ws, &g->ws) != SL_OK)
 		return -1;
 	for (int role = SL_ROLE_VIEWER; role <= SL_ROLE_ADMIN; role++) {
-		struct sl_auth_token t = { .id = sl_uuid_new(), .role = (enum sl_role)role };
+		struct sl_auth_token t = {.id = sl_uuid_new(), .role = (enum sl_role)role};
 		snprintf(t.name, sizeof(t.name), "%s", sl_role_name((enum sl_role)role));
 		sl_auth_make_secret(g->tokens[role]);
 		sl_auth_hash(sl_str(g->tokens[role]), t.hash);
@@ -70,7 +80,7 @@ static int setup(void **state)
 		if (sl_auth_add_token(g->api->auth, &t) != SL_OK)
 			return -1;
 	}
-	const struct sl_api_parts parts = { .ws = g->ws };
+	const struct sl_api_parts parts = {.ws = g->ws};
 	if (sl_api_start(g->api, &parts, &err) != SL_OK) {
 		fprintf(stderr, "%s\n", err.text);
 		return -1;
@@ -95,8 +105,8 @@ static int teardown(void **state)
 
 static int dial(struct rig *g)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET };
-	struct timeval patience = { .tv_sec = 20 };
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	struct timeval patience = {.tv_sec = 20};
 	a.sin_port = htons((uint16_t)strtoul(strrchr(sl_api_address(g->api), ':') + 1, NULL, 10));
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -115,7 +125,8 @@ static int ask(struct rig *g, const char *method, const char *path, const char *
 	int fd = dial(g), status = 0;
 	struct sl_buf *to = answer ? answer : &own;
 	bool host = strstr(lines, "Host: ") != NULL;
-	sl_buf_addf(&text, "%s %s HTTP/1.1\r\n%s%s%s", method, path, host ? "" : "Host: ", host ? "" : sl_api_address(g->api), host ? "" : "\r\n");
+	sl_buf_addf(&text, "%s %s HTTP/1.1\r\n%s%s%s", method, path,
+		    host ? "" : "Host: ", host ? "" : sl_api_address(g->api), host ? "" : "\r\n");
 	sl_buf_addf(&text, "Connection: close\r\n%s\r\n", lines);
 	assert_int_equal(send(fd, text.data, text.len, MSG_NOSIGNAL), text.len);
 	sl_buf_reset(to);
@@ -184,8 +195,10 @@ static void whoever_has_the_role_or_more_is_let_through(void **state)
 		assert_int_equal(ask_as(g, "GET", "/api/v1/session", g->tokens[role]), 200);
 		assert_int_equal(ask_as(g, "POST", "/api/v1/ws-ticket", g->tokens[role]), 200);
 		/* leads to no run, behind the door */
-		assert_int_equal(ask_as(g, "POST", "/api/v1/runs/x/cancel", g->tokens[role]), role >= SL_ROLE_RUNNER ? 404 : 403);
-		assert_int_equal(ask_as(g, "DELETE", "/api/v1/admin/tokens/x", g->tokens[role]), role >= SL_ROLE_ADMIN ? 404 : 403);
+		assert_int_equal(ask_as(g, "POST", "/api/v1/runs/x/cancel", g->tokens[role]),
+				 role >= SL_ROLE_RUNNER ? 404 : 403);
+		assert_int_equal(ask_as(g, "DELETE", "/api/v1/admin/tokens/x", g->tokens[role]),
+				 role >= SL_ROLE_ADMIN ? 404 : 403);
 	}
 	assert_int_equal(ask_as(g, "DELETE", "/api/v1/admin/tokens/x", ADMIN), 404);
 }
@@ -255,11 +268,11 @@ static void a_session_reads_everywhere_and_writes_only_from_our_pages(void **sta
 		const char *more;
 		int status;
 	} cases[] = {
-		{ "X-Sluice-Client: ui\r\n", 200 },
-		{ "Origin: https://pages.example\r\n", 200 },
-		{ "Origin: http://evil.example\r\n", 403 },
-		{ "Origin: http://evil.example\r\nX-Sluice-Client: ui\r\n", 403 },
-		{ "Origin: null\r\n", 403 },
+		{"X-Sluice-Client: ui\r\n", 200},
+		{"Origin: https://pages.example\r\n", 200},
+		{"Origin: http://evil.example\r\n", 403},
+		{"Origin: http://evil.example\r\nX-Sluice-Client: ui\r\n", 403},
+		{"Origin: null\r\n", 403},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(cases); i++) {
 		snprintf(lines, sizeof(lines), "%s%s", cookie, cases[i].more);
@@ -302,7 +315,8 @@ static void guesses_are_429_after_a_while_but_a_token_still_works(void **state)
 	assert_int_equal(status, 429);
 	assert_non_null(strstr(answer.data, "\r\nRetry-After: "));
 	assert_int_equal(ask_as(g, "GET", "/api/v1/session", g->tokens[SL_ROLE_VIEWER]), 200);
-	assert_int_equal(ask_as(g, "GET", "/api/v1/session", ADMIN), 200); /* long: it cannot be guessed, so nobody is locked out */
+	assert_int_equal(ask_as(g, "GET", "/api/v1/session", ADMIN),
+			 200); /* long: it cannot be guessed, so nobody is locked out */
 }
 
 static void a_draining_server_says_so_and_takes_no_runs(void **state)
@@ -322,8 +336,9 @@ static void a_draining_server_says_so_and_takes_no_runs(void **state)
 
 /* ---- WebSockets ---- */
 
-#define HANDSHAKE                                                                                                            \
-	"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" \
+#define HANDSHAKE                                                                                                      \
+	"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "                \
+	"dGhlIHNhbXBsZSBub25jZQ==\r\n"                                                                                 \
 	"Sec-WebSocket-Protocol: sluice.v1\r\n"
 
 /* The status of a handshake with these header lines; 101 leaves the socket in *fd when asked. */
@@ -334,8 +349,8 @@ static int handshake(struct rig *g, const char *path, const char *lines, int *fd
 	int fd = dial(g), status = 0;
 	size_t at = 0;
 	bool host = strstr(lines, "Host: ") != NULL;
-	sl_buf_addf(&text, "GET %s HTTP/1.1\r\n%s%s%s%s" HANDSHAKE "\r\n", path, host ? "" : "Host: ", host ? "" : sl_api_address(g->api),
-	            host ? "" : "\r\n", lines);
+	sl_buf_addf(&text, "GET %s HTTP/1.1\r\n%s%s%s%s" HANDSHAKE "\r\n", path,
+		    host ? "" : "Host: ", host ? "" : sl_api_address(g->api), host ? "" : "\r\n", lines);
 	assert_int_equal(send(fd, text.data, text.len, MSG_NOSIGNAL), text.len);
 	while (at < sizeof(answer) - 1 && !memmem(answer, at, "\r\n\r\n", 4)) {
 		ssize_t n = recv(fd, answer + at, 1, 0);
@@ -356,8 +371,8 @@ static void ticket_for(struct rig *g, const char *origin, char path[128])
 {
 	SL_BUF(answer, 1 << 20);
 	char lines[256];
-	snprintf(lines, sizeof(lines), "Authorization: Bearer %s\r\n%s%s%s", g->tokens[SL_ROLE_VIEWER], origin ? "Origin: " : "",
-	         origin ? origin : "", origin ? "\r\n" : "");
+	snprintf(lines, sizeof(lines), "Authorization: Bearer %s\r\n%s%s%s", g->tokens[SL_ROLE_VIEWER],
+		 origin ? "Origin: " : "", origin ? origin : "", origin ? "\r\n" : "");
 	assert_int_equal(ask(g, "POST", "/api/v1/ws-ticket", lines, &answer), 200);
 	char *t = strstr(answer.data, "\"ticket\":\"");
 	assert_non_null(t);
@@ -384,8 +399,15 @@ static void only_a_token_or_a_fresh_ticket_of_our_origin_opens_a_socket(void **s
 	assert_int_equal(handshake(g, "/ws?ticket=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", origin, NULL), 401);
 	assert_int_equal(handshake(g, "/ws", "Authorization: Bearer wrong\r\n", NULL), 401);
 
-	static const char *const foreign[] = { "http://evil.example", "null", "https://127.0.0.1", "http://localhost", "file://",
-		                               "http://127.0.0.1:70701", "http://pages.example", "https://pages.example.evil", "" };
+	static const char *const foreign[] = {"http://evil.example",
+					      "null",
+					      "https://127.0.0.1",
+					      "http://localhost",
+					      "file://",
+					      "http://127.0.0.1:70701",
+					      "http://pages.example",
+					      "https://pages.example.evil",
+					      ""};
 	for (size_t i = 0; i < SL_COUNT_OF(foreign); i++) {
 		char line[128];
 		snprintf(line, sizeof(line), "Origin: %s\r\n", foreign[i]);
@@ -413,7 +435,7 @@ static void only_a_token_or_a_fresh_ticket_of_our_origin_opens_a_socket(void **s
 /* A masked text frame of the client. */
 static void send_text(int fd, const char *text)
 {
-	unsigned char frame[130] = { 0x81 };
+	unsigned char frame[130] = {0x81};
 	size_t len = strlen(text);
 	assert_true(len < 120);
 	frame[1] = (unsigned char)(0x80 | len); /* the mask is zero */
@@ -473,11 +495,10 @@ static void stopping_closes_sockets_with_a_code_to_come_back(void **state)
 
 /* ---- the table and its description ---- */
 
-
 static void openapi_and_the_routes_say_the_same(void **state)
 {
 	SL_AUTO_JSON doc = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	size_t described = 0, shown = 0;
 	assert_int_equal(sl_json_parse(sl_str_n(sl_embedded_api->data, sl_embedded_api->len), &doc, &err), SL_OK);
 	struct json_object *paths = sl_json_get(doc, "paths");
@@ -502,14 +523,14 @@ static void openapi_and_the_routes_say_the_same(void **state)
 			bool found = false;
 			for (size_t k = 0; params && k < json_object_array_length(params); k++) {
 				struct json_object *one = json_object_array_get_idx(params, k);
-				found = found || (sl_str_eq(sl_json_get_str(one, "name"), name) && sl_str_is(sl_json_get_str(one, "in"), "path"));
+				found = found || (sl_str_eq(sl_json_get_str(one, "name"), name) &&
+						  sl_str_is(sl_json_get_str(one, "in"), "path"));
 			}
 			if (!found)
 				fail_msg("%s %s: a placeholder is not described", method, route->pattern);
 		}
 	}
-	json_object_object_foreach(paths, path, item)
-	{
+	json_object_object_foreach (paths, path, item) {
 		(void)path;
 		described += (size_t)json_object_object_length(item);
 	}
@@ -522,13 +543,13 @@ static void references_in_the_description_lead_somewhere(struct json_object *doc
 		for (size_t i = 0; i < json_object_array_length(at); i++)
 			references_in_the_description_lead_somewhere(doc, json_object_array_get_idx(at, i));
 	} else if (json_object_is_type(at, json_type_object)) {
-		json_object_object_foreach(at, key, value)
-		{
+		json_object_object_foreach (at, key, value) {
 			static const char base[] = "#/components/schemas/";
 			if (strcmp(key, "$ref") == 0) {
 				const char *name = json_object_get_string(value);
 				assert_int_equal(strncmp(name, base, sizeof(base) - 1), 0);
-				if (!sl_json_get(sl_json_get(sl_json_get(doc, "components"), "schemas"), name + sizeof(base) - 1))
+				if (!sl_json_get(sl_json_get(sl_json_get(doc, "components"), "schemas"),
+						 name + sizeof(base) - 1))
 					fail_msg("%s is not there", name);
 			} else
 				references_in_the_description_lead_somewhere(doc, value);
@@ -539,7 +560,7 @@ static void references_in_the_description_lead_somewhere(struct json_object *doc
 static void every_schema_that_is_named_is_there(void **state)
 {
 	SL_AUTO_JSON doc = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_json_parse(sl_str_n(sl_embedded_api->data, sl_embedded_api->len), &doc, &err), SL_OK);
 	references_in_the_description_lead_somewhere(doc, doc);
 }

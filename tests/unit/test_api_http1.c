@@ -1,4 +1,5 @@
-/* The request parser: what is a request, where its body ends, and what is refused because two readers could disagree. */
+/* The request parser: what is a request, where its body ends, and what is refused because two readers could disagree.
+ */
 #include "tests/lib/test.h"
 
 #include <stdio.h>
@@ -46,31 +47,31 @@ static const struct {
 	const char *text;
 	int status;
 } refused[] = {
-	{ "GET / HTTP/1.1\r\n\r\n", 400 },                                                        /* no Host */
-	{ "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400 },                                  /* two */
-	{ "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505 },
-	{ "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505 },
-	{ "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400 },                                            /* two blanks */
-	{ "GET x HTTP/1.1\r\nHost: a\r\n\r\n", 400 },                                             /* no path */
-	{ "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
-	{ "GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
-	{ "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
-	{ "GET / HTTP/1.1\nHost: a\n\n", 400 },                                                   /* bare line feeds */
-	{ "GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400 },                                    /* blank before the colon */
-	{ "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n", 400 },                               /* folded */
-	{ "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400 },
-	{ "GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n", 400 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\n", 400 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", 400 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501 },
-	{ "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400 },
-	{ "POST / HTTP/1.1\r\nHost: a\r\nExpect: something\r\n\r\n", 417 },
-	{ "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n", 400 },                                /* a TLS hello on a plain port */
+	{"GET / HTTP/1.1\r\n\r\n", 400},                       /* no Host */
+	{"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400}, /* two */
+	{"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505},
+	{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
+	{"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400}, /* two blanks */
+	{"GET x HTTP/1.1\r\nHost: a\r\n\r\n", 400},  /* no path */
+	{"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+	{"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+	{"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+	{"GET / HTTP/1.1\nHost: a\n\n", 400},                     /* bare line feeds */
+	{"GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", 400},      /* blank before the colon */
+	{"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n", 400}, /* folded */
+	{"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400},
+	{"GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n", 400},
+	{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400},
+	{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400},
+	{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\n", 400},
+	{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400},
+	{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", 400},
+	{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+	{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
+	{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501},
+	{"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+	{"POST / HTTP/1.1\r\nHost: a\r\nExpect: something\r\n\r\n", 417},
+	{"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n", 400}, /* a TLS hello on a plain port */
 };
 
 static void what_could_be_read_in_two_ways_is_refused(void **state)
@@ -127,8 +128,10 @@ static void the_connection_header_decides_what_comes_after(void **state)
 	assert_true(head.keep_alive);
 	assert_int_equal(parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: foo, CLOSE\r\n\r\n", &used, &status), SL_OK);
 	assert_false(head.keep_alive);
-	assert_int_equal(parse("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n", &used, &status),
-	                 SL_OK);
+	assert_int_equal(
+		parse("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		      &used, &status),
+		SL_OK);
 	assert_true(head.upgrade_websocket);
 	assert_int_equal(parse("GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", &used, &status), SL_OK);
 	assert_false(head.upgrade_websocket);
@@ -147,7 +150,7 @@ static void an_absolute_target_names_the_host(void **state)
 /* Feeds text in pieces of `step` bytes. */
 static enum sl_code unchunk(const char *text, size_t step, struct sl_buf *out, bool *done)
 {
-	struct sl_http1_chunks c = { 0 };
+	struct sl_http1_chunks c = {0};
 	struct sl_str all = sl_str(text);
 	size_t at = 0;
 	while (at < all.len && !c.done) {
@@ -179,7 +182,8 @@ static void chunks_become_a_body_however_they_arrive(void **state)
 
 static void broken_chunks_are_refused(void **state)
 {
-	static const char *const bad[] = { "x\r\n", "\r\n", "4\nWiki", "4\r\nWikiX", "4\r\nWiki\rX", "fffffffff\r\n", "-1\r\n", "0\r\n\n", "0\r\n\rX" };
+	static const char *const bad[] = {"x\r\n",         "\r\n",   "4\nWiki", "4\r\nWikiX", "4\r\nWiki\rX",
+					  "fffffffff\r\n", "-1\r\n", "0\r\n\n", "0\r\n\rX"};
 	for (size_t i = 0; i < SL_COUNT_OF(bad); i++) {
 		SL_BUF(out, 100);
 		bool done;

@@ -110,7 +110,7 @@ static void answer_held(void *arg)
 static int start(void **state, struct sl_server_config config)
 {
 	struct rig *g = calloc(1, sizeof(*g));
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	*state = g;
 	sem_init(&g->held, 0, 0);
 	config.listen = config.listen ? config.listen : "127.0.0.1:0";
@@ -129,13 +129,16 @@ static int start(void **state, struct sl_server_config config)
 
 static int setup(void **state)
 {
-	return start(state, (struct sl_server_config){ 0 });
+	return start(state, (struct sl_server_config){0});
 }
 
 static int setup_hasty(void **state)
 {
-	return start(state, (struct sl_server_config){
-				.timeouts = { .head_ms = 60, .body_ms = 120, .idle_ms = 200, .stalled_ms = 200, .answer_ms = 150 } });
+	return start(
+		state,
+		(struct sl_server_config){
+			.timeouts = {
+				.head_ms = 60, .body_ms = 120, .idle_ms = 200, .stalled_ms = 200, .answer_ms = 150}});
 }
 
 static void count_ours(uv_handle_t *h, void *arg)
@@ -184,12 +187,12 @@ static void wait_for(sem_t *s)
 
 static int dial_with(struct rig *g, int receive_bytes)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET };
+	struct sockaddr_in a = {.sin_family = AF_INET};
 	const char *port = strrchr(sl_server_address(g->server), ':') + 1;
 	a.sin_port = htons((uint16_t)strtoul(port, NULL, 10));
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct timeval patience = { .tv_sec = WAIT_MS / 1000 };
+	struct timeval patience = {.tv_sec = WAIT_MS / 1000};
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	if (receive_bytes)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
@@ -229,7 +232,9 @@ static char *hear(int fd)
 		ssize_t n = recv(fd, piece, 1, 0); /* not a byte of the next answer */
 		if (n > 0 && end) {
 			char *cl = strcasestr(b.data, "\r\nContent-Length: ");
-			size_t want = cl && cl < end ? strtoul(cl + 18, NULL, 10) - (b.len - (size_t)(end + 4 - b.data)) - 1 : sizeof(piece) - 1;
+			size_t want = cl && cl < end
+					      ? strtoul(cl + 18, NULL, 10) - (b.len - (size_t)(end + 4 - b.data)) - 1
+					      : sizeof(piece) - 1;
 			if (want > sizeof(piece) - 1)
 				want = sizeof(piece) - 1;
 			ssize_t more = want ? recv(fd, piece + 1, want, 0) : 0;
@@ -275,7 +280,8 @@ static void answers_and_keeps_the_connection(void **state)
 
 static void security_headers_are_on_every_answer(void **state)
 {
-	static const char *const heads[] = { "GET /echo HTTP/1.1\r\n" HOST "\r\n", "GET /none HTTP/1.1\r\n" HOST "\r\n", "nonsense\r\n\r\n" };
+	static const char *const heads[] = {"GET /echo HTTP/1.1\r\n" HOST "\r\n", "GET /none HTTP/1.1\r\n" HOST "\r\n",
+					    "nonsense\r\n\r\n"};
 	for (size_t i = 0; i < SL_COUNT_OF(heads); i++) {
 		int fd = dial(*state);
 		say(fd, heads[i]);
@@ -319,7 +325,8 @@ static void what_comes_behind_a_request_that_waits_waits_too(void **state)
 static void a_chunked_body_is_put_together_and_the_connection_goes_on(void **state)
 {
 	int fd = dial(*state);
-	say(fd, "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n");
+	say(fd,
+	    "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n4\r\nWiki\r\n5\r\npedia\r\n0\r\n\r\n");
 	expect_status(fd, "200", "\r\n\r\nWikipedia");
 	say(fd, "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n");
 	say(fd, "1\r\n");
@@ -332,7 +339,8 @@ static void a_body_over_the_limit_is_413_by_length_and_by_chunks(void **state)
 {
 	char text[256];
 	int fd = dial(*state);
-	snprintf(text, sizeof(text), "POST /echo HTTP/1.1\r\n" HOST "Content-Length: %u\r\n\r\n", SL_LIMIT_BODY_BYTES + 1);
+	snprintf(text, sizeof(text), "POST /echo HTTP/1.1\r\n" HOST "Content-Length: %u\r\n\r\n",
+		 SL_LIMIT_BODY_BYTES + 1);
 	say(fd, text);
 	expect_status(fd, "413", "\"code\":\"too_large\"");
 	close(fd);
@@ -457,7 +465,7 @@ static void an_answer_for_a_client_that_left_is_dropped(void **state)
 	struct rig *g = *state;
 	for (int i = 0; i < 20; i++) {
 		int fd = dial(g);
-		struct linger reset = { .l_onoff = 1 };
+		struct linger reset = {.l_onoff = 1};
 		say(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
 		wait_for(&g->held);
 		if (i % 2)
@@ -579,8 +587,11 @@ static void stopping_with_everything_open_leaves_nothing(void **state)
 	struct rig *g = *state;
 	for (int i = 0; i < 5; i++) {
 		int fd = dial(g); /* the fds are closed by the end of the process: here they must be open */
-		say(fd, i == 0 ? "GET /hold HTTP/1.1\r\n" HOST "\r\n" : i == 1 ? "GET /stream HTTP/1.1\r\n" HOST "\r\n" : i == 2 ? "POST /echo" : i == 3
-		              ? "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\nx" : "\r\n");
+		say(fd, i == 0   ? "GET /hold HTTP/1.1\r\n" HOST "\r\n"
+			: i == 1 ? "GET /stream HTTP/1.1\r\n" HOST "\r\n"
+			: i == 2 ? "POST /echo"
+			: i == 3 ? "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\nx"
+				 : "\r\n");
 	}
 	wait_for(&g->held);
 	/* teardown stops the server and looks */
@@ -598,10 +609,12 @@ static bool write_pair(struct rig *g)
 	X509_gmtime_adj(X509_getm_notBefore(cert), 0);
 	X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
 	X509_set_pubkey(cert, key);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)"test", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)"test", -1,
+				   -1, 0);
 	X509_set_issuer_name(cert, X509_get_subject_name(cert));
 	FILE *c = fdopen(mkstemp(g->cert), "w"), *k = fdopen(mkstemp(g->key), "w");
-	bool ok = X509_sign(cert, key, EVP_sha256()) && c && k && PEM_write_X509(c, cert) && PEM_write_PrivateKey(k, key, NULL, NULL, 0, NULL, NULL);
+	bool ok = X509_sign(cert, key, EVP_sha256()) && c && k && PEM_write_X509(c, cert) &&
+		  PEM_write_PrivateKey(k, key, NULL, NULL, 0, NULL, NULL);
 	if (c)
 		fclose(c);
 	if (k)
@@ -613,10 +626,10 @@ static bool write_pair(struct rig *g)
 
 static int setup_tls(void **state)
 {
-	struct rig names = { 0 };
+	struct rig names = {0};
 	if (!write_pair(&names))
 		return -1;
-	int rc = start(state, (struct sl_server_config){ .tls_cert = names.cert, .tls_key = names.key });
+	int rc = start(state, (struct sl_server_config){.tls_cert = names.cert, .tls_key = names.key});
 	struct rig *g = *state;
 	memcpy(g->cert, names.cert, sizeof(g->cert));
 	memcpy(g->key, names.key, sizeof(g->key));
@@ -668,15 +681,21 @@ static void it_does_not_listen_to_everyone_without_tls(void **state)
 		bool insecure;
 		enum sl_code code;
 	} cases[] = {
-		{ "0.0.0.0:0", false, SL_INVALID }, { "[::]:0", false, SL_INVALID }, { ":0", false, SL_INVALID }, { "nonsense", false, SL_INVALID },
-		{ "127.0.0.1:99999", false, SL_INVALID }, { "::1:80", false, SL_INVALID }, { "127.0.0.1:", false, SL_INVALID },
+		{"0.0.0.0:0", false, SL_INVALID},
+		{"[::]:0", false, SL_INVALID},
+		{":0", false, SL_INVALID},
+		{"nonsense", false, SL_INVALID},
+		{"127.0.0.1:99999", false, SL_INVALID},
+		{"::1:80", false, SL_INVALID},
+		{"127.0.0.1:", false, SL_INVALID},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(cases); i++) {
 		SL_AUTO(sl_loop) loop = NULL;
 		SL_AUTO(sl_server) server = NULL;
-		struct sl_error err = { 0 };
+		struct sl_error err = {0};
 		assert_int_equal(sl_loop_new("test", &loop), SL_OK);
-		const struct sl_server_config config = { .loop = loop, .listen = cases[i].listen, .head = head, .handle = handle };
+		const struct sl_server_config config = {
+			.loop = loop, .listen = cases[i].listen, .head = head, .handle = handle};
 		assert_int_equal(sl_server_new(&config, &server, &err), SL_OK);
 		assert_int_equal(sl_server_start(server, &err), cases[i].code);
 		assert_true(err.text[0] != '\0');
@@ -688,9 +707,10 @@ static void an_address_in_use_is_said_and_leaves_nothing(void **state)
 	struct rig *g = *state;
 	SL_AUTO(sl_loop) loop = NULL;
 	SL_AUTO(sl_server) second = NULL; /* goes before the loop does */
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_loop_new("test", &loop), SL_OK);
-	const struct sl_server_config config = { .loop = loop, .listen = sl_server_address(g->server), .head = head, .handle = handle };
+	const struct sl_server_config config = {
+		.loop = loop, .listen = sl_server_address(g->server), .head = head, .handle = handle};
 	assert_int_equal(sl_server_new(&config, &second, &err), SL_OK);
 	assert_int_equal(sl_server_start(second, &err), SL_UNAVAILABLE);
 	assert_non_null(strstr(err.text, "in use"));

@@ -13,8 +13,21 @@ static enum sl_code parse(const char *text, struct sl_error *err)
 
 static void values_of_every_type_round_trip(void **state)
 {
-	static const char *const texts[] = { "null", "true", "false", "0", "-1", "9223372036854775807", "1.5", "1e+300", "\"\"",
-					     "\"a\\\"\\\\\\n\\u0001é\"", "[]", "{}", "[1,[2,{\"a\":[null]}]]", "0.1", "18446744073709551615" };
+	static const char *const texts[] = {"null",
+					    "true",
+					    "false",
+					    "0",
+					    "-1",
+					    "9223372036854775807",
+					    "1.5",
+					    "1e+300",
+					    "\"\"",
+					    "\"a\\\"\\\\\\n\\u0001é\"",
+					    "[]",
+					    "{}",
+					    "[1,[2,{\"a\":[null]}]]",
+					    "0.1",
+					    "18446744073709551615"};
 	for (size_t i = 0; i < SL_COUNT_OF(texts); i++) {
 		SL_AUTO_JSON o = NULL;
 		struct sl_error err;
@@ -27,10 +40,26 @@ static void values_of_every_type_round_trip(void **state)
 
 static void bad_text_is_refused_with_its_place(void **state)
 {
-	static const char *const texts[] = { "", " ", "{", "[1,]", "{\"a\":1,}", "{'a':1}", "[1] 2", "tru", "nul", "01", "\"\xff\"",
-					     "{\"a\":1,\"a\":2}", "{\"x\":{\"b\":1,\"c\":[],\"b\":3}}", "[\"\t\"]", "NaN", "[1 2]", "{a:1}", "\"abc" };
+	static const char *const texts[] = {"",
+					    " ",
+					    "{",
+					    "[1,]",
+					    "{\"a\":1,}",
+					    "{'a':1}",
+					    "[1] 2",
+					    "tru",
+					    "nul",
+					    "01",
+					    "\"\xff\"",
+					    "{\"a\":1,\"a\":2}",
+					    "{\"x\":{\"b\":1,\"c\":[],\"b\":3}}",
+					    "[\"\t\"]",
+					    "NaN",
+					    "[1 2]",
+					    "{a:1}",
+					    "\"abc"};
 	for (size_t i = 0; i < SL_COUNT_OF(texts); i++) {
-		struct sl_error err = { 0 };
+		struct sl_error err = {0};
 		if (parse(texts[i], &err) == SL_OK)
 			fail_msg("accepted: %s", texts[i]);
 		assert_int_equal(err.code, SL_INVALID);
@@ -97,7 +126,7 @@ static void a_full_buffer_fails_whole(void **state)
 static void utf8_is_cut_between_characters(void **state)
 {
 	const char *s = "aé\xf0\x9f\x98\x80z"; /* 1 + 2 + 4 + 1 bytes */
-	static const size_t want[] = { 0, 1, 1, 3, 3, 3, 3, 7, 8 };
+	static const size_t want[] = {0, 1, 1, 3, 3, 3, 3, 7, 8};
 	for (size_t max = 0; max <= 8; max++)
 		assert_int_equal(sl_utf8_cut(s, 8, max), want[max]);
 	assert_true(sl_utf8_tail_incomplete("\xf0\x9f\x98", 3));

@@ -15,7 +15,7 @@ static struct json_object *doc;
 static int read_rows(void **state)
 {
 	char path[4096];
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	const char *root = getenv("SLUICE_ROOT");
 	snprintf(path, sizeof(path), "%s/tests/unit/data/expressions.json", root ? root : ".");
 	FILE *f = fopen(path, "rb");
@@ -38,7 +38,7 @@ static int drop_rows(void **state)
 
 static struct json_object *world_get(void *ctx, const struct sl_ref *ref)
 {
-	static const char *const roots[] = { "input", "nodes", "loop", "item", "index", "run" };
+	static const char *const roots[] = {"input", "nodes", "loop", "item", "index", "run"};
 	struct json_object *o = sl_json_get(ctx, roots[ref->root]);
 	return ref->node ? sl_json_get(o, ref->node) : o;
 }
@@ -51,7 +51,7 @@ static void check_row(struct json_object *row, const struct sl_env *env, size_t 
 	struct json_object *value = sl_json_get(row, "value");
 	SL_AUTO(sl_expr) e = NULL;
 	SL_AUTO_JSON out = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	bool truth;
 	enum sl_code rc = sl_expr_compile(source, block ? SL_EXPR_BLOCK : SL_EXPR_VALUE, &e, &err);
 	if (rc != SL_OK) {
@@ -75,12 +75,13 @@ static void check_row(struct json_object *row, const struct sl_env *env, size_t 
 	if (error || !sl_json_equal(out, value))
 		fail_msg("row %zu: %s\n gives %s, not %s", i, source.p, got.data, error ? "an error" : want.data);
 	assert_int_equal(sl_expr_test(e, env, &truth, &err), SL_OK);
-	assert_int_equal(truth, value && (!json_object_is_type(value, json_type_boolean) || json_object_get_boolean(value)));
+	assert_int_equal(truth,
+			 value && (!json_object_is_type(value, json_type_boolean) || json_object_get_boolean(value)));
 }
 
 static void every_row_of_the_table_holds(void **state)
 {
-	struct sl_env env = { world_get, sl_json_get(doc, "world") };
+	struct sl_env env = {world_get, sl_json_get(doc, "world")};
 	struct json_object *rows = sl_json_get(doc, "rows");
 	for (size_t i = 0; i < json_object_array_length(rows); i++)
 		check_row(json_object_array_get_idx(rows, i), &env, i);
@@ -89,7 +90,7 @@ static void every_row_of_the_table_holds(void **state)
 /* A path is walked in C. In parentheses it goes through Lua, and must come to the same. */
 static void a_path_gives_the_same_with_and_without_lua(void **state)
 {
-	struct sl_env env = { world_get, sl_json_get(doc, "world") };
+	struct sl_env env = {world_get, sl_json_get(doc, "world")};
 	struct json_object *rows = sl_json_get(doc, "rows");
 	size_t compared = 0;
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
@@ -98,7 +99,7 @@ static void a_path_gives_the_same_with_and_without_lua(void **state)
 		SL_AUTO(sl_expr) lua = NULL;
 		SL_AUTO_JSON a = NULL;
 		SL_AUTO_JSON b = NULL;
-		struct sl_error err = { 0 };
+		struct sl_error err = {0};
 		SL_BUF(wrapped, 10000);
 		sl_buf_addf(&wrapped, "(%.*s\n)", (int)source.len, source.p);
 		if (!source.len || sl_expr_compile(source, SL_EXPR_VALUE, &plain, &err) != SL_OK)
@@ -114,9 +115,9 @@ static void a_path_gives_the_same_with_and_without_lua(void **state)
 
 static void assert_refs(const char *source, enum sl_expr_kind kind, const char *want)
 {
-	static const char *const roots[] = { "input", "nodes.", "loop", "item", "index", "run" };
+	static const char *const roots[] = {"input", "nodes.", "loop", "item", "index", "run"};
 	SL_AUTO(sl_expr) e = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_BUF(got, 1000);
 	size_t n;
 	if (sl_expr_compile(sl_str(source), kind, &e, &err) != SL_OK)
@@ -138,10 +139,11 @@ static void references_are_collected_once_each(void **state)
 	assert_refs("list.map(nodes.a.items, function(nodes) return nodes.b end)", SL_EXPR_VALUE, "nodes.a");
 	assert_refs("({input = 1}).input + run.x", SL_EXPR_VALUE, "run");
 	assert_refs("local x = nodes.a local nodes = {} return nodes.b", SL_EXPR_BLOCK, "nodes.a");
-	assert_refs("if input.x then return nodes.p elseif loop.y then return nodes.q else return {nodes.r, [nodes.s.k] = 1} end", SL_EXPR_BLOCK,
-		    "input nodes.p loop nodes.q nodes.r nodes.s");
-	assert_refs("local f = function(input, ...) return input, run end for i = nodes.a, nodes.b do f(i) end", SL_EXPR_BLOCK,
-		    "run nodes.a nodes.b");
+	assert_refs("if input.x then return nodes.p elseif loop.y then return nodes.q else return {nodes.r, "
+		    "[nodes.s.k] = 1} end",
+		    SL_EXPR_BLOCK, "input nodes.p loop nodes.q nodes.r nodes.s");
+	assert_refs("local f = function(input, ...) return input, run end for i = nodes.a, nodes.b do f(i) end",
+		    SL_EXPR_BLOCK, "run nodes.a nodes.b");
 	assert_refs("return ('x'):rep(nodes.n.count, \"nodes.no\")", SL_EXPR_BLOCK, "nodes.n");
 }
 
@@ -154,13 +156,14 @@ static struct json_object *asked_for(void *ctx, const struct sl_ref *ref)
 static void values_are_asked_for_only_when_mentioned(void **state)
 {
 	unsigned asked = 0;
-	struct sl_env env = { asked_for, &asked };
+	struct sl_env env = {asked_for, &asked};
 	SL_AUTO(sl_expr) none = NULL;
 	SL_AUTO(sl_expr) two = NULL;
 	SL_AUTO_JSON out = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_expr_compile(SL_STR("1 + 1"), SL_EXPR_VALUE, &none, &err), SL_OK);
-	assert_int_equal(sl_expr_compile(SL_STR("nodes.a == nodes.a and nodes.b == input"), SL_EXPR_VALUE, &two, &err), SL_OK);
+	assert_int_equal(sl_expr_compile(SL_STR("nodes.a == nodes.a and nodes.b == input"), SL_EXPR_VALUE, &two, &err),
+			 SL_OK);
 	assert_int_equal(sl_expr_eval(none, &env, &out, &err), SL_OK);
 	assert_int_equal(asked, 0);
 	json_object_put(out);
@@ -171,14 +174,15 @@ static void values_are_asked_for_only_when_mentioned(void **state)
 static void what_comes_out_is_a_copy(void **state)
 {
 	struct json_object *world = sl_json_get(doc, "world");
-	struct sl_env env = { world_get, world };
+	struct sl_env env = {world_get, world};
 	SL_AUTO(sl_expr) e = NULL;
 	SL_AUTO_JSON out = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_expr_compile(SL_STR("nodes.judge.json"), SL_EXPR_VALUE, &e, &err), SL_OK);
 	assert_int_equal(sl_expr_eval(e, &env, &out, &err), SL_OK);
 	sl_json_set_i64(out, "a", 99);
-	assert_int_equal(sl_json_get_i64(sl_json_get(sl_json_get(sl_json_get(world, "nodes"), "judge"), "json"), "a", 0), 1);
+	assert_int_equal(
+		sl_json_get_i64(sl_json_get(sl_json_get(sl_json_get(world, "nodes"), "judge"), "json"), "a", 0), 1);
 }
 
 static void the_order_of_keys_is_the_same_in_every_state(void **state)
@@ -187,15 +191,17 @@ static void the_order_of_keys_is_the_same_in_every_state(void **state)
 	for (int i = 0; i < 20; i++) {
 		SL_AUTO(sl_expr) e = NULL;
 		SL_AUTO_JSON out = NULL;
-		struct sl_env env = { world_get, sl_json_get(doc, "world") };
-		struct sl_error err = { 0 };
+		struct sl_env env = {world_get, sl_json_get(doc, "world")};
+		struct sl_error err = {0};
 		SL_BUF(got, sizeof(first));
 		sl_lua_drop_idle();
-		assert_int_equal(sl_expr_compile(SL_STR("local t, s = {}, '' for i = 1, 60 do t['k' .. i * 7919 % 101] = i end "
-							"for k in pairs(t) do s = s .. k end local k = next(t) while k do s = s .. k k = next(t, k) end "
-							"return {t, s}"),
-						 SL_EXPR_BLOCK, &e, &err),
-				 SL_OK);
+		assert_int_equal(
+			sl_expr_compile(SL_STR("local t, s = {}, '' for i = 1, 60 do t['k' .. i * 7919 % 101] = i end "
+					       "for k in pairs(t) do s = s .. k end local k = next(t) while k do s = s "
+					       ".. k k = next(t, k) end "
+					       "return {t, s}"),
+					SL_EXPR_BLOCK, &e, &err),
+			SL_OK);
 		assert_int_equal(sl_expr_eval(e, &env, &out, &err), SL_OK);
 		sl_json_write(&got, out);
 		if (i == 0)
@@ -207,12 +213,12 @@ static void the_order_of_keys_is_the_same_in_every_state(void **state)
 static void *evaluate_often(void *arg)
 {
 	struct json_object *world = NULL; /* json-c objects belong to one thread */
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	SL_AUTO_JSON whole = NULL;
 	bool truth = false;
 	size_t wrong = sl_json_parse(SL_STR("{\"nodes\":{\"a\":{\"n\":[1,2,3]}},\"index\":7}"), &whole, &err) != SL_OK;
 	world = whole;
-	struct sl_env env = { world_get, world };
+	struct sl_env env = {world_get, world};
 	for (int i = 0; i < 1500; i++)
 		wrong += sl_expr_test(arg, &env, &truth, &err) != SL_OK || !truth;
 	return (void *)wrong;
@@ -221,9 +227,11 @@ static void *evaluate_often(void *arg)
 static void many_threads_share_a_compiled_expression(void **state)
 {
 	SL_AUTO(sl_expr) e = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	pthread_t threads[4];
-	assert_int_equal(sl_expr_compile(SL_STR("list.sum(nodes.a.n) + index == 13 and evil == nil"), SL_EXPR_VALUE, &e, &err), SL_INVALID);
+	assert_int_equal(
+		sl_expr_compile(SL_STR("list.sum(nodes.a.n) + index == 13 and evil == nil"), SL_EXPR_VALUE, &e, &err),
+		SL_INVALID);
 	assert_int_equal(sl_expr_compile(SL_STR("list.sum(nodes.a.n) + index == 13"), SL_EXPR_VALUE, &e, &err), SL_OK);
 	for (size_t i = 0; i < SL_COUNT_OF(threads); i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, evaluate_often, e), 0);
@@ -236,11 +244,11 @@ static void many_threads_share_a_compiled_expression(void **state)
 
 static void broken_budgets_are_counted_and_the_next_evaluation_works(void **state)
 {
-	struct sl_env env = { world_get, sl_json_get(doc, "world") };
+	struct sl_env env = {world_get, sl_json_get(doc, "world")};
 	SL_AUTO(sl_expr) bad = NULL;
 	SL_AUTO(sl_expr) good = NULL;
 	SL_AUTO_JSON out = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	uint64_t before = sl_expr_aborts();
 	assert_int_equal(sl_expr_compile(SL_STR("while true do pcall(error) end"), SL_EXPR_BLOCK, &bad, &err), SL_OK);
 	assert_int_equal(sl_expr_compile(SL_STR("nodes.judge.score + 1"), SL_EXPR_VALUE, &good, &err), SL_OK);
@@ -255,7 +263,7 @@ static void sources_that_are_too_large_are_refused(void **state)
 {
 	static char source[70000];
 	SL_AUTO(sl_expr) e = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	memset(source, ' ', sizeof(source));
 	source[0] = '1';
 	assert_int_equal(sl_expr_compile(sl_str_n(source, sizeof(source)), SL_EXPR_VALUE, &e, &err), SL_INVALID);
@@ -270,14 +278,15 @@ static void sources_that_are_too_large_are_refused(void **state)
 
 static void no_memory_is_an_error_body(void *arg)
 {
-	static struct sl_env env = { world_get, NULL };
+	static struct sl_env env = {world_get, NULL};
 	SL_AUTO(sl_expr) e = NULL;
 	SL_AUTO_JSON out = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	env.ctx = sl_json_get(doc, "world");
 	sl_lua_drop_idle();
-	enum sl_code rc = sl_expr_compile(SL_STR("{nodes.judge.json, list.map({1}, function(x) return json.encode({x}) .. '\\xff' end)}"),
-					  SL_EXPR_VALUE, &e, &err);
+	enum sl_code rc = sl_expr_compile(
+		SL_STR("{nodes.judge.json, list.map({1}, function(x) return json.encode({x}) .. '\\xff' end)}"),
+		SL_EXPR_VALUE, &e, &err);
 	if (rc == SL_OK)
 		rc = sl_expr_eval(e, &env, &out, &err);
 	if (rc != SL_OK && rc != SL_NO_MEMORY)

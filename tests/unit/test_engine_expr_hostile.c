@@ -37,7 +37,9 @@ static int read_rows(void **state)
 		return -1;
 	size_t n = fread(text, 1, sizeof(text), f);
 	fclose(f);
-	return sl_json_parse(sl_str_n(text, n), &rows, &err) == SL_OK && json_object_is_type(rows, json_type_array) ? 0 : -1;
+	return sl_json_parse(sl_str_n(text, n), &rows, &err) == SL_OK && json_object_is_type(rows, json_type_array)
+		       ? 0
+		       : -1;
 }
 
 static int drop_rows(void **state)
@@ -79,18 +81,20 @@ static struct json_object *nothing(void *ctx, const struct sl_ref *ref)
 {
 	return NULL;
 }
-static const struct sl_env empty = { nothing, NULL };
+static const struct sl_env empty = {nothing, NULL};
 
 /* Notices whatever a script could have left behind in a state. */
 static void ordinary_work_goes_on(const char *after)
 {
-	static const char check[] =
-		"local n = 0 for _ in pairs(string) do n = n + 1 end "
-		"return n == 0 and ('x'):upper() == 'X' and string.format('%d', 7) == '7' and tostring(nil) == 'nil' and math.floor(1.5) == 1 "
-		"and list.len({1,2}) == 2 and json.encode({1}) == '[1]' and table.concat({1,2}, '-') == '1-2' and ('abc'):match('b') == 'b' "
-		"and select('#', pcall(error)) == 2 and evil == nil and utf8.len('é') == 1 and not pcall(function() return string.evil end)";
-	struct script s = { .code = sl_str(check) };
-	struct sl_error err = { 0 };
+	static const char check[] = "local n = 0 for _ in pairs(string) do n = n + 1 end "
+				    "return n == 0 and ('x'):upper() == 'X' and string.format('%d', 7) == '7' and "
+				    "tostring(nil) == 'nil' and math.floor(1.5) == 1 "
+				    "and list.len({1,2}) == 2 and json.encode({1}) == '[1]' and table.concat({1,2}, "
+				    "'-') == '1-2' and ('abc'):match('b') == 'b' "
+				    "and select('#', pcall(error)) == 2 and evil == nil and utf8.len('é') == 1 and not "
+				    "pcall(function() return string.evil end)";
+	struct script s = {.code = sl_str(check)};
+	struct sl_error err = {0};
 	if (run_raw(&s, &err) != SL_OK || !json_object_get_boolean(s.out))
 		fail_msg("after %.200s: %s", after, err.text);
 	json_object_put(s.out);
@@ -117,20 +121,22 @@ static void every_hostile_script_ends_within_its_budget_and_leaves_nothing(void 
 	assert_true(json_object_array_length(rows) >= 200);
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		struct json_object *row = json_object_array_get_idx(rows, i);
-		struct script s = { .code = sl_json_get_str(row, "code") };
+		struct script s = {.code = sl_json_get_str(row, "code")};
 		const char *want = sl_json_get_z(row, "want");
-		struct sl_error err = { 0 };
+		struct sl_error err = {0};
 		uint64_t aborts = sl_expr_aborts();
 		double begin = cpu_ms();
 		enum sl_code rc = run_raw(&s, &err);
 		double took = cpu_ms() - begin;
 		if (took > slowest)
 			slowest = took, which = s.code.p;
-		bool fine = strcmp(want, "any") == 0 || (strcmp(want, "budget") == 0 && rc == SL_EXPRESSION && a_budget(&err)) ||
+		bool fine = strcmp(want, "any") == 0 ||
+			    (strcmp(want, "budget") == 0 && rc == SL_EXPRESSION && a_budget(&err)) ||
 			    (strcmp(want, "error") == 0 && rc == SL_EXPRESSION && !a_budget(&err)) ||
 			    (strcmp(want, "stopped") == 0 && rc == SL_EXPRESSION) ||
 			    (strcmp(want, "true") == 0 && rc == SL_OK && json_object_get_boolean(s.out)) ||
-			    (SLOWER > 1 && rc == SL_EXPRESSION && strstr(err.text, "took more than")); /* under a sanitizer time runs out first */
+			    (SLOWER > 1 && rc == SL_EXPRESSION &&
+			     strstr(err.text, "took more than")); /* under a sanitizer time runs out first */
 		if (!fine || (rc != SL_OK && rc != SL_EXPRESSION) || tells_an_address(err.text))
 			fail_msg("row %zu, %s wanted: %.200s\n  %d %s", i, want, s.code.p, rc, err.text);
 		if (rc == SL_EXPRESSION && err.text[0] == 0)
@@ -151,7 +157,7 @@ static void the_same_scripts_pass_the_compiler_or_are_refused_with_a_sentence(vo
 		struct json_object *row = json_object_array_get_idx(rows, i);
 		SL_AUTO(sl_expr) e = NULL;
 		SL_AUTO_JSON out = NULL;
-		struct sl_error err = { 0 };
+		struct sl_error err = {0};
 		enum sl_code rc = sl_expr_compile(sl_json_get_str(row, "code"), SL_EXPR_BLOCK, &e, &err);
 		if (rc == SL_OK) {
 			rc = sl_expr_eval(e, &empty, &out, &err);

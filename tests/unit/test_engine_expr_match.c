@@ -8,22 +8,23 @@
 #include "base/limits.h"
 #include "engine/lua_priv.h"
 
-static const char script[] =
-	"local s, p, init = ...\n"
-	"local out = {}\n"
-	"local function add(...) for i = 1, select('#', ...) do out[#out + 1] = tostring((select(i, ...))) end out[#out + 1] = '|' end\n"
-	"add(string.find(s, p, init))\n"
-	"add(string.match(s, p, init))\n"
-	"add(string.find(s, p, init, true))\n"
-	"for a, b in string.gmatch(s, p) do add(a, b) end\n"
-	"add(string.gsub(s, p, '<%0>'))\n"
-	"add(string.gsub(s, p, '%%', 2))\n"
-	"add(string.gsub(s, p, function(...) if select('#', ...) % 2 == 1 then return '[' .. tostring((...)) .. ']' end end))\n"
-	"add(string.gsub(s, p, {a = 'A', b = false, ab = 12}))\n"
-	"return table.concat(out, ',')";
+static const char script[] = "local s, p, init = ...\n"
+			     "local out = {}\n"
+			     "local function add(...) for i = 1, select('#', ...) do out[#out + 1] = "
+			     "tostring((select(i, ...))) end out[#out + 1] = '|' end\n"
+			     "add(string.find(s, p, init))\n"
+			     "add(string.match(s, p, init))\n"
+			     "add(string.find(s, p, init, true))\n"
+			     "for a, b in string.gmatch(s, p) do add(a, b) end\n"
+			     "add(string.gsub(s, p, '<%0>'))\n"
+			     "add(string.gsub(s, p, '%%', 2))\n"
+			     "add(string.gsub(s, p, function(...) if select('#', ...) % 2 == 1 then return '[' .. "
+			     "tostring((...)) .. ']' end end))\n"
+			     "add(string.gsub(s, p, {a = 'A', b = false, ab = 12}))\n"
+			     "return table.concat(out, ',')";
 
-/* The thread sanitizer does not see Lua's longjmp in a library without instrumentation: it keeps the frames that were left
- * and gives up after 65,536. */
+/* The thread sanitizer does not see Lua's longjmp in a library without instrumentation: it keeps the frames that were
+ * left and gives up after 65,536. */
 #if defined(__SANITIZE_THREAD__)
 #define ROUNDS 1000
 #else
@@ -52,12 +53,14 @@ static void add(char *to, size_t max, const char *text)
 /* Patterns that are well formed: the library notices a bad one only when the match gets there. */
 static void random_pattern(char *p, size_t max)
 {
-	static const char *const singles[] = { "a", "b", "c", ".", "%a", "%d", "%W", "%s", "%%", "%.", "[ab]", "[^a]", "[a-c]", "[%d_]", "[]]",
-					       "[^]a]", "[a-]", "[%]]", "x", "-", "[b-a]", "[%w-]", "$", "^", "1", " ", "%S", "[^%s]", "(", "*" };
-	static const char *const repeats[] = { "", "", "", "*", "+", "-", "?" };
+	static const char *const singles[] = {"a",    "b",    "c",    ".",     "%a",    "%d",    "%W",  "%s",
+					      "%%",   "%.",   "[ab]", "[^a]",  "[a-c]", "[%d_]", "[]]", "[^]a]",
+					      "[a-]", "[%]]", "x",    "-",     "[b-a]", "[%w-]", "$",   "^",
+					      "1",    " ",    "%S",   "[^%s]", "(",     "*"};
+	static const char *const repeats[] = {"", "", "", "*", "+", "-", "?"};
 	char number[16];
 	unsigned open = 0, captures = 0, closed = 0;
-	bool position[32] = { false }, done[32] = { false };
+	bool position[32] = {false}, done[32] = {false};
 	unsigned stack[32];
 	p[0] = 0;
 	if (dice(6) == 0)
@@ -145,8 +148,8 @@ static void every_random_pattern_gives_what_the_library_gives(void **state)
 	assert_int_equal(luaL_loadstring(L, script), LUA_OK);
 	for (int i = 0; i < ROUNDS; i++) {
 		char pattern[128], subject[16];
-		struct call c = { .subject = subject, .pattern = pattern };
-		struct sl_error err = { 0 };
+		struct call c = {.subject = subject, .pattern = pattern};
+		struct sl_error err = {0};
 		random_pattern(pattern, sizeof(pattern));
 		random_subject(subject, sizeof(subject));
 		c.init = (int)dice(9) - 4;
@@ -164,7 +167,8 @@ static void every_random_pattern_gives_what_the_library_gives(void **state)
 		failed += rc != SL_OK;
 		matched += rc == SL_OK && strncmp(c.result, "nil", 3) != 0;
 		if (rc == SL_OK && strcmp(c.result, lua_tostring(L, -1)) != 0)
-			fail_msg("'%s' on '%s' from %d\n ours %s\n Lua  %s", pattern, subject, c.init, c.result, lua_tostring(L, -1));
+			fail_msg("'%s' on '%s' from %d\n ours %s\n Lua  %s", pattern, subject, c.init, c.result,
+				 lua_tostring(L, -1));
 	}
 	assert_true(matched > ROUNDS / 5); /* or the comparison says little */
 	assert_true(failed < ROUNDS / 10);
@@ -176,8 +180,8 @@ static void any_bytes_as_a_pattern_end_with_an_answer_or_an_error(void **state)
 {
 	for (int i = 0; i < ROUNDS; i++) {
 		char pattern[40], subject[16];
-		struct call c = { .subject = subject, .pattern = pattern, .init = 1 };
-		struct sl_error err = { 0 };
+		struct call c = {.subject = subject, .pattern = pattern, .init = 1};
+		struct sl_error err = {0};
 		static const char letters[] = "%%%%[[]]()()^$*+-?.abfdw1290xab";
 		size_t n = dice(sizeof(pattern) - 1);
 		for (size_t k = 0; k < n; k++)

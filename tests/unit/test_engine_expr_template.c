@@ -13,7 +13,7 @@ static struct json_object *doc;
 static int read_rows(void **state)
 {
 	char path[4096];
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	const char *root = getenv("SLUICE_ROOT");
 	snprintf(path, sizeof(path), "%s/tests/unit/data/templates.json", root ? root : ".");
 	FILE *f = fopen(path, "rb");
@@ -42,14 +42,14 @@ static struct json_object *world_get(void *ctx, const struct sl_ref *ref)
 
 static void every_row_of_the_table_holds(void **state)
 {
-	struct sl_env env = { world_get, sl_json_get(doc, "world") };
+	struct sl_env env = {world_get, sl_json_get(doc, "world")};
 	struct json_object *rows = sl_json_get(doc, "rows");
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		struct json_object *row = json_object_array_get_idx(rows, i), *value = sl_json_get(row, "value");
 		const char *compile = sl_json_get_z(row, "compile"), *error = sl_json_get_z(row, "error");
 		SL_AUTO(sl_template) t = NULL;
 		SL_AUTO_JSON out = NULL;
-		struct sl_error err = { 0 };
+		struct sl_error err = {0};
 		SL_BUF(got, 1 << 20);
 		enum sl_code rc = sl_template_compile(sl_json_get(row, "template"), &t, &err);
 		if (rc != SL_OK) {
@@ -76,9 +76,11 @@ static void references_of_all_expressions_are_collected_once(void **state)
 {
 	SL_AUTO_JSON v = NULL;
 	SL_AUTO(sl_template) t = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	size_t n;
-	assert_int_equal(sl_json_parse(SL_STR("[\"{{ nodes.a.x }}{{ nodes.b }} {{ input.x }}\",{\"k\":\"{{ nodes.a.y + nodes['c-d'].z }}\"}]"), &v, &err),
+	assert_int_equal(sl_json_parse(SL_STR("[\"{{ nodes.a.x }}{{ nodes.b }} {{ input.x }}\",{\"k\":\"{{ nodes.a.y + "
+					      "nodes['c-d'].z }}\"}]"),
+				       &v, &err),
 			 SL_OK);
 	assert_int_equal(sl_template_compile(v, &t, &err), SL_OK);
 	const struct sl_ref *refs = sl_template_refs(t, &n);
@@ -91,12 +93,13 @@ static void references_of_all_expressions_are_collected_once(void **state)
 
 static void a_compiled_template_does_not_need_its_value_any_more(void **state)
 {
-	struct sl_env env = { world_get, sl_json_get(doc, "world") };
+	struct sl_env env = {world_get, sl_json_get(doc, "world")};
 	struct json_object *v = NULL;
 	SL_AUTO(sl_template) t = NULL;
 	SL_AUTO_JSON out = NULL;
-	struct sl_error err = { 0 };
-	assert_int_equal(sl_json_parse(SL_STR("{\"k\":\"a {{ input.topic }} b\",\"c\":[1,\"const\"]}"), &v, &err), SL_OK);
+	struct sl_error err = {0};
+	assert_int_equal(sl_json_parse(SL_STR("{\"k\":\"a {{ input.topic }} b\",\"c\":[1,\"const\"]}"), &v, &err),
+			 SL_OK);
 	assert_int_equal(sl_template_compile(v, &t, &err), SL_OK);
 	json_object_put(v);
 	assert_int_equal(sl_template_eval(t, &env, &out, &err), SL_OK);
@@ -113,10 +116,10 @@ static void braces_are_noticed(void **state)
 
 static void no_memory_is_an_error_body(void *arg)
 {
-	static struct sl_env env = { world_get, NULL };
+	static struct sl_env env = {world_get, NULL};
 	SL_AUTO(sl_template) t = NULL;
 	SL_AUTO_JSON out = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	env.ctx = sl_json_get(doc, "world");
 	enum sl_code rc = sl_template_compile(arg, &t, &err);
 	if (rc == SL_OK)
@@ -130,7 +133,10 @@ static void no_memory_is_an_error(void **state)
 {
 	SL_AUTO_JSON v = NULL; /* parsed out here: json-c's parser does not survive a failed allocation of a key */
 	struct sl_error err;
-	assert_int_equal(sl_json_parse(SL_STR("{\"k\":\"a {{ input.topic }} b {{ input.i + 1 }}\",\"c\":[1,\"const\"]}"), &v, &err), SL_OK);
+	assert_int_equal(
+		sl_json_parse(SL_STR("{\"k\":\"a {{ input.topic }} b {{ input.i + 1 }}\",\"c\":[1,\"const\"]}"), &v,
+			      &err),
+		SL_OK);
 	assert_true(sl_test_torture(no_memory_is_an_error_body, v) < 100000);
 }
 

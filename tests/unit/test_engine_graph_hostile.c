@@ -42,7 +42,7 @@ static int teardown(void **state)
 static bool read_one(struct sl_str text, uint64_t *took_us)
 {
 	struct sl_workflow *w = NULL;
-	struct sl_problems problems = { 0 };
+	struct sl_problems problems = {0};
 	uint64_t began = cpu_us();
 	assert_int_equal(sl_workflow_parse(registry, text, &w, &problems), SL_OK);
 	*took_us = cpu_us() - began;
@@ -63,17 +63,28 @@ static bool read_one(struct sl_str text, uint64_t *took_us)
 }
 
 static const char *const seeds[] = {
-	"{\"sluice\":1,\"name\":\"council\",\"inputs\":{\"type\":\"object\",\"properties\":{\"topic\":{\"type\":\"string\",\"minLength\":1}},"
-	"\"required\":[\"topic\"]},\"limits\":{\"timeout_s\":600},\"nodes\":[{\"id\":\"open\",\"type\":\"fan\",\"params\":{\"open\":2}},"
-	"{\"id\":\"pro\",\"type\":\"work\",\"params\":{\"prompt\":\"For {{ input.topic }}\"},\"retry\":{\"max\":1},\"fallback\":{\"timeout\":\"x\"}},"
-	"{\"id\":\"con\",\"type\":\"work\",\"params\":{\"prompt\":\"Against\"},\"cache\":{\"ttl_s\":60,\"key\":\"{{ input.topic }}\"},\"when\":"
-	"\"input.topic ~= ''\"},{\"id\":\"both\",\"type\":\"gather\",\"params\":{\"need\":1}},{\"id\":\"judge\",\"type\":\"work\",\"params\":"
-	"{\"prompt\":\"{{ nodes.both.merged }}\"}}],\"edges\":[{\"from\":\"open\",\"to\":\"pro\"},{\"from\":\"open\",\"to\":\"con\"},{\"from\":"
-	"\"pro\",\"to\":\"both\"},{\"from\":\"con\",\"to\":\"both\"},{\"from\":\"both\",\"to\":\"judge\",\"when\":\"true\"}],\"outputs\":{\"v\":"
+	"{\"sluice\":1,\"name\":\"council\",\"inputs\":{\"type\":\"object\",\"properties\":{\"topic\":{\"type\":"
+	"\"string\",\"minLength\":1}},"
+	"\"required\":[\"topic\"]},\"limits\":{\"timeout_s\":600},\"nodes\":[{\"id\":\"open\",\"type\":\"fan\","
+	"\"params\":{\"open\":2}},"
+	"{\"id\":\"pro\",\"type\":\"work\",\"params\":{\"prompt\":\"For {{ input.topic "
+	"}}\"},\"retry\":{\"max\":1},\"fallback\":{\"timeout\":\"x\"}},"
+	"{\"id\":\"con\",\"type\":\"work\",\"params\":{\"prompt\":\"Against\"},\"cache\":{\"ttl_s\":60,\"key\":\"{{ "
+	"input.topic }}\"},\"when\":"
+	"\"input.topic ~= "
+	"''\"},{\"id\":\"both\",\"type\":\"gather\",\"params\":{\"need\":1}},{\"id\":\"judge\",\"type\":\"work\","
+	"\"params\":"
+	"{\"prompt\":\"{{ nodes.both.merged "
+	"}}\"}}],\"edges\":[{\"from\":\"open\",\"to\":\"pro\"},{\"from\":\"open\",\"to\":\"con\"},{\"from\":"
+	"\"pro\",\"to\":\"both\"},{\"from\":\"con\",\"to\":\"both\"},{\"from\":\"both\",\"to\":\"judge\",\"when\":"
+	"\"true\"}],\"outputs\":{\"v\":"
 	"\"{{ nodes.judge.text }}\"}}",
-	"{\"sluice\":1,\"nodes\":[{\"id\":\"a\",\"type\":\"again\",\"params\":{\"max_rounds\":3,\"until\":\"nodes.j.s > loop.index\",\"body\":"
-	"{\"nodes\":[{\"id\":\"j\",\"type\":\"each\",\"params\":{\"items\":\"{{ input.x }}\",\"body\":{\"nodes\":[{\"id\":\"k\",\"type\":\"calc\","
-	"\"params\":{\"code\":\"return item\",\"list\":[{\"when\":\"loop.index\"}],\"score\":\"item\"}}],\"edges\":[]}}}]}}},{\"id\":\"p\","
+	"{\"sluice\":1,\"nodes\":[{\"id\":\"a\",\"type\":\"again\",\"params\":{\"max_rounds\":3,\"until\":\"nodes.j.s "
+	"> loop.index\",\"body\":"
+	"{\"nodes\":[{\"id\":\"j\",\"type\":\"each\",\"params\":{\"items\":\"{{ input.x "
+	"}}\",\"body\":{\"nodes\":[{\"id\":\"k\",\"type\":\"calc\","
+	"\"params\":{\"code\":\"return "
+	"item\",\"list\":[{\"when\":\"loop.index\"}],\"score\":\"item\"}}],\"edges\":[]}}}]}}},{\"id\":\"p\","
 	"\"type\":\"pick\",\"params\":{\"cases\":[\"y\",\"n\"]}}],\"edges\":[{\"from\":\"a\",\"to\":\"p\"}]}",
 };
 
@@ -89,9 +100,33 @@ static uint32_t rnd(uint32_t below)
 
 static void mutate(struct sl_buf *out, const char *seed)
 {
-	static const char *const words[] = { "null", "[]", "{}", "\"\"", "-1", "1e308", "true", "\"a\"", "\"open\"", "\"both\"", "{{", "}}", "\"when\":",
-					     "\"case\":\"y\",", "\"to\":\"open\",", "\"id\":\"pro\",", "nodes.", "loop", "item", "\\u0000", "\"work\"",
-					     "\"each\"", "\"again\"", "[[[[[[[[", "é", "\"x\":{}", "99999999999999999999" };
+	static const char *const words[] = {"null",
+					    "[]",
+					    "{}",
+					    "\"\"",
+					    "-1",
+					    "1e308",
+					    "true",
+					    "\"a\"",
+					    "\"open\"",
+					    "\"both\"",
+					    "{{",
+					    "}}",
+					    "\"when\":",
+					    "\"case\":\"y\",",
+					    "\"to\":\"open\",",
+					    "\"id\":\"pro\",",
+					    "nodes.",
+					    "loop",
+					    "item",
+					    "\\u0000",
+					    "\"work\"",
+					    "\"each\"",
+					    "\"again\"",
+					    "[[[[[[[[",
+					    "é",
+					    "\"x\":{}",
+					    "99999999999999999999"};
 	size_t len = strlen(seed);
 	sl_buf_reset(out);
 	sl_buf_add(out, seed, len);
@@ -136,8 +171,7 @@ static void mutate_value(struct json_object *o, unsigned depth)
 	if (json_object_is_type(o, json_type_object)) {
 		const char *keys[64];
 		uint32_t n = 0;
-		json_object_object_foreach(o, key, value)
-		{
+		json_object_object_foreach (o, key, value) {
 			(void)value;
 			if (n < SL_COUNT_OF(keys))
 				keys[n++] = key;
@@ -146,12 +180,14 @@ static void mutate_value(struct json_object *o, unsigned depth)
 			return;
 		const char *chosen = keys[rnd(n)];
 		struct json_object *v = sl_json_get(o, chosen);
-		if (v && depth < 12 && rnd(4) && (json_object_is_type(v, json_type_object) || json_object_is_type(v, json_type_array)))
+		if (v && depth < 12 && rnd(4) &&
+		    (json_object_is_type(v, json_type_object) || json_object_is_type(v, json_type_array)))
 			mutate_value(v, depth + 1);
 		else if (rnd(3) == 0)
 			json_object_object_del(o, chosen);
 		else
-			sl_json_set(o, chosen, rnd(2) ? json_object_new_string("open") : json_object_new_int((int)rnd(5) - 1));
+			sl_json_set(o, chosen,
+				    rnd(2) ? json_object_new_string("open") : json_object_new_int((int)rnd(5) - 1));
 	} else if (json_object_is_type(o, json_type_array) && json_object_array_length(o)) {
 		size_t n = json_object_array_length(o), i = rnd((uint32_t)n);
 		struct json_object *v = json_object_array_get_idx(o, i);
@@ -219,7 +255,8 @@ static void write_dense(struct sl_buf *b) /* as many edges as are allowed, in a 
 		sl_buf_addf(b, "%s{\"id\":\"n%d\",\"type\":\"fan\",\"params\":{\"open\":1}}", i ? "," : "", i);
 	sl_buf_adds(b, "],\"edges\":[");
 	for (int i = 0; i < 3996; i++)
-		sl_buf_addf(b, "%s{\"from\":\"n%d\",\"to\":\"n%d\"}", i ? "," : "", i / 4, i / 4 + 1 + i % 4 > 999 ? 999 - i % 4 : i / 4 + 1 + i % 4);
+		sl_buf_addf(b, "%s{\"from\":\"n%d\",\"to\":\"n%d\"}", i ? "," : "", i / 4,
+			    i / 4 + 1 + i % 4 > 999 ? 999 - i % 4 : i / 4 + 1 + i % 4);
 	sl_buf_adds(b, "]}");
 }
 
@@ -227,7 +264,8 @@ static void write_chain(struct sl_buf *b) /* every node limits the rest of the c
 {
 	head(b);
 	for (int i = 0; i < 1000; i++)
-		sl_buf_addf(b, "%s{\"id\":\"n%d\",\"type\":\"fan\",\"params\":{\"open\":1,\"wait_all\":true}}", i ? "," : "", i);
+		sl_buf_addf(b, "%s{\"id\":\"n%d\",\"type\":\"fan\",\"params\":{\"open\":1,\"wait_all\":true}}",
+			    i ? "," : "", i);
 	sl_buf_adds(b, "],\"edges\":[");
 	for (int i = 0; i < 999; i++)
 		sl_buf_addf(b, "%s{\"from\":\"n%d\",\"to\":\"n%d\"}", i ? "," : "", i, i + 1);
@@ -252,7 +290,8 @@ static void write_ring(struct sl_buf *b)
 		sl_buf_addf(b, "%s{\"id\":\"n%d\",\"type\":\"work\"}", i ? "," : "", i);
 	sl_buf_adds(b, "],\"edges\":[");
 	for (int i = 0; i < 4000; i++)
-		sl_buf_addf(b, "%s{\"from\":\"n%d\",\"to\":\"n%d\"}", i ? "," : "", i % 1000, (i % 1000 + 1 + i / 1000) % 1000);
+		sl_buf_addf(b, "%s{\"from\":\"n%d\",\"to\":\"n%d\"}", i ? "," : "", i % 1000,
+			    (i % 1000 + 1 + i / 1000) % 1000);
 	sl_buf_adds(b, "]}");
 }
 
@@ -261,7 +300,8 @@ static void write_bodies(struct sl_buf *b) /* 500 containers, each with a body *
 	head(b);
 	for (int i = 0; i < 500; i++)
 		sl_buf_addf(b,
-			    "%s{\"id\":\"m%d\",\"type\":\"each\",\"params\":{\"items\":[],\"body\":{\"nodes\":[{\"id\":\"x\",\"type\":\"work\",\"params\":"
+			    "%s{\"id\":\"m%d\",\"type\":\"each\",\"params\":{\"items\":[],\"body\":{\"nodes\":[{\"id\":"
+			    "\"x\",\"type\":\"work\",\"params\":"
 			    "{\"prompt\":\"{{ nodes.nobody.text }}\"}}]}}}",
 			    i ? "," : "", i);
 	sl_buf_adds(b, "]}");
@@ -307,11 +347,16 @@ static void write_bad_names(struct sl_buf *b) /* each one compared with each oth
 {
 	head(b);
 	for (int i = 0; i < 1000; i++)
-		sl_buf_addf(b, "%s{\"id\":\"node_with_quite_a_long_name_that_takes_time_to_compare_%04d\",\"type\":\"work\"}", i ? "," : "", i);
+		sl_buf_addf(
+			b,
+			"%s{\"id\":\"node_with_quite_a_long_name_that_takes_time_to_compare_%04d\",\"type\":\"work\"}",
+			i ? "," : "", i);
 	sl_buf_adds(b, "],\"edges\":[");
 	for (int i = 0; i < 4000; i++)
-		sl_buf_addf(b, "%s{\"from\":\"node_with_quite_a_long_name_that_takes_time_to_compare_%04d\",\"to\":\"nobody_with_quite_a_long_name_that_"
-			       "takes_time_to_compare_%03d\"}",
+		sl_buf_addf(b,
+			    "%s{\"from\":\"node_with_quite_a_long_name_that_takes_time_to_compare_%04d\",\"to\":"
+			    "\"nobody_with_quite_a_long_name_that_"
+			    "takes_time_to_compare_%03d\"}",
 			    i ? "," : "", i % 1000, i % 1000);
 	sl_buf_adds(b, "]}");
 }
@@ -338,10 +383,12 @@ static void write_whens(struct sl_buf *b) /* a condition on every node and edge 
 {
 	head(b);
 	for (int i = 0; i < 1000; i++)
-		sl_buf_addf(b, "%s{\"id\":\"n%d\",\"type\":\"work\",\"when\":\"input.x%d > %d\"}", i ? "," : "", i, i, i);
+		sl_buf_addf(b, "%s{\"id\":\"n%d\",\"type\":\"work\",\"when\":\"input.x%d > %d\"}", i ? "," : "", i, i,
+			    i);
 	sl_buf_adds(b, "],\"edges\":[");
 	for (int i = 0; i < 1990; i++)
-		sl_buf_addf(b, "%s{\"from\":\"n%d\",\"to\":\"n%d\",\"when\":\"input.y%d == %d\"}", i ? "," : "", i / 4 % 995, i / 4 % 995 + 1 + i % 4, i, i);
+		sl_buf_addf(b, "%s{\"from\":\"n%d\",\"to\":\"n%d\",\"when\":\"input.y%d == %d\"}", i ? "," : "",
+			    i / 4 % 995, i / 4 % 995 + 1 + i % 4, i, i);
 	sl_buf_adds(b, "]}");
 }
 
@@ -380,7 +427,8 @@ static void write_empty_objects(struct sl_buf *b)
 
 static void write_schema_bomb(struct sl_buf *b)
 {
-	sl_buf_adds(b, "{\"sluice\":1,\"inputs\":{\"type\":\"object\",\"$defs\":{\"a\":{\"anyOf\":[{\"$ref\":\"#/$defs/a\"},{\"$ref\":\"#/$defs/a\"}]}},"
+	sl_buf_adds(b, "{\"sluice\":1,\"inputs\":{\"type\":\"object\",\"$defs\":{\"a\":{\"anyOf\":[{\"$ref\":\"#/$defs/"
+		       "a\"},{\"$ref\":\"#/$defs/a\"}]}},"
 		       "\"properties\":{");
 	for (int i = 0; i < 10000; i++)
 		sl_buf_addf(b, "%s\"p%d\":{\"tpye\":\"string\"}", i ? "," : "", i);
@@ -399,26 +447,26 @@ static void write_keys_twice(struct sl_buf *b)
 static void shapes_made_to_hurt_are_read_in_time(void **state)
 {
 	static const struct shape shapes[] = {
-		{ "fan out", write_fan_out, false },
-		{ "dense", write_dense, false }, /* a few edges twice, near the end */
-		{ "chain", write_chain, true },
-		{ "into one", write_into_one, true },
-		{ "ring", write_ring, false },
-		{ "bodies", write_bodies, false },
-		{ "unknown keys", write_unknown_keys, false },
-		{ "unknown params", write_unknown_params, false },
-		{ "long key", write_long_key, false },
-		{ "long string", write_long_string, true },
-		{ "bad names", write_bad_names, false },
-		{ "many templates", write_many_templates, false },
-		{ "allowed templates", write_allowed_templates, true },
-		{ "conditions", write_whens, true },
-		{ "long code", write_long_code, false },
-		{ "deep code", write_deep_code, false },
-		{ "depth bomb", write_depth_bomb, false },
-		{ "empty objects", write_empty_objects, false },
-		{ "schema bomb", write_schema_bomb, true },
-		{ "keys twice", write_keys_twice, false },
+		{"fan out", write_fan_out, false},
+		{"dense", write_dense, false}, /* a few edges twice, near the end */
+		{"chain", write_chain, true},
+		{"into one", write_into_one, true},
+		{"ring", write_ring, false},
+		{"bodies", write_bodies, false},
+		{"unknown keys", write_unknown_keys, false},
+		{"unknown params", write_unknown_params, false},
+		{"long key", write_long_key, false},
+		{"long string", write_long_string, true},
+		{"bad names", write_bad_names, false},
+		{"many templates", write_many_templates, false},
+		{"allowed templates", write_allowed_templates, true},
+		{"conditions", write_whens, true},
+		{"long code", write_long_code, false},
+		{"deep code", write_deep_code, false},
+		{"depth bomb", write_depth_bomb, false},
+		{"empty objects", write_empty_objects, false},
+		{"schema bomb", write_schema_bomb, true},
+		{"keys twice", write_keys_twice, false},
 	};
 	SL_BUF(text, 4u << 20);
 	bool late = false;
@@ -427,7 +475,8 @@ static void shapes_made_to_hurt_are_read_in_time(void **state)
 		sl_buf_reset(&text);
 		shapes[i].write(&text);
 		bool accepted = read_one(sl_buf_str(&text), &took);
-		printf("%-18s %7zu bytes %6llu us %s\n", shapes[i].name, text.len, (unsigned long long)took, accepted ? "accepted" : "refused");
+		printf("%-18s %7zu bytes %6llu us %s\n", shapes[i].name, text.len, (unsigned long long)took,
+		       accepted ? "accepted" : "refused");
 		if (accepted != shapes[i].accepted)
 			fail_msg("%s: accepted %d", shapes[i].name, accepted);
 		late |= took > MOST_MS * 1000 * SLOWER;
@@ -449,7 +498,10 @@ static void a_usual_definition_takes_well_below_a_millisecond(void **state)
 	SL_BUF(b, 100000);
 	head(&b);
 	for (int i = 0; i < 12; i++)
-		sl_buf_addf(&b, "%s{\"id\":\"n%d\",\"type\":\"work\",\"params\":{\"prompt\":\"Write about {{ input.topic }}, point %d\"}}", i ? "," : "", i, i);
+		sl_buf_addf(&b,
+			    "%s{\"id\":\"n%d\",\"type\":\"work\",\"params\":{\"prompt\":\"Write about {{ input.topic "
+			    "}}, point %d\"}}",
+			    i ? "," : "", i, i);
 	sl_buf_adds(&b, "],\"edges\":[");
 	for (int i = 0; i < 11; i++)
 		sl_buf_addf(&b, "%s{\"from\":\"n%d\",\"to\":\"n%d\"}", i ? "," : "", i, i + 1);

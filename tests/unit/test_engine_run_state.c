@@ -11,7 +11,7 @@ static void an_end_is_reachable_from_everywhere(void **state)
 	static const struct {
 		const struct sl_state *table;
 		unsigned n;
-	} tables[] = { { sl_run_states, SL_RUN_STATUSES }, { sl_node_states, SL_NODE_STATUSES } };
+	} tables[] = {{sl_run_states, SL_RUN_STATUSES}, {sl_node_states, SL_NODE_STATUSES}};
 	for (size_t t = 0; t < SL_COUNT_OF(tables); t++)
 		for (unsigned from = 0; from < tables[t].n; from++) {
 			uint32_t reach = 1u << from, before = 0;
@@ -84,14 +84,17 @@ static void the_page_in_docs_says_the_same(void **state)
 
 static void commands_follow_the_table(void **state)
 {
-	/*                             queued  running paused waiting locked done failed cancelled: k kept, y yes, n no */
-	static const char *const want[] = { [SL_CMD_PAUSE_DRAIN] = "nykynnnn", [SL_CMD_PAUSE_NOW] = "nykynnnn", [SL_CMD_RESUME] = "nkyknnnn",
-					    [SL_CMD_CANCEL] = "yyyyynnk" };
+	/*                             queued  running paused waiting locked done failed cancelled: k kept, y yes, n no
+	 */
+	static const char *const want[] = {[SL_CMD_PAUSE_DRAIN] = "nykynnnn",
+					   [SL_CMD_PAUSE_NOW] = "nykynnnn",
+					   [SL_CMD_RESUME] = "nkyknnnn",
+					   [SL_CMD_CANCEL] = "yyyyynnk"};
 	for (unsigned cmd = 0; cmd < SL_COUNT_OF(want); cmd++)
 		for (unsigned s = 0; s < SL_RUN_STATUSES; s++) {
-			struct sl_run_state st = { .status = (enum sl_run_status)s };
+			struct sl_run_state st = {.status = (enum sl_run_status)s};
 			struct sl_event e;
-			struct sl_error err = { 0 };
+			struct sl_error err = {0};
 			bool nothing;
 			enum sl_code rc = sl_decide(&st, (enum sl_command_kind)cmd, &e, &nothing, &err);
 			assert_int_equal(rc == SL_OK ? nothing ? 'k' : 'y' : 'n', want[cmd][s]);
@@ -104,8 +107,13 @@ static void commands_follow_the_table(void **state)
 
 static void events_come_back_from_the_journal_as_they_went(void **state)
 {
-	struct sl_event e = { .kind = SL_EV_NODE, .seq = 7, .wall_ms = 1700000000123, .status = SL_NODE_COMPLETED, .type = "llm", .attempt = 2,
-			      .started_ms = 1700000000001 };
+	struct sl_event e = {.kind = SL_EV_NODE,
+			     .seq = 7,
+			     .wall_ms = 1700000000123,
+			     .status = SL_NODE_COMPLETED,
+			     .type = "llm",
+			     .attempt = 2,
+			     .started_ms = 1700000000001};
 	e.path = strdup("judge");
 	e.reason = strdup("a \"reason\"\n");
 	e.output = json_object_new_object();
@@ -114,7 +122,7 @@ static void events_come_back_from_the_journal_as_they_went(void **state)
 	e.taken[0] = 3;
 	e.taken[1] = 9;
 	e.n_taken = 2;
-	struct sl_record r = { 0 };
+	struct sl_record r = {0};
 	struct sl_event back;
 	struct sl_error err;
 	assert_int_equal(sl_event_encode(&e, &r), SL_OK);
@@ -147,8 +155,10 @@ int main(void)
 {
 	sl_expect_aborts = true;
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_end_is_reachable_from_everywhere), cmocka_unit_test(nothing_follows_an_end),
-		cmocka_unit_test(the_page_in_docs_says_the_same),      cmocka_unit_test(commands_follow_the_table),
+		cmocka_unit_test(an_end_is_reachable_from_everywhere),
+		cmocka_unit_test(nothing_follows_an_end),
+		cmocka_unit_test(the_page_in_docs_says_the_same),
+		cmocka_unit_test(commands_follow_the_table),
 		cmocka_unit_test(events_come_back_from_the_journal_as_they_went),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

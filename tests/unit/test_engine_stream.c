@@ -14,7 +14,7 @@ static const char sample[] = "plain, \xc3\xa9t\xc3\xa9, \xe6\xb0\xb4\xe9\x97\xb8
 
 static struct sl_stream *fresh(void)
 {
-	return sl_stream_new((struct sl_run_id){ 0 }, SL_STR("a/b"), 3);
+	return sl_stream_new((struct sl_run_id){0}, SL_STR("a/b"), 3);
 }
 
 static void any_split_gives_the_same_text_cut_between_characters(void **state)
@@ -22,9 +22,11 @@ static void any_split_gives_the_same_text_cut_between_characters(void **state)
 	for (size_t cut = 0; cut < sizeof(sample) - 1; cut++)
 		for (size_t cut2 = cut; cut2 < sizeof(sample) - 1; cut2++) {
 			SL_AUTO(sl_stream) s = fresh();
-			size_t ends[3] = { cut, cut2, sizeof(sample) - 1 }, at = 0;
+			size_t ends[3] = {cut, cut2, sizeof(sample) - 1}, at = 0;
 			for (int i = 0; i < 3; i++) {
-				assert_int_equal(sl_stream_append(s, SL_STREAM_TEXT, sl_str_n(sample + at, ends[i] - at)), SL_OK);
+				assert_int_equal(
+					sl_stream_append(s, SL_STREAM_TEXT, sl_str_n(sample + at, ends[i] - at)),
+					SL_OK);
 				at = ends[i];
 				enum sl_stream_kind k;
 				for (size_t o = 0; o < sl_stream_length(s);) {
@@ -45,7 +47,8 @@ static void broken_bytes_become_replacement_characters(void **state)
 	assert_int_equal(sl_stream_append(s, SL_STREAM_TEXT, SL_STR("b\xf0\x9f")), SL_OK);
 	sl_stream_end(s);
 	SL_AUTO(sl_bytes) all = sl_stream_collect(s, SL_STREAM_TEXT);
-	assert_string_equal(all->data, "a\xef\xbf\xbd\xef\xbf\xbd" "b\xef\xbf\xbd");
+	assert_string_equal(all->data, "a\xef\xbf\xbd\xef\xbf\xbd"
+				       "b\xef\xbf\xbd");
 	assert_int_equal(sl_stream_append(s, SL_STREAM_TEXT, SL_STR("late")), SL_CANCELLED);
 }
 
@@ -55,8 +58,11 @@ static void thinking_and_text_are_rebuilt_in_their_order(void **state)
 	static const struct {
 		enum sl_stream_kind kind;
 		const char *text;
-	} pieces[] = { { SL_STREAM_THINKING, "hmm " }, { SL_STREAM_THINKING, "so" }, { SL_STREAM_TEXT, "yes" }, { SL_STREAM_THINKING, "or" },
-		       { SL_STREAM_TEXT, " and no" } };
+	} pieces[] = {{SL_STREAM_THINKING, "hmm "},
+		      {SL_STREAM_THINKING, "so"},
+		      {SL_STREAM_TEXT, "yes"},
+		      {SL_STREAM_THINKING, "or"},
+		      {SL_STREAM_TEXT, " and no"}};
 	for (size_t i = 0; i < SL_COUNT_OF(pieces); i++)
 		assert_int_equal(sl_stream_append(s, pieces[i].kind, sl_str(pieces[i].text)), SL_OK);
 	sl_stream_end(s);
@@ -67,7 +73,9 @@ static void thinking_and_text_are_rebuilt_in_their_order(void **state)
 	assert_int_equal(sl_json_parse(sl_buf_str(&seg), &json, NULL), SL_OK);
 	SL_AUTO(sl_bytes) text = sl_stream_collect(s, SL_STREAM_TEXT);
 	SL_AUTO(sl_bytes) thinking = sl_stream_collect(s, SL_STREAM_THINKING);
-	SL_AUTO(sl_stream) again = sl_stream_rebuild((struct sl_run_id){ 0 }, SL_STR("a/b"), 3, json, sl_bytes_str(text), sl_bytes_str(thinking));
+	SL_AUTO(sl_stream)
+	again = sl_stream_rebuild((struct sl_run_id){0}, SL_STR("a/b"), 3, json, sl_bytes_str(text),
+				  sl_bytes_str(thinking));
 	assert_int_equal(sl_stream_length(again), sl_stream_length(s));
 	SL_BUF(seg2, 1000);
 	sl_stream_segments(again, &seg2);
@@ -113,7 +121,8 @@ static void *write_all(void *arg)
 	char piece[32];
 	for (int i = 0; i < PIECES; i++) {
 		int n = snprintf(piece, sizeof(piece), "%d\xc3\xa9,", i);
-		if (sl_stream_append(r->s, i % 7 ? SL_STREAM_TEXT : SL_STREAM_THINKING, sl_str_n(piece, (size_t)n)) != SL_OK)
+		if (sl_stream_append(r->s, i % 7 ? SL_STREAM_TEXT : SL_STREAM_THINKING, sl_str_n(piece, (size_t)n)) !=
+		    SL_OK)
 			abort();
 	}
 	sl_stream_end(r->s);
@@ -123,8 +132,8 @@ static void *write_all(void *arg)
 /* The reader only looks when it was woken: a lost wake-up would hang it. */
 static void a_watcher_misses_nothing(void **state)
 {
-	struct reading r = { .s = fresh(), .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
-	struct sl_stream_watcher w = { on_dirty, &r };
+	struct reading r = {.s = fresh(), .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+	struct sl_stream_watcher w = {on_dirty, &r};
 	pthread_t t;
 	size_t at = 0;
 	enum sl_stream_kind k;

@@ -35,14 +35,14 @@ void sl_exec_reason(struct sl_exec *x, const char *reason)
 
 static struct sl_exec node(enum sl_effects effects)
 {
-	return (struct sl_exec){ .type = { .name = "n", .effects = effects }, .tries = 1 };
+	return (struct sl_exec){.type = {.name = "n", .effects = effects}, .tries = 1};
 }
 
 /* What it says to this failure: the delay, or -1. */
 static int64_t ask(struct sl_exec *x, enum sl_code code, uint32_t hint_ms)
 {
-	struct sl_error err = { .code = code, .retry_after_ms = hint_ms, .text = "no" };
-	struct sl_outcome outcome = { .code = code, .err = &err, .attempt = x->tries };
+	struct sl_error err = {.code = code, .retry_after_ms = hint_ms, .text = "no"};
+	struct sl_outcome outcome = {.code = code, .err = &err, .attempt = x->tries};
 	uint64_t ms = 0;
 	x->def.type = &x->type;
 	if (sl_middleware_retry.applies && !sl_middleware_retry.applies(&x->def))
@@ -66,8 +66,8 @@ static void other_nodes_are_tried_again_only_when_asked_for(void **state)
 	assert_int_equal(ask(&x, SL_TIMEOUT, 0), -1);
 	x.def.has_retry = true;
 	assert_int_equal(ask(&x, SL_TIMEOUT, 0), -1); /* max 0 */
-	x.def.retry = (struct sl_retry){ .max = 5, .backoff_ms = 100, .max_backoff_ms = 350, .factor = 2 };
-	static const int64_t expected[] = { 100, 200, 350, 350, 350, -1 };
+	x.def.retry = (struct sl_retry){.max = 5, .backoff_ms = 100, .max_backoff_ms = 350, .factor = 2};
+	static const int64_t expected[] = {100, 200, 350, 350, 350, -1};
 	for (uint32_t i = 0; i < SL_COUNT_OF(expected); i++) {
 		x.tries = i + 1;
 		assert_int_equal(ask(&x, SL_TIMEOUT, 0), expected[i]);
@@ -76,7 +76,8 @@ static void other_nodes_are_tried_again_only_when_asked_for(void **state)
 
 static void what_would_fail_the_same_way_is_not_tried_again(void **state)
 {
-	static const enum sl_code codes[] = { SL_INVALID, SL_EXPRESSION, SL_PROVIDER_AUTH, SL_QUOTA_EXHAUSTED, SL_CONTEXT_TOO_LONG, SL_CANCELLED };
+	static const enum sl_code codes[] = {SL_INVALID,         SL_EXPRESSION,       SL_PROVIDER_AUTH,
+					     SL_QUOTA_EXHAUSTED, SL_CONTEXT_TOO_LONG, SL_CANCELLED};
 	struct sl_exec x = node(SL_EFFECTS_MODEL);
 	for (size_t i = 0; i < SL_COUNT_OF(codes); i++)
 		assert_int_equal(ask(&x, codes[i], 0), -1);
@@ -85,7 +86,7 @@ static void what_would_fail_the_same_way_is_not_tried_again(void **state)
 static void a_hint_is_never_undercut_and_a_long_one_not_waited_for(void **state)
 {
 	struct sl_exec x = node(SL_EFFECTS_MODEL);
-	static const uint64_t randoms[] = { 0, UINT64_MAX / 3, UINT64_MAX };
+	static const uint64_t randoms[] = {0, UINT64_MAX / 3, UINT64_MAX};
 	for (size_t i = 0; i < SL_COUNT_OF(randoms); i++) {
 		x.random = randoms[i];
 		int64_t ms = ask(&x, SL_RATE_LIMITED, 7000);

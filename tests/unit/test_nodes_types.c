@@ -31,10 +31,12 @@ static const char *problem(const char *type, const char *params)
 	static char text[2000];
 	char definition[4000];
 	struct sl_workflow *w = NULL;
-	struct sl_problems problems = { 0 };
+	struct sl_problems problems = {0};
 	snprintf(definition, sizeof(definition),
-		 "{\"sluice\":1,\"nodes\":[{\"id\":\"a\",\"type\":\"template\",\"params\":{\"text\":\"x\"}},{\"id\":\"b\",\"type\":\"template\","
-		 "\"params\":{\"text\":\"y\"}},{\"id\":\"n\",\"type\":\"%s\",\"params\":%s}],\"edges\":[{\"from\":\"a\",\"to\":\"n\"},"
+		 "{\"sluice\":1,\"nodes\":[{\"id\":\"a\",\"type\":\"template\",\"params\":{\"text\":\"x\"}},{\"id\":"
+		 "\"b\",\"type\":\"template\","
+		 "\"params\":{\"text\":\"y\"}},{\"id\":\"n\",\"type\":\"%s\",\"params\":%s}],\"edges\":[{\"from\":"
+		 "\"a\",\"to\":\"n\"},"
 		 "{\"from\":\"b\",\"to\":\"n\"}]}",
 		 type, params);
 	assert_int_equal(sl_workflow_parse(registry, sl_str(definition), &w, &problems), SL_OK);
@@ -53,19 +55,20 @@ static void parameters_that_make_sense_are_accepted(void **state)
 	static const struct {
 		const char *type, *params;
 	} rows[] = {
-		{ "parallel", "{}" },
-		{ "parallel", "{\"max_concurrency\":3,\"on_branch_error\":\"wait_all\"}" },
-		{ "join", "{}" },
-		{ "join", "{\"wait\":\"any\",\"cancel_rest\":true,\"merge\":\"first\"}" },
-		{ "join", "{\"wait\":{\"quorum\":2},\"timeout_s\":1.5,\"merge\":\"best\",\"score\":\"item.text and #item.text or 0\"}" },
-		{ "branch", "{\"cases\":[{\"case\":\"long\",\"when\":\"#nodes.a.text > 3\"}],\"default\":\"short\"}" },
-		{ "transform", "{\"expr\":\"{ n = #nodes.a.text }\"}" },
-		{ "transform", "{\"code\":\"local t = {{1},{2}}\\nreturn #t\"}" },
-		{ "template", "{\"text\":\"{{ nodes.a }}\"}" },
-		{ "delay", "{\"seconds\":0.5}" },
-		{ "delay", "{\"seconds\":\"{{ input.wait }}\"}" },
-		{ "delay", "{\"until\":\"2026-01-31T12:00:00+01:00\"}" },
-		{ "delay", "{\"until\":\"{{ input.when }}\"}" },
+		{"parallel", "{}"},
+		{"parallel", "{\"max_concurrency\":3,\"on_branch_error\":\"wait_all\"}"},
+		{"join", "{}"},
+		{"join", "{\"wait\":\"any\",\"cancel_rest\":true,\"merge\":\"first\"}"},
+		{"join", "{\"wait\":{\"quorum\":2},\"timeout_s\":1.5,\"merge\":\"best\",\"score\":\"item.text and "
+			 "#item.text or 0\"}"},
+		{"branch", "{\"cases\":[{\"case\":\"long\",\"when\":\"#nodes.a.text > 3\"}],\"default\":\"short\"}"},
+		{"transform", "{\"expr\":\"{ n = #nodes.a.text }\"}"},
+		{"transform", "{\"code\":\"local t = {{1},{2}}\\nreturn #t\"}"},
+		{"template", "{\"text\":\"{{ nodes.a }}\"}"},
+		{"delay", "{\"seconds\":0.5}"},
+		{"delay", "{\"seconds\":\"{{ input.wait }}\"}"},
+		{"delay", "{\"until\":\"2026-01-31T12:00:00+01:00\"}"},
+		{"delay", "{\"until\":\"{{ input.when }}\"}"},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		const char *p = problem(rows[i].type, rows[i].params);
@@ -79,30 +82,31 @@ static void parameters_that_do_not_are_refused_with_a_way_out(void **state)
 	static const struct {
 		const char *type, *params, *words;
 	} rows[] = {
-		{ "parallel", "{\"max_concurrency\":0}", "/nodes/2/params/max_concurrency" },
-		{ "parallel", "{\"max_concurency\":2}", "max_concurrency" },
-		{ "parallel", "{\"max_concurrency\":\"{{ input.n }}\"}", "without {{" },
-		{ "parallel", "{\"on_branch_error\":\"ignore\"}", "/nodes/2/params/on_branch_error" },
-		{ "join", "{\"wait\":\"most\"}", "/nodes/2/params/wait" },
-		{ "join", "{\"wait\":{\"quorum\":3}}", "at most 2" },
-		{ "join", "{\"wait\":{\"quorum\":0}}", "/nodes/2/params/wait" },
-		{ "join", "{\"merge\":\"best\"}", "needs `score`" },
-		{ "join", "{\"score\":\"1\"}", "belongs to merge" },
-		{ "join", "{\"merge\":\"best\",\"score\":\"item.x +\"}", "/nodes/2/params/score" },
-		{ "join", "{\"timeout_s\":0}", "/nodes/2/params/timeout_s" },
-		{ "branch", "{}", "cases" },
-		{ "branch", "{\"cases\":[]}", "/nodes/2/params/cases" },
-		{ "branch", "{\"cases\":[{\"case\":\"a\"}]}", "/nodes/2/params/cases/0" },
-		{ "branch", "{\"cases\":[{\"case\":\"a\",\"when\":\"true\"},{\"case\":\"a\",\"when\":\"false\"}]}", "listed twice" },
-		{ "branch", "{\"cases\":[{\"case\":\"a\",\"when\":\"{{ input.x }}\"}]}", "without the braces" },
-		{ "transform", "{}", "exactly one" },
-		{ "transform", "{\"expr\":\"1\",\"code\":\"return 1\"}", "exactly one" },
-		{ "template", "{}", "text" },
-		{ "template", "{\"text\":7}", "must be a string" },
-		{ "delay", "{}", "exactly one" },
-		{ "delay", "{\"seconds\":-1}", "/nodes/2/params/seconds" },
-		{ "delay", "{\"seconds\":1,\"until\":\"2026-01-31T12:00:00Z\"}", "exactly one" },
-		{ "delay", "{\"until\":\"tomorrow\"}", "2026-01-31T12:00:00Z" },
+		{"parallel", "{\"max_concurrency\":0}", "/nodes/2/params/max_concurrency"},
+		{"parallel", "{\"max_concurency\":2}", "max_concurrency"},
+		{"parallel", "{\"max_concurrency\":\"{{ input.n }}\"}", "without {{"},
+		{"parallel", "{\"on_branch_error\":\"ignore\"}", "/nodes/2/params/on_branch_error"},
+		{"join", "{\"wait\":\"most\"}", "/nodes/2/params/wait"},
+		{"join", "{\"wait\":{\"quorum\":3}}", "at most 2"},
+		{"join", "{\"wait\":{\"quorum\":0}}", "/nodes/2/params/wait"},
+		{"join", "{\"merge\":\"best\"}", "needs `score`"},
+		{"join", "{\"score\":\"1\"}", "belongs to merge"},
+		{"join", "{\"merge\":\"best\",\"score\":\"item.x +\"}", "/nodes/2/params/score"},
+		{"join", "{\"timeout_s\":0}", "/nodes/2/params/timeout_s"},
+		{"branch", "{}", "cases"},
+		{"branch", "{\"cases\":[]}", "/nodes/2/params/cases"},
+		{"branch", "{\"cases\":[{\"case\":\"a\"}]}", "/nodes/2/params/cases/0"},
+		{"branch", "{\"cases\":[{\"case\":\"a\",\"when\":\"true\"},{\"case\":\"a\",\"when\":\"false\"}]}",
+		 "listed twice"},
+		{"branch", "{\"cases\":[{\"case\":\"a\",\"when\":\"{{ input.x }}\"}]}", "without the braces"},
+		{"transform", "{}", "exactly one"},
+		{"transform", "{\"expr\":\"1\",\"code\":\"return 1\"}", "exactly one"},
+		{"template", "{}", "text"},
+		{"template", "{\"text\":7}", "must be a string"},
+		{"delay", "{}", "exactly one"},
+		{"delay", "{\"seconds\":-1}", "/nodes/2/params/seconds"},
+		{"delay", "{\"seconds\":1,\"until\":\"2026-01-31T12:00:00Z\"}", "exactly one"},
+		{"delay", "{\"until\":\"tomorrow\"}", "2026-01-31T12:00:00Z"},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		const char *p = problem(rows[i].type, rows[i].params);
@@ -120,8 +124,7 @@ static void every_parameter_has_a_title_for_forms_and_no_stranger_passes(void **
 		struct json_object *properties = sl_json_get(schema, "properties");
 		assert_non_null(properties);
 		assert_false(sl_json_get_bool(schema, "additionalProperties", true));
-		json_object_object_foreach(properties, key, p)
-		{
+		json_object_object_foreach (properties, key, p) {
 			if (!sl_json_get_z(p, "title"))
 				fail_msg("%s.%s needs a title", sl_node_types[i]->name, key);
 		}
@@ -157,8 +160,7 @@ static void the_docs_describe_every_type_and_parameter(void **state)
 		char *end = strstr(section + 4, "\n### ");
 		size_t len = end ? (size_t)(end - section) : strlen(section);
 		assert_int_equal(sl_json_parse(sl_str(sl_node_types[i]->params_schema), &schema, &err), SL_OK);
-		json_object_object_foreach(sl_json_get(schema, "properties"), key, p)
-		{
+		json_object_object_foreach (sl_json_get(schema, "properties"), key, p) {
 			(void)p;
 			snprintf(words, sizeof(words), "`%s`", key);
 			if (!memmem(section, len, words, strlen(words)))
@@ -170,7 +172,7 @@ static void the_docs_describe_every_type_and_parameter(void **state)
 static void accept(const char *what, struct sl_str text)
 {
 	struct sl_workflow *w = NULL;
-	struct sl_problems problems = { 0 };
+	struct sl_problems problems = {0};
 	assert_int_equal(sl_workflow_parse(registry, text, &w, &problems), SL_OK);
 	if (problems.n)
 		fail_msg("%s: %s %s", what, problems.items[0].pointer, problems.items[0].message);
@@ -217,11 +219,11 @@ static void a_policy_follows_from_the_parameters(void **state)
 		const char *params;
 		struct sl_join_policy expected; /* of three edges */
 	} rows[] = {
-		{ "{}", { .need = 3 } },
-		{ "{\"wait\":\"all\",\"timeout_s\":0.25}", { .need = 3, .timeout_ms = 250 } },
-		{ "{\"wait\":\"any\",\"cancel_rest\":true}", { .need = 1, .tolerates = true, .cancel_rest = true } },
-		{ "{\"wait\":{\"quorum\":2}}", { .need = 2, .tolerates = true } },
-		{ "{\"wait\":{\"quorum\":3}}", { .need = 3 } },
+		{"{}", {.need = 3}},
+		{"{\"wait\":\"all\",\"timeout_s\":0.25}", {.need = 3, .timeout_ms = 250}},
+		{"{\"wait\":\"any\",\"cancel_rest\":true}", {.need = 1, .tolerates = true, .cancel_rest = true}},
+		{"{\"wait\":{\"quorum\":2}}", {.need = 2, .tolerates = true}},
+		{"{\"wait\":{\"quorum\":3}}", {.need = 3}},
 	};
 	const struct sl_node_type *join = sl_registry_find(registry, "join");
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {

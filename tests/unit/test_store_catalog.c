@@ -33,16 +33,16 @@ static struct {
 	struct sl_stored_token token;
 	size_t n;
 	char name[64], config[256], secrets[64];
-} got = { .m = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+} got = {.m = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-#define ANSWER(...)                                 \
-	do {                                        \
-		pthread_mutex_lock(&got.m);         \
-		got.rc = rc;                        \
-		got.calls++;                        \
-		__VA_ARGS__;                        \
-		pthread_cond_broadcast(&got.changed); \
-		pthread_mutex_unlock(&got.m);       \
+#define ANSWER(...)                                                                                                    \
+	do {                                                                                                           \
+		pthread_mutex_lock(&got.m);                                                                            \
+		got.rc = rc;                                                                                           \
+		got.calls++;                                                                                           \
+		__VA_ARGS__;                                                                                           \
+		pthread_cond_broadcast(&got.changed);                                                                  \
+		pthread_mutex_unlock(&got.m);                                                                          \
 	} while (0)
 
 static void on_plain(void *arg, enum sl_code rc)
@@ -113,7 +113,7 @@ static struct sl_bytes *text(const char *z)
 static struct json_object *json(void)
 {
 	struct json_object *o = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_non_null(got.json);
 	if (sl_json_parse(sl_bytes_str(got.json), &o, &err) != SL_OK)
 		fail_msg("%s in %s", err.text, got.json->data);
@@ -123,7 +123,8 @@ static struct json_object *json(void)
 static enum sl_code put(enum sl_workflow_put how, const char *name, const char *definition)
 {
 	struct sl_bytes *def = text(definition);
-	enum sl_code rc = ASK(sl_store_workflow_put(s, how, sl_str(name), SL_STR("words"), def, SL_STR("me"), on_put, NULL));
+	enum sl_code rc =
+		ASK(sl_store_workflow_put(s, how, sl_str(name), SL_STR("words"), def, SL_STR("me"), on_put, NULL));
 	sl_bytes_unref(def);
 	return rc;
 }
@@ -153,7 +154,8 @@ static void versions_of_a_workflow_count_up_and_never_change(void **state)
 	assert_int_equal(put(SL_WORKFLOW_UPDATE, "debate", "{\"a\": 3}"), SL_NOT_FOUND);
 	assert_int_equal(ASK(sl_store_workflow_get(s, SL_STR("debate"), 1, on_workflow, NULL)), SL_OK);
 	assert_true(got.workflow->archived);
-	assert_int_equal(put(SL_WORKFLOW_CREATE, "debate", "{\"a\": 2}"), SL_OK); /* it comes back with its next version */
+	assert_int_equal(put(SL_WORKFLOW_CREATE, "debate", "{\"a\": 2}"),
+			 SL_OK); /* it comes back with its next version */
 	assert_int_equal(got.version, 3);
 }
 
@@ -170,7 +172,8 @@ static void pages_of_workflows_join_to_the_whole(void **state)
 		SL_AUTO_JSON o = json();
 		struct json_object *items = sl_json_get(o, "items");
 		for (size_t i = 0; i < json_object_array_length(items); i++)
-			snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s ", sl_json_get_z(json_object_array_get_idx(items, i), "name"));
+			snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s ",
+				 sl_json_get_z(json_object_array_get_idx(items, i), "name"));
 		if (!sl_json_get_z(o, "next_cursor"))
 			break;
 		snprintf(cursor, sizeof(cursor), "%s", sl_json_get_z(o, "next_cursor"));
@@ -188,12 +191,15 @@ static void batch_done(struct sl_batch *b, enum sl_code rc)
 static struct sl_run_id make_run(const char *workflow, const char *status, const char *tags, int n)
 {
 	struct sl_batch *b = sl_batch_new((size_t)n);
-	struct sl_run_id id = { sl_uuid_new() };
+	struct sl_run_id id = {sl_uuid_new()};
 	b->run = id;
 	b->epoch = 1;
 	b->done = batch_done;
 	for (int i = 0; i < n; i++)
-		b->records[i] = (struct sl_record){ .seq = (uint64_t)i + 1, .wall_ms = 1763658000000 + i, .event = "progress", .data = text("{\"n\":1}") };
+		b->records[i] = (struct sl_record){.seq = (uint64_t)i + 1,
+						   .wall_ms = 1763658000000 + i,
+						   .event = "progress",
+						   .data = text("{\"n\":1}")};
 	b->create = sl_run_head_new();
 	b->create->id = id;
 	b->create->workflow = sl_str_dup(sl_str(workflow));
@@ -203,8 +209,11 @@ static struct sl_run_id make_run(const char *workflow, const char *status, const
 	b->create->tags = tags ? text(tags) : NULL;
 	b->create->created_ms = sl_uuid_wall_ms(id.u);
 	b->has_projection = true;
-	b->projection = (struct sl_projection){ .status = status, .cost_microusd = 1500, .input_tokens = 7, .nodes_total = 4,
-						.done = strcmp(status, "failed") == 0 };
+	b->projection = (struct sl_projection){.status = status,
+					       .cost_microusd = 1500,
+					       .input_tokens = 7,
+					       .nodes_total = 4,
+					       .done = strcmp(status, "failed") == 0};
 	if (b->projection.done)
 		b->projection.error = text("{\"code\":\"timeout\",\"message\":\"m\"}");
 	assert_int_equal(ASK(sl_store_append(s, b)), SL_OK);
@@ -225,8 +234,8 @@ static void the_run_list_filters_and_pages(void **state)
 	struct sl_run_id failed = make_run("a", "failed", NULL, 1);
 	make_run("a", "running", "[\"x\",\"y\"]", 1);
 	make_run("b", "paused", "[\"y\"]", 1);
-	assert_int_equal(listed((struct sl_run_filter){ 0 }), 3);
-	assert_int_equal(listed((struct sl_run_filter){ .statuses = { SL_STR("failed") }, .n_statuses = 1 }), 1);
+	assert_int_equal(listed((struct sl_run_filter){0}), 3);
+	assert_int_equal(listed((struct sl_run_filter){.statuses = {SL_STR("failed")}, .n_statuses = 1}), 1);
 	SL_AUTO_JSON one = json();
 	struct json_object *item = json_object_array_get_idx(sl_json_get(one, "items"), 0);
 	sl_uuid_format(failed.u, id);
@@ -234,27 +243,29 @@ static void the_run_list_filters_and_pages(void **state)
 	assert_string_equal(sl_json_get_z(sl_json_get(item, "error"), "code"), "timeout");
 	assert_true(sl_json_get_f64(item, "cost_usd", 0) > 0.00149 && sl_json_get_f64(item, "cost_usd", 0) < 0.00151);
 	assert_int_equal(sl_json_get_i64(sl_json_get(item, "usage"), "input_tokens", 0), 7);
-	assert_int_equal(listed((struct sl_run_filter){ .statuses = { SL_STR("running"), SL_STR("paused") }, .n_statuses = 2 }), 2);
-	assert_int_equal(listed((struct sl_run_filter){ .workflow = SL_STR("a") }), 2);
-	assert_int_equal(listed((struct sl_run_filter){ .tag = SL_STR("y"), .project = SL_STR("default") }), 2);
-	assert_int_equal(listed((struct sl_run_filter){ .tag = SL_STR("x"), .workflow = SL_STR("b") }), 0);
-	assert_int_equal(listed((struct sl_run_filter){ .since_ms = before }), 3);
-	assert_int_equal(listed((struct sl_run_filter){ .since_ms = before + 3600000 }), 0);
+	assert_int_equal(
+		listed((struct sl_run_filter){.statuses = {SL_STR("running"), SL_STR("paused")}, .n_statuses = 2}), 2);
+	assert_int_equal(listed((struct sl_run_filter){.workflow = SL_STR("a")}), 2);
+	assert_int_equal(listed((struct sl_run_filter){.tag = SL_STR("y"), .project = SL_STR("default")}), 2);
+	assert_int_equal(listed((struct sl_run_filter){.tag = SL_STR("x"), .workflow = SL_STR("b")}), 0);
+	assert_int_equal(listed((struct sl_run_filter){.since_ms = before}), 3);
+	assert_int_equal(listed((struct sl_run_filter){.since_ms = before + 3600000}), 0);
 	int total = 0;
 	for (int page = 0; page < 4; page++) {
-		total += listed((struct sl_run_filter){ .limit = 1, .cursor = sl_str(cursor) });
+		total += listed((struct sl_run_filter){.limit = 1, .cursor = sl_str(cursor)});
 		SL_AUTO_JSON o = json();
 		if (!sl_json_get_z(o, "next_cursor"))
 			break;
 		snprintf(cursor, sizeof(cursor), "%s", sl_json_get_z(o, "next_cursor"));
 	}
 	assert_int_equal(total, 3);
-	assert_int_equal(sl_store_run_list(s, &(struct sl_run_filter){ .cursor = SL_STR("6161") }, on_json, NULL), SL_BAD_REQUEST);
+	assert_int_equal(sl_store_run_list(s, &(struct sl_run_filter){.cursor = SL_STR("6161")}, on_json, NULL),
+			 SL_BAD_REQUEST);
 }
 
 static void events_come_page_by_page_after_a_seq(void **state)
 {
-	struct sl_run_id id = make_run("a", "running", NULL, 25), nobody = { sl_uuid_new() };
+	struct sl_run_id id = make_run("a", "running", NULL, 25), nobody = {sl_uuid_new()};
 	assert_int_equal(ASK(sl_store_run_events(s, id, 0, 10, on_json, NULL)), SL_OK);
 	SL_AUTO_JSON o = json();
 	assert_int_equal(json_object_array_length(sl_json_get(o, "items")), 10);
@@ -278,15 +289,20 @@ static void events_come_page_by_page_after_a_seq(void **state)
 
 static void a_profile_keeps_its_secrets_when_asked(void **state)
 {
-	struct sl_bytes *config = text("{\"model\":\"m\"}"), *other = text("{\"model\":\"n\"}"), *secrets = text("sealed");
-	assert_int_equal(ASK(sl_store_profile_put(s, SL_STR("p"), config, SL_PROFILE_SET_SECRETS, secrets, on_plain, NULL)), SL_OK);
-	assert_int_equal(ASK(sl_store_profile_put(s, SL_STR("p"), other, SL_PROFILE_KEEP_SECRETS, NULL, on_plain, NULL)), SL_OK);
+	struct sl_bytes *config = text("{\"model\":\"m\"}"), *other = text("{\"model\":\"n\"}"),
+			*secrets = text("sealed");
+	assert_int_equal(
+		ASK(sl_store_profile_put(s, SL_STR("p"), config, SL_PROFILE_SET_SECRETS, secrets, on_plain, NULL)),
+		SL_OK);
+	assert_int_equal(
+		ASK(sl_store_profile_put(s, SL_STR("p"), other, SL_PROFILE_KEEP_SECRETS, NULL, on_plain, NULL)), SL_OK);
 	assert_int_equal(ASK(sl_store_profile_list(s, on_profiles, NULL)), SL_OK);
 	assert_int_equal(got.n, 1);
 	assert_string_equal(got.name, "p");
 	assert_string_equal(got.config, "{\"model\":\"n\"}");
 	assert_string_equal(got.secrets, "sealed");
-	assert_int_equal(ASK(sl_store_profile_put(s, SL_STR("p"), other, SL_PROFILE_SET_SECRETS, NULL, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_profile_put(s, SL_STR("p"), other, SL_PROFILE_SET_SECRETS, NULL, on_plain, NULL)),
+			 SL_OK);
 	assert_int_equal(ASK(sl_store_profile_list(s, on_profiles, NULL)), SL_OK);
 	assert_string_equal(got.secrets, "none");
 	assert_int_equal(ASK(sl_store_profile_delete(s, SL_STR("p"), on_plain, NULL)), SL_OK);
@@ -298,8 +314,10 @@ static void a_profile_keeps_its_secrets_when_asked(void **state)
 
 static void a_token_is_found_by_its_hash_until_revoked_or_expired(void **state)
 {
-	struct sl_stored_token t = { .id = sl_uuid_new(), .name = "ci", .role = "runner", .hash = { 1, 0, 2 }, .last4 = "wxyz" };
-	struct sl_stored_token expired = { .id = sl_uuid_new(), .name = "old", .role = "viewer", .hash = { 3 }, .last4 = "abcd", .expires_ms = 1000 };
+	struct sl_stored_token t = {
+		.id = sl_uuid_new(), .name = "ci", .role = "runner", .hash = {1, 0, 2}, .last4 = "wxyz"};
+	struct sl_stored_token expired = {
+		.id = sl_uuid_new(), .name = "old", .role = "viewer", .hash = {3}, .last4 = "abcd", .expires_ms = 1000};
 	assert_int_equal(ASK(sl_store_token_add(s, &t, on_plain, NULL)), SL_OK);
 	assert_int_equal(ASK(sl_store_token_add(s, &t, on_plain, NULL)), SL_CONFLICT);
 	assert_int_equal(ASK(sl_store_token_find(s, t.hash, on_tokens, NULL)), SL_OK);
@@ -323,8 +341,9 @@ static void audit_rows_come_newest_first(void **state)
 {
 	struct sl_bytes *detail = text("{\"why\":\"because\"}");
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(ASK(sl_store_audit(s, SL_STR("admin"), sl_str(i == 2 ? "run.unlock" : "run.cancel"), SL_STR("r"),
-						    i ? detail : NULL, on_plain, NULL)), SL_OK);
+		assert_int_equal(ASK(sl_store_audit(s, SL_STR("admin"), sl_str(i == 2 ? "run.unlock" : "run.cancel"),
+						    SL_STR("r"), i ? detail : NULL, on_plain, NULL)),
+				 SL_OK);
 	assert_int_equal(ASK(sl_store_audit_list(s, SL_STR(""), 2, on_json, NULL)), SL_OK);
 	SL_AUTO_JSON o = json();
 	struct json_object *item = json_object_array_get_idx(sl_json_get(o, "items"), 0);
@@ -357,7 +376,7 @@ static void many_queries_share_a_bounded_pool(void **state)
 	struct sl_store_config config;
 	struct sl_store *small = NULL;
 	struct sl_store_stats stats;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	sl_store_config_init(&config);
 	config.url = pg.url;
 	config.pool_size = 2;
@@ -386,7 +405,8 @@ static void a_broken_pool_connection_is_replaced_unseen(void **state)
 {
 	assert_int_equal(ASK(sl_store_setting_all(s, on_json, NULL)), SL_OK);
 	for (int i = 0; i < 5; i++) {
-		sl_pg_exec(&pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sluice queries'");
+		sl_pg_exec(&pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = "
+				"'sluice queries'");
 		assert_int_equal(ASK(sl_store_setting_all(s, on_json, NULL)), SL_OK);
 	}
 }
@@ -394,8 +414,9 @@ static void a_broken_pool_connection_is_replaced_unseen(void **state)
 static void an_idle_exclusive_store_asks_nothing(void **state)
 {
 	/* The idle_since of its sessions does not move: nobody used them meanwhile. */
-	const char *used = "SELECT coalesce(max(extract(epoch FROM state_change) * 1000000)::bigint, 0) FROM pg_stat_activity "
-			   "WHERE application_name LIKE 'sluice%'";
+	const char *used =
+		"SELECT coalesce(max(extract(epoch FROM state_change) * 1000000)::bigint, 0) FROM pg_stat_activity "
+		"WHERE application_name LIKE 'sluice%'";
 	long before = sl_pg_count(&pg, used);
 	usleep(300000); /* this is the one thing that only time can show */
 	assert_int_equal(sl_pg_count(&pg, used), before);
@@ -404,7 +425,7 @@ static void an_idle_exclusive_store_asks_nothing(void **state)
 static int group_setup(void **state)
 {
 	struct sl_store_config config;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	sl_pg_start(&pg, SL_PG_MIGRATED);
 	sl_store_config_init(&config);
 	config.url = pg.url;

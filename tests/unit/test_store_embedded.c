@@ -1,4 +1,5 @@
-/* The embedded cluster: made, adopted after a SIGKILL of the server, revived after one of PostgreSQL, one server a folder. */
+/* The embedded cluster: made, adopted after a SIGKILL of the server, revived after one of PostgreSQL, one server a
+ * folder. */
 #include "tests/lib/test.h"
 
 #include <signal.h>
@@ -31,8 +32,8 @@ static int teardown(void **state)
 static struct sl_cluster *start(const char *where)
 {
 	struct sl_cluster *c = NULL;
-	struct sl_error err = { 0 };
-	if (sl_cluster_start(&(struct sl_cluster_config){ .data_dir = where }, &c, &err) != SL_OK)
+	struct sl_error err = {0};
+	if (sl_cluster_start(&(struct sl_cluster_config){.data_dir = where}, &c, &err) != SL_OK)
 		fail_msg("%s", err.text);
 	return c;
 }
@@ -53,8 +54,8 @@ static int start_in_a_process_that_is_killed(void)
 	pid_t child = fork();
 	if (child == 0) {
 		struct sl_cluster *c = NULL;
-		struct sl_error err = { 0 };
-		if (sl_cluster_start(&(struct sl_cluster_config){ .data_dir = dir }, &c, &err) == SL_OK)
+		struct sl_error err = {0};
+		if (sl_cluster_start(&(struct sl_cluster_config){.data_dir = dir}, &c, &err) == SL_OK)
 			pid = sl_cluster_pid(c);
 		else
 			fprintf(stderr, "%s\n", err.text);
@@ -92,10 +93,10 @@ static void starts_answers_and_stops_cleanly(void **state)
 static void a_second_server_is_refused_and_told_why(void **state)
 {
 	struct sl_cluster *c = start(dir), *second = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	char mine[32];
 	snprintf(mine, sizeof(mine), "process %d", (int)getpid());
-	assert_int_equal(sl_cluster_start(&(struct sl_cluster_config){ .data_dir = dir }, &second, &err), SL_CONFLICT);
+	assert_int_equal(sl_cluster_start(&(struct sl_cluster_config){.data_dir = dir}, &second, &err), SL_CONFLICT);
 	assert_non_null(strstr(err.text, "another server uses the data folder"));
 	assert_non_null(strstr(err.text, mine));
 	sl_cluster_stop(c, 10000);
@@ -181,13 +182,13 @@ static void a_folder_that_may_not_be_entered_is_named(void **state)
 {
 	char closed[300], data[320];
 	struct sl_cluster *c = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	if (geteuid() != 0)
 		skip();
 	snprintf(closed, sizeof(closed), "%s/closed", dir);
 	snprintf(data, sizeof(data), "%s/data", closed);
 	assert_int_equal(mkdir(closed, 0700), 0);
-	assert_int_equal(sl_cluster_start(&(struct sl_cluster_config){ .data_dir = data }, &c, &err), SL_FORBIDDEN);
+	assert_int_equal(sl_cluster_start(&(struct sl_cluster_config){.data_dir = data}, &c, &err), SL_FORBIDDEN);
 	assert_non_null(strstr(err.text, closed));
 	assert_non_null(strstr(err.text, "chmod o+x"));
 }
@@ -195,7 +196,7 @@ static void a_folder_that_may_not_be_entered_is_named(void **state)
 static void a_missing_postgres_is_named_with_its_package(void **state)
 {
 	char path[512];
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_cluster_find(99, path, sizeof(path), NULL, &err), SL_NOT_FOUND);
 	assert_non_null(strstr(err.text, "postgresql-99"));
 }

@@ -29,14 +29,17 @@ static struct {
 	struct sl_stored_run **runs;
 	size_t n_runs;
 	struct sl_stored_run *run;
-} seen = { .m = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+} seen = {.m = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void on_done(struct sl_batch *b, enum sl_code rc)
 {
 	pthread_mutex_lock(&seen.m);
 	seen.done++;
-	*(rc == SL_OK ? &seen.ok : rc == SL_STALE_EPOCH ? &seen.stale : rc == SL_CONFLICT ? &seen.conflict :
-	  rc == SL_INVALID ? &seen.invalid : &seen.other) += 1;
+	*(rc == SL_OK            ? &seen.ok
+	  : rc == SL_STALE_EPOCH ? &seen.stale
+	  : rc == SL_CONFLICT    ? &seen.conflict
+	  : rc == SL_INVALID     ? &seen.invalid
+				 : &seen.other) += 1;
 	if (rc == SL_CONFLICT) {
 		seen.existing = b->existing;
 		seen.same_request = b->same_request;
@@ -105,7 +108,7 @@ static struct sl_store *open_with(enum sl_store_sharing sharing, uint32_t lease_
 {
 	struct sl_store_config config;
 	struct sl_store *s = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	sl_store_config_init(&config);
 	config.url = pg.url;
 	config.sharing = sharing;
@@ -122,7 +125,7 @@ static struct sl_store *open_store(void)
 
 static struct sl_run_id new_run(void)
 {
-	return (struct sl_run_id){ sl_uuid_new() };
+	return (struct sl_run_id){sl_uuid_new()};
 }
 
 static struct sl_bytes *text(const char *z)
@@ -138,11 +141,11 @@ static struct sl_batch *batch(struct sl_run_id run, uint64_t epoch, uint64_t seq
 	b->epoch = epoch;
 	b->done = on_done;
 	for (size_t i = 0; i < n; i++) {
-		b->records[i] = (struct sl_record){ .seq = seq + i,
-						    .wall_ms = 1763658000000 + (int64_t)seq,
-						    .event = "node_state_change",
-						    .data = text("{\"node_id\":\"a\",  \"b\":\"\xc3\xa4\"}"),
-						    .detail = i % 2 ? NULL : text("{\"output\":{\"text\":\"hi\"}}") };
+		b->records[i] = (struct sl_record){.seq = seq + i,
+						   .wall_ms = 1763658000000 + (int64_t)seq,
+						   .event = "node_state_change",
+						   .data = text("{\"node_id\":\"a\",  \"b\":\"\xc3\xa4\"}"),
+						   .detail = i % 2 ? NULL : text("{\"output\":{\"text\":\"hi\"}}")};
 		b->bytes += 60;
 	}
 	if (seq == 1) {
@@ -160,8 +163,14 @@ static struct sl_batch *batch(struct sl_run_id run, uint64_t epoch, uint64_t seq
 static void project(struct sl_batch *b, const char *status, bool done)
 {
 	b->has_projection = true;
-	b->projection = (struct sl_projection){ .status = status, .started_ms = 1763658000001, .nodes_total = 3, .nodes_done = 1,
-						.input_tokens = 10, .output_tokens = 20, .cost_microusd = 1234, .done = done };
+	b->projection = (struct sl_projection){.status = status,
+					       .started_ms = 1763658000001,
+					       .nodes_total = 3,
+					       .nodes_done = 1,
+					       .input_tokens = 10,
+					       .output_tokens = 20,
+					       .cost_microusd = 1234,
+					       .done = done};
 }
 
 static void append(struct sl_store *s, struct sl_batch *b)
@@ -228,7 +237,7 @@ static void a_stale_epoch_is_refused_with_all_that_follows(void **state)
 	append(s, batch(run, 3, 2, 2));
 	append(s, batch(run, 3, 4, 1));
 	append(s, batch(other, 1, 2, 1));
-	append(s, batch(run, 4, 2, 1)); /* the new owner's goes on */
+	append(s, batch(run, 4, 2, 1));       /* the new owner's goes on */
 	append(s, batch(new_run(), 1, 7, 1)); /* a run that is not there */
 	wait_done(7);
 	assert_int_equal(seen.stale, 3);
@@ -385,7 +394,8 @@ static void runs_of_a_killed_server_are_claimed_at_once_and_counted(void **state
 	assert_int_equal(seen.n_runs, 0); /* it lives */
 	kill(other, SIGKILL);
 	waitpid(other, NULL, 0);
-	uint64_t deadline = sl_clock_mono_ms() + 10000; /* far below its lease: PostgreSQL only has to see the sockets close */
+	uint64_t deadline =
+		sl_clock_mono_ms() + 10000; /* far below its lease: PostgreSQL only has to see the sockets close */
 	while (count("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") > 2 && sl_clock_mono_ms() < deadline)
 		usleep(2000);
 	claim(s, 3);
@@ -469,8 +479,10 @@ static void storm(void (*disturb)(void))
 	assert_int_equal(seen.ok, 1000);
 	assert_int_equal(count("SELECT count(*) FROM run_events WHERE seq > 0"), 1000);
 	assert_int_equal(count("SELECT count(*) FROM runs WHERE last_seq = 50"), 20);
-	assert_int_equal(count("SELECT count(*) FROM (SELECT run_id, count(*) n, max(seq) m FROM run_events WHERE seq > 0 GROUP BY 1) x "
-			       "WHERE n <> m"), 0);
+	assert_int_equal(count("SELECT count(*) FROM (SELECT run_id, count(*) n, max(seq) m FROM run_events WHERE seq "
+			       "> 0 GROUP BY 1) x "
+			       "WHERE n <> m"),
+			 0);
 	sl_store_close(s, 5000);
 }
 
@@ -487,7 +499,8 @@ static void a_killed_and_restarted_postgres_loses_and_doubles_nothing(void **sta
 
 static void terminate_backends(void)
 {
-	sl_pg_exec(&pg, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sluice journal'");
+	sl_pg_exec(&pg,
+		   "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sluice journal'");
 }
 
 static void terminated_backends_lose_and_double_nothing(void **state)
@@ -546,7 +559,7 @@ static void postgres_away_keeps_batches_and_fails_queries_in_time(void **state)
 	struct sl_store_config config;
 	struct sl_store_health health;
 	struct sl_store *s = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	struct sl_run_id run = new_run();
 	sl_store_config_init(&config);
 	config.url = pg.url;
@@ -579,7 +592,7 @@ static void a_read_only_postgres_is_told_and_waited_for(void **state)
 	struct sl_store *s = open_store();
 	struct sl_store_health health;
 	struct sl_run_id run = new_run();
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	sl_pg_exec(&pg, "ALTER SYSTEM SET default_transaction_read_only = on");
 	sl_pg_exec(&pg, "SELECT pg_reload_conf()");
 	while (count("SELECT (current_setting('default_transaction_read_only') = 'on')::int") != 1)
@@ -603,7 +616,7 @@ static void closing_ends_what_cannot_be_written(void **state)
 {
 	struct sl_store_config config;
 	struct sl_store *s = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	sl_store_config_init(&config);
 	config.url = "host=/nonexistent dbname=x";
 	assert_int_equal(sl_store_open(&config, &s, &err), SL_OK);
@@ -621,7 +634,7 @@ static void new_runs_are_refused_while_too_much_waits(void **state)
 {
 	struct sl_store_config config;
 	struct sl_store *s = NULL;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	struct sl_run_id run = new_run();
 	enum sl_code rc = SL_OK;
 	int taken = 0;

@@ -13,17 +13,21 @@ static struct sl_pg pg;
 static const char first[] = "CREATE TABLE a (x integer); INSERT INTO a VALUES (1)";
 static const char broken[] = "CREATE TABLE b (x integer); SELECT nonsense";
 static const char second[] = "CREATE TABLE b (x integer)";
-#define FILE_1 { "0001_first.sql", first, sizeof(first) - 1, "11" }
+#define FILE_1                                                                                                         \
+	{                                                                                                              \
+		"0001_first.sql", first, sizeof(first) - 1, "11"                                                       \
+	}
 
 static void applied_twice_changes_nothing(void **state)
 {
 	struct sl_migrations m;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	uint32_t applied = 99;
 	assert_int_equal(sl_migrate_state(pg.url, &m, &err), SL_OK);
 	assert_int_equal(m.pending, m.n);
 	sl_migrations_fini(&m);
-	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), 0); /* looking changes nothing */
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
+			 0); /* looking changes nothing */
 	assert_int_equal(sl_migrate_up(pg.url, &applied, &err), SL_OK);
 	assert_true(applied >= 2);
 	assert_int_equal(sl_migrate_up(pg.url, &applied, &err), SL_OK);
@@ -41,7 +45,7 @@ static void applied_twice_changes_nothing(void **state)
 static void a_changed_file_is_refused_and_named(void **state)
 {
 	struct sl_migrations m;
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_migrate_up(pg.url, NULL, &err), SL_OK);
 	sl_pg_exec(&pg, "UPDATE schema_migrations SET sha256 = 'other' WHERE version = 1");
 	assert_int_equal(sl_migrate_up(pg.url, NULL, &err), SL_CONFLICT);
@@ -53,7 +57,7 @@ static void a_changed_file_is_refused_and_named(void **state)
 
 static void a_newer_database_is_refused(void **state)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_migrate_up(pg.url, NULL, &err), SL_OK);
 	sl_pg_exec(&pg, "INSERT INTO schema_migrations (version, name, sha256) VALUES (9999, '9999_later.sql', 'x')");
 	assert_int_equal(sl_migrate_up(pg.url, NULL, &err), SL_CONFLICT);
@@ -63,9 +67,9 @@ static void a_newer_database_is_refused(void **state)
 
 static void a_file_that_fails_leaves_nothing_of_itself(void **state)
 {
-	static const struct sl_embedded with_broken[] = { FILE_1, { "0002_b.sql", broken, sizeof(broken) - 1, "22" }, { 0 } };
-	static const struct sl_embedded mended[] = { FILE_1, { "0002_b.sql", second, sizeof(second) - 1, "23" }, { 0 } };
-	struct sl_error err = { 0 };
+	static const struct sl_embedded with_broken[] = {FILE_1, {"0002_b.sql", broken, sizeof(broken) - 1, "22"}, {0}};
+	static const struct sl_embedded mended[] = {FILE_1, {"0002_b.sql", second, sizeof(second) - 1, "23"}, {0}};
+	struct sl_error err = {0};
 	uint32_t applied = 0;
 	assert_int_equal(sl_migrate_up_files(pg.url, with_broken, &applied, &err), SL_INTERNAL);
 	assert_int_equal(applied, 1);
@@ -78,14 +82,14 @@ static void a_file_that_fails_leaves_nothing_of_itself(void **state)
 
 static void *migrate_thread(void *arg)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	return sl_migrate_up(pg.url, arg, &err) == SL_OK ? arg : NULL;
 }
 
 static void servers_that_start_together_take_turns(void **state)
 {
 	pthread_t t[4];
-	uint32_t applied[4] = { 0 }, sum = 0;
+	uint32_t applied[4] = {0}, sum = 0;
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, migrate_thread, &applied[i]), 0);
 	for (int i = 0; i < 4; i++) {
@@ -99,33 +103,42 @@ static void servers_that_start_together_take_turns(void **state)
 
 static void no_server_is_unavailable_and_said(void **state)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_migrate_up("host=/nonexistent dbname=x", NULL, &err), SL_UNAVAILABLE);
 	assert_non_null(strstr(err.text, "cannot connect"));
 }
 
 static void a_run_of_today_lies_in_a_partition_of_its_week(void **state)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_migrate_up(pg.url, NULL, &err), SL_OK);
 	sl_pg_exec(&pg, "INSERT INTO run_events SELECT sluice_uuid_at(now()), now(), 1, 1, 'x', NULL, '{}', NULL");
 	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM run_events_default"), 0);
 	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM run_events"), 1);
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_partitions_make(2)"), 0); /* they are there */
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_partitions_make(4)"), 2);
-	assert_int_equal(sl_pg_count(&pg, "SELECT (abs(extract(epoch FROM sluice_uuid_time(sluice_uuid_at('2026-03-04 05:06:07.891')) - "
-					  "'2026-03-04 05:06:07.891'::timestamptz)) < 0.002)::int"), 1);
+	assert_int_equal(
+		sl_pg_count(
+			&pg,
+			"SELECT (abs(extract(epoch FROM sluice_uuid_time(sluice_uuid_at('2026-03-04 05:06:07.891')) - "
+			"'2026-03-04 05:06:07.891'::timestamptz)) < 0.002)::int"),
+		1);
 }
 
 static void retention_drops_a_week_only_when_all_its_runs_are_done_and_old(void **state)
 {
-	struct sl_error err = { 0 };
+	struct sl_error err = {0};
 	assert_int_equal(sl_migrate_up(pg.url, NULL, &err), SL_OK);
-	sl_pg_exec(&pg, "CREATE TABLE old PARTITION OF run_events FOR VALUES FROM (sluice_uuid_at(now() - interval '60 days')) "
-			"TO (sluice_uuid_at(now() - interval '53 days'))");
-	sl_pg_exec(&pg, "INSERT INTO runs (id, created_at, finished_at, epoch, last_seq, version, priority, done, status, workflow, project) "
-			"SELECT sluice_uuid_at(now() - interval '59 days' + n * interval '1 s'), now() - interval '59 days', "
-			"now() - interval '58 days', 1, 1, 0, 0, true, 'succeeded', 'w', 'p' FROM generate_series(1, 10) n");
+	sl_pg_exec(
+		&pg,
+		"CREATE TABLE old PARTITION OF run_events FOR VALUES FROM (sluice_uuid_at(now() - interval '60 days')) "
+		"TO (sluice_uuid_at(now() - interval '53 days'))");
+	sl_pg_exec(
+		&pg,
+		"INSERT INTO runs (id, created_at, finished_at, epoch, last_seq, version, priority, done, status, "
+		"workflow, project) "
+		"SELECT sluice_uuid_at(now() - interval '59 days' + n * interval '1 s'), now() - interval '59 days', "
+		"now() - interval '58 days', 1, 1, 0, 0, true, 'succeeded', 'w', 'p' FROM generate_series(1, 10) n");
 	sl_pg_exec(&pg, "INSERT INTO run_events SELECT id, now(), 1, 1, 'x', NULL, '{}', NULL FROM runs");
 	sl_pg_exec(&pg, "UPDATE runs SET done = false WHERE id = (SELECT min(id::text)::uuid FROM runs)");
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 6); /* in steps */
