@@ -40,12 +40,19 @@ static void expect(struct world *w, const char *definition, const char *inputs, 
 
 #define FAKE(id, params) "{\"id\":\"" id "\",\"type\":\"fake\",\"params\":{" params "}}"
 #define EDGE(a, b)       "{\"from\":\"" a "\",\"to\":\"" b "\"}"
-#define MERGE(join, out)                                                                                                        \
-	"{\"sluice\":1,\"nodes\":[" FAKE("a", "\"answer\":1,\"text\":\"first\"") "," FAKE("b", "\"answer\":7,"                  \
-											       "\"text\":\"second\"") "," FAKE( \
-		"c", "\"answer\":{\"n\":7}") ",{\"id\":\"j\",\"type\":\"join\",\"params\":{" join                               \
-					     "}}],\"edges\":[" EDGE("a", "j") "," EDGE("b", "j") "," EDGE(                      \
-						     "c", "j") "],\"outputs\":{\"v\":\"{{ " out " }}\"}}"
+#define MERGE(join, out)                                                                                               \
+	"{\"sluice\":1,\"nodes\":[" FAKE("a", "\"answer\":1,\"text\":\"first\"") "," FAKE(                             \
+		"b",                                                                                                   \
+		"\"answer\":7,"                                                                                        \
+		"\"text\":\"second\"") "," FAKE("c",                                                                   \
+						"\"answer\":{\"n\":7}") ",{\"id\":\"j\",\"type\":\"join\",\"params\":" \
+									"{" join                                       \
+									"}}],\"edges\":[" EDGE("a", "j") "," EDGE(     \
+										"b",                                   \
+										"j") "," EDGE("c",                     \
+											      "j") "],\"outputs\":{"   \
+												   "\"v\":\"{{ " out   \
+												   " }}\"}}"
 
 static void a_join_merges_as_it_is_told(void **state)
 {
@@ -124,15 +131,15 @@ static void what_did_not_arrive_is_named_with_the_reason(void **state)
 	assert_string_equal(sl_json_get_z(v, "a2"), "arrived");
 }
 
-#define WAIT_ALL(how)                                                                                                                  \
-	"{\"sluice\":1,\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{\"on_branch_error\":\"" how                          \
-	"\"}}," FAKE("a", "\"fail\":\"invalid\"") "," FAKE("b", "\"hold\":true,\"answer\":2") ",{\"id\":\"j\","                        \
-											      "\"type\":\"join\"}],"                   \
-											      "\"edges\":[" EDGE("p", "a") "," EDGE(   \
-												      "p",                             \
-												      "b") "," EDGE("a",               \
-														    "j") "," EDGE("b", \
-																  "j") "],\"outputs\":{\"v\":\"{{ nodes.j.merged.b.value }}\"}}"
+#define WAIT_ALL(how)                                                                                                  \
+	"{\"sluice\":1,\"nodes\":[{\"id\":\"p\",\"type\":\"parallel\",\"params\":{\"on_branch_error\":\"" how          \
+	"\"}}," FAKE("a", "\"fail\":\"invalid\"") "," FAKE(                                                            \
+		"b", "\"hold\":true,\"answer\":2") ",{\"id\":\"j\","                                                   \
+						   "\"type\":\"join\"}],"                                              \
+						   "\"edges\":[" EDGE("p", "a") "," EDGE("p", "b") "," EDGE(           \
+							   "a", "j") "," EDGE("b",                                     \
+									      "j") "],\"outputs\":{\"v\":\"{{ "        \
+										   "nodes.j.merged.b.value }}\"}}"
 
 static void a_parallel_that_waits_for_all_loses_only_the_failed_branch(void **state)
 {

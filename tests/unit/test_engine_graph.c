@@ -402,16 +402,13 @@ static void absorbed_failures_are_those_a_join_tolerates(void **state)
 
 static void a_parallel_that_waits_for_all_makes_its_join_tolerant(void **state)
 {
-	static const char
-		*const nodes = "{\"sluice\":1,\"nodes\":[{\"id\":\"f\",\"type\":\"fan\",\"params\":{\"wait_all\":%s}}"
-			       "," WORK("a") "," WORK("b") "," WORK("out") ",{\"id\":\"j\",\"type\":\"gather\"}],"
-									   "\"edges\":[" EDGE("f", "a") "," EDGE(
-										   "f",
-										   "b") "," EDGE("a",
-												 "j") "," EDGE("b",
-													       "j") "%s"
-														    "]"
-														    "}";
+	static const char *const nodes =
+		"{\"sluice\":1,\"nodes\":[{\"id\":\"f\",\"type\":\"fan\",\"params\":{\"wait_all\":%s}}"
+		"," WORK("a") "," WORK("b") "," WORK("out") ",{\"id\":\"j\",\"type\":\"gather\"}],"
+							    "\"edges\":[" EDGE("f", "a") "," EDGE("f", "b") "," EDGE(
+								    "a", "j") "," EDGE("b", "j") "%s"
+												 "]"
+												 "}";
 	char text[1000];
 	static const struct {
 		const char *wait, *more;
