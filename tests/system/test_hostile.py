@@ -1,5 +1,6 @@
 """Hostile definitions over the real door: a clear 4xx, no crash, no stall of the loop."""
 import json
+import os
 import unittest
 
 from rig import SLOW, Case, debate, llm, twelve
@@ -12,7 +13,10 @@ class Hostile(Case):
         texts = [json.dumps(debate()), json.dumps(twelve())]
         n = 10000 if SLOW else 400
         seen = {}
+        self.worst = 0.0
         for i in range(n):
+            if i % 50 == 49:
+                self.assert_calm(s)
             t = bytearray(rnd.choice(texts).encode())
             for _ in range(rnd.randint(1, 6)):
                 at = rnd.randrange(len(t))
@@ -33,13 +37,18 @@ class Hostile(Case):
             if status != 200:
                 self.assertIn('application/problem+json', headers.get('Content-Type', headers.get('content-type', '')))
                 self.assertTrue(json.loads(data)['detail'])
-        print(seen)
         self.assert_calm(s)
+        print('answers by status %s; longest turn of the front loop %.1f ms' % (seen, self.worst * 1e3))
 
     def assert_calm(self, s):
         self.assertIsNone(s.process.proc.poll(), s.process.log())
         lag = [v for k, v in s.metrics().items() if k.startswith('sluice_event_loop_lag_seconds')]
         self.assertTrue(lag)
+        self.worst = max(self.worst, *lag)
+        # a turn that parsed a bomb would take long on any machine; what a busy machine takes away is not counted against us
+        self.assertLess(self.worst, 0.5 * float(os.environ.get('SLUICE_PATIENCE', '1')))
+
+    worst = 0.0
 
     def test_bombs(self):
         s = self.server()
