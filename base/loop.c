@@ -11,13 +11,12 @@ struct sl_loop {
 	uv_loop_t uv;
 	uv_async_t wake;
 	uv_prepare_t before_poll;
-	uv_check_t after_poll;
 	pthread_t thread;
 	_Atomic int started; /* 0 not yet, 1 running, 2 joined */
 	_Atomic bool stopping;
 	struct sl_mpsc queue;
 	char name[16];
-	uint64_t turn_began_us;
+	uint64_t last_us, last_idle_ns; /* at the last turn's end */
 	uint64_t window_began_us, window_most_us;
 	_Atomic uint64_t lag_us;
 };
@@ -41,10 +40,16 @@ static void on_wake(uv_async_t *h)
 		uv_stop(&l->uv);
 }
 
+/* A turn is what lies between two waits. I/O callbacks run inside libuv's poll phase, so no pair of hooks encloses them; but
+ * libuv counts the time it was idle there, and the rest was work. */
 static void on_before_poll(uv_prepare_t *h)
 {
 	struct sl_loop *l = h->data;
-	uint64_t now = sl_clock_mono_us(), took = now - l->turn_began_us;
+	uint64_t now = sl_clock_mono_us(), idle = uv_metrics_idle_time(&l->uv);
+	uint64_t all = now - l->last_us, idled = (idle - l->last_idle_ns) / 1000u;
+	uint64_t took = all > idled ? all - idled : 0;
+	l->last_us = now;
+	l->last_idle_ns = idle;
 	if (took > l->window_most_us)
 		l->window_most_us = took;
 	if (now - l->window_began_us > 1000000) {
@@ -52,12 +57,6 @@ static void on_before_poll(uv_prepare_t *h)
 		l->window_began_us = now;
 		l->window_most_us = 0;
 	}
-}
-
-static void on_after_poll(uv_check_t *h)
-{
-	struct sl_loop *l = h->data;
-	l->turn_began_us = sl_clock_mono_us();
 }
 
 enum sl_code sl_loop_new(const char *name, struct sl_loop **out)
@@ -69,18 +68,16 @@ enum sl_code sl_loop_new(const char *name, struct sl_loop **out)
 		free(l);
 		return SL_NO_MEMORY;
 	}
+	SL_BUG_ON(uv_loop_configure(&l->uv, UV_METRICS_IDLE_TIME) != 0); /* the one option of every libuv >= 1.39 */
 	sl_mpsc_init(&l->queue);
 	strncpy(l->name, name, sizeof(l->name) - 1);
 	SL_BUG_ON(uv_async_init(&l->uv, &l->wake, on_wake) != 0);
 	l->wake.data = l;
 	uv_prepare_init(&l->uv, &l->before_poll);
-	uv_check_init(&l->uv, &l->after_poll);
-	l->before_poll.data = l->after_poll.data = l;
+	l->before_poll.data = l;
 	uv_prepare_start(&l->before_poll, on_before_poll);
-	uv_check_start(&l->after_poll, on_after_poll);
 	uv_unref((uv_handle_t *)&l->before_poll);
-	uv_unref((uv_handle_t *)&l->after_poll);
-	l->turn_began_us = l->window_began_us = sl_clock_mono_us();
+	l->last_us = l->window_began_us = sl_clock_mono_us();
 	*out = l;
 	return SL_OK;
 }
@@ -93,7 +90,7 @@ static void *loop_main(void *arg)
 	sigemptyset(&pipe);
 	sigaddset(&pipe, SIGPIPE); /* libuv and OpenSSL write without MSG_NOSIGNAL; a gone peer is an error code here */
 	pthread_sigmask(SIG_BLOCK, &pipe, NULL);
-	l->turn_began_us = sl_clock_mono_us();
+	l->last_us = sl_clock_mono_us();
 	(void)uv_run(&l->uv, UV_RUN_DEFAULT); /* ends by uv_stop; open handles are closed in sl_loop_stop */
 	return NULL;
 }
