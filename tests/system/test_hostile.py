@@ -38,7 +38,7 @@ class Hostile(Case):
                 self.assertIn('application/problem+json', headers.get('Content-Type', headers.get('content-type', '')))
                 self.assertTrue(json.loads(data)['detail'])
         self.assert_calm(s)
-        print('answers by status %s; longest turn of the front loop %.1f ms' % (seen, self.worst * 1e3))
+        print('answers by status %s; longest turn of the front loop %.2f ms' % (seen, self.worst * 1e3))
 
     def assert_calm(self, s):
         self.assertIsNone(s.process.proc.poll(), s.process.log())
