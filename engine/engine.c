@@ -133,15 +133,8 @@ void sl_engine_stop(struct sl_engine *e)
 	sl_pool_stop(e->pool);
 	/* no worker is left, so every run is ours to touch */
 	struct sl_run *r, *tmp;
-	HASH_ITER (hh, e->runs, r, tmp) {
-		r->lost = true;
-		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++) {
-			if (r->execs[i])
-				sl_exec_kill(r->execs[i]);
-			sl_run_timer_stop(&r->join_timers[i]);
-		}
-		sl_run_timer_stop(&r->deadline);
-	}
+	HASH_ITER (hh, e->runs, r, tmp)
+		sl_run_silence(r);
 }
 
 /* Messages hold their run, so a mailbox nobody serves any more is emptied by hand. */

@@ -622,7 +622,7 @@ static void waiters_up_to(struct sl_run *r, uint64_t seq, enum sl_code rc)
 	}
 }
 
-static void lose(struct sl_run *r, enum sl_code rc)
+void sl_run_silence(struct sl_run *r)
 {
 	r->lost = true;
 	for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++) {
@@ -631,6 +631,11 @@ static void lose(struct sl_run *r, enum sl_code rc)
 		sl_run_timer_stop(&r->join_timers[i]);
 	}
 	sl_run_timer_stop(&r->deadline);
+}
+
+static void lose(struct sl_run *r, enum sl_code rc)
+{
+	sl_run_silence(r);
 	waiters_up_to(r, 0, rc);
 	sl_engine_forget(r->engine, r);
 }

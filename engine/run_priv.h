@@ -107,6 +107,8 @@ struct sl_run *sl_run_ref(struct sl_run *r);
 void sl_run_unref(struct sl_run *r);
 void sl_run_discard(struct sl_job *j);                /* a turn that will not come any more */
 void sl_run_post(struct sl_run *r, struct sl_msg *m); /* [any] */
+/* [run, or no worker is left] Stops all that runs and waits, without a word: another owns it, or the server stops. */
+void sl_run_silence(struct sl_run *r);
 /* [run] Decides an event: sets seq and time, folds it, queues it for the journal. Takes the content of e. False: the
  * run fails or has failed for this reason. */
 bool sl_run_emit(struct sl_run *r, struct sl_event *e);

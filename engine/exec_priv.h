@@ -1,0 +1,83 @@
+/* engine/exec_priv.h: an execution and its attempt, for the two files that know them: exec.c drives, node.c answers the
+ * node.
+ *
+ * Thread    [run] all of it; struct sl_remote is counted atomically and its `node` is [run].
+ */
+#pragma once
+
+#include "engine/run_priv.h"
+
+struct custom {
+	struct custom *next;
+	const char *name;
+	struct json_object *data;
+};
+
+/* One attempt. */
+struct sl_node {
+	struct sl_exec *x;
+	uint32_t attempt;
+	void *state;
+	struct sl_stream *stream;
+	struct sl_remote *remote;
+	struct sl_run_timer *timer;
+	void (*timer_fn)(struct sl_node *n);
+	int64_t due_ms; /* wall; waiting */
+	bool waiting;
+	bool started;   /* start() returned SL_PENDING */
+	bool announced; /* its first event is out */
+	bool ended;
+	enum sl_code code; /* of the end */
+	struct sl_error err;
+	struct json_object *output;
+	char *kase;
+	bool has_usage;
+	struct sl_event usage;
+	struct custom *events, **events_end; /* before it was announced */
+};
+
+struct sl_remote {
+	_Atomic uint32_t refs;
+	struct sl_run *run;
+	struct sl_node *node; /* [run] NULL: the attempt has ended */
+};
+
+enum phase { PH_OUTER, PH_INNER, PH_RUNNING, PH_BACKOFF };
+
+struct mw_slot {
+	bool entered;
+	void *state;
+	struct sl_run_timer *deadline;
+	struct sl_error deadline_err;
+	struct sl_exec *deadline_exec;
+};
+
+struct sl_exec {
+	struct sl_run *run;
+	uint32_t index;
+	const struct sl_node_def *def;
+	enum sl_exec_how how;
+	enum phase phase;
+	size_t at; /* the middleware to enter next */
+	unsigned depth;
+	bool dead;      /* to be freed when depth is 0, without a word */
+	bool delayed;   /* a middleware said SL_DELAY */
+	bool retry_due; /* came due while the run was paused */
+	bool cached;
+	uint32_t tries;
+	uint64_t began_ms; /* mono */
+	int64_t began_wall_ms;
+	char *reason;
+	struct json_object *params;
+	struct json_object *answer;
+	struct sl_node *node;
+	struct sl_run_timer *retry;
+	size_t n_mw;
+	struct mw_slot mw[];
+};
+
+/* exec.c. After every call into a node type, with depth back to what it was: does what was asked for meanwhile. x may
+ * be gone. */
+void sl_exec_settle(struct sl_exec *x);
+/* Notes the end of an attempt; only the first counts. Takes output. */
+void sl_node_end(struct sl_node *n, enum sl_code code, const struct sl_error *err, struct json_object *output);

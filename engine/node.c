@@ -1,0 +1,342 @@
+/* engine/node.c: what a running node may ask of the engine, and the way back to it from other threads. See node.h. */
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "engine/exec_priv.h"
+
+const char *sl_node_path(const struct sl_node *n)
+{
+	return n->x->def->id;
+}
+
+const char *sl_node_id(const struct sl_node *n)
+{
+	return n->x->def->id;
+}
+
+uint32_t sl_node_attempt(const struct sl_node *n)
+{
+	return n->attempt;
+}
+
+struct sl_run_id sl_node_run(const struct sl_node *n)
+{
+	return n->x->run->id;
+}
+
+struct sl_services *sl_node_services(const struct sl_node *n)
+{
+	return n->x->run->engine->config.services;
+}
+
+int64_t sl_node_now_ms(const struct sl_node *n)
+{
+	return sl_clock_wall(n->x->run->engine->config.clock);
+}
+
+void sl_node_idempotency_key(const struct sl_node *n, char out[65])
+{
+	unsigned char digest[32];
+	crypto_generichash_state st;
+	const char *path = sl_node_path(n);
+	crypto_generichash_init(&st, NULL, 0, sizeof(digest));
+	crypto_generichash_update(&st, n->x->run->id.u.b, 16);
+	crypto_generichash_update(&st, (const unsigned char *)path, strlen(path));
+	crypto_generichash_final(&st, digest, sizeof(digest));
+	sodium_bin2hex(out, 65, digest, sizeof(digest));
+}
+
+static const struct sl_expr *expr_at(const struct sl_node *n, const char *pointer, struct sl_error *err)
+{
+	const struct sl_expr *expr = sl_node_def_expr(n->x->def, pointer);
+	if (!expr)
+		(void)sl_fail(err, SL_INVALID, "node '%s' has no expression at %s", n->x->def->id, pointer);
+	return expr;
+}
+
+enum sl_code sl_node_eval(struct sl_node *n, const char *pointer, struct json_object **out, struct sl_error *err)
+{
+	const struct sl_expr *expr = expr_at(n, pointer, err);
+	struct sl_env env = sl_run_env(n->x->run);
+	return expr ? sl_expr_eval(expr, &env, out, err) : SL_INVALID;
+}
+
+enum sl_code sl_node_test(struct sl_node *n, const char *pointer, bool *out, struct sl_error *err)
+{
+	const struct sl_expr *expr = expr_at(n, pointer, err);
+	struct sl_env env = sl_run_env(n->x->run);
+	return expr ? sl_expr_test(expr, &env, out, err) : SL_INVALID;
+}
+
+struct item_env {
+	struct sl_run *run;
+	struct json_object *item, *index;
+};
+
+static struct json_object *item_get(void *ctx, const struct sl_ref *ref)
+{
+	struct item_env *ie = ctx;
+	struct sl_env rest = sl_run_env(ie->run);
+	if (ref->root == SL_REF_ITEM)
+		return ie->item;
+	if (ref->root == SL_REF_INDEX)
+		return ie->index;
+	return rest.get(rest.ctx, ref);
+}
+
+enum sl_code sl_node_eval_item(struct sl_node *n, const char *pointer, struct json_object *item, int64_t index,
+			       struct json_object **out, struct sl_error *err)
+{
+	const struct sl_expr *expr = expr_at(n, pointer, err);
+	SL_AUTO_JSON i = json_object_new_int64(index);
+	struct item_env ie = {n->x->run, item, i};
+	struct sl_env env = {item_get, &ie};
+	return expr ? sl_expr_eval(expr, &env, out, err) : SL_INVALID;
+}
+
+uint32_t sl_node_arrivals(struct sl_node *n, struct sl_arrival *out, uint32_t max)
+{
+	const struct sl_scope *sc = &n->x->run->state.root;
+	const struct sl_node_def *def = n->x->def;
+	for (uint32_t i = 0; i < def->n_in && i < max; i++) {
+		uint32_t from = sc->graph->edges[def->in[i]].from;
+		out[i].from = sc->graph->nodes[from].id;
+		out[i].state = (enum sl_edge_state)sc->edges[def->in[i]];
+		out[i].output = out[i].state == SL_EDGE_TAKEN ? sc->nodes[from].output : NULL;
+	}
+	return def->n_in;
+}
+
+uint32_t sl_node_edges_out(struct sl_node *n, const char **to, uint32_t max)
+{
+	const struct sl_graph *g = n->x->run->workflow->root;
+	const struct sl_node_def *def = n->x->def;
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < def->n_out; i++) {
+		const char *id = g->nodes[g->edges[def->out[i]].to].id;
+		bool seen = false;
+		for (uint32_t k = 0; k < count && k < max && !seen; k++)
+			seen = to[k] == id;
+		if (seen)
+			continue;
+		if (count < max)
+			to[count] = id;
+		count++;
+	}
+	return count;
+}
+
+void sl_node_complete(struct sl_node *n, struct json_object *output)
+{
+	struct sl_error err;
+	if (output)
+		sl_node_end(n, SL_OK, NULL, output);
+	else
+		sl_node_end(n, sl_fail(&err, SL_NO_MEMORY, "no memory for an output"), &err, NULL);
+}
+
+void sl_node_fail(struct sl_node *n, const struct sl_error *err)
+{
+	sl_node_end(n, err->code == SL_OK ? SL_INTERNAL : err->code, err, NULL);
+}
+
+void sl_node_choose(struct sl_node *n, const char *kase)
+{
+	free(n->kase);
+	n->kase = sl_z(kase);
+}
+
+void sl_node_usage(struct sl_node *n, const struct sl_usage *u)
+{
+	sl_event_fini(&n->usage);
+	n->has_usage = true;
+	n->usage.input_tokens = u->input_tokens;
+	n->usage.output_tokens = u->output_tokens;
+	n->usage.cached_tokens = u->cached_tokens;
+	n->usage.reasoning_tokens = u->reasoning_tokens;
+	n->usage.cost_microusd = u->cost_microusd;
+	n->usage.model = sl_z(u->model);
+	n->usage.agent_id = sl_z(u->agent_id);
+	n->usage.simulated = u->simulated;
+}
+
+void sl_node_event(struct sl_node *n, const char *name, struct json_object *data)
+{
+	if (n->announced) {
+		struct sl_event e = {.kind = SL_EV_CUSTOM, .name = name, .data = data};
+		(void)sl_run_emit(n->x->run, &e); /* false: the run is over */
+		return;
+	}
+	struct custom *c = calloc(1, sizeof(*c));
+	if (!c) {
+		json_object_put(data);
+		return; /* an event less; the node itself is told by its own allocations */
+	}
+	c->name = name;
+	c->data = data;
+	*n->events_end = c;
+	n->events_end = &c->next;
+}
+
+static void node_timer(struct sl_run *r, void *arg)
+{
+	struct sl_node *n = arg;
+	struct sl_exec *x = n->x;
+	if (n->ended)
+		return;
+	n->waiting = false;
+	x->depth++;
+	n->timer_fn(n);
+	x->depth--;
+	sl_exec_settle(x);
+}
+
+enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err)
+{
+	struct sl_run *r = n->x->run;
+	const struct sl_node_state *ns = &r->state.root.nodes[n->x->index];
+	if (ms > (uint64_t)INT64_MAX / 4)
+		ms = (uint64_t)INT64_MAX / 4;
+	n->due_ms = n->x->how == SL_EXEC_RESUMED && ns->due_ms ? ns->due_ms : sl_node_now_ms(n) + (int64_t)ms;
+	n->timer_fn = fn;
+	if (!sl_run_timer_start(&n->timer, r, sl_run_mono_of_wall(r, n->due_ms), node_timer, n)) {
+		(void)sl_fail(err, SL_NO_MEMORY, "no memory for a timer");
+		return SL_FAILED;
+	}
+	n->waiting = true;
+	if (n->announced) {
+		struct sl_event e = {.kind = SL_EV_NODE,
+				     .status = SL_NODE_WAITING,
+				     .attempt = n->attempt,
+				     .due_ms = n->due_ms,
+				     .type = n->x->def->type->name};
+		e.path = sl_z(n->x->def->id);
+		(void)sl_run_emit(r, &e); /* false: the run is over */
+	}
+	return SL_PENDING;
+}
+
+void sl_node_drop_timer(struct sl_node *n)
+{
+	sl_run_timer_stop(&n->timer);
+}
+
+void *sl_node_state(struct sl_node *n, size_t bytes)
+{
+	if (!n->state)
+		n->state = calloc(1, bytes);
+	return n->state;
+}
+
+struct sl_stream *sl_node_stream(struct sl_node *n)
+{
+	if (!n->stream) {
+		struct sl_run *r = n->x->run;
+		n->stream = sl_stream_new(r->id, sl_str(sl_node_path(n)), n->attempt);
+		if (!n->stream)
+			return NULL;
+		sl_stream_unref(r->streams[n->x->index]);
+		r->streams[n->x->index] = sl_stream_ref(n->stream);
+		if (n->announced)
+			sl_run_stream_begun(r, n->stream);
+	}
+	return n->stream;
+}
+
+/* ---- from other threads ---- */
+
+struct sl_remote *sl_node_remote(struct sl_node *n)
+{
+	if (!n->remote) {
+		n->remote = calloc(1, sizeof(*n->remote));
+		if (!n->remote)
+			return NULL;
+		atomic_init(&n->remote->refs, 1);
+		n->remote->run = sl_run_ref(n->x->run);
+		n->remote->node = n;
+	}
+	return sl_remote_ref(n->remote);
+}
+
+struct sl_remote *sl_remote_ref(struct sl_remote *m)
+{
+	atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+	return m;
+}
+
+void sl_remote_unref(struct sl_remote *m)
+{
+	if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	struct sl_run *r = m->run;
+	free(m);
+	sl_run_unref(r);
+}
+
+struct remote_msg {
+	struct sl_msg msg;
+	struct sl_remote *remote;
+	void (*fn)(struct sl_node *n, void *arg);
+	void (*drop)(void *arg);
+	void *arg;
+};
+
+static void remote_drop(struct sl_msg *m)
+{
+	struct remote_msg *rm = SL_CONTAINER_OF(m, struct remote_msg, msg);
+	if (rm->drop)
+		rm->drop(rm->arg);
+	sl_remote_unref(rm->remote);
+	free(rm);
+}
+
+static void remote_run(struct sl_run *r, struct sl_msg *m)
+{
+	struct remote_msg *rm = SL_CONTAINER_OF(m, struct remote_msg, msg);
+	struct sl_node *n = rm->remote->node;
+	if (!n || n->ended) {
+		remote_drop(m);
+		return;
+	}
+	struct sl_exec *x = n->x;
+	x->depth++;
+	rm->fn(n, rm->arg);
+	x->depth--;
+	sl_exec_settle(x);
+	sl_remote_unref(rm->remote);
+	free(rm);
+}
+
+enum sl_code sl_remote_call(struct sl_remote *m, void (*fn)(struct sl_node *n, void *arg), void (*drop)(void *arg),
+			    void *arg)
+{
+	struct remote_msg *rm = calloc(1, sizeof(*rm));
+	if (!rm)
+		return SL_NO_MEMORY;
+	rm->msg.run = remote_run;
+	rm->msg.drop = remote_drop;
+	rm->remote = sl_remote_ref(m);
+	rm->fn = fn;
+	rm->drop = drop;
+	rm->arg = arg;
+	sl_run_post(m->run, &rm->msg);
+	return SL_OK;
+}
+
+struct json_object *sl_json_object_time(const char *key, int64_t wall_ms)
+{
+	char text[SL_TIME_TEXT_BYTES];
+	struct json_object *o = json_object_new_object();
+	if (o) {
+		sl_time_format(wall_ms, text);
+		sl_json_set_str(o, key, sl_str(text));
+	}
+	return o;
+}
+
+uint64_t sl_json_ms(struct json_object *o, const char *key)
+{
+	double s = sl_json_get_f64(o, key, 0);
+	return s <= 0 ? 0 : s > 1e12 ? (uint64_t)1e15 : (uint64_t)(s * 1000 + 0.5);
+}
