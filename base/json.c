@@ -1,5 +1,6 @@
-/* base/json.c: see json.h. json-c keeps the last of two equal keys silently, so a pre-pass over the text checks what it
- * does not: duplicate keys and depth. It trusts json-c for the grammar. */
+/* base/json.c: see json.h. json-c keeps the last of two equal keys silently, and its strict mode is no help: 0.16 takes
+ * NaN and single quotes, 0.18 refuses every byte above 0x7f. So a pass over the text checks the grammar, the depth and
+ * the keys first, and json-c reads what is known to be JSON; only the escapes inside strings are left to it. */
 #include "base/json.h"
 
 #include <math.h>
@@ -75,62 +76,166 @@ static const struct key *twice(struct scan *s, size_t first)
 	return NULL;
 }
 
-static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *err)
+enum expect {
+	A_VALUE,
+	VALUE_OR_END, /* behind [ */
+	A_KEY,
+	KEY_OR_END, /* behind { */
+	A_COLON,
+	WHAT_FOLLOWS, /* behind a value: a comma, the end of what holds it, or of the text */
+};
+
+static bool digit(struct sl_str t, size_t i)
+{
+	return i < t.len && t.p[i] >= '0' && t.p[i] <= '9';
+}
+
+static size_t digits_end(struct sl_str t, size_t i)
+{
+	while (digit(t, i))
+		i++;
+	return i;
+}
+
+/* The index behind the number that begins at i; i itself when that is none, or no integer of 64 bits holds it. */
+static size_t number_end(struct sl_str t, size_t begin)
+{
+	bool minus = t.p[begin] == '-', whole = true;
+	size_t i = begin + (minus ? 1 : 0), first = i;
+	if (!digit(t, i))
+		return begin;
+	i = t.p[i] == '0' ? i + 1 : digits_end(t, i);
+	size_t n = i - first;
+	if (i < t.len && t.p[i] == '.') {
+		whole = false;
+		if (!digit(t, ++i))
+			return begin;
+		i = digits_end(t, i);
+	}
+	if (i < t.len && (t.p[i] == 'e' || t.p[i] == 'E')) {
+		whole = false;
+		i++;
+		if (i < t.len && (t.p[i] == '+' || t.p[i] == '-'))
+			i++;
+		if (!digit(t, i))
+			return begin;
+		i = digits_end(t, i);
+	}
+	const char *most = minus ? "9223372036854775808" : "18446744073709551615"; /* json-c would take these instead */
+	size_t max = strlen(most);
+	return whole && (n > max || (n == max && memcmp(t.p + first, most, n) > 0)) ? begin : i;
+}
+
+/* As number_end; a word that the end of the text cuts is t.len + 1. */
+static size_t word_end(struct sl_str t, size_t begin)
+{
+	static const char *const words[] = {"true", "false", "null"};
+	for (size_t w = 0; w < SL_COUNT_OF(words); w++) {
+		size_t len = strlen(words[w]), left = t.len - begin;
+		if (memcmp(t.p + begin, words[w], left < len ? left : len) == 0)
+			return left < len ? t.len + 1 : begin + len;
+	}
+	return begin;
+}
+
+static enum sl_code misplaced(struct sl_str t, size_t at, const char *why, struct sl_error *err)
 {
 	unsigned line, col;
-	bool key_next = false;
+	place(t, at, &line, &col);
+	return sl_fail(err, SL_INVALID, "line %u, column %u: %s", line, col, why);
+}
+
+/* *i is at the opening quote, and afterwards at the closing one, or at t.len when there is none. */
+static enum sl_code pass_string(struct sl_str t, size_t *i, struct sl_error *err)
+{
+	unsigned line, col;
+	for ((*i)++; *i < t.len && t.p[*i] != '"'; *i += t.p[*i] == '\\' ? 2 : 1)
+		if ((unsigned char)t.p[*i] < 0x20) {
+			place(t, *i, &line, &col);
+			return sl_fail(err, SL_INVALID,
+				       "line %u, column %u: a control character inside a string, write it as \\u%04x",
+				       line, col, (unsigned char)t.p[*i]);
+		}
+	if (*i > t.len)
+		*i = t.len;
+	return SL_OK;
+}
+
+static enum sl_code close_level(struct sl_str t, struct scan *s, struct sl_error *err)
+{
+	unsigned line, col;
+	struct level *l = &s->levels[s->depth--];
+	const struct key *dup = l->object ? twice(s, l->first_key) : NULL;
+	if (dup) {
+		place(t, (size_t)(dup->raw.p - t.p), &line, &col);
+		return sl_fail(err, SL_INVALID, "line %u, column %u: the key \"%.*s\" occurs twice", line, col,
+			       (int)(dup->raw.len > 64 ? 64 : dup->raw.len), dup->raw.p);
+	}
+	s->n_keys = l->first_key;
+	return SL_OK;
+}
+
+static const char *missing(enum expect e, const struct scan *s)
+{
+	if (e == A_KEY || e == KEY_OR_END)
+		return "a key in double quotes belongs here";
+	if (e == A_COLON)
+		return "a colon belongs here";
+	if (e != WHAT_FOLLOWS)
+		return "no JSON value begins like this";
+	return s->depth ? "a comma is missing here, or the end" : "text after the end of the JSON value";
+}
+
+static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *err)
+{
+	enum expect e = A_VALUE;
+	unsigned line, col;
 	for (size_t i = 0; i < t.len; i++) {
 		char c = t.p[i];
-		if (c == '"') {
-			size_t begin = ++i;
-			while (i < t.len && t.p[i] != '"') {
-				if ((unsigned char)t.p[i] < 0x20) {
-					place(t, i, &line, &col);
-					return sl_fail(err, SL_INVALID,
-						       "line %u, column %u: a control character inside a string, write "
-						       "it as \\u%04x",
-						       line, col, (unsigned char)t.p[i]);
-				}
-				i += t.p[i] == '\\' ? 2 : 1;
-			}
-			if (i > t.len)
-				i = t.len;
-			if (key_next && s->depth && s->levels[s->depth].object &&
-			    !remember_key(s, sl_str_n(t.p + begin, i - begin)))
+		bool value = e == A_VALUE || e == VALUE_OR_END, object = s->depth && s->levels[s->depth].object;
+		if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+			continue;
+		if (c == '"' && (value || e == A_KEY || e == KEY_OR_END)) {
+			size_t begin = i + 1;
+			enum sl_code rc = pass_string(t, &i, err);
+			if (rc != SL_OK)
+				return rc;
+			if (i == t.len)
+				return misplaced(t, i, "the JSON text ends too early", err);
+			if (!value && !remember_key(s, sl_str_n(t.p + begin, i - begin)))
 				return sl_fail(err, SL_NO_MEMORY, "reading JSON");
-			key_next = false;
-		} else if (c == '{' || c == '[') {
+			e = value ? WHAT_FOLLOWS : A_COLON;
+		} else if ((c == '{' || c == '[') && value) {
 			if (s->depth >= SL_LIMIT_JSON_DEPTH) {
 				place(t, i, &line, &col);
 				return sl_fail(err, SL_INVALID, "line %u, column %u: nested deeper than %d levels",
 					       line, col, SL_LIMIT_JSON_DEPTH);
 			}
 			s->levels[++s->depth] = (struct level){c == '{', s->n_keys};
-			key_next = c == '{';
-		} else if ((c == '}' || c == ']') && s->depth) {
-			struct level *l = &s->levels[s->depth--];
-			const struct key *dup = l->object ? twice(s, l->first_key) : NULL;
-			if (dup) {
-				place(t, (size_t)(dup->raw.p - t.p), &line, &col);
-				return sl_fail(err, SL_INVALID, "line %u, column %u: the key \"%.*s\" occurs twice",
-					       line, col, (int)(dup->raw.len > 64 ? 64 : dup->raw.len), dup->raw.p);
-			}
-			s->n_keys = l->first_key;
-			key_next = false;
-		} else if (c == ',') {
-			key_next = true;
-		} else if (!strchr("]}: \t\r\n0123456789+-.eEtruefalsn", c) && c != '\'') {
-			place(t, i, &line,
-			      &col); /* NaN and Infinity among them, which json-c takes even when it is strict */
-			return sl_fail(err, SL_INVALID, "line %u, column %u: no JSON value has this character here",
-				       line, col);
-		} else if (c == '\'') { /* json-c 0.16 takes single quotes even when it is strict */
-			place(t, i, &line, &col);
-			return sl_fail(err, SL_INVALID, "line %u, column %u: strings are written in double quotes",
-				       line, col);
+			e = c == '{' ? KEY_OR_END : VALUE_OR_END;
+		} else if (s->depth && c == (object ? '}' : ']') &&
+			   (e == WHAT_FOLLOWS || e == (object ? KEY_OR_END : VALUE_OR_END))) {
+			enum sl_code rc = close_level(t, s, err);
+			if (rc != SL_OK)
+				return rc;
+			e = WHAT_FOLLOWS;
+		} else if (c == ',' && e == WHAT_FOLLOWS && s->depth) {
+			e = object ? A_KEY : A_VALUE;
+		} else if (c == ':' && e == A_COLON) {
+			e = A_VALUE;
+		} else if (c == '\'' && e != A_COLON && e != WHAT_FOLLOWS) {
+			return misplaced(t, i, "strings are written in double quotes", err);
+		} else {
+			size_t end = !value ? i : c == '-' || digit(t, i) ? number_end(t, i) : word_end(t, i);
+			if (end == i)
+				return misplaced(t, i, missing(e, s), err);
+			if (end > t.len)
+				break;
+			i = end - 1;
+			e = WHAT_FOLLOWS;
 		}
 	}
-	return SL_OK;
+	return e == WHAT_FOLLOWS && !s->depth ? SL_OK : misplaced(t, t.len, "the JSON text ends too early", err);
 }
 
 enum sl_code sl_json_parse(struct sl_str text, struct json_object **out, struct sl_error *err)
@@ -154,7 +259,6 @@ enum sl_code sl_json_parse(struct sl_str text, struct json_object **out, struct 
 	struct json_tokener *tok = json_tokener_new_ex(SL_LIMIT_JSON_DEPTH + 1);
 	if (!tok)
 		return sl_fail(err, SL_NO_MEMORY, "reading JSON");
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
 	struct json_object *o = json_tokener_parse_ex(tok, text.p, (int)text.len);
 	enum json_tokener_error te = json_tokener_get_error(tok);
 	size_t end = json_tokener_get_parse_end(tok);

@@ -27,7 +27,9 @@ static void values_of_every_type_round_trip(void **state)
 					    "{}",
 					    "[1,[2,{\"a\":[null]}]]",
 					    "0.1",
-					    "18446744073709551615"};
+					    "18446744073709551615",
+					    "-9223372036854775808",
+					    "[\"“ü\",{\"é😀\":\"\u2028\"}]"};
 	for (size_t i = 0; i < SL_COUNT_OF(texts); i++) {
 		SL_AUTO_JSON o = NULL;
 		struct sl_error err;
@@ -57,7 +59,45 @@ static void bad_text_is_refused_with_its_place(void **state)
 					    "NaN",
 					    "[1 2]",
 					    "{a:1}",
-					    "\"abc"};
+					    "\"abc",
+					    "\"abc\\",
+					    "\"\\x\"",
+					    "\"\\u12g4\"",
+					    "nan",
+					    "truE",
+					    "True",
+					    "nulll",
+					    "[tru]",
+					    "1.",
+					    ".5",
+					    "+1",
+					    "-",
+					    "1e",
+					    "1e+",
+					    "-01",
+					    "0x10",
+					    "18446744073709551616",
+					    "-9223372036854775809",
+					    "[1}",
+					    "{\"a\":1]",
+					    "]",
+					    "[,1]",
+					    "[1,,2]",
+					    "{,}",
+					    "{\"a\"}",
+					    "{\"a\",1}",
+					    "{\"a\":}",
+					    "{\"a\":1 \"b\":2}",
+					    "{\"a\"::1}",
+					    "{1:1}",
+					    "[\"a\":1]",
+					    "1,2",
+					    "[1]]",
+					    "/*x*/1",
+					    "[1,//x\n2]",
+					    "\xef\xbb\xbf{}",
+					    "\x0b"
+					    "1"};
 	for (size_t i = 0; i < SL_COUNT_OF(texts); i++) {
 		struct sl_error err = {0};
 		if (parse(texts[i], &err) == SL_OK)
