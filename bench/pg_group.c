@@ -1,6 +1,6 @@
 /* bench/pg_group.c: the reference of `steps`: the least a durable ten-step workflow can cost on this PostgreSQL.
  *
- *     pg_group URL CONCURRENCY SECONDS CONNECTIONS each|ahead [CORE]
+ *     pg_group URL CONCURRENCY SECONDS CONNECTIONS each|ahead [POSTGRES_PID]
  *
  * Bare group commit through libpq: whatever is ready when a connection is free goes into one unnest INSERT and one
  * commit. A run has one row at its begin, ten steps of about 150 bytes, and an update at its end. each    a step starts
@@ -156,14 +156,14 @@ int main(int argc, char **argv)
 	struct pollfd polls[CONNECTIONS];
 	struct bench_samples took = {0};
 	if (argc < 6)
-		bench_die("usage: pg_group URL CONCURRENCY SECONDS CONNECTIONS each|ahead [CORE]");
+		bench_die("usage: pg_group URL CONCURRENCY SECONDS CONNECTIONS each|ahead [POSTGRES_PID]");
 	const char *url = argv[1];
 	int concurrency = (int)bench_int(argv[2], "CONCURRENCY"), n_conns = (int)bench_int(argv[4], "CONNECTIONS");
 	uint64_t span_us = (uint64_t)bench_int(argv[3], "SECONDS") * 1000000;
 	bool ahead = strcmp(argv[5], "ahead") == 0;
 	if (concurrency < 1 || n_conns < 1 || n_conns > CONNECTIONS || (!ahead && strcmp(argv[5], "each") != 0))
 		bench_die("1 run or more, 1 to %d connections, each or ahead", CONNECTIONS);
-	bench_pin(argc > 6 ? (int)bench_int(argv[6], "CORE") : -1);
+	pid_t postgres = argc > 6 ? (pid_t)bench_int(argv[6], "POSTGRES_PID") : 0;
 
 	PGconn *setup = PQconnectdb(url);
 	if (PQstatus(setup) != CONNECTION_OK)
@@ -183,7 +183,7 @@ int main(int argc, char **argv)
 		flows[i] = (struct flow){.id = next_id++, .step = 1, .began_us = began};
 		ready[n_ready++] = &flows[i];
 	}
-	double cpu = bench_cpu_s(getpid(), false);
+	double cpu = bench_cpu_s(getpid(), false), cpu_postgres = bench_cpu_s(postgres, true);
 	for (;;) {
 		for (int i = 0; i < n_conns; i++)
 			if (!conns[i].busy && n_ready)
@@ -213,6 +213,7 @@ int main(int argc, char **argv)
 	}
 	double seconds = (double)(bench_now_us() - began) / 1e6;
 	cpu = bench_cpu_s(getpid(), false) - cpu;
+	cpu_postgres = bench_cpu_s(postgres, true) - cpu_postgres;
 	for (int i = 0; i < n_conns; i++) {
 		while (conns[i].busy && !finish(&conns[i])) {
 			struct pollfd wait = {.fd = PQsocket(conns[i].pg), .events = POLLIN};
@@ -223,8 +224,10 @@ int main(int argc, char **argv)
 	run_sql(setup, "DROP TABLE bench_flow, bench_step");
 	PQfinish(setup);
 	printf("{\"runs_per_s\":%.1f,\"steps_per_s\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"steps_per_commit\":%.2f,"
-	       "\"own_cpu_us_per_step\":%.2f}\n",
+	       "\"server_cpu_us_per_step\":%.2f,"
+	       "\"postgres_cpu_us_per_step\":%.2f}\n",
 	       (double)flows_done / seconds, (double)steps / seconds, bench_ms(&took, 0.5), bench_ms(&took, 0.99),
-	       (double)steps / (double)(commits ? commits : 1), cpu * 1e6 / (double)(steps ? steps : 1));
+	       (double)steps / (double)(commits ? commits : 1), cpu * 1e6 / (double)(steps ? steps : 1),
+	       cpu_postgres * 1e6 / (double)(steps ? steps : 1));
 	return 0;
 }

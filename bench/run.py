@@ -62,9 +62,9 @@ def steps(b):
             connections = 2 if runs >= 256 else 1
             ours, each, ahead = rig.Cell(), rig.Cell(), rig.Cell()
             for _ in range(b.rounds):
-                each.add(rig.tool, [b.tool('pg_group'), server.url, runs, seconds, connections, 'each'])
+                each.add(rig.tool, [b.tool('pg_group'), server.url, runs, seconds, connections, 'each', server.postgres])
                 ours.add(rig.tool, [b.tool('steps_load'), server.port, server.token, 'ten-steps', runs, seconds, server.pid, server.postgres])
-                ahead.add(rig.tool, [b.tool('pg_group'), server.url, runs, seconds, connections, 'ahead'])
+                ahead.add(rig.tool, [b.tool('pg_group'), server.url, runs, seconds, connections, 'ahead', server.postgres])
             for name, cell in (('Sluice', ours), ('group commit, step by step', each), ('group commit, a run at once', ahead)):
                 b.keep('steps', {'runs': runs, 'server': name}, cell)
                 rows.append([runs, name, cell.text('runs_per_s'), cell.text('steps_per_s'), cell.text('p50_ms'), cell.text('p99_ms'),
@@ -72,7 +72,7 @@ def steps(b):
                              ratio(cell.median('steps_per_s'), each.median('steps_per_s')), ratio(cell.median('p50_ms'), each.median('p50_ms'))])
     finally:
         server.stop()
-    rig.table(['at a time', 'what', 'runs/s', 'steps/s', 'p50 ms', 'p99 ms', 'server us/step', 'postgres us/step', 'x reference', 'x its p50'], rows)
+    rig.table(['at a time', 'what', 'runs/s', 'steps/s', 'p50 ms', 'p99 ms', 'own us/step', 'postgres us/step', 'x reference', 'x its p50'], rows)
 
 
 # ---- streams ----
