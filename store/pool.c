@@ -1,7 +1,8 @@
 /* store/pool.c: queries that are not the journal: jobs that wait for a connection, and the connections.
  *
- * A job is one to three statements in one implicit transaction. Connections are opened when a job finds none free, and go
- * when they were idle for a minute. A pooled struct is freed only in the tick, because libpq callbacks may still be above us.
+ * A job is one to three statements in one implicit transaction. Connections are opened when a job finds none free, and
+ * go when they were idle for a minute. A pooled struct is freed only in the tick, because libpq callbacks may still be
+ * above us.
  */
 #include "store/store_priv.h"
 
@@ -87,7 +88,8 @@ static void add(struct sl_job *j, const void *p, size_t len, int format)
 
 void sl_job_str(struct sl_job *j, struct sl_str v)
 {
-	add(j, v.p ? v.p : "", v.len, 1); /* binary text is the bytes themselves; a zero byte in it is refused, not cut off */
+	add(j, v.p ? v.p : "", v.len,
+	    1); /* binary text is the bytes themselves; a zero byte in it is refused, not cut off */
 }
 
 void sl_job_str_or_null(struct sl_job *j, struct sl_str v)
@@ -227,8 +229,8 @@ static enum sl_code code_of(const struct sl_job *j)
 		return SL_INVALID;
 	if (class_is(st, "54"))
 		return SL_TOO_LARGE;
-	if (class_is(st, "57") || class_is(st, "53") || class_is(st, "40") || class_is(st, "55") || class_is(st, "58") ||
-	    strcmp(st, "25006") == 0)
+	if (class_is(st, "57") || class_is(st, "53") || class_is(st, "40") || class_is(st, "55") ||
+	    class_is(st, "58") || strcmp(st, "25006") == 0)
 		return SL_UNAVAILABLE;
 	return SL_INTERNAL;
 }
@@ -238,7 +240,8 @@ static enum sl_code code_of(const struct sl_job *j)
 static bool pooled_setup(struct sl_conn *c)
 {
 	pooled_of(c)->setup_failed = false;
-	return sl_conn_send_session(c, c->s->config.query_timeout_ms, false);
+	return sl_conn_send_session(c, c->s->config.query_timeout_ms, false) &&
+	       sl_conn_prepare(c, "workflow", sl_sql_workflow_get);
 }
 
 static bool pooled_result(struct sl_conn *c, PGresult *r)
@@ -252,11 +255,13 @@ static bool pooled_result(struct sl_conn *c, PGresult *r)
 		return false;
 	}
 	if (bad && !j->failed) {
-		const char *code = PQresultErrorField(r, PG_DIAG_SQLSTATE), *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+		const char *code = PQresultErrorField(r, PG_DIAG_SQLSTATE),
+			   *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
 		j->failed = true;
 		snprintf(j->sqlstate, sizeof(j->sqlstate), "%s", code ? code : "XX000");
 		if (code_of(j) == SL_INTERNAL)
-			sl_log(SL_LOG_ERROR, "store", "PostgreSQL refused a query", SL_KS("error", text ? text : ""), SL_KS("sqlstate", j->sqlstate),
+			sl_log(SL_LOG_ERROR, "store", "PostgreSQL refused a query", SL_KS("error", text ? text : ""),
+			       SL_KS("sqlstate", j->sqlstate),
 			       SL_KSTR("sql", sl_str_n(j->st[0].sql, strnlen(j->st[0].sql, 120))));
 		return false;
 	}
@@ -271,9 +276,15 @@ static void pooled_send(struct pooled *p)
 	struct sl_job *j = p->job;
 	bool ok = true;
 	j->sent = true;
-	for (int i = 0; ok && i < j->n_st; i++)
-		ok = sl_conn_query(&p->conn, j->st[i].sql, j->st[i].n, (const char *const *)(uintptr_t)j->st[i].values, j->st[i].lengths,
-				   j->st[i].formats);
+	for (int i = 0; ok && i < j->n_st; i++) {
+		const char *const *values = (const char *const *)(uintptr_t)j->st[i].values;
+		if (j->st[i].sql == sl_sql_workflow_get)
+			ok = sl_conn_execute(&p->conn, "workflow", j->st[i].n, values, j->st[i].lengths,
+					     j->st[i].formats);
+		else
+			ok = sl_conn_query(&p->conn, j->st[i].sql, j->st[i].n, values, j->st[i].lengths,
+					   j->st[i].formats);
+	}
 	p->conn.deadline_ms = j->deadline_ms + 1000; /* PostgreSQL's own timeout comes first, and says so */
 	sl_store_wake_at(p->conn.s, p->conn.deadline_ms);
 	if (!ok || !sl_conn_sync(&p->conn))
@@ -299,7 +310,8 @@ static void pooled_sync(struct sl_conn *c)
 	} else if (j) {
 		p->job = NULL;
 		atomic_fetch_sub(&s->connections_busy, 1);
-		if (j->failed && class_is(j->sqlstate, "40") && j->kind != SL_JOB_WRITE && sl_clock_mono_ms() < j->deadline_ms) {
+		if (j->failed && class_is(j->sqlstate, "40") && j->kind != SL_JOB_WRITE &&
+		    sl_clock_mono_ms() < j->deadline_ms) {
 			forget_results(j);
 			sl_list_append(&s->jobs_waiting, &j->link);
 			atomic_fetch_add(&s->pool_waiting, 1);
@@ -307,7 +319,8 @@ static void pooled_sync(struct sl_conn *c)
 			job_end(j, j->failed ? code_of(j) : SL_OK);
 	}
 	p->idle_since_ms = sl_clock_mono_ms();
-	/* One beyond pool_size stays until it has been idle for a while: a new one costs PostgreSQL more than hundreds of queries. */
+	/* One beyond pool_size stays until it has been idle for a while: a new one costs PostgreSQL more than hundreds
+	 * of queries. */
 	if (p->idle_since_ms - c->opened_ms > s->config.pool_recycle_ms) {
 		sl_conn_close(c);
 		sl_store_wake_at(s, 0);
@@ -341,14 +354,14 @@ static void pooled_lost(struct sl_conn *c, const char *why)
 		job_end(j, SL_UNAVAILABLE);
 }
 
-static const struct sl_conn_ops pooled_ops = { pooled_setup, pooled_result, pooled_sync, pooled_lost };
+static const struct sl_conn_ops pooled_ops = {pooled_setup, pooled_result, pooled_sync, pooled_lost};
 
 static void open_one(struct sl_store *s)
 {
 	struct pooled *p = calloc(1, sizeof(*p));
 	if (!p)
 		return; /* the jobs wait for those there are, or end by their deadline */
-	p->conn = (struct sl_conn){ .s = s, .ops = &pooled_ops, .role = "sluice queries" };
+	p->conn = (struct sl_conn){.s = s, .ops = &pooled_ops, .role = "sluice queries"};
 	sl_list_init(&p->link);
 	sl_list_append(&s->pool, &p->link);
 	s->pool_open++;
@@ -376,7 +389,7 @@ static void start(struct pooled *p, struct sl_job *j)
 static void dispatch(struct sl_store *s)
 {
 	uint32_t coming = 0, wanted = 0;
-	sl_list_each_safe(it, tmp, &s->pool) {
+	sl_list_each_safe (it, tmp, &s->pool) {
 		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
 		if (p->conn.state == SL_CONN_READY && !p->job && !p->conn.broken) {
 			if (sl_list_empty(&s->jobs_waiting))
@@ -390,7 +403,7 @@ static void dispatch(struct sl_store *s)
 			sl_store_wake_at(s, s->pool_retry_ms);
 		return;
 	}
-	sl_list_each(it, &s->jobs_waiting)
+	sl_list_each (it, &s->jobs_waiting)
 		wanted++;
 	wanted = (wanted + WAITING_PER_OPEN - 1) / WAITING_PER_OPEN;
 	uint32_t most = s->config.pool_size + s->config.max_overflow;
@@ -403,7 +416,7 @@ static void dispatch(struct sl_store *s)
 void sl_query_pool_tick(struct sl_store *s, uint64_t now)
 {
 	bool any_ready = false;
-	sl_list_each_safe(it, tmp, &s->pool) {
+	sl_list_each_safe (it, tmp, &s->pool) {
 		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
 		sl_conn_tick(&p->conn, now);
 		if (p->conn.state == SL_CONN_READY && !p->job) {
@@ -419,7 +432,7 @@ void sl_query_pool_tick(struct sl_store *s, uint64_t now)
 			free(p);
 		}
 	}
-	sl_list_each_safe(it, tmp, &s->jobs_waiting) {
+	sl_list_each_safe (it, tmp, &s->jobs_waiting) {
 		struct sl_job *j = job_of(it);
 		if (now >= j->deadline_ms || now >= j->wait_until_ms) {
 			atomic_fetch_sub(&s->pool_waiting, 1);
@@ -438,7 +451,7 @@ void sl_query_pool_init(struct sl_store *s)
 
 void sl_query_pool_stop(struct sl_store *s)
 {
-	sl_list_each(it, &s->pool) {
+	sl_list_each (it, &s->pool) {
 		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
 		struct sl_job *j = SL_TAKE(p->job);
 		sl_conn_close(&p->conn);

@@ -103,6 +103,9 @@ struct sl_job {
 	struct sl_buf text;
 };
 
+/* The one query every submission makes: prepared on each connection of the pool, because planning it costs more than running it. */
+extern const char sl_sql_workflow_get[];
+
 /* [any] NULL: no memory. Results are binary. */
 struct sl_job *sl_job_new(struct sl_store *s, enum sl_job_kind kind, const char *sql, sl_job_fn *finish);
 void sl_job_statement(struct sl_job *j, const char *sql); /* a further one, in the same transaction */

@@ -78,15 +78,15 @@ static void get_done(struct sl_job *j, enum sl_code rc)
 	fn(j->arg, rc, rc == SL_OK ? SL_TAKE(w) : NULL);
 }
 
+const char sl_sql_workflow_get[] =
+	"SELECT w.name, v.version, w.latest, v.definition, w.description, v.created_by, v.created_at, "
+	"w.archived_at IS NOT NULL FROM workflows w JOIN workflow_versions v ON v.name = w.name "
+	"AND v.version = CASE WHEN $2::integer = 0 THEN w.latest ELSE $2::integer END WHERE w.name = $1";
+
 enum sl_code sl_store_workflow_get(struct sl_store *s, struct sl_str name, int32_t version, sl_store_workflow_fn *fn,
 				   void *arg)
 {
-	struct sl_job *j = sl_job_new(
-		s, SL_JOB_READ,
-		"SELECT w.name, v.version, w.latest, v.definition, w.description, v.created_by, v.created_at, "
-		"w.archived_at IS NOT NULL FROM workflows w JOIN workflow_versions v ON v.name = w.name "
-		"AND v.version = CASE WHEN $2::integer = 0 THEN w.latest ELSE $2::integer END WHERE w.name = $1",
-		get_done);
+	struct sl_job *j = sl_job_new(s, SL_JOB_READ, sl_sql_workflow_get, get_done);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, name);
