@@ -2,7 +2,7 @@
 import time
 import unittest
 
-from rig import SLOW, Case, Failed, Socket, Watcher, debate, llm, wait_for
+from rig import PATIENCE, SLOW, Case, Failed, Socket, Watcher, debate, llm, wait_for
 
 WORDS = ' '.join('word%d' % i for i in range(400))
 
@@ -100,7 +100,8 @@ class Resume(Case):
         produced = sum(len(n['output']['text']) for n in run['nodes'])
         self.assertGreater(produced, 100000)
         # what the run itself holds is allowed: its text, in a few forms; not a copy for each reader
-        self.assertLess((most - before) * 1024, 6 * produced + (8 << 20))
+        if PATIENCE == 1:  # a sanitizer keeps what was freed
+            self.assertLess((most - before) * 1024, 6 * produced + (8 << 20))
         for sock, w in sockets:  # let go of the brake: everything comes, nothing is missing
             def rest(sock=sock, w=w):
                 for e in sock.pump(0.05):
