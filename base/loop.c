@@ -52,6 +52,8 @@ static void on_before_poll(uv_prepare_t *h)
 	l->last_idle_ns = idle;
 	if (took > l->window_most_us)
 		l->window_most_us = took;
+	if (took > atomic_load_explicit(&l->lag_us, memory_order_relaxed)) /* a long one is told at once */
+		atomic_store_explicit(&l->lag_us, took, memory_order_relaxed);
 	if (now - l->window_began_us > 1000000) {
 		atomic_store_explicit(&l->lag_us, l->window_most_us, memory_order_relaxed);
 		l->window_began_us = now;
