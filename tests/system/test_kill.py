@@ -62,21 +62,23 @@ class Kill(Case):
         ids = []
         for i in range(min(RUNS, 12)):
             ids.append(s.submit(twelve(), {'n': i}))
-        clients = [Client(s, ids[i::4]) for i in range(4)]
-        for c in clients:
-            c.start()
-        n = len(ids)
+        clients = []
+
+        def watch(some):
+            if some:
+                clients.append(Client(s, some))
+                clients[-1].start()
+        for i in range(4):
+            watch(ids[i::4])
         for kill in range(KILLS):
             time.sleep(self.random.uniform(0.05, 0.6))
             s.restart()
-            while n < RUNS * (kill + 1) // KILLS:
-                ids.append(s.submit(twelve(), {'n': n}))
-                n += 1
-        for i in range(n, RUNS):
-            ids.append(s.submit(twelve(), {'n': i}))
+            fresh = [s.submit(twelve(), {'n': n}) for n in range(len(ids), RUNS * (kill + 1) // KILLS)]
+            ids += fresh
+            watch(fresh)
         runs = {r: s.wait_status(r, 'succeeded', seconds=240) for r in ids}
         for c in clients:
-            c.join(60)
+            c.join(120)
             if c.error:
                 raise c.error
             self.assertFalse(c.is_alive())
