@@ -253,6 +253,7 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 		return false;
 	}
 	enum sl_event_kind kind = e->kind;
+	bool node_ended = kind == SL_EV_NODE && sl_node_status_final(e->status); /* lists show how many are */
 	enum sl_code rc = sl_evolve(&r->state, e, &err);
 	if (!SL_EXPECT(rc == SL_OK)) {
 		sl_log(SL_LOG_ERROR, "engine", "an event was decided that the state forbids", SL_KS("why", err.text));
@@ -263,7 +264,7 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 	ended = sl_run_status_final(r->state.status);
 	r->state.bytes += rec.data->len + (rec.detail ? rec.detail->len : 0);
 	r->out[r->n_out++] = rec;
-	if (kind != SL_EV_NODE && kind != SL_EV_RESET && kind != SL_EV_CUSTOM)
+	if (node_ended || (kind != SL_EV_NODE && kind != SL_EV_RESET && kind != SL_EV_CUSTOM))
 		r->projection_dirty = true;
 	sl_event_fini(e);
 	if (ended) {
