@@ -364,6 +364,9 @@ static enum sl_code prepare(struct sl_cluster *c, const struct sl_cluster_config
 			return sl_fail(err, SL_TOO_LARGE, "the data folder's path is too long");
 	} else
 		snprintf(c->data, sizeof(c->data), "%s", config->data_dir);
+	/* Where a link leads is what PostgreSQL gets, so nobody needs to pass the folders above the link itself. */
+	if (rc == SL_OK && realpath(c->data, real) && strlen(real) < sizeof(c->data))
+		snprintf(c->data, sizeof(c->data), "%s", real);
 	if (rc == SL_OK)
 		rc = sl_pg_folder_make(c->data, &c->user, err);
 	if (rc != SL_OK)

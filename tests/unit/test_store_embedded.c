@@ -193,6 +193,21 @@ static void a_folder_that_may_not_be_entered_is_named(void **state)
 	assert_non_null(strstr(err.text, "chmod o+x"));
 }
 
+static void a_link_below_a_closed_folder_leads_to_an_open_one(void **state)
+{
+	char closed[300], link[320], open[300];
+	snprintf(closed, sizeof(closed), "%s/closed", dir);
+	snprintf(link, sizeof(link), "%s/data", closed);
+	snprintf(open, sizeof(open), "%s/open", dir);
+	assert_int_equal(mkdir(open, 0711), 0);
+	assert_int_equal(mkdir(closed, 0700), 0);
+	assert_int_equal(symlink(open, link), 0);
+	struct sl_cluster *c = start(link);
+	assert_true(answers(c));
+	assert_null(strstr(sl_cluster_url(c), closed));
+	sl_cluster_stop(c, 10000);
+}
+
 static void a_missing_postgres_is_named_with_its_package(void **state)
 {
 	char path[512];
@@ -212,6 +227,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_watcher_starts_a_killed_postgres_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_long_folder_name_gets_its_socket_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_folder_that_may_not_be_entered_is_named, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_link_below_a_closed_folder_leads_to_an_open_one, setup, teardown),
 		cmocka_unit_test(a_missing_postgres_is_named_with_its_package),
 	};
 	return cmocka_run_group_tests_name("store/embedded", tests, NULL, NULL);
