@@ -145,9 +145,9 @@ def coalesce(b):
     for n in (10, 50):
         cells = {'unwatched': rig.Cell(), 'at once': rig.Cell(), 'gathered 25 ms': rig.Cell()}
         for _ in range(b.rounds):
-            cells['unwatched'].add(ours, b, n, 50, 0, 100)
-            cells['at once'].add(ours, b, n, 50, 1, 100, ('--flush-ms', '0'))
-            cells['gathered 25 ms'].add(ours, b, n, 50, 1, 100, ('--flush-ms', '25'))
+            cells['unwatched'].add(ours, b, n, 50, 0, 100, (), 6)
+            cells['at once'].add(ours, b, n, 50, 1, 100, ('--flush-ms', '0'), 6)
+            cells['gathered 25 ms'].add(ours, b, n, 50, 1, 100, ('--flush-ms', '25'), 6)
         base = cells['unwatched'].median('server_cpu')
         per_token = {}
         for name, cell in cells.items():
@@ -192,17 +192,20 @@ def start(b):
         return server, {'listening_s': server.child.ready_s, 'ready_s': ready}
 
     def idle_cost(server, seconds=20):
+        """PostgreSQL's counter takes in its own housekeeping; so it is also asked which connections of the server said anything."""
+        time.sleep(5)
+        count = "SELECT sum(xact_commit + xact_rollback) FROM pg_stat_database WHERE datname = 'sluice'"
+        server.sql(count)
         time.sleep(2)
-        # The counters are PostgreSQL's own; the two readings are one transaction each, and late by up to a second.
-        query = "SELECT sum(xact_commit + xact_rollback) FROM pg_stat_database WHERE datname = 'sluice'"
-        server.sql(query)
-        time.sleep(2)
-        before, cpu, began = int(server.sql(query)), rig.cpu_s(server.pid), time.monotonic()
+        before, cpu, began = int(server.sql(count)), rig.cpu_s(server.pid), time.monotonic()
         time.sleep(seconds)
         took = time.monotonic() - began
         cpu = rig.cpu_s(server.pid) - cpu
-        after = int(server.sql(query))
-        return {'rss_mb': rig.rss_mb(server.pid), 'cpu_percent': cpu / took * 100, 'queries_per_s': max(0, after - before - 1) / took}
+        asked = int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'sluice' AND pid <> pg_backend_pid() AND backend_type = "
+                               "'client backend' AND query_start > now() - interval '%d s'" % seconds))
+        after = int(server.sql(count))
+        return {'rss_mb': rig.rss_mb(server.pid), 'cpu_percent': cpu / took * 100, 'transactions_per_s': max(0, after - before - 2) / took,
+                'connections_that_asked': asked}
 
     for round_ in range(b.rounds):
         first, times = started()
@@ -227,7 +230,8 @@ def start(b):
         ['warm', warm.text('listening_s', 3), warm.text('ready_s', 3), '%+.3f' % (warm.median('ready_s') - alone.median('ready_s'))],
         ['pg_ctl start alone, same cluster', '', alone.text('ready_s', 3), ''],
         ['stop', '', stop.text('stop_s', 3), '']])
-    rig.table(['idle', 'RSS MiB', 'CPU %', 'queries/s'], [['20 s', idle.text('rss_mb'), idle.text('cpu_percent', 3), idle.text('queries_per_s')]])
+    rig.table(['idle', 'RSS MiB', 'CPU %', 'transactions/s of PostgreSQL', 'our connections that asked'],
+              [['20 s', idle.text('rss_mb'), idle.text('cpu_percent', 3), idle.text('transactions_per_s'), idle.text('connections_that_asked', 0)]])
 
 
 def hub(b):
