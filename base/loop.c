@@ -40,8 +40,8 @@ static void on_wake(uv_async_t *h)
 		uv_stop(&l->uv);
 }
 
-/* A turn is what lies between two waits. I/O callbacks run inside libuv's poll phase, so no pair of hooks encloses them; but
- * libuv counts the time it was idle there, and the rest was work. */
+/* A turn is what lies between two waits. I/O callbacks run inside libuv's poll phase, so no pair of hooks encloses
+ * them; but libuv counts the time it was idle there, and the rest was work. */
 static void on_before_poll(uv_prepare_t *h)
 {
 	struct sl_loop *l = h->data;

@@ -103,7 +103,8 @@ struct sl_job {
 	struct sl_buf text;
 };
 
-/* The one query every submission makes: prepared on each connection of the pool, because planning it costs more than running it. */
+/* The one query every submission makes: prepared on each connection of the pool, because planning it costs more than
+ * running it. */
 extern const char sl_sql_workflow_get[];
 
 /* [any] NULL: no memory. Results are binary. */
