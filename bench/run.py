@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -267,6 +268,7 @@ def main():
     for name in o.names:
         if name not in BENCHES:
             a.error('there is no benchmark %s; there are: %s' % (name, ', '.join(BENCHES)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped on this way out, too
     b = Bench(o)
     folder = os.path.join(os.path.dirname(b.build), 'bench-results')
     os.makedirs(folder, exist_ok=True)
