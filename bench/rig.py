@@ -79,14 +79,13 @@ class Server:
         self.own = data is None
         self.data = data or tempfile.mkdtemp(prefix='sluice-bench-')
         os.chmod(self.data, 0o755)  # PostgreSQL may run as another user
-        # What one must not pay for twice: the log goes to a pipe that is read, at the level of a server that is watched.
         self.child = Child([sluice, 'serve', '--data', self.data, '--listen', '127.0.0.1:0', '--log-format', 'json', '--sim', 'off', '--drain-s', '0', *args],
                            core=core, ready=r'"msg":"listening".*127\.0\.0\.1:(\d+)')
         self.port = int(self.child.ready.group(1))
         with open(self.data + '/admin-token', encoding='ascii') as f:
             self.token = f.read().strip()
         self.postgres = postmaster(self.data)
-        self.url = "host='%s/pg' port=5432 user=sluice dbname=%s" % (self.data, 'sluice')
+        self.url = "host='%s/pg' port=5432 user=sluice dbname=sluice" % self.data
 
     pid = property(lambda self: self.child.pid)
 
