@@ -13,6 +13,7 @@
 #include "api/api_priv.h"
 #include "base/embed.h"
 #include "ws/conn.h"
+#include "tests/lib/recv.h"
 
 extern const struct sl_embedded sl_embedded_api[];
 
@@ -130,7 +131,7 @@ static int ask(struct rig *g, const char *method, const char *path, const char *
 	sl_buf_addf(&text, "Connection: close\r\n%s\r\n", lines);
 	assert_int_equal(send(fd, text.data, text.len, MSG_NOSIGNAL), text.len);
 	sl_buf_reset(to);
-	while ((n = recv(fd, piece, sizeof(piece), 0)) > 0)
+	while ((n = sl_test_recv(fd, piece, sizeof(piece), 0)) > 0)
 		sl_buf_add(to, piece, (size_t)n);
 	close(fd);
 	assert_false(to->failed);
@@ -353,7 +354,7 @@ static int handshake(struct rig *g, const char *path, const char *lines, int *fd
 		    host ? "" : "Host: ", host ? "" : sl_api_address(g->api), host ? "" : "\r\n", lines);
 	assert_int_equal(send(fd, text.data, text.len, MSG_NOSIGNAL), text.len);
 	while (at < sizeof(answer) - 1 && !memmem(answer, at, "\r\n\r\n", 4)) {
-		ssize_t n = recv(fd, answer + at, 1, 0);
+		ssize_t n = sl_test_recv(fd, answer + at, 1, 0);
 		if (n <= 0)
 			break;
 		at += (size_t)n;
@@ -447,16 +448,16 @@ static void send_text(int fd, const char *text)
 static int next_frame(int fd, char *payload, size_t size)
 {
 	unsigned char h[4];
-	if (recv(fd, h, 2, MSG_WAITALL) != 2)
+	if (sl_test_recv(fd, h, 2, MSG_WAITALL) != 2)
 		return -1;
 	size_t len = h[1];
 	if (len == 126) {
-		if (recv(fd, h + 2, 2, MSG_WAITALL) != 2)
+		if (sl_test_recv(fd, h + 2, 2, MSG_WAITALL) != 2)
 			return -1;
 		len = (size_t)h[2] << 8 | h[3];
 	}
 	assert_true(len < size);
-	if (len && recv(fd, payload, len, MSG_WAITALL) != (ssize_t)len)
+	if (len && sl_test_recv(fd, payload, len, MSG_WAITALL) != (ssize_t)len)
 		return -1;
 	payload[len] = '\0';
 	return h[0] & 15;

@@ -15,6 +15,7 @@
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/loop.h"
+#include "tests/lib/recv.h"
 
 #define WAIT_MS 20000 /* the longest a test waits for what must come */
 
@@ -229,7 +230,7 @@ static char *hear(int fd)
 			if (cl && cl < end && body >= strtoul(cl + 18, NULL, 10))
 				break;
 		}
-		ssize_t n = recv(fd, piece, 1, 0); /* not a byte of the next answer */
+		ssize_t n = sl_test_recv(fd, piece, 1, 0); /* not a byte of the next answer */
 		if (n > 0 && end) {
 			char *cl = strcasestr(b.data, "\r\nContent-Length: ");
 			size_t want = cl && cl < end
@@ -237,7 +238,7 @@ static char *hear(int fd)
 					      : sizeof(piece) - 1;
 			if (want > sizeof(piece) - 1)
 				want = sizeof(piece) - 1;
-			ssize_t more = want ? recv(fd, piece + 1, want, 0) : 0;
+			ssize_t more = want ? sl_test_recv(fd, piece + 1, want, 0) : 0;
 			n += more > 0 ? more : 0;
 		}
 		if (n <= 0)
@@ -251,7 +252,7 @@ static char *hear(int fd)
 static bool closed(int fd)
 {
 	char c;
-	return recv(fd, &c, 1, 0) <= 0;
+	return sl_test_recv(fd, &c, 1, 0) <= 0;
 }
 
 static void expect_status(int fd, const char *status, const char *holding)
@@ -413,7 +414,7 @@ static void a_client_that_asks_before_it_sends_is_told_to_go_on(void **state)
 	int fd = dial(*state);
 	char text[64] = "";
 	say(fd, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n");
-	assert_int_equal(recv(fd, text, 25, MSG_WAITALL), 25);
+	assert_int_equal(sl_test_recv(fd, text, 25, MSG_WAITALL), 25);
 	assert_string_equal(text, "HTTP/1.1 100 Continue\r\n\r\n");
 	say(fd, "ok");
 	expect_status(fd, "200", "\r\n\r\nok");
@@ -548,7 +549,7 @@ static void a_stream_goes_on_when_its_reader_does(void **state)
 	size_t got = 0;
 	say(fd, "GET /stream HTTP/1.1\r\n" HOST "\r\n");
 	while (got < 64 << 20) {
-		ssize_t n = recv(fd, piece, sizeof(piece), 0);
+		ssize_t n = sl_test_recv(fd, piece, sizeof(piece), 0);
 		assert_true(n > 0);
 		got += (size_t)n;
 	}
@@ -636,6 +637,20 @@ static int setup_tls(void **state)
 	return rc;
 }
 
+/* As sl_test_recv: what was interrupted is tried again. */
+static bool again(SSL *ssl, int rc)
+{
+	return errno == EINTR && SSL_get_error(ssl, rc) == SSL_ERROR_WANT_READ;
+}
+
+static bool read_tls(SSL *ssl, char *to, size_t len, size_t *n)
+{
+	int rc;
+	while ((rc = SSL_read_ex(ssl, to, len, n)) != 1 && again(ssl, rc))
+		;
+	return rc == 1;
+}
+
 static void over_tls_the_same_is_answered(void **state)
 {
 	struct rig *g = *state;
@@ -645,13 +660,16 @@ static void over_tls_the_same_is_answered(void **state)
 	char got[4096];
 	size_t n;
 	SSL_set_fd(ssl, fd);
-	assert_int_equal(SSL_connect(ssl), 1);
+	int rc;
+	while ((rc = SSL_connect(ssl)) != 1 && again(ssl, rc))
+		;
+	assert_int_equal(rc, 1);
 	const char text[] = "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello";
 	for (int round = 0; round < 3; round++) {
 		assert_int_equal(SSL_write_ex(ssl, text, sizeof(text) - 1, &n), 1);
 		size_t at = 0;
 		while (at < 5 || memcmp(got + at - 5, "hello", 5) != 0) {
-			assert_int_equal(SSL_read_ex(ssl, got + at, sizeof(got) - at, &n), 1);
+			assert_true(read_tls(ssl, got + at, sizeof(got) - at, &n));
 			at += n;
 		}
 		assert_int_equal(strncmp(got, "HTTP/1.1 200 OK", 15), 0);
@@ -660,7 +678,7 @@ static void over_tls_the_same_is_answered(void **state)
 	const char big[] = "GET /big?n=4000000 HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n";
 	assert_int_equal(SSL_write_ex(ssl, big, sizeof(big) - 1, &n), 1);
 	size_t all = 0;
-	while (SSL_read_ex(ssl, got, sizeof(got), &n))
+	while (read_tls(ssl, got, sizeof(got), &n))
 		all += n;
 	assert_true(all > 4000000);
 	SSL_free(ssl);
