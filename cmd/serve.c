@@ -159,6 +159,11 @@ static void on_profiles(void *arg, enum sl_code rc, const struct sl_stored_profi
 	sem_post(&a->came);
 }
 
+static bool said(const struct serve *s, size_t setting)
+{
+	return sl_config_origin(s->config, setting) != SL_ORIGIN_DEFAULT;
+}
+
 static enum sl_code up_simulator(struct serve *s, struct sl_error *err)
 {
 	struct sl_str mode = sl_str(sl_config_z(s->config, SL_SET_SIM));
@@ -176,9 +181,16 @@ static enum sl_code up_simulator(struct serve *s, struct sl_error *err)
 	}
 	const struct sl_sim_config sim = {
 		.scenario = sl_buf_str(&scenario),
-		.tokens_per_s = speed > 0 ? speed : -1, /* there 0 stands for the default */
-		.jitter = jitter > 0 ? jitter : -1,
-		.first_token_ms = first ? (uint32_t)first : 1,
+		/* what nobody said is left to the scenario's own defaults: 0 there */
+		.tokens_per_s = !said(s, SL_SET_SIM_SPEED) ? 0
+				: speed > 0                ? speed
+							   : -1,
+		.jitter = !said(s, SL_SET_SIM_JITTER) ? 0
+			  : jitter > 0                ? jitter
+						      : -1,
+		.first_token_ms = !said(s, SL_SET_SIM_FIRST_TOKEN_MS) ? 0
+				  : first                             ? (uint32_t)first
+								      : 1,
 	};
 	enum sl_code rc = sl_sim_start(&sim, &s->sim, err);
 	if (rc != SL_OK)

@@ -70,6 +70,11 @@ static int check(struct sl_cli *cli, struct sl_str scenario)
 	return rc == SL_OK ? SL_EXIT_DONE : SL_EXIT_FAILED;
 }
 
+static bool said(const struct sl_config *c, size_t setting)
+{
+	return sl_config_origin(c, setting) != SL_ORIGIN_DEFAULT;
+}
+
 static int sim_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_sim) sim = NULL;
@@ -78,6 +83,7 @@ static int sim_main(struct sl_cli *cli)
 	const char *path = sl_config_z(cli->config, SCENARIO), *listen = sl_config_z(cli->config, LISTEN),
 		   *colon = strrchr(listen, ':');
 	double speed = sl_config_f64(cli->config, SPEED), jitter = sl_config_f64(cli->config, JITTER);
+	uint64_t first = sl_config_u64(cli->config, FIRST_TOKEN);
 	char host[64];
 	uint64_t port;
 
@@ -95,10 +101,16 @@ static int sim_main(struct sl_cli *cli)
 		.host = host,
 		.port = (uint16_t)port,
 		.scenario = sl_buf_str(&scenario),
-		.tokens_per_s = speed > 0 ? speed : -1,
-		.jitter = jitter > 0 ? jitter : -1,
-		.first_token_ms =
-			sl_config_u64(cli->config, FIRST_TOKEN) ? (uint32_t)sl_config_u64(cli->config, FIRST_TOKEN) : 1,
+		/* what nobody said is left to the scenario's own defaults: 0 there */
+		.tokens_per_s = !said(cli->config, SPEED) ? 0
+				: speed > 0               ? speed
+							  : -1,
+		.jitter = !said(cli->config, JITTER) ? 0
+			  : jitter > 0               ? jitter
+						     : -1,
+		.first_token_ms = !said(cli->config, FIRST_TOKEN) ? 0
+				  : first                         ? (uint32_t)first
+								  : 1,
 		.tokens = (uint32_t)sl_config_u64(cli->config, TOKENS),
 		.seed = sl_config_u64(cli->config, SEED),
 		.stamps = sl_config_bool(cli->config, STAMPS),

@@ -271,6 +271,7 @@ class Socket:
                            'Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sluice.v1\r\n'
                            'Authorization: Bearer %s\r\n\r\n' % (port, key, token)).encode())
         self.buf = b''
+        self.message, self.opcode = b'', 0
         self.events = []
         self.closed = None
         while b'\r\n\r\n' not in self.buf:
@@ -310,7 +311,14 @@ class Socket:
         if len(b) < at + n:
             return None
         self.buf = b[at + n:]
-        return b[0] & 15, b[at:at + n]
+        opcode, data = b[0] & 15, b[at:at + n]
+        if opcode < 8:  # a message may come in fragments, with pings between them
+            self.message += data
+            self.opcode = opcode or self.opcode
+            if not b[0] & 0x80:
+                return 0, b''
+            opcode, data, self.message = self.opcode, self.message, b''
+        return opcode, data
 
     def pump(self, timeout=0.0, at_most=65536):
         """Reads what is there (at most so many bytes); returns the events that became whole."""
