@@ -55,7 +55,7 @@ class Client(threading.Thread):
 
 class Kill(Case):
     def test_nothing_is_lost_and_nothing_finished_runs_again(self):
-        sim = self.sim({'sim': 1, 'defaults': {'tps': 150, 'first_ms': 5, 'jitter': 0.5, 'seed': 11}, 'rules': [
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 50, 'first_ms': 100, 'jitter': 0.5, 'seed': 11}, 'rules': [
             {'answer': 'an answer of some length to: {gist}'}]})
         # runs that are there when their server dies again and again count as poison; here it is we who kill it
         s = self.server(sim, env={'SLUICE_MAX_RECOVERIES': '1000'})
