@@ -117,9 +117,11 @@ static void show_text(struct json_object *run)
 	       or_dash(sl_json_get_z(run, "workflow")), or_dash(sl_json_get_z(run, "status")),
 	       sl_json_get_z(run, "reason") ? ": " : "",
 	       sl_json_get_z(run, "reason") ? sl_json_get_z(run, "reason") : "");
-	if (error)
-		printf("error     %s  %s\n", or_dash(sl_json_get_z(error, "node")),
-		       or_dash(sl_json_get_z(error, "message")));
+	if (error) {
+		const char *node = sl_json_get_z(error, "node");
+		printf("error     %s%s%s: %s\n", or_dash(sl_json_get_z(error, "code")), node ? " in " : "",
+		       node ? node : "", or_dash(sl_json_get_z(error, "message")));
+	}
 	printf("created   %s\nstarted   %s\nfinished  %s\n", or_dash(sl_json_get_z(run, "created_at")),
 	       or_dash(sl_json_get_z(run, "started_at")), or_dash(sl_json_get_z(run, "finished_at")));
 	printf("usage     %lld tokens in, %lld out, $%.4f%s\n", (long long)sl_json_get_i64(usage, "input_tokens", 0),
