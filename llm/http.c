@@ -21,11 +21,12 @@ enum http_state { HTTP_NEW, HTTP_CONNECTING, HTTP_WAITING, HTTP_BODY, HTTP_ENDED
 
 struct sl_http {
 	_Atomic uint32_t refs; /* the owner and every call: a call may be cancelled when all else is gone */
-	struct sl_io **ios;    /* NULL after sl_http_stop() */
+	struct sl_io **ios;    /* freed with the client, not when it stops: statistics are asked for until then */
 	uint32_t n_ios, reuse_below;
 	char *ca_file, *user_agent;
 	_Atomic uint32_t next;
 	_Atomic bool draining;
+	bool stopped; /* [the owner] */
 	_Atomic uint64_t started, finished;
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
@@ -609,8 +610,9 @@ static void http_cancel_all(void *arg) /* [io] */
 
 void sl_http_stop(struct sl_http *h)
 {
-	if (!h->ios)
+	if (h->stopped)
 		return;
+	h->stopped = true;
 	pthread_mutex_lock(&h->lock);
 	atomic_store(&h->draining, true);
 	pthread_mutex_unlock(&h->lock);
@@ -622,10 +624,7 @@ void sl_http_stop(struct sl_http *h)
 		pthread_cond_wait(&h->idle, &h->lock);
 	pthread_mutex_unlock(&h->lock);
 	for (uint32_t i = 0; i < h->n_ios; i++)
-		sl_io_free(h->ios[i]);
-	free(h->ios);
-	h->ios = NULL;
-	h->n_ios = 0;
+		sl_io_stop(h->ios[i]); /* freed later: somebody may still ask for the statistics */
 }
 
 void sl_http_free(struct sl_http *h)
@@ -633,6 +632,11 @@ void sl_http_free(struct sl_http *h)
 	if (!h)
 		return;
 	sl_http_stop(h);
+	for (uint32_t i = 0; i < h->n_ios; i++)
+		sl_io_free(h->ios[i]);
+	free(h->ios);
+	h->ios = NULL;
+	h->n_ios = 0;
 	http_unref(h);
 }
 

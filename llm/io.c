@@ -180,16 +180,20 @@ static void io_shut(void *arg)
 	uv_close((uv_handle_t *)&io->timer, NULL);
 }
 
-void sl_io_free(struct sl_io *io)
+void sl_io_stop(struct sl_io *io)
 {
-	if (!io)
-		return;
 	if (sl_loop_call(io->loop, io_shut, io) !=
 	    SL_OK) { /* no memory for a message: stop the thread, then do it here */
 		sl_loop_stop(io->loop);
 		io_shut(io);
 	}
 	sl_loop_stop(io->loop);
+}
+
+void sl_io_free(struct sl_io *io)
+{
+	if (!io)
+		return;
 	sl_loop_free(io->loop);
 	free(io);
 }

@@ -1,7 +1,7 @@
 /* llm/io.h: one I/O loop: a libuv loop whose sockets and timer are driven by a curl multi handle.
  *
  * Owns      the loop, the multi handle, one poll handle a socket. Not the transfers: their owner hears of the end.
- * Thread    [io] the loop's; sl_io_new, sl_io_close and sl_io_free from outside.
+ * Thread    [io] the loop's; sl_io_new, sl_io_stop and sl_io_free from outside.
  * Rule      a transfer is never removed inside a callback of its own: `finished` is called after curl has returned.
  */
 #pragma once
@@ -26,7 +26,8 @@ struct sl_io {
 SL_MUST_USE enum sl_code sl_io_new(const char *name, void (*finished)(struct sl_io *, CURL *, CURLcode),
 				   struct sl_io **out);
 /* [not io] Ends the thread. Every transfer must have been removed. */
-void sl_io_free(struct sl_io *io);
+void sl_io_stop(struct sl_io *io);
+void sl_io_free(struct sl_io *io); /* after stop; NULL is fine */
 
 /* [io] */
 SL_MUST_USE bool sl_io_add(struct sl_io *io, CURL *easy);
