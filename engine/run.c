@@ -120,8 +120,8 @@ static void schedule(struct sl_run *r)
 
 void sl_run_post(struct sl_run *r, struct sl_msg *m)
 {
-	/* The reference the caller has usually travels with the message, and a worker may have served it, and dropped the
-	 * last one, before schedule() has looked at the run. */
+	/* The reference the caller has usually travels with the message, and a worker may have served it, and dropped
+	 * the last one, before schedule() has looked at the run. */
 	sl_run_ref(r);
 	(void)sl_mpsc_push(&r->mailbox, &m->link);
 	schedule(r);
