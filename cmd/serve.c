@@ -29,7 +29,7 @@
 #include "llm/chat.h"
 #include "llm/profile.h"
 #include "llm/sim.h"
-#include "nodes/services.h"
+#include "llm/services.h"
 #include "store/embedded.h"
 #include "store/migrate.h"
 #include "store/profiles.h"

@@ -13,7 +13,7 @@
 struct sl_engine;
 struct sl_node_type;
 struct sl_middleware;
-struct sl_services; /* nodes/services.h: what plug-ins may use; the engine only carries the pointer */
+struct sl_services; /* llm/services.h: what plug-ins may use; the engine only carries the pointer */
 
 /* The journal port. All calls [any], all callbacks [store] exactly once when the call returned SL_OK. */
 struct sl_journal {

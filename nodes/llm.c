@@ -8,7 +8,7 @@
 #include "engine/node.h"
 #include "engine/schema.h"
 #include "llm/chat.h"
-#include "nodes/services.h"
+#include "llm/services.h"
 
 /* What the I/O thread knows of the node: no pointer to it, only the stream and the way back. */
 struct call {
