@@ -5,6 +5,7 @@ import { Problem, Skeleton } from "./ui/controls";
 import { Shell } from "./shell";
 import { SignIn } from "./pages/sign-in";
 import { Runs } from "./pages/runs";
+import { areaOf } from "./areas";
 import { boot, session } from "./state/session";
 import { useRoute } from "./state/router";
 import { useStore } from "./state/store";
@@ -44,13 +45,25 @@ function Page() {
           <RunPage key={r.id} id={r.id} node={r.node} />
         </Suspense>
       );
-    default:
+    case "area": {
+      const a = areaOf(r);
+      if (!a) return <Missing path={r.path} />;
       return (
-        <div className="empty">
-          <h2>{t("missing.title")}</h2>
-          <p>{t("missing.body", { path: r.path })}</p>
-          <Link to="/" className="btn btn-plain">{t("missing.go")}</Link>
-        </div>
+        <Suspense fallback={<div className="pad"><Skeleton rows={8} /></div>}>
+          <a.Page key={a.id} rest={r.rest} query={r.query} />
+        </Suspense>
       );
+    }
   }
+}
+
+/* Also for addresses below an area's own that lead nowhere. */
+export function Missing({ path }: { path: string }) {
+  return (
+    <div className="empty">
+      <h2>{t("missing.title")}</h2>
+      <p>{t("missing.body", { path })}</p>
+      <Link to="/" className="btn btn-plain">{t("missing.go")}</Link>
+    </div>
+  );
 }

@@ -1,18 +1,38 @@
-/* The frame around every page: where one can go, whether what one sees is live, and who one is. New areas are one row in `places`. */
+/* The frame around every page: where one can go, whether what one sees is live, and who one is. New areas are one row in `areas.tsx`. */
 import { useState, type ReactNode } from "react";
 import type { Session } from "./api/types";
 import { LANGUAGES, setLanguage, t, useLanguage, type Key } from "./i18n";
-import { live, profiles, signOut } from "./state/session";
+import { areas } from "./areas";
+import { live, profiles, roleAllows, signOut } from "./state/session";
 import { theme, type Theme } from "./state/prefs";
-import { useRoute, type Route } from "./state/router";
-import { useStore } from "./state/store";
+import { useRoute } from "./state/router";
+import { useStore, type Store } from "./state/store";
 import { Button, Dialog } from "./ui/controls";
 import { useKeys, useNow } from "./ui/hooks";
 import { Icon, Logo, type IconName } from "./ui/icons";
 import { Link } from "./ui/link";
 import { useSyncExternalStore } from "react";
 
-const places: { to: string; icon: IconName; label: Key; pages: Route["page"][] }[] = [{ to: "/", icon: "runs", label: "nav.runs", pages: ["runs", "run"] }];
+function Place({ to, icon, label, current, badge }: { to: string; icon: IconName; label: Key; current: boolean; badge?: Store<number> }) {
+  return (
+    <Link to={to} className="rail-item" current={current}>
+      <Icon name={icon} size={18} />
+      <span>{t(label)}</span>
+      {badge && <Badge count={badge} />}
+    </Link>
+  );
+}
+
+function Badge({ count }: { count: Store<number> }) {
+  const n = useStore(count);
+  if (n === 0) return null;
+  return (
+    <b className="rail-badge num">
+      {n > 99 ? "99+" : n}
+      <span className="sr-only"> {t("nav.pending")}</span>
+    </b>
+  );
+}
 
 export function Shell({ who, children }: { who: Session; children: ReactNode }) {
   const r = useRoute();
@@ -27,12 +47,12 @@ export function Shell({ who, children }: { who: Session; children: ReactNode }) 
       <a className="skip" href="#main">{t("nav.skip")}</a>
       <nav className="rail" aria-label={t("nav.label")}>
         <Link to="/" className="rail-logo" label="Sluice"><Logo /></Link>
-        {places.map((p) => (
-          <Link key={p.to} to={p.to} className="rail-item" current={p.pages.includes(r.page)}>
-            <Icon name={p.icon} size={18} />
-            <span>{t(p.label)}</span>
-          </Link>
-        ))}
+        <div className="rail-places">
+          <Place to="/" icon="runs" label="nav.runs" current={r.page === "runs" || r.page === "run"} />
+          {areas.filter((a) => !a.needs || roleAllows(a.needs)).map((a) => (
+            <Place key={a.id} to={"/" + a.id} icon={a.icon} label={a.label} current={r.page === "area" && r.area === a.id} badge={a.badge} />
+          ))}
+        </div>
         <div className="rail-end">
           {LANGUAGES.length > 1 && (
             <button type="button" className="rail-btn" data-tip={t("language")} aria-label={t("language")} onClick={() => setLanguage(LANGUAGES[(LANGUAGES.findIndex((l) => l.id === lang) + 1) % LANGUAGES.length]!.id)}>

@@ -105,7 +105,7 @@ describe("small things", () => {
   it("addresses", () => {
     expect(parseRoute("/", "?status=failed")).toEqual({ page: "runs", status: "failed", workflow: "", start: null });
     expect(parseRoute("/runs/abc", "?node=refine%232%2Fjudge")).toEqual({ page: "run", id: "abc", node: "refine#2/judge" });
-    expect(parseRoute("/x/%E0%A4%A", "")).toMatchObject({ page: "missing" });
+    expect(parseRoute("/x/%E0%A4%A", "")).toMatchObject({ page: "area", area: "x" });
   });
   it("figures", () => {
     expect([duration(350), duration(4800), duration(83_000), duration(7_260_000)]).toEqual(["350 ms", "4.8 s", "1m 23s", "2h 01m"]);

@@ -18,7 +18,15 @@ export function setLanguage(l: Language): void {
 }
 export const useLanguage = () => useStore(language);
 
-export function t(key: Key, vars?: { [name: string]: string | number }): string {
-  const s = words[language.get()][key] ?? en[key] ?? key;
-  return vars ? s.replace(/\{(\w+)\}/g, (m, k: string) => (k in vars ? String(vars[k]) : m)) : s;
+type Vars = { [name: string]: string | number };
+const fill = (s: string, vars: Vars | undefined) => (vars ? s.replace(/\{(\w+)\}/g, (m, k: string) => (k in vars ? String(vars[k]) : m)) : s);
+
+export function t(key: Key, vars?: Vars): string {
+  return fill(words[language.get()][key] ?? en[key] ?? key, vars);
+}
+
+/* The words of a page that is loaded apart come with it: `const w = dictionary(en, zhCN)` in the page's own words.ts. Both languages
+ * must be whole, the compiler sees to it. */
+export function dictionary<K extends string>(english: { readonly [key in K]: string }, chinese: { readonly [key in K]: string }): (key: K, vars?: Vars) => string {
+  return (key, vars) => fill((language.get() === "zh-CN" ? chinese : english)[key] ?? key, vars);
 }

@@ -3,6 +3,15 @@ import type { Key } from "./index";
 
 export const zhCN: Partial<Record<Key, string>> = {
   "nav.runs": "运行",
+  "nav.workflows": "工作流",
+  "nav.templates": "模板",
+  "nav.approvals": "审批",
+  "nav.memory": "记忆",
+  "nav.agents": "智能体",
+  "nav.models": "模型",
+  "nav.dashboard": "仪表盘",
+  "nav.admin": "管理",
+  "nav.pending": "项待处理",
   "runs.title": "运行",
   "runs.start": "开始运行",
   "run.state.queued": "排队中",

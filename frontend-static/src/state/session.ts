@@ -76,7 +76,10 @@ export async function signOut(): Promise<void> {
   session.set({ phase: "out", notice: "bye" });
 }
 
-export function roleAllows(what: "run"): boolean {
+const needs = { run: 1, edit: 2, admin: 3 } as const;
+const ranks = { viewer: 0, runner: 1, editor: 2, admin: 3 } as const;
+
+export function roleAllows(what: keyof typeof needs): boolean {
   const s = session.get();
-  return s.phase === "in" && what === "run" && s.who.role !== "viewer";
+  return s.phase === "in" && (ranks[s.who.role] ?? 0) >= needs[what];
 }

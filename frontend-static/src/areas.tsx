@@ -1,0 +1,26 @@
+/* Every page beside the runs, in the order of the navigation. `id` is the first part of its address; what follows is handed to the page.
+ * A page is loaded when it is first opened, and brings its own words (see dictionary() in i18n) and styles. */
+import { type ComponentType, type LazyExoticComponent } from "react";
+import type { Key } from "./i18n";
+import type { Route } from "./state/router";
+import type { Store } from "./state/store";
+import type { IconName } from "./ui/icons";
+
+export interface AreaProps {
+  rest: string[]; // /workflows/a/b gives ["a", "b"]
+  query: URLSearchParams;
+}
+
+export interface Area {
+  id: string;
+  icon: IconName;
+  label: Key;
+  Page: ComponentType<AreaProps> | LazyExoticComponent<ComponentType<AreaProps>>;
+  badge?: Store<number>; // how many things there wait for a person; 0 shows nothing
+  needs?: "run" | "edit" | "admin"; // who cannot do this does not see the entry
+}
+
+/* One row an area, each with a Page of its own: Page: lazy(() => import("./pages/workflows")). */
+export const areas: Area[] = [];
+
+export const areaOf = (r: Route): Area | undefined => (r.page === "area" ? areas.find((a) => a.id === r.area) : undefined);
