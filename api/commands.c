@@ -208,7 +208,8 @@ static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, en
 	c->reply = reply;
 	c->arg = arg;
 	reason.len = sl_utf8_cut(reason.p, reason.len, 1000);
-	enum sl_code rc = sl_engine_command(a->parts.engine, id, kind, sl_str(who->name), reason, on_commanded, c);
+	const struct sl_order order = {.kind = kind, .by = sl_str(who->name), .reason = reason};
+	enum sl_code rc = sl_engine_command(a->parts.engine, id, &order, on_commanded, c);
 	if (rc != SL_OK) {
 		command_free(c);
 		return sl_fail(err, rc, "the command could not be given");

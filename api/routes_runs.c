@@ -331,7 +331,8 @@ static void steer(struct sl_api *a, struct sl_request *r, struct sl_run_id id, e
 	if (!t)
 		return;
 	t->run = id;
-	enum sl_code rc = sl_engine_command(a->parts.engine, id, kind, sl_str(r->by), reason, on_commanded, t);
+	const struct sl_order order = {.kind = kind, .by = sl_str(r->by), .reason = reason};
+	enum sl_code rc = sl_engine_command(a->parts.engine, id, &order, on_commanded, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }

@@ -65,7 +65,13 @@ enum sl_retry_class {
 	X(SL_METHOD, -32, "method_not_allowed", 405, NEVER)                                                            \
 	X(SL_DRAINING, -33, "draining", 503, LATER)                                                                    \
 	X(SL_MEDIA_TYPE, -34, "unsupported_media_type", 415, NEVER)                                                    \
-	X(SL_IDEMPOTENCY, -35, "idempotency_key_reused", 422, NEVER)
+	X(SL_IDEMPOTENCY, -35, "idempotency_key_reused", 422, NEVER)                                                   \
+	X(SL_TRIPPED, -36, "breaker_tripped", 409, NEVER)                                                              \
+	X(SL_BREAKER_OPEN, -37, "breaker_open", 503, LATER)                                                            \
+	X(SL_BUDGET, -38, "budget_exhausted", 402, NEVER)                                                              \
+	X(SL_REJECTED, -39, "rejected", 422, NEVER)                                                                    \
+	X(SL_EXPIRED, -40, "expired", 410, NEVER)                                                                      \
+	X(SL_EGRESS, -41, "egress_denied", 403, NEVER)
 
 enum sl_code {
 #define SL_X(name, value, wire, http, retry) name = value,

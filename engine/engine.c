@@ -413,19 +413,25 @@ struct command {
 	struct sl_engine *engine;
 	struct sl_run *run;
 	struct sl_run_id id;
-	enum sl_command_kind kind;
-	char *by, *reason;
+	struct sl_order_copy cmd;
 	sl_command_fn *fn;
 	void *arg;
 	const char *status;
 };
 
+static void command_free(struct command *c)
+{
+	free(c->cmd.by);
+	free(c->cmd.reason);
+	free(c->cmd.node);
+	json_object_put(c->cmd.payload);
+	free(c);
+}
+
 static void command_end(struct command *c, enum sl_code rc, const char *status, const struct sl_error *err)
 {
 	c->fn(c->arg, rc, status, err);
-	free(c->by);
-	free(c->reason);
-	free(c);
+	command_free(c);
 }
 
 static void command_committed(struct sl_waiter *w, enum sl_code rc)
@@ -445,7 +451,7 @@ static void command_run(struct sl_run *r, struct sl_msg *m)
 	if (r->lost)
 		rc = sl_fail(&err, SL_CONFLICT, "another instance has taken the run over; ask again");
 	else
-		sl_run_command(r, c->kind, c->by, c->reason, &rc, &err);
+		rc = sl_run_command(r, &c->cmd, &err);
 	c->status = sl_run_states[r->state.status].wire;
 	if (rc != SL_OK) {
 		command_end(c, rc, c->status, &err);
@@ -483,7 +489,7 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 		bool nothing = false;
 		SL_IGNORE(sl_fold(run, w, &state, &err)); /* as far as it goes */
 		status = sl_run_states[state.status].wire;
-		rc = sl_decide(&state, c->kind, &e, &nothing, &err);
+		rc = sl_decide(&state, c->cmd.kind, &e, &nothing, &err);
 		if (rc == SL_OK && !nothing)
 			rc = sl_fail(&err, SL_CONFLICT, "the run is %s on another instance", status);
 		sl_run_state_fini(&state);
@@ -494,17 +500,24 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 	command_end(c, rc, status, rc == SL_OK ? NULL : &err);
 }
 
-enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, struct sl_str by,
-			       struct sl_str reason, sl_command_fn *fn, void *arg)
+enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const struct sl_order *order,
+			       sl_command_fn *fn, void *arg)
 {
 	struct command *c = calloc(1, sizeof(*c));
+	struct sl_error err;
 	if (!c)
 		return SL_NO_MEMORY;
 	c->engine = e;
 	c->id = id;
-	c->kind = kind;
-	c->by = by.len ? sl_str_dup(by) : NULL;
-	c->reason = reason.len ? sl_str_dup(reason) : NULL;
+	c->cmd.kind = order->kind;
+	c->cmd.by = order->by.len ? sl_str_dup(order->by) : NULL;
+	c->cmd.reason = order->reason.len ? sl_str_dup(order->reason) : NULL;
+	c->cmd.node = order->node.len ? sl_str_dup(order->node) : NULL;
+	enum sl_code parsed = order->payload.len ? sl_json_parse(order->payload, &c->cmd.payload, &err) : SL_OK;
+	if (parsed != SL_OK || (order->node.len && !c->cmd.node)) {
+		command_free(c);
+		return parsed != SL_OK ? parsed : SL_NO_MEMORY;
+	}
 	c->fn = fn;
 	c->arg = arg;
 	c->run = sl_engine_find(e, id);
@@ -515,10 +528,7 @@ enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, enum sl
 		return SL_OK;
 	}
 	enum sl_code rc = e->config.journal.load(e->config.journal.ctx, id, command_loaded, c);
-	if (rc != SL_OK) {
-		free(c->by);
-		free(c->reason);
-		free(c);
-	}
+	if (rc != SL_OK)
+		command_free(c);
 	return rc;
 }

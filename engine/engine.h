@@ -125,12 +125,21 @@ enum sl_command_kind {
 	SL_CMD_PAUSE_NOW,
 	SL_CMD_RESUME,
 	SL_CMD_CANCEL,
+	SL_CMD_UNLOCK, /* payload: { justification } or { confirmations: [true, true, true] } */
+};
+/* What somebody asks of a run. Everything is copied. */
+struct sl_order {
+	enum sl_command_kind kind;
+	struct sl_str by, reason;
+	struct sl_str node;    /* path, for those that mean one node */
+	struct sl_str payload; /* a JSON object, as the kind says; empty: none */
 };
 /* fn [store or worker]: SL_OK once the decision is committed; SL_CONFLICT: not allowed in this state (err says which);
- * SL_NOT_FOUND: no such run in memory or journal. `status` is the run's wire state either way ("" when not found). */
+ * SL_INVALID: the payload does not do; SL_NOT_FOUND: no such run in memory or journal, or no such node. `status` is the
+ * run's wire state either way ("" when not found). */
 typedef void sl_command_fn(void *arg, enum sl_code rc, const char *status, const struct sl_error *err);
-SL_MUST_USE enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind,
-					   struct sl_str by, struct sl_str reason, sl_command_fn *fn, void *arg);
+SL_MUST_USE enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const struct sl_order *order,
+					   sl_command_fn *fn, void *arg);
 
 /* A run as GET /runs/{id} shows it, and its streams: consistent as of last_seq, which is committed. */
 struct sl_view_stream {

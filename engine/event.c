@@ -5,11 +5,18 @@
 #include "engine/run_state.h"
 
 static const char *const names[SL_EVENT_KINDS] = {
-	[SL_EV_CREATED] = "execution:created", [SL_EV_STARTED] = "execution:started",
-	[SL_EV_PAUSED] = "execution:paused",   [SL_EV_RESUMED] = "execution:resumed",
-	[SL_EV_WAITING] = "execution:waiting", [SL_EV_COMPLETED] = "execution:completed",
-	[SL_EV_FAILED] = "execution:failed",   [SL_EV_CANCELLED] = "execution:cancelled",
-	[SL_EV_NODE] = "node_state_change",    [SL_EV_RESET] = "stream_reset",
+	[SL_EV_CREATED] = "execution:created",
+	[SL_EV_STARTED] = "execution:started",
+	[SL_EV_PAUSED] = "execution:paused",
+	[SL_EV_RESUMED] = "execution:resumed",
+	[SL_EV_WAITING] = "execution:waiting",
+	[SL_EV_COMPLETED] = "execution:completed",
+	[SL_EV_FAILED] = "execution:failed",
+	[SL_EV_CANCELLED] = "execution:cancelled",
+	[SL_EV_LOCKED] = "circuit_breaker:tripped",
+	[SL_EV_UNLOCKED] = "circuit_breaker:unlocked",
+	[SL_EV_NODE] = "node_state_change",
+	[SL_EV_RESET] = "stream_reset",
 	[SL_EV_USAGE] = "token_usage",
 };
 
@@ -115,6 +122,12 @@ static void put_data(struct sl_buf *b, const struct sl_event *e)
 		if (e->kind == SL_EV_COMPLETED) {
 			sl_buf_json_key(b, "outputs");
 			sl_json_write(b, e->output);
+		}
+		if (e->data) {
+			json_object_object_foreach (e->data, k, v) {
+				sl_buf_json_key(b, k);
+				sl_json_write(b, v);
+			}
 		}
 		put_error(b, e);
 	}

@@ -16,7 +16,7 @@ static const struct sl_middleware *mw_of(const struct sl_exec *x, size_t i)
 
 static bool is_inner(const struct sl_middleware *m)
 {
-	return m->slot > SL_SLOT_RETRY;
+	return m->slot > SL_SLOT_FAILOVER;
 }
 
 static bool applies(const struct sl_exec *x, size_t i)
@@ -73,6 +73,8 @@ static void leave(struct sl_exec *x, bool inner, const struct sl_outcome *o)
 /* Takes x off the run's table. It may live a little longer, until its callbacks have returned. */
 static void detach(struct sl_exec *x)
 {
+	if (x->waker)
+		x->waker->x = NULL;
 	if (x->run->execs[x->index] == x) {
 		x->run->execs[x->index] = NULL;
 		x->run->n_execs--;
@@ -83,6 +85,8 @@ static void detach(struct sl_exec *x)
 static void exec_free(struct sl_exec *x)
 {
 	sl_run_timer_stop(&x->retry);
+	sl_run_timer_stop(&x->recheck);
+	sl_waker_unref(x->waker);
 	for (size_t i = 0; i < x->n_mw; i++) {
 		sl_run_timer_stop(&x->mw[i].deadline);
 		free(x->mw[i].state);
@@ -91,6 +95,7 @@ static void exec_free(struct sl_exec *x)
 	json_object_put(x->params);
 	json_object_put(x->answer);
 	free(x->reason);
+	free(x->told);
 	free(x);
 }
 
@@ -136,6 +141,7 @@ static void emit_usage(struct sl_node *n)
 	if (!n->has_usage)
 		return;
 	n->has_usage = false;
+	n->reported.model = n->reported.agent_id = NULL; /* they go with the event */
 	n->usage.kind = SL_EV_USAGE;
 	n->usage.path = sl_z(n->x->def->id);
 	(void)sl_run_emit(n->x->run, &n->usage); /* false: the run is over and nobody counts any more */
@@ -333,12 +339,76 @@ static void retry_due(struct sl_run *r, void *arg)
 	begin_attempt(x);
 }
 
+static void ask_again(struct sl_exec *x)
+{
+	if (!x->delayed)
+		return;
+	if (x->run->state.status == SL_RUN_PAUSED || x->run->state.status == SL_RUN_LOCKED) {
+		x->recheck_due = true;
+		return;
+	}
+	sl_run_timer_stop(&x->recheck);
+	enter_next(x);
+}
+
 void sl_exec_unpaused(struct sl_exec *x)
 {
 	if (x->retry_due) {
 		x->retry_due = false;
 		begin_attempt(x);
+	} else if (x->recheck_due) {
+		x->recheck_due = false;
+		ask_again(x);
 	}
+}
+
+/* Is another attempt worth it? x may be gone afterwards. */
+static void attempt_failed(struct sl_exec *x, const struct sl_outcome *o)
+{
+	struct sl_run *r = x->run;
+	struct sl_error err = *o->err;
+	for (size_t i = x->n_mw; i-- > 0;) {
+		const struct sl_middleware *m = mw_of(x, i);
+		uint64_t delay_ms = 0;
+		if (!m->failed || !applies(x, i) || m->failed(x, o, &delay_ms) != SL_AGAIN_AFTER)
+			continue;
+		const struct sl_clock *c = r->engine->config.clock;
+		struct sl_event e = {.kind = SL_EV_NODE,
+				     .status = SL_NODE_RETRYING,
+				     .attempt = o->attempt ? o->attempt : r->state.root.nodes[x->index].attempt,
+				     .tries = x->tries,
+				     .type = x->def->type->name,
+				     .code = o->code,
+				     .due_ms = sl_clock_wall(c) + (int64_t)delay_ms};
+		e.path = sl_z(x->def->id);
+		e.message = sl_z(err.text);
+		e.reason = x->reason;
+		x->reason = NULL;
+		atomic_fetch_add_explicit(&r->engine->node_retries, 1, memory_order_relaxed);
+		node_free(x->node);
+		x->node = NULL;
+		x->phase = PH_BACKOFF;
+		x->depth++;
+		bool ok = sl_run_emit(r, &e);
+		x->depth--;
+		if (x->dead) {
+			exec_free(x);
+			return;
+		}
+		if (ok && !sl_run_timer_start(&x->retry, r, sl_clock_mono(c) + delay_ms, retry_due, x))
+			fail_for_good(x, sl_fail(&err, SL_NO_MEMORY, "no memory for a timer"), &err);
+		return;
+	}
+	fail_for_good(x, o->code, &err);
+}
+
+/* What the attempt said it cost counts for the execution. */
+static void spend(struct sl_node *n)
+{
+	if (!n->has_usage)
+		return;
+	n->x->spent_tokens += n->reported.input_tokens + n->reported.output_tokens;
+	n->x->spent_microusd += n->reported.cost_microusd;
 }
 
 /* The attempt has ended with what n holds. */
@@ -346,6 +416,17 @@ static void attempt_ended(struct sl_exec *x)
 {
 	struct sl_node *n = x->node;
 	struct sl_run *r = x->run;
+	struct watches *w = n->stream ? (struct watches *)sl_stream_tapped(n->stream) : NULL;
+	if (n->code == SL_TRIPPED && w && w->trip.reason) { /* called off, like all the rest when the turn ends */
+		sl_run_trip(r, &w->trip, x->def->id);
+		if (!n->announced)
+			announce(n);
+		if (!x->dead)
+			sl_exec_cancel(x, SL_NODE_PENDING, "called off by the run breaker, will be repeated");
+		else
+			exec_free(x);
+		return;
+	}
 	x->depth++; /* an event may break a cap and end the run, and with it this */
 	sl_run_timer_stop(&n->timer);
 	if (n->remote)
@@ -358,6 +439,7 @@ static void attempt_ended(struct sl_exec *x)
 	struct sl_outcome o = {n->code, n->code == SL_OK ? NULL : &n->err, n->output, n->attempt,
 			       sl_clock_mono(r->engine->config.clock) - x->began_ms};
 	leave(x, true, &o);
+	spend(n);
 	emit_usage(n);
 	x->depth--;
 	if (x->dead) {
@@ -370,41 +452,7 @@ static void attempt_ended(struct sl_exec *x)
 		finish(x, SL_OK, NULL, output);
 		return;
 	}
-	for (size_t i = x->n_mw; i-- > 0;) {
-		const struct sl_middleware *m = mw_of(x, i);
-		uint64_t delay_ms = 0;
-		if (!m->failed || !applies(x, i) || m->failed(x, &o, &delay_ms) != SL_AGAIN_AFTER)
-			continue;
-		const struct sl_clock *c = r->engine->config.clock;
-		struct sl_event e = {.kind = SL_EV_NODE,
-				     .status = SL_NODE_RETRYING,
-				     .attempt = n->attempt,
-				     .tries = x->tries,
-				     .type = x->def->type->name,
-				     .code = n->code,
-				     .due_ms = sl_clock_wall(c) + (int64_t)delay_ms};
-		e.path = sl_z(x->def->id);
-		e.message = sl_z(n->err.text);
-		e.reason = x->reason;
-		x->reason = NULL;
-		atomic_fetch_add_explicit(&r->engine->node_retries, 1, memory_order_relaxed);
-		node_free(n);
-		x->node = NULL;
-		x->phase = PH_BACKOFF;
-		x->depth++;
-		bool ok = sl_run_emit(r, &e);
-		x->depth--;
-		if (x->dead) {
-			exec_free(x);
-			return;
-		}
-		struct sl_error err;
-		if (ok && !sl_run_timer_start(&x->retry, r, sl_clock_mono(c) + delay_ms, retry_due, x))
-			fail_for_good(x, sl_fail(&err, SL_NO_MEMORY, "no memory for a timer"), &err);
-		return;
-	}
-	struct sl_error err = n->err;
-	fail_for_good(x, n->code, &err);
+	attempt_failed(x, &o);
 }
 
 /* After every call into a node type. */
@@ -466,6 +514,62 @@ static void start_node(struct sl_exec *x)
 	sl_exec_settle(x);
 }
 
+/* Says why it waits, when that is news. */
+static void tell_delay(struct sl_exec *x)
+{
+	if (!x->reason || (x->told && strcmp(x->told, x->reason) == 0)) {
+		free(x->reason);
+		x->reason = NULL;
+		return;
+	}
+	free(x->told);
+	x->told = sl_z(x->reason);
+	struct sl_event e = {.kind = SL_EV_NODE, .status = SL_NODE_PENDING, .type = x->def->type->name};
+	e.attempt = x->run->state.root.nodes[x->index].attempt;
+	e.path = sl_z(x->def->id);
+	e.reason = x->reason;
+	x->reason = NULL;
+	(void)sl_run_emit(x->run, &e); /* false: the run is over */
+}
+
+/* A middleware had the answer. Its text is streamed like one that a model wrote. */
+static void answered(struct sl_exec *x)
+{
+	struct json_object *output = x->answer;
+	struct sl_str text = sl_json_get_str(output, "text"), thinking = sl_json_get_str(output, "thinking");
+	struct sl_outcome o = {SL_OK, NULL, output, 0, 0};
+	x->answer = NULL;
+	x->cached = true;
+	leave(x, true, &o);
+	if (text.len || thinking.len) {
+		struct sl_node *n = calloc(1, sizeof(*n));
+		struct sl_stream *s = NULL;
+		node_free(x->node);
+		x->node = n;
+		if (n) {
+			n->x = x;
+			n->events_end = &n->events;
+			n->attempt = x->run->state.root.nodes[x->index].attempt + 1;
+			n->ended = true;
+			s = sl_node_stream(n);
+		}
+		/* without memory for it, the answer is there all the same */
+		if (s && (!thinking.len || sl_stream_append(s, SL_STREAM_THINKING, thinking) == SL_OK) &&
+		    (!text.len || sl_stream_append(s, SL_STREAM_TEXT, text) == SL_OK)) {
+			sl_stream_end(s);
+			x->depth++;
+			announce(n);
+			x->depth--;
+			if (x->dead) {
+				json_object_put(output);
+				exec_free(x);
+				return;
+			}
+		}
+	}
+	finish(x, SL_OK, NULL, output);
+}
+
 /* Enters middleware from x->at on, then goes on to the next phase. */
 static void enter_next(struct sl_exec *x)
 {
@@ -477,6 +581,8 @@ static void enter_next(struct sl_exec *x)
 			continue;
 		x->depth++;
 		enum sl_verdict v = m->enter ? m->enter(x, &err) : SL_PASS;
+		if (v == SL_DELAY)
+			tell_delay(x);
 		x->depth--;
 		if (x->dead) {
 			exec_free(x);
@@ -487,21 +593,19 @@ static void enter_next(struct sl_exec *x)
 			x->mw[x->at].entered = true;
 			continue;
 		case SL_DELAY:
+			x->mw[x->at].entered = true;
 			x->delayed = true;
 			return;
-		case SL_ANSWER: {
-			struct json_object *output = x->answer;
-			struct sl_outcome o = {SL_OK, NULL, output, 0, 0};
-			x->answer = NULL;
-			x->cached = true;
-			leave(x, true, &o);
-			finish(x, SL_OK, NULL, output);
+		case SL_ANSWER:
+			answered(x);
 			return;
-		}
 		case SL_REFUSE: {
-			struct sl_outcome o = {err.code, &err, NULL, 0, 0};
+			struct sl_outcome o = {err.code == SL_OK ? SL_INTERNAL : err.code, &err, NULL, 0, 0};
 			leave(x, true, &o);
-			fail_for_good(x, err.code == SL_OK ? SL_INTERNAL : err.code, &err);
+			if (x->phase == PH_INNER)
+				attempt_failed(x, &o);
+			else
+				fail_for_good(x, o.code, &err);
 			return;
 		}
 		}
@@ -636,7 +740,7 @@ void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to, const char *reaso
 	e.stream = stream_record(x->node, NULL);
 	detach(x); /* first, so that nothing below finds it again */
 	if (x->node)
-		emit_usage(x->node);
+		emit_usage(x->node); /* what a called-off call has cost counts, too */
 	release(x);
 	if (sl_run_emit(r, &e) && to == SL_NODE_CANCELLED)
 		sl_run_node_ended(r, index);
@@ -658,6 +762,80 @@ const struct sl_node_def *sl_exec_def(const struct sl_exec *x)
 struct sl_node *sl_exec_node(struct sl_exec *x)
 {
 	return x->node;
+}
+
+const struct sl_workflow *sl_exec_workflow(const struct sl_exec *x)
+{
+	return x->run->workflow;
+}
+
+struct sl_run_id sl_exec_run(const struct sl_exec *x)
+{
+	return x->run->id;
+}
+
+const char *sl_exec_path(const struct sl_exec *x)
+{
+	return x->def->id;
+}
+
+const char *sl_exec_project(const struct sl_exec *x)
+{
+	return x->run->head->project;
+}
+
+const struct sl_clock *sl_exec_clock(const struct sl_exec *x)
+{
+	return x->run->engine->config.clock;
+}
+
+struct sl_services *sl_exec_services(const struct sl_exec *x)
+{
+	return x->run->engine->config.services;
+}
+
+struct json_object *sl_exec_params(struct sl_exec *x)
+{
+	return x->params;
+}
+
+struct sl_node_route *sl_exec_route(struct sl_exec *x)
+{
+	return &x->route;
+}
+
+const struct sl_usage *sl_exec_usage(const struct sl_exec *x)
+{
+	return x->node && x->node->has_usage ? &x->node->reported : NULL;
+}
+
+void sl_exec_spent(const struct sl_exec *x, uint64_t *tokens, int64_t *cost_microusd)
+{
+	*tokens = x->spent_tokens;
+	*cost_microusd = x->spent_microusd;
+}
+
+void sl_exec_run_totals(const struct sl_exec *x, struct sl_run_totals *out)
+{
+	const struct sl_run_state *s = &x->run->state;
+	*out = (struct sl_run_totals){
+		.tokens = s->input_tokens + s->output_tokens,
+		.cost_microusd = s->cost_microusd,
+		.started_ms = s->started_ms,
+		.idle_ms = s->paused_ms + s->waited_ms,
+	};
+}
+
+void *sl_exec_run_state(struct sl_exec *x, const struct sl_middleware *m, size_t bytes)
+{
+	for (size_t i = 0; i < x->n_mw; i++) {
+		if (mw_of(x, i) != m)
+			continue;
+		if (!x->run->mw_state[i])
+			x->run->mw_state[i] = calloc(1, bytes);
+		return x->run->mw_state[i];
+	}
+	return NULL;
 }
 
 uint32_t sl_exec_tries(const struct sl_exec *x)
@@ -720,13 +898,128 @@ enum sl_code sl_exec_deadline(struct sl_exec *x, const struct sl_middleware *m, 
 	return sl_run_timer_start(&s->deadline, x->run, sl_clock_mono(c) + ms, deadline_hit, s) ? SL_OK : SL_NO_MEMORY;
 }
 
-void sl_exec_resume(struct sl_exec *x)
+static void recheck_due(struct sl_run *r, void *arg)
 {
-	if (!x->delayed)
+	ask_again(arg);
+}
+
+void sl_exec_recheck_ms(struct sl_exec *x, uint64_t ms)
+{
+	struct sl_run *r = x->run;
+	if (!sl_run_timer_start(&x->recheck, r, sl_clock_mono(r->engine->config.clock) + ms, recheck_due, x))
+		sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", x->def->id);
+}
+
+struct sl_waker *sl_exec_waker(struct sl_exec *x)
+{
+	if (!x->waker) {
+		x->waker = calloc(1, sizeof(*x->waker));
+		if (!x->waker)
+			return NULL;
+		atomic_init(&x->waker->refs, 1);
+		x->waker->run = sl_run_ref(x->run);
+		x->waker->x = x;
+	}
+	return sl_waker_ref(x->waker);
+}
+
+struct sl_waker *sl_waker_ref(struct sl_waker *w)
+{
+	atomic_fetch_add_explicit(&w->refs, 1, memory_order_relaxed);
+	return w;
+}
+
+void sl_waker_unref(struct sl_waker *w)
+{
+	if (!w || atomic_fetch_sub_explicit(&w->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	x->mw[x->at].entered = true;
-	x->at++;
-	enter_next(x);
+	struct sl_run *r = w->run;
+	free(w);
+	sl_run_unref(r);
+}
+
+struct wake_msg {
+	struct sl_msg msg;
+	struct sl_waker *waker;
+};
+
+static void wake_drop(struct sl_msg *m)
+{
+	struct wake_msg *wm = SL_CONTAINER_OF(m, struct wake_msg, msg);
+	sl_waker_unref(wm->waker);
+	free(wm);
+}
+
+static void wake_run(struct sl_run *r, struct sl_msg *m)
+{
+	struct wake_msg *wm = SL_CONTAINER_OF(m, struct wake_msg, msg);
+	if (wm->waker->x)
+		ask_again(wm->waker->x);
+	wake_drop(m);
+}
+
+void sl_waker_wake(struct sl_waker *w)
+{
+	struct wake_msg *wm = calloc(1, sizeof(*wm));
+	if (!wm)
+		return; /* whoever waits has set a time to look again, too */
+	wm->msg.run = wake_run;
+	wm->msg.drop = wake_drop;
+	wm->waker = sl_waker_ref(w);
+	sl_run_post(w->run, &wm->msg);
+}
+
+/* ---- watching what an attempt streams ---- */
+
+static enum sl_code watches_see(struct sl_stream_tap *t, enum sl_stream_kind kind, struct sl_str piece)
+{
+	struct watches *w = (struct watches *)t;
+	for (size_t i = 0; i < w->n; i++) {
+		enum sl_code rc = w->list[i]->see(w->list[i], kind, piece, &w->trip);
+		if (rc != SL_OK)
+			return rc;
+	}
+	return SL_OK;
+}
+
+static void watches_free(struct sl_stream_tap *t)
+{
+	struct watches *w = (struct watches *)t;
+	for (size_t i = 0; i < w->n; i++)
+		w->list[i]->free(w->list[i]);
+	free(w);
+}
+
+void sl_exec_watch_stream(struct sl_exec *x, struct sl_stream *s)
+{
+	struct watches *w = NULL;
+	for (size_t i = 0; i < x->n_mw; i++) {
+		const struct sl_middleware *m = mw_of(x, i);
+		struct sl_watch *watch = x->mw[i].entered && m->watch ? m->watch(x) : NULL;
+		if (!watch)
+			continue;
+		if (!w && !(w = calloc(1, sizeof(*w) + x->n_mw * sizeof(w->list[0])))) {
+			watch->free(watch);
+			return;
+		}
+		w->list[w->n++] = watch;
+	}
+	if (!w)
+		return;
+	w->tap.see = watches_see;
+	w->tap.free = watches_free;
+	sl_stream_tap(s, &w->tap);
+}
+
+void sl_exec_trip(struct sl_exec *x, const struct sl_trip *trip)
+{
+	sl_run_trip(x->run, trip, x->def->id);
+}
+
+void sl_exec_event(struct sl_exec *x, const char *name, struct json_object *data)
+{
+	struct sl_event e = {.kind = SL_EV_CUSTOM, .name = name, .data = data};
+	(void)sl_run_emit(x->run, &e); /* false: the run is over */
 }
 
 void sl_exec_answer(struct sl_exec *x, struct json_object *output)

@@ -32,6 +32,7 @@ struct sl_node {
 	struct json_object *output;
 	char *kase;
 	bool has_usage;
+	struct sl_usage reported; /* its strings are those of `usage`, or NULL once that is out */
 	struct sl_event usage;
 	struct custom *events, **events_end; /* before it was announced */
 };
@@ -40,6 +41,20 @@ struct sl_remote {
 	_Atomic uint32_t refs;
 	struct sl_run *run;
 	struct sl_node *node; /* [run] NULL: the attempt has ended */
+};
+
+struct sl_waker {
+	_Atomic uint32_t refs;
+	struct sl_run *run;
+	struct sl_exec *x; /* [run] NULL: it is over */
+};
+
+/* What a stream's tap asks, in the order of the chain. */
+struct watches {
+	struct sl_stream_tap tap;
+	struct sl_trip trip; /* [writer], then [run] after the end of the attempt */
+	size_t n;
+	struct sl_watch *list[];
 };
 
 enum phase { PH_OUTER, PH_INNER, PH_RUNNING, PH_BACKOFF };
@@ -60,14 +75,21 @@ struct sl_exec {
 	enum phase phase;
 	size_t at; /* the middleware to enter next */
 	unsigned depth;
-	bool dead;      /* to be freed when depth is 0, without a word */
-	bool delayed;   /* a middleware said SL_DELAY */
-	bool retry_due; /* came due while the run was paused */
+	bool dead;        /* to be freed when depth is 0, without a word */
+	bool delayed;     /* a middleware said SL_DELAY */
+	bool recheck_due; /* it was woken while the run was paused */
+	bool retry_due;   /* came due while the run was paused */
 	bool cached;
 	uint32_t tries;
 	uint64_t began_ms; /* mono */
 	int64_t began_wall_ms;
 	char *reason;
+	char *told; /* the reason of a delay that was told last */
+	struct sl_node_route route;
+	uint64_t spent_tokens;
+	int64_t spent_microusd;
+	struct sl_waker *waker;
+	struct sl_run_timer *recheck;
 	struct json_object *params;
 	struct json_object *answer;
 	struct sl_node *node;
@@ -80,4 +102,5 @@ struct sl_exec {
  * be gone. */
 void sl_exec_settle(struct sl_exec *x);
 /* Notes the end of an attempt; only the first counts. Takes output. */
+void sl_exec_watch_stream(struct sl_exec *x, struct sl_stream *s); /* before its first append */
 void sl_node_end(struct sl_node *n, enum sl_code code, const struct sl_error *err, struct json_object *output);

@@ -30,6 +30,11 @@ struct sl_services *sl_node_services(const struct sl_node *n)
 	return n->x->run->engine->config.services;
 }
 
+const struct sl_node_route *sl_node_route(const struct sl_node *n)
+{
+	return &n->x->route;
+}
+
 int64_t sl_node_now_ms(const struct sl_node *n)
 {
 	return sl_clock_wall(n->x->run->engine->config.clock);
@@ -159,6 +164,9 @@ void sl_node_usage(struct sl_node *n, const struct sl_usage *u)
 	n->usage.model = sl_z(u->model);
 	n->usage.agent_id = sl_z(u->agent_id);
 	n->usage.simulated = u->simulated;
+	n->reported = *u;
+	n->reported.model = n->usage.model;
+	n->reported.agent_id = n->usage.agent_id;
 }
 
 void sl_node_event(struct sl_node *n, const char *name, struct json_object *data)
@@ -236,6 +244,7 @@ struct sl_stream *sl_node_stream(struct sl_node *n)
 		n->stream = sl_stream_new(r->id, sl_str(sl_node_path(n)), n->attempt);
 		if (!n->stream)
 			return NULL;
+		sl_exec_watch_stream(n->x, n->stream);
 		sl_stream_unref(r->streams[n->x->index]);
 		r->streams[n->x->index] = sl_stream_ref(n->stream);
 		if (n->announced)

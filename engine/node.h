@@ -76,6 +76,12 @@ const char *sl_node_id(const struct sl_node *n);
 uint32_t sl_node_attempt(const struct sl_node *n); /* from 1, counted over the whole life of the run */
 struct sl_run_id sl_node_run(const struct sl_node *n);
 struct sl_services *sl_node_services(const struct sl_node *n);
+/* Which of several equal ways this attempt takes; middleware decides, the node type gives the numbers a meaning. */
+struct sl_node_route {
+	uint32_t candidate; /* place in a chain of alternatives: 0 is the first choice */
+	uint32_t lane;      /* which of the candidate's keys */
+};
+const struct sl_node_route *sl_node_route(const struct sl_node *n);
 int64_t sl_node_now_ms(const struct sl_node *n); /* wall */
 /* The key to send to external systems that accept one: the same for every repeat of this node. */
 void sl_node_idempotency_key(const struct sl_node *n, char out[65]);

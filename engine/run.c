@@ -40,7 +40,9 @@ struct sl_run *sl_run_new(struct sl_engine *e, struct sl_run_head *head, struct 
 	memcpy(&r->random, head->id.u.b + 8, 8);
 	r->random ^= e->config.seed | 1;
 	struct sl_error err;
-	if (!r->execs || !r->streams || !r->join_timers || !r->join_late || !r->join_told ||
+	r->n_mw = e->n_middleware;
+	r->mw_state = calloc(r->n_mw + 1, sizeof(void *));
+	if (!r->execs || !r->streams || !r->join_timers || !r->join_late || !r->join_told || !r->mw_state ||
 	    sl_run_state_init(&r->state, w) != SL_OK ||
 	    sl_json_parse(sl_bytes_str(head->inputs), &r->inputs, &err) != SL_OK) {
 		sl_run_unref(r);
@@ -95,6 +97,10 @@ void sl_run_unref(struct sl_run *r)
 	free(r->join_timers);
 	free(r->join_late);
 	free(r->join_told);
+	for (size_t i = 0; r->mw_state && i < r->n_mw; i++)
+		free(r->mw_state[i]);
+	free(r->mw_state);
+	free(r->trip_path);
 	if (r->workflow)
 		sl_run_state_fini(&r->state);
 	json_object_put(r->inputs);
@@ -489,6 +495,50 @@ static void finish(struct sl_run *r)
 		sl_run_fail(r, rc, err.text, NULL);
 }
 
+void sl_run_trip(struct sl_run *r, const struct sl_trip *trip, const char *path)
+{
+	if (r->trip_due || r->lost || sl_run_status_final(r->state.status))
+		return;
+	r->trip_due = true;
+	r->trip = *trip;
+	r->trip_path = sl_z(path);
+}
+
+/* What runs is called off, to be repeated. What waits for time or people goes on waiting. */
+static void call_off_running(struct sl_run *r, const char *reason)
+{
+	for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
+		if (r->execs[i] && r->state.root.nodes[i].status != SL_NODE_WAITING &&
+		    r->state.root.nodes[i].status != SL_NODE_RETRYING)
+			sl_exec_cancel(r->execs[i], SL_NODE_PENDING, reason);
+}
+
+/* The run breaker tripped: nothing more is spent until a person has looked at it. */
+static void lock_run(struct sl_run *r)
+{
+	struct sl_event e = {.kind = SL_EV_LOCKED, .message = NULL};
+	char *path = r->trip_path;
+	struct sl_trip trip = r->trip;
+	r->trip_due = false;
+	r->trip_path = NULL;
+	if (sl_run_status_final(r->state.status) || r->state.status == SL_RUN_LOCKED) {
+		free(path);
+		return;
+	}
+	call_off_running(r, "called off by the run breaker, will be repeated");
+	e.reason = sl_z(trip.reason);
+	e.data = json_object_new_object();
+	if (e.data) {
+		sl_json_set_str(e.data, "message", sl_str(trip.message));
+		sl_json_set_f64(e.data, "measured", trip.measured);
+		sl_json_set_f64(e.data, "limit", trip.limit);
+		if (path)
+			sl_json_set_str(e.data, "node_id", sl_str(path));
+	}
+	free(path);
+	(void)sl_run_emit(r, &e); /* false: a cap ended the run instead */
+}
+
 /* Goes as far as the state allows without waiting for anything. */
 static void advance(struct sl_run *r)
 {
@@ -496,9 +546,13 @@ static void advance(struct sl_run *r)
 	uint32_t node;
 	if (r->lost)
 		return;
+	if (r->trip_due)
+		lock_run(r);
 	while (r->state.status == SL_RUN_RUNNING || r->state.status == SL_RUN_WAITING) {
 		if (sl_scope_work(sc, &node)) {
 			consider(r, node);
+			if (r->trip_due)
+				lock_run(r);
 			continue;
 		}
 		bool all_done = sc->n_final == sc->graph->n_nodes;
@@ -851,23 +905,44 @@ static void run_turn(struct sl_job *j)
 
 /* ---- commands ---- */
 
-void sl_run_command(struct sl_run *r, enum sl_command_kind cmd, const char *by, const char *reason, enum sl_code *rc,
-		    struct sl_error *err)
+/* A lock is opened by a reason somebody stands by, or by the three checks. */
+static enum sl_code unlock_payload(struct json_object *payload, struct json_object **data, struct sl_error *err)
+{
+	struct sl_str why = sl_str_trim(sl_json_get_str(payload, "justification"));
+	struct json_object *checks = sl_json_get(payload, "confirmations");
+	bool all = checks && json_object_is_type(checks, json_type_array) && json_object_array_length(checks) == 3;
+	for (size_t i = 0; all && i < 3; i++)
+		all = json_object_get_boolean(json_object_array_get_idx(checks, i));
+	if (!why.len && !all)
+		return sl_fail(err, SL_INVALID,
+			       "an unlock needs a justification, or all three confirmations: [true, true, true]");
+	*data = json_object_new_object();
+	if (!*data)
+		return sl_fail(err, SL_NO_MEMORY, "unlock");
+	if (why.len)
+		sl_json_set_str(*data, "justification", why);
+	if (all)
+		sl_json_set(*data, "confirmations", json_object_get(checks));
+	return SL_OK;
+}
+
+enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, struct sl_error *err)
 {
 	struct sl_event e;
 	bool nothing;
-	*rc = sl_decide(&r->state, cmd, &e, &nothing, err);
-	if (*rc != SL_OK || nothing)
-		return;
-	e.by = sl_z(by);
-	e.reason = sl_z(reason && *reason ? reason : NULL);
-	if (cmd == SL_CMD_CANCEL)
+	enum sl_code rc = sl_decide(&r->state, cmd->kind, &e, &nothing, err);
+	if (rc != SL_OK || nothing)
+		return rc;
+	if (cmd->kind == SL_CMD_UNLOCK && (rc = unlock_payload(cmd->payload, &e.data, err)) != SL_OK)
+		return rc;
+	e.by = sl_z(cmd->by);
+	e.reason = sl_z(cmd->reason && *cmd->reason ? cmd->reason : NULL);
+	if (cmd->kind == SL_CMD_CANCEL)
 		cancel_active(r, "the run was cancelled");
-	if (cmd == SL_CMD_PAUSE_NOW)
-		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
-			if (r->execs[i] && r->state.root.nodes[i].status == SL_NODE_RUNNING)
-				sl_exec_cancel(r->execs[i], SL_NODE_PENDING, "called off by a pause, will be repeated");
+	if (cmd->kind == SL_CMD_PAUSE_NOW)
+		call_off_running(r, "called off by a pause, will be repeated");
 	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
-	if (cmd == SL_CMD_RESUME)
+	if (cmd->kind == SL_CMD_RESUME || cmd->kind == SL_CMD_UNLOCK)
 		sl_run_arm_deadline(r);
+	return SL_OK;
 }

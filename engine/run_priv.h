@@ -78,6 +78,11 @@ struct sl_run {
 	bool lost;        /* another instance owns it: say nothing any more */
 	bool wait_commit; /* a node with external effects waits for what is before it */
 	uint64_t random;
+	void **mw_state; /* by middleware; NULL: it asked for none */
+	size_t n_mw;
+	bool trip_due; /* a middleware wants the run locked */
+	struct sl_trip trip;
+	char *trip_path;
 	struct sl_run_head *create; /* to go with the first batch */
 	sl_submit_fn *submit_fn;
 	void *submit_arg;
@@ -122,8 +127,13 @@ SL_MUST_USE bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r
 void sl_run_timer_stop(struct sl_run_timer **home); /* [run] after this, fn does not run; no-op when it is NULL */
 void sl_run_arm_deadline(struct sl_run *r);
 void sl_run_stream_begun(struct sl_run *r, struct sl_stream *s); /* announced with what is decided in this turn */
-void sl_run_command(struct sl_run *r, enum sl_command_kind cmd, const char *by, const char *reason, enum sl_code *rc,
-		    struct sl_error *err);
+/* [run] A command as it lies in the mailbox: everything its own. */
+struct sl_order_copy {
+	enum sl_command_kind kind;
+	char *by, *reason, *node;
+	struct json_object *payload; /* NULL: none */
+};
+SL_MUST_USE enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, struct sl_error *err);
 uint64_t sl_run_mono_of_wall(struct sl_run *r, int64_t wall_ms);
 char *sl_z(const char *z); /* strdup that takes NULL */
 
@@ -157,10 +167,13 @@ void sl_exec_retry_later(struct sl_run *r, uint32_t node, uint64_t due_mono_ms);
 void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to,
 		    const char *reason);  /* to: cancelled, or pending (called off) */
 void sl_exec_kill(struct sl_exec *x);     /* the same without a word: the run is lost, or the server stops */
-void sl_exec_unpaused(struct sl_exec *x); /* a retry that came due during a pause starts now */
+void sl_exec_unpaused(struct sl_exec *x); /* what came due during a pause goes on now */
 bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken,
 		   uint32_t *n, struct sl_error *err);
 struct sl_env sl_run_env(struct sl_run *r);
+
+/* [run] The run is to be locked when this turn ends; the first of several counts. */
+void sl_run_trip(struct sl_run *r, const struct sl_trip *trip, const char *path);
 
 /* run.c, for exec.c: an execution has ended and left the table */
 void sl_run_node_ended(struct sl_run *r, uint32_t node);

@@ -221,21 +221,29 @@ static enum sl_code evolve_run(struct sl_run_state *s, struct sl_event *e, struc
 		[SL_EV_STARTED] = SL_RUN_RUNNING,     [SL_EV_PAUSED] = SL_RUN_PAUSED,
 		[SL_EV_RESUMED] = SL_RUN_RUNNING,     [SL_EV_WAITING] = SL_RUN_WAITING,
 		[SL_EV_COMPLETED] = SL_RUN_SUCCEEDED, [SL_EV_FAILED] = SL_RUN_FAILED,
-		[SL_EV_CANCELLED] = SL_RUN_CANCELLED,
+		[SL_EV_CANCELLED] = SL_RUN_CANCELLED, [SL_EV_LOCKED] = SL_RUN_LOCKED,
+		[SL_EV_UNLOCKED] = SL_RUN_RUNNING,
 	};
+	bool held = s->status == SL_RUN_PAUSED || s->status == SL_RUN_LOCKED;
 	enum sl_run_status to = leads_to[e->kind];
 	if (!(sl_run_states[s->status].may_become & 1u << to))
 		return sl_fail(err, SL_CONFLICT, "event %llu: a run cannot go from %s to %s",
 			       (unsigned long long)e->seq, sl_run_states[s->status].wire, sl_run_states[to].wire);
-	if (s->status == SL_RUN_PAUSED && s->paused_since_ms) {
+	if (held && s->paused_since_ms) {
 		s->paused_ms += e->wall_ms - s->paused_since_ms;
 		s->paused_since_ms = 0;
 	}
-	if (to == SL_RUN_PAUSED)
+	if (s->status == SL_RUN_WAITING && s->waiting_since_ms) {
+		s->waited_ms += e->wall_ms - s->waiting_since_ms;
+		s->waiting_since_ms = 0;
+	}
+	if (to == SL_RUN_PAUSED || to == SL_RUN_LOCKED)
 		s->paused_since_ms = e->wall_ms;
+	if (to == SL_RUN_WAITING)
+		s->waiting_since_ms = e->wall_ms;
 	if (e->kind == SL_EV_STARTED)
 		s->started_ms = e->wall_ms;
-	if (s->status == SL_RUN_PAUSED || e->kind == SL_EV_STARTED) /* whatever a pause held back is looked at again */
+	if (held || e->kind == SL_EV_STARTED) /* whatever a pause held back is looked at again */
 		for (uint32_t i = 0; i < s->root.graph->n_nodes; i++)
 			sl_scope_touch(&s->root, s->root.graph->order[s->root.graph->n_nodes - 1 - i]);
 	s->status = to;
@@ -306,6 +314,7 @@ enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, s
 		[SL_CMD_PAUSE_DRAIN] = {"paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED)},
 		[SL_CMD_PAUSE_NOW] = {"paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED)},
 		[SL_CMD_RESUME] = {"resumed", SL_EV_RESUMED, TO(PAUSED), TO(RUNNING) | TO(WAITING)},
+		[SL_CMD_UNLOCK] = {"unlocked", SL_EV_UNLOCKED, TO(LOCKED), 0},
 		[SL_CMD_CANCEL] = {"cancelled", SL_EV_CANCELLED,
 				   TO(QUEUED) | TO(RUNNING) | TO(PAUSED) | TO(WAITING) | TO(LOCKED), TO(CANCELLED)},
 	};

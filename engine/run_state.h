@@ -60,6 +60,8 @@ enum sl_event_kind {
 	SL_EV_COMPLETED, /* execution:completed */
 	SL_EV_FAILED,    /* execution:failed */
 	SL_EV_CANCELLED, /* execution:cancelled */
+	SL_EV_LOCKED,    /* circuit_breaker:tripped */
+	SL_EV_UNLOCKED,  /* circuit_breaker:unlocked */
 	SL_EV_NODE,      /* node_state_change */
 	SL_EV_RESET,     /* stream_reset */
 	SL_EV_USAGE,     /* token_usage */
@@ -81,7 +83,7 @@ struct sl_event {
 	int64_t due_ms;             /* wall; waiting and retrying */
 	int64_t started_ms;         /* completed or failed without a journaled start: when it began; else 0 */
 	struct json_object *output; /* node output, or the run's outputs; owned */
-	struct json_object *data;   /* SL_EV_CUSTOM: the public data; owned */
+	struct json_object *data;   /* SL_EV_CUSTOM: the public data; locked and unlocked: what else is told; owned */
 	struct json_object *stream; /* completed or failed: { attempt, segments, text?, thinking? }; owned */
 	uint32_t *taken;            /* completed: edges taken (indexes in the graph); owned */
 	uint32_t n_taken;
@@ -133,7 +135,8 @@ struct sl_run_state {
 	uint64_t last_seq;
 	size_t bytes; /* of the journal so far */
 	int64_t created_ms, started_ms, finished_ms;
-	int64_t paused_since_ms, paused_ms; /* the clock of limits.timeout_s stands still meanwhile */
+	int64_t paused_since_ms, paused_ms; /* or locked; the clock of limits.timeout_s stands still meanwhile */
+	int64_t waiting_since_ms, waited_ms;
 	uint64_t input_tokens, output_tokens;
 	int64_t cost_microusd;
 	bool simulated;

@@ -36,6 +36,7 @@ struct sl_stream {
 	char held[4];       /* [writer] the beginning of a character whose rest has not come */
 	size_t n_held;
 	enum sl_stream_kind held_kind;
+	struct sl_stream_tap *tap;  /* [writer] */
 	pthread_mutex_t write_lock; /* end() may come from another thread than append() */
 
 	pthread_mutex_t watch_lock;
@@ -80,6 +81,8 @@ void sl_stream_unref(struct sl_stream *s)
 		free(b);
 		b = next;
 	}
+	if (s->tap)
+		s->tap->free(s->tap);
 	pthread_mutex_destroy(&s->write_lock);
 	pthread_mutex_destroy(&s->watch_lock);
 	free(s->path);
@@ -199,10 +202,24 @@ enum sl_code sl_stream_append(struct sl_stream *s, enum sl_stream_kind kind, str
 		rc = SL_TOO_LARGE;
 	if (rc == SL_OK && !append(s, kind, bytes))
 		rc = SL_NO_MEMORY;
+	bool added = rc == SL_OK;
+	if (added && s->tap)
+		rc = s->tap->see(s->tap, kind, bytes);
 	pthread_mutex_unlock(&s->write_lock);
-	if (rc == SL_OK)
+	if (added)
 		notify(s);
 	return rc;
+}
+
+void sl_stream_tap(struct sl_stream *s, struct sl_stream_tap *t)
+{
+	SL_BUG_ON(s->tap);
+	s->tap = t;
+}
+
+struct sl_stream_tap *sl_stream_tapped(const struct sl_stream *s)
+{
+	return s->tap;
 }
 
 void sl_stream_end(struct sl_stream *s)

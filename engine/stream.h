@@ -32,8 +32,17 @@ static inline void sl_stream_free(struct sl_stream *s)
 }
 SL_DEFINE_AUTO(sl_stream)
 
+/* Sees every append, in the writer's thread; belongs to the stream. Set before the first append. */
+struct sl_stream_tap {
+	enum sl_code (*see)(struct sl_stream_tap *t, enum sl_stream_kind kind, struct sl_str bytes);
+	void (*free)(struct sl_stream_tap *t); /* with the stream */
+};
+void sl_stream_tap(struct sl_stream *s, struct sl_stream_tap *t);  /* takes t */
+struct sl_stream_tap *sl_stream_tapped(const struct sl_stream *s); /* NULL: none */
+
 /* Bytes must be a piece of valid UTF-8 (a character may be split over two appends; anything invalid becomes U+FFFD).
- * SL_TOO_LARGE: SL_LIMIT_STREAM_BYTES reached, nothing was added. SL_CANCELLED: already ended. */
+ * SL_TOO_LARGE: SL_LIMIT_STREAM_BYTES reached, nothing was added. SL_CANCELLED: already ended. Any other: what the tap
+ * said of these bytes, which were added. */
 SL_MUST_USE enum sl_code sl_stream_append(struct sl_stream *s, enum sl_stream_kind kind, struct sl_str bytes);
 void sl_stream_end(struct sl_stream *s); /* nothing more will come; idempotent, [any] */
 

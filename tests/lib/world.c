@@ -532,7 +532,8 @@ static void commanded(void *arg, enum sl_code rc, const char *status, const stru
 enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command_kind kind)
 {
 	enum sl_code rc = SL_INTERNAL;
-	assert_int_equal(sl_engine_command(w->engine, id, kind, SL_STR("tester"), SL_STR(""), commanded, &rc), SL_OK);
+	const struct sl_order order = {.kind = kind, .by = SL_STR("tester")};
+	assert_int_equal(sl_engine_command(w->engine, id, &order, commanded, &rc), SL_OK);
 	world_settle(w);
 	return rc;
 }

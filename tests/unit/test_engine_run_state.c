@@ -89,7 +89,8 @@ static void commands_follow_the_table(void **state)
 	static const char *const want[] = {[SL_CMD_PAUSE_DRAIN] = "nykynnnn",
 					   [SL_CMD_PAUSE_NOW] = "nykynnnn",
 					   [SL_CMD_RESUME] = "nkyknnnn",
-					   [SL_CMD_CANCEL] = "yyyyynnk"};
+					   [SL_CMD_CANCEL] = "yyyyynnk",
+					   [SL_CMD_UNLOCK] = "nnnnynnn"};
 	for (unsigned cmd = 0; cmd < SL_COUNT_OF(want); cmd++)
 		for (unsigned s = 0; s < SL_RUN_STATUSES; s++) {
 			struct sl_run_state st = {.status = (enum sl_run_status)s};
