@@ -152,6 +152,7 @@ void sl_sim_stats(struct sl_sim *s, struct sl_sim_stats *out)
 		.connections_open = atomic_load(&s->open),
 		.connections_total = atomic_load(&s->total),
 		.requests = atomic_load(&s->requests),
+		.embeddings = atomic_load(&s->embeddings),
 		.streams_open = atomic_load(&s->streams_open),
 		.streams_finished = atomic_load(&s->streams_finished),
 		.tokens_sent = atomic_load(&s->tokens),

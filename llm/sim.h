@@ -4,7 +4,8 @@
  *
  * Owns      a loop with its thread, the listening socket, all connections.
  * Thread    start, stop, stats [any]; nothing calls back.
- * Routes    POST /v1/chat/completions · GET /v1/models · GET /sim/stats · GET /sim/requests (newest last)
+ * Routes    POST /v1/chat/completions · POST /v1/embeddings · GET /v1/models · GET /sim/stats · GET /sim/requests
+ *           (of conversations, newest last)
  * Settings  weakest first: the scenario's "defaults", the config, the matching rule, a "+fault=F12,tps=5" suffix of the
  * model's name, headers x-sim-<key>: <value>, the body's "sim" object. Keys: see llm/sim_scenario.h.
  */
@@ -30,7 +31,8 @@ struct sl_sim_config {
 
 struct sl_sim_stats {
 	uint64_t connections_open, connections_total;
-	uint64_t requests, streams_open, streams_finished;
+	uint64_t requests, embeddings; /* conversations; requests for vectors */
+	uint64_t streams_open, streams_finished;
 	uint64_t tokens_sent, faults;
 	uint64_t closed_by_client; /* answers whose socket the client closed before their end */
 	uint64_t last_closed_us;   /* when that last happened, sl_clock_mono_us() */

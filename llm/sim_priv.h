@@ -8,8 +8,7 @@
 #include "llm/sim.h"
 #include "llm/sim_scenario.h"
 
-#define SIM_LOG    4096u /* requests remembered for GET /sim/requests */
-#define SIM_COUNTS 1024u /* different conversations counted for `times` */
+#define SIM_LOG 4096u /* requests remembered for GET /sim/requests */
 
 enum sim_outcome { SIM_RUNNING, SIM_FINISHED, SIM_CLOSED_BY_CLIENT, SIM_DROPPED, SIM_STOPPED };
 
@@ -37,12 +36,9 @@ struct sl_sim {
 	char read[65536];  /* what one turn reads; reused */
 	struct sim_entry log[SIM_LOG];
 	uint64_t n_requests;
-	struct {
-		uint64_t digest;
-		uint32_t calls;
-	} counts[SIM_COUNTS];
-	_Atomic uint64_t open, total, requests, streams_open, streams_finished, tokens, faults, closed_by_client,
-		last_closed_us;
+	struct sim_counts conversations; /* for `times` */
+	_Atomic uint64_t open, total, requests, embeddings, streams_open, streams_finished, tokens, faults,
+		closed_by_client, last_closed_us;
 	bool stopped;
 };
 
@@ -53,7 +49,8 @@ struct sim_reply {
 	enum sim_part part;
 	bool stream, tell_usage;
 	char model[64];
-	uint64_t n; /* of the request */
+	uint64_t n; /* of the request; 0: it is not in the log */
+	char *body; /* the whole answer, when it is no conversation's; NULL: none */
 	char *text, *thinking, *tools;
 	size_t text_len, thinking_len, at;
 	uint64_t random, next_us;
@@ -105,11 +102,23 @@ bool sl_sim_fault(struct sim_conn *c); /* true: a fault took the answer's place 
 
 /* sim_request.c */
 struct sim_entry *sl_sim_entry(struct sl_sim *s, uint64_t n); /* of a request in the log; NULL: too long ago */
+struct json_object;
+/* A reply with its settings: the base, then the rules' (`match` NULL: none apply), then the request's own. NULL: no
+ * memory, and the connection is closed. */
+struct sim_reply *sl_sim_reply_new(struct sim_conn *c, const struct sim_request *req, struct json_object *doc,
+				   struct sl_str suffix, const struct sim_ask *ask, struct sim_match *match);
+/* Begins it: the fault that comes at once, or the first token when it is due. */
+void sl_sim_reply_go(struct sim_conn *c, struct sim_reply *r);
+void sl_sim_refuse_request(struct sim_conn *c, const char *why); /* 400 */
+
+/* sim_embed.c */
+void sl_sim_embeddings(struct sim_conn *c, const struct sim_request *req);
+void sl_sim_vector(struct sl_str text, float *out, size_t dimensions); /* of length 1; all 0 for a text without words */
 
 /* sim_text.c */
 size_t sl_sim_token(struct sl_str rest);                                  /* bytes of the next token, at least 1 */
 void sl_sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out); /* plausible words */
 void sl_sim_own_words(struct sl_str gist, struct sl_buf *out);            /* the answer when nothing is scripted */
-struct json_object;
-void sl_sim_from_schema(struct json_object *schema, int depth, struct sl_buf *out); /* the smallest value that fits */
+/* The smallest value that fits. The first free text says `*say` and empties it; further ones say they are made up. */
+void sl_sim_from_schema(struct json_object *schema, int depth, struct sl_str *say, struct sl_buf *out);
 uint64_t sl_sim_random(uint64_t *state);

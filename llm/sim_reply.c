@@ -26,6 +26,7 @@ void sl_sim_reply_end(struct sim_conn *c, enum sim_outcome outcome)
 		e->tokens = r->sent;
 	}
 	sl_sim_settings_fini(&r->set);
+	free(r->body);
 	free(r->text);
 	free(r->thinking);
 	free(r->tools);
@@ -299,55 +300,63 @@ static void stream_turn(struct sim_conn *c)
 
 /* ---- a whole answer ---- */
 
-static void whole_turn(struct sim_conn *c)
+static void write_whole(struct sim_reply *r, struct sl_buf *b)
 {
-	struct sim_reply *r = c->reply;
-	SL_BUF(b, 32u << 20);
-	const char *v = r->set.variant;
-	bool refusal = r->set.fault == 15 && strcmp(v, "refusal") == 0;
+	bool refusal = r->set.fault == 15 && strcmp(r->set.variant, "refusal") == 0;
 	for (size_t at = 0; at < r->text_len; r->sent++)
 		at += sl_sim_token(sl_str_n(r->text + at, r->text_len - at));
 	for (size_t at = 0; at < r->thinking_len; r->sent++, r->thinking_tokens++)
 		at += sl_sim_token(sl_str_n(r->thinking + at, r->thinking_len - at));
+	sl_buf_addf(b, "{\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion\",\"created\":%lld,",
+		    (unsigned long long)r->n, (long long)r->created_s);
+	sl_buf_json_kz(b, "model", r->model);
+	sl_buf_adds(b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\"");
+	if (refusal)
+		sl_buf_json_kz(b, "refusal", "I cannot help with that.");
+	sl_buf_json_kstr(b, "content", refusal ? sl_str("") : sl_str_n(r->text, r->text_len));
+	if (r->thinking_len)
+		sl_buf_json_kstr(b, "reasoning_content", sl_str_n(r->thinking, r->thinking_len));
+	if (r->tools) {
+		SL_AUTO_JSON list = json_tokener_parse(r->tools);
+		sl_buf_json_key(b, "tool_calls");
+		sl_buf_addc(b, '[');
+		for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+			struct json_object *t = json_object_array_get_idx(list, i);
+			SL_BUF(args, 1u << 20);
+			sl_json_write(&args, sl_json_get(t, "arguments"));
+			sl_buf_addf(b, "%s{\"id\":\"call_sim%llu_%zu\",\"type\":\"function\",\"function\":{",
+				    i ? "," : "", (unsigned long long)r->n, i);
+			sl_buf_json_kstr(b, "name", sl_json_get_str(t, "name"));
+			sl_buf_json_kstr(b, "arguments", sl_buf_str(&args));
+			sl_buf_adds(b, "}}");
+		}
+		sl_buf_addc(b, ']');
+	}
+	sl_buf_adds(b, "},\"logprobs\":null,");
+	sl_buf_json_kz(b, "finish_reason", finish_reason(r));
+	sl_buf_adds(b, "}],");
+	if (!r->set.no_usage)
+		write_usage(r, b);
+	else
+		sl_buf_adds(b, "\"system_fingerprint\":\"fp_sim\"");
+	sl_buf_addc(b, '}');
+}
+
+static void whole_turn(struct sim_conn *c)
+{
+	struct sim_reply *r = c->reply;
+	SL_BUF(b, 64u << 20);
+	const char *v = r->set.variant;
 	if (r->set.fault == 13) {
 		struct sl_str e = error_object(r); /* constant text */
 		sl_sim_reply_end(c, SIM_DROPPED);
 		sl_sim_conn_answer(c, 200, "application/json", "", e);
 		return;
 	}
-	sl_buf_addf(&b, "{\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion\",\"created\":%lld,",
-		    (unsigned long long)r->n, (long long)r->created_s);
-	sl_buf_json_kz(&b, "model", r->model);
-	sl_buf_adds(&b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\"");
-	if (refusal)
-		sl_buf_json_kz(&b, "refusal", "I cannot help with that.");
-	sl_buf_json_kstr(&b, "content", refusal ? sl_str("") : sl_str_n(r->text, r->text_len));
-	if (r->thinking_len)
-		sl_buf_json_kstr(&b, "reasoning_content", sl_str_n(r->thinking, r->thinking_len));
-	if (r->tools) {
-		SL_AUTO_JSON list = json_tokener_parse(r->tools);
-		sl_buf_json_key(&b, "tool_calls");
-		sl_buf_addc(&b, '[');
-		for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-			struct json_object *t = json_object_array_get_idx(list, i);
-			SL_BUF(args, 1u << 20);
-			sl_json_write(&args, sl_json_get(t, "arguments"));
-			sl_buf_addf(&b, "%s{\"id\":\"call_sim%llu_%zu\",\"type\":\"function\",\"function\":{",
-				    i ? "," : "", (unsigned long long)r->n, i);
-			sl_buf_json_kstr(&b, "name", sl_json_get_str(t, "name"));
-			sl_buf_json_kstr(&b, "arguments", sl_buf_str(&args));
-			sl_buf_adds(&b, "}}");
-		}
-		sl_buf_addc(&b, ']');
-	}
-	sl_buf_adds(&b, "},\"logprobs\":null,");
-	sl_buf_json_kz(&b, "finish_reason", finish_reason(r));
-	sl_buf_adds(&b, "}],");
-	if (!r->set.no_usage)
-		write_usage(r, &b);
+	if (r->body)
+		sl_buf_adds(&b, r->body);
 	else
-		sl_buf_adds(&b, "\"system_fingerprint\":\"fp_sim\"");
-	sl_buf_addc(&b, '}');
+		write_whole(r, &b);
 	atomic_fetch_add_explicit(&c->sim->tokens, r->sent, memory_order_relaxed);
 	if (r->set.fault == 16 && strcmp(v, "utf8") == 0 && !b.failed)
 		b.data[b.len / 2] = (char)0xff;

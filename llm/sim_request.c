@@ -11,7 +11,7 @@
 struct sim_entry *sl_sim_entry(struct sl_sim *s, uint64_t n)
 {
 	struct sim_entry *e = &s->log[n % SIM_LOG];
-	return e->n == n ? e : NULL;
+	return n && e->n == n ? e : NULL;
 }
 
 static void copy_cut(char *to, size_t size, struct sl_str from)
@@ -108,24 +108,6 @@ static char *fill_in(struct sl_str text, struct sl_str gist, struct sl_str user,
 	return b.len ? sl_buf_take(&b) : strdup("");
 }
 
-static uint64_t digest_of(struct sl_str s, uint64_t h)
-{
-	for (size_t i = 0; i < s.len; i++)
-		h = (h ^ (unsigned char)s.p[i]) * 1099511628211ull;
-	return h;
-}
-
-/* How often this conversation was asked for, this time included. The table forgets by overwriting. */
-static uint32_t count_calls(struct sl_sim *s, uint64_t digest)
-{
-	size_t i = digest % SIM_COUNTS;
-	if (s->counts[i].digest != digest) {
-		s->counts[i].digest = digest;
-		s->counts[i].calls = 0;
-	}
-	return ++s->counts[i].calls;
-}
-
 static void settings_of_headers(struct sim_settings *set, struct sl_str headers)
 {
 	while (headers.len) {
@@ -148,20 +130,34 @@ static void choose_text(struct sim_reply *r, struct json_object *doc, const stru
 {
 	struct json_object *format = sl_json_get(doc, "response_format");
 	struct json_object *schema = sl_json_get(sl_json_get(format, "json_schema"), "schema");
+	bool json = schema || sl_str_is(sl_json_get_str(format, "type"), "json_object");
 	SL_BUF(b, 8u << 20);
 	uint64_t random = r->random;
+	SL_AUTO_JSON trial = NULL;
+	struct sl_str say = SL_STR("");
 	if (r->set.tokens)
 		sl_sim_filler(&random, r->set.tokens, &b);
 	else if (r->set.answer)
 		r->text = fill_in(sl_str(r->set.answer), gist, user, r->model, m->call);
 	else if (m->answer.len || m->tool_calls)
 		r->text = fill_in(m->answer, gist, user, r->model, m->call);
-	else if (schema)
-		sl_sim_from_schema(schema, 0, &b);
-	else if (format && sl_str_is(sl_json_get_str(format, "type"), "json_object"))
-		sl_buf_adds(&b, "{\"simulated\":true,\"answer\":\"no model was asked\"}");
-	else
+	else if (!json)
 		sl_sim_own_words(gist, &b);
+	if (json && !r->set.tokens && !r->set.answer && !m->verbatim && !m->tool_calls)
+		say = sl_str(r->text); /* empty when nothing is scripted */
+	else
+		json = false;
+	if (json && (say.len == 0 || sl_json_parse(say, &trial, NULL) != SL_OK)) {
+		if (schema) {
+			sl_sim_from_schema(schema, 0, &say, &b);
+		} else {
+			sl_buf_adds(&b, "{\"simulated\":true,\"answer\":");
+			sl_buf_json_str(&b, say.len ? say : SL_STR("no model was asked"));
+			sl_buf_addc(&b, '}');
+		}
+		free(r->text);
+		r->text = NULL;
+	}
 	if (!r->text)
 		r->text = sl_buf_take(&b);
 	if (r->set.thinking || m->thinking.len)
@@ -176,75 +172,49 @@ static void choose_text(struct sim_reply *r, struct json_object *doc, const stru
 	r->thinking_len = r->thinking ? strlen(r->thinking) : 0;
 }
 
-static void chat(struct sim_conn *c, const struct sim_request *req)
+void sl_sim_refuse_request(struct sim_conn *c, const char *why)
+{
+	SL_BUF(b, 1024);
+	sl_buf_adds(&b, "{\"error\":{");
+	sl_buf_json_kz(&b, "message", why);
+	sl_buf_adds(&b, ",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}");
+	sl_sim_conn_answer(c, 400, "application/json", "", sl_buf_str(&b));
+}
+
+struct sim_reply *sl_sim_reply_new(struct sim_conn *c, const struct sim_request *req, struct json_object *doc,
+				   struct sl_str suffix, const struct sim_ask *ask, struct sim_match *match)
 {
 	struct sl_sim *s = c->sim;
-	SL_AUTO_JSON doc = NULL;
-	struct sim_reply *r;
-	struct sl_error err;
-	if (sl_json_parse(req->body, &doc, &err) != SL_OK ||
-	    !json_object_is_type(sl_json_get(doc, "messages"), json_type_array) || !(r = calloc(1, sizeof(*r)))) {
-		sl_sim_conn_answer(
-			c, 400, "application/json", "",
-			SL_STR("{\"error\":{\"message\":\"The body must be a JSON object with messages.\",\"type\":"
-			       "\"invalid_request_error\",\"param\":null,\"code\":null}}"));
-		return;
-	}
-	struct json_object *messages = sl_json_get(doc, "messages");
-	struct sim_ask ask = {.model = sl_json_get_str(doc, "model"), .system = SL_STR(""), .user = SL_STR("")};
-	struct sl_str suffix = SL_STR(""), head;
-	uint64_t digest = 14695981039346656037ull;
-	for (size_t i = 0; i < json_object_array_length(messages); i++) {
-		struct json_object *m = json_object_array_get_idx(messages, i);
-		struct sl_str role = sl_json_get_str(m, "role"), text = text_of(sl_json_get(m, "content"));
-		if (sl_str_is(role, "system") || sl_str_is(role, "developer"))
-			ask.system = text;
-		else if (sl_str_is(role, "user"))
-			ask.user = text;
-		digest = digest_of(text, digest);
-	}
-	if (sl_str_cut(ask.model, '+', &head, &suffix))
-		ask.model = head;
-	digest = digest_of(ask.model, digest);
-	struct sim_match match;
-	if (!sl_sim_settings_copy(&r->set, &s->base)) {
+	struct sim_reply *r = calloc(1, sizeof(*r));
+	if (!r || !sl_sim_settings_copy(&r->set, &s->base)) {
 		free(r);
 		sl_sim_conn_close(c, true);
-		return;
+		return NULL;
 	}
-	sl_sim_scenario_match(&s->scenario, &ask, &r->set, &match);
+	if (match)
+		sl_sim_scenario_match(&s->scenario, ask, &r->set, match);
+	else
+		r->set.first_ms = 0; /* what is no conversation does not think */
 	sl_sim_settings_set_list(&r->set, suffix);
 	settings_of_headers(&r->set, req->headers);
 	sl_sim_settings_set_object(&r->set, sl_json_get(doc, "sim"));
-	if (r->set.fault && r->set.times && count_calls(s, digest) > r->set.times)
+	copy_cut(r->model, sizeof(r->model), ask->model.len ? ask->model : SL_STR("sim"));
+	uint64_t digest = sl_sim_digest(ask->model, ask->digest);
+	if (r->set.fault && r->set.times && sl_sim_count(&s->conversations, digest) > r->set.times)
 		r->set.fault = 0;
 	if (r->set.fault == 16 && !r->set.variant[0])
 		memcpy(r->set.variant, "json", 5);
 	if (r->set.fault == 15 && !r->set.variant[0])
 		memcpy(r->set.variant, "length", 7);
-
-	SL_BUF(gist, 512);
-	gist_of(ask.user, &gist);
-	copy_cut(r->model, sizeof(r->model), ask.model.len ? ask.model : SL_STR("sim"));
-	r->stream = sl_json_get_bool(doc, "stream", false);
-	r->tell_usage =
-		sl_json_get_bool(sl_json_get(doc, "stream_options"), "include_usage", false) && !r->set.no_usage;
-	r->n = ++s->n_requests;
 	r->created_s = sl_clock_wall_ms() / 1000;
 	r->random = r->set.seed ^ digest;
 	r->prompt_tokens = (uint32_t)(req->body.len / 4 + 1);
-	choose_text(r, doc, &match, sl_buf_str(&gist), ask.user);
+	return r;
+}
 
-	struct sim_entry *e = &s->log[r->n % SIM_LOG];
-	*e = (struct sim_entry){
-		.n = r->n, .wall_ms = sl_clock_wall_ms(), .began_us = sl_clock_mono_us(), .status = 200};
-	e->fault = r->set.fault;
-	e->stream = r->stream;
-	copy_cut(e->model, sizeof(e->model), ask.model);
-	copy_cut(e->rule, sizeof(e->rule), sl_str(match.rule));
-	copy_cut(e->gist, sizeof(e->gist), sl_buf_str(&gist));
-	copy_cut(e->key, sizeof(e->key), sl_sim_header(req->headers, "idempotency-key"));
-	atomic_fetch_add(&s->requests, 1);
+void sl_sim_reply_go(struct sim_conn *c, struct sim_reply *r)
+{
+	struct sl_sim *s = c->sim;
 	atomic_fetch_add(&s->streams_open, 1);
 	if (r->set.fault)
 		atomic_fetch_add(&s->faults, 1);
@@ -267,6 +237,55 @@ static void chat(struct sim_conn *c, const struct sim_request *req)
 	uv_timer_start(&c->timer, sl_sim_on_tick, wait, 0);
 }
 
+static void chat(struct sim_conn *c, const struct sim_request *req)
+{
+	struct sl_sim *s = c->sim;
+	SL_AUTO_JSON doc = NULL;
+	if (sl_json_parse(req->body, &doc, NULL) != SL_OK ||
+	    !json_object_is_type(sl_json_get(doc, "messages"), json_type_array)) {
+		sl_sim_refuse_request(c, "The body must be a JSON object with messages.");
+		return;
+	}
+	struct json_object *messages = sl_json_get(doc, "messages");
+	struct sim_ask ask = {.model = sl_json_get_str(doc, "model"), .digest = SIM_DIGEST};
+	struct sl_str suffix = SL_STR(""), head;
+	for (size_t i = 0; i < json_object_array_length(messages); i++) {
+		struct json_object *m = json_object_array_get_idx(messages, i);
+		struct sl_str role = sl_json_get_str(m, "role"), text = text_of(sl_json_get(m, "content"));
+		if (sl_str_is(role, "system") || sl_str_is(role, "developer"))
+			ask.system = text;
+		else if (sl_str_is(role, "user"))
+			ask.user = text;
+		ask.digest = sl_sim_digest(text, ask.digest);
+	}
+	if (sl_str_cut(ask.model, '+', &head, &suffix))
+		ask.model = head;
+	ask.topic = topic_of(ask.user);
+	struct sim_match match;
+	struct sim_reply *r = sl_sim_reply_new(c, req, doc, suffix, &ask, &match);
+	if (!r)
+		return;
+	SL_BUF(gist, 512);
+	gist_of(ask.user, &gist);
+	r->stream = sl_json_get_bool(doc, "stream", false);
+	r->tell_usage =
+		sl_json_get_bool(sl_json_get(doc, "stream_options"), "include_usage", false) && !r->set.no_usage;
+	r->n = ++s->n_requests;
+	choose_text(r, doc, &match, sl_buf_str(&gist), ask.user);
+
+	struct sim_entry *e = &s->log[r->n % SIM_LOG];
+	*e = (struct sim_entry){
+		.n = r->n, .wall_ms = sl_clock_wall_ms(), .began_us = sl_clock_mono_us(), .status = 200};
+	e->fault = r->set.fault;
+	e->stream = r->stream;
+	copy_cut(e->model, sizeof(e->model), ask.model);
+	copy_cut(e->rule, sizeof(e->rule), sl_str(match.rule));
+	copy_cut(e->gist, sizeof(e->gist), sl_buf_str(&gist));
+	copy_cut(e->key, sizeof(e->key), sl_sim_header(req->headers, "idempotency-key"));
+	atomic_fetch_add(&s->requests, 1);
+	sl_sim_reply_go(c, r);
+}
+
 static void show_stats(struct sim_conn *c)
 {
 	struct sl_sim_stats st;
@@ -276,6 +295,7 @@ static void show_stats(struct sim_conn *c)
 	sl_buf_json_ku64(&b, "connections_open", st.connections_open);
 	sl_buf_json_ku64(&b, "connections_total", st.connections_total);
 	sl_buf_json_ku64(&b, "requests", st.requests);
+	sl_buf_json_ku64(&b, "embeddings", st.embeddings);
 	sl_buf_json_ku64(&b, "streams_open", st.streams_open);
 	sl_buf_json_ku64(&b, "streams_finished", st.streams_finished);
 	sl_buf_json_ku64(&b, "tokens_sent", st.tokens_sent);
@@ -324,19 +344,22 @@ void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r)
 	if (sl_str_is(r->method, "POST") &&
 	    (sl_str_is(r->path, "/v1/chat/completions") || sl_str_is(r->path, "/chat/completions")))
 		chat(c, r);
+	else if (sl_str_is(r->method, "POST") &&
+		 (sl_str_is(r->path, "/v1/embeddings") || sl_str_is(r->path, "/embeddings")))
+		sl_sim_embeddings(c, r);
 	else if (get && (sl_str_is(r->path, "/v1/models") || sl_str_is(r->path, "/models")))
 		sl_sim_conn_answer(c, 200, "application/json", "",
 				   SL_STR("{\"object\":\"list\",\"data\":[{\"id\":\"sim\",\"object\":\"model\","
-					  "\"created\":1763596800,"
-					  "\"owned_by\":\"sluice-simulator\"}]}"));
+					  "\"created\":1763596800,\"owned_by\":\"sluice-simulator\"},"
+					  "{\"id\":\"sim-embedding\",\"object\":\"model\","
+					  "\"created\":1763596800,\"owned_by\":\"sluice-simulator\"}]}"));
 	else if (get && sl_str_is(r->path, "/sim/stats"))
 		show_stats(c);
 	else if (get && sl_str_is(r->path, "/sim/requests"))
 		show_requests(c);
 	else
-		sl_sim_conn_answer(
-			c, 404, "application/json", "",
-			SL_STR("{\"error\":{\"message\":\"The simulator has POST /v1/chat/completions, GET /v1/models, "
-			       "/sim/stats and "
-			       "/sim/requests.\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}"));
+		sl_sim_conn_answer(c, 404, "application/json", "",
+				   SL_STR("{\"error\":{\"message\":\"The simulator has POST /v1/chat/completions and "
+					  "/v1/embeddings, GET /v1/models, /sim/stats and /sim/requests.\",\"type\":"
+					  "\"invalid_request_error\",\"param\":null,\"code\":null}}"));
 }

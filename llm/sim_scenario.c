@@ -15,6 +15,7 @@ struct sim_rule {
 	bool has_re[3];
 	uint64_t call_from, call_to;
 	uint64_t calls; /* how often the other conditions held */
+	bool per_topic, stay, verbatim;
 	char **answers;
 	size_t n_answers;
 	char *thinking;
@@ -223,15 +224,27 @@ static void read_answer(struct sl_problem_list *l, const char *pointer, struct j
 	if (json_object_is_type(v, json_type_string)) {
 		add_answer(r, sl_json_str(v));
 	} else if (n == 0) {
-		sl_problem(l, pointer, "must be a text or an array of texts");
+		sl_problem(l, pointer, "must be a text or a list of answers");
 	}
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *one = json_object_array_get_idx(v, i);
-		if (json_object_is_type(one, json_type_string))
-			add_answer(r, sl_json_str(one));
-		else
-			sl_problem(l, pointer, "element %zu is no text", i);
+		SL_BUF(text, 1u << 20);
+		if (!json_object_is_type(one, json_type_string))
+			sl_json_write(&text, one);
+		add_answer(r, json_object_is_type(one, json_type_string) ? sl_json_str(one) : sl_buf_str(&text));
 	}
+}
+
+/* One of two words, the second of which is true. */
+static bool read_choice(struct sl_problem_list *l, const char *pointer, struct json_object *v, const char *no,
+			const char *yes)
+{
+	struct sl_str s = sl_json_str(v);
+	if (sl_str_is(s, yes))
+		return true;
+	if (!sl_str_is(s, no))
+		sl_problem(l, pointer, "must be \"%s\" or \"%s\"", no, yes);
+	return false;
 }
 
 static void read_settings(struct sl_problem_list *l, const char *at, struct json_object *o)
@@ -271,6 +284,15 @@ static void read_rule(struct sl_problem_list *l, const char *at, struct json_obj
 				r->tool_calls = json_object_get(v);
 			else
 				sl_problem(l, pointer, "must be an array");
+		} else if (strcmp(key, "per") == 0) {
+			r->per_topic = read_choice(l, pointer, v, "rule", "topic");
+		} else if (strcmp(key, "then") == 0) {
+			r->stay = read_choice(l, pointer, v, "again", "stay");
+		} else if (strcmp(key, "verbatim") == 0) {
+			if (json_object_is_type(v, json_type_boolean))
+				r->verbatim = json_object_get_boolean(v);
+			else
+				sl_problem(l, pointer, "must be true or false");
 		} else if (strcmp(key, "name") == 0 || strcmp(key, "thinking") == 0) {
 			if (json_object_is_type(v, json_type_string))
 				as_text(sl_json_str(v), key[0] == 'n' ? &r->name : &r->thinking);
@@ -383,6 +405,23 @@ static bool matches(const struct sim_rule *r, const struct sim_ask *ask)
 	return true;
 }
 
+uint64_t sl_sim_digest(struct sl_str s, uint64_t h)
+{
+	for (size_t i = 0; i < s.len; i++)
+		h = (h ^ (unsigned char)s.p[i]) * 1099511628211ull;
+	return h;
+}
+
+uint32_t sl_sim_count(struct sim_counts *c, uint64_t digest)
+{
+	size_t i = digest % SIM_COUNTS;
+	if (c->slots[i].digest != digest) {
+		c->slots[i].digest = digest;
+		c->slots[i].calls = 0;
+	}
+	return ++c->slots[i].calls;
+}
+
 void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings,
 			   struct sim_match *m)
 {
@@ -391,18 +430,23 @@ void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, st
 		struct sim_rule *r = &s->rules[i];
 		if (!matches(r, ask))
 			continue;
-		r->calls++;
-		if (r->calls < r->call_from || r->calls > r->call_to)
+		uint64_t call = ++r->calls;
+		if (r->per_topic)
+			call = sl_sim_count(&s->topics, sl_sim_digest(ask->topic, SIM_DIGEST + i));
+		if (call < r->call_from || call > r->call_to)
 			continue;
 		sl_sim_settings_set_object(settings, r->settings);
 		m->rule = r->name ? r->name : "";
-		m->call = r->calls;
+		m->call = call;
+		m->verbatim = r->verbatim;
 		if (r->thinking)
 			m->thinking = sl_str(r->thinking);
 		if (r->tool_calls)
 			m->tool_calls = r->tool_calls;
+		uint64_t at = call - r->call_from;
 		if (r->n_answers)
-			m->answer = sl_str(r->answers[(r->calls - r->call_from) % r->n_answers]);
+			m->answer = sl_str(
+				r->answers[r->stay && at >= r->n_answers ? r->n_answers - 1 : at % r->n_answers]);
 		if (r->n_answers || r->tool_calls)
 			return;
 	}

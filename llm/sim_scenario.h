@@ -2,29 +2,39 @@
  * file.
  *
  * The file (JSON, unknown keys are errors):
- *   { "sim": 1, "description"?: text, "defaults"?: {settings},
- *     "rules": [ { "name"?: text,
- *                  "match"?: { "model" | "system" | "user": text that must occur (any case),
- *                              "model_re" | "system_re" | "user_re": POSIX extended expression (any case),
- *                              "call": n | { "from"?: n, "to"?: n } },   the how-manieth request this rule matched,
- * from 1 "answer"?: text or [texts, taken in turn],  "json"?: any value, sent as the text, "thinking"?: text,
- * "tool_calls"?: [{"name", "arguments": {…}}], settings … } ] } The first rule whose matches all hold answers; a rule
- * without "answer" and "json" only changes settings, and the search goes on. In texts, {gist} stands for the beginning
- * of the user's last message, {topic} for its first line without a "Word: " in front, {model} for the model asked for,
- * {call} for the count.
+ *   { "sim": 1, "description"?: text, "defaults"?: {settings}, "rules": [ {rule} ] }
+ * A rule:
+ *   "name"?        text
+ *   "match"?       { "model" | "system" | "user": text that must occur (any case),
+ *                    "model_re" | "system_re" | "user_re": POSIX extended expression (any case),
+ *                    "call": n | { "from"?: n, "to"?: n } }: the how-manieth request this rule matched, from 1
+ *   "per"?         "topic": count the requests of each {topic} by themselves
+ *   "answer"?      text, or a list: the n-th request gets the n-th (texts; other values as their JSON)
+ *   "then"?        when the list is used up: "again" (default: from the beginning) or "stay" (the last one)
+ *   "json"?        any value, sent as the text
+ *   "verbatim"?    true: send it also when it is not the JSON that was asked for
+ *   "thinking"?    text
+ *   "tool_calls"?  [{"name", "arguments": {…}}]
+ *   settings …
+ * The first rule whose matches all hold answers; a rule without "answer", "json" and "tool_calls" only changes
+ * settings, and the search goes on. In texts, {gist} stands for the beginning of the user's last message, {topic} for
+ * its first line without a "Word: " in front, {model} for the model asked for, {call} for the count.
+ * Who asks for JSON (response_format) gets JSON: an answer that is none goes into the first text of a value that fits
+ * the schema, unless the rule says "verbatim" or the answer comes from the request itself.
  *
  * Settings (also as header x-sim-KEY, "+KEY=VALUE,…" behind the model's name, and in the body's "sim" object):
- *   tps        tokens a second, 0: as fast as it goes            jitter    0 to 1, how much of the pause varies
- *   first_ms   before the first token                            tokens    generate that many words instead of an
- * answer seed       for jitter and generated words                    stamps    true: tokens are send times, "t<16
- * digits> " fault      F1 … F16, see below, "none"                       variant   which form of it after      tokens
- * before a fault that comes in the middle    retry_ms  the wait that F5 and F6 hint at answer     the text, thinking,
- * usage (false: sends none)     status    HTTP status of an error answer times      the fault comes only for so many
- * requests with the same messages, then none (0: always)
+ *   tps       tokens a second, 0: as fast as it goes      jitter    0 to 1, how much of the pause varies
+ *   first_ms  before the first token                      tokens    generate that many words instead of an answer
+ *   seed      for jitter and generated words              stamps    true: tokens are send times, "t<16 digits> "
+ *   fault     F1 … F16, see below, "none"                 variant   which form of it
+ *   after     tokens before a fault in the middle         retry_ms  the wait that F5 and F6 hint at
+ *   answer    the text                                    thinking  likewise
+ *   usage     false: sends none                           status    HTTP status of an error answer
+ *   times     the fault comes only for so many requests with the same messages, then none (0: always)
  *
  * F1 400 · F2 401 (variant 403) · F3 404 model · F4 context too long (413, 422) · F5 429 in whole seconds · F6 429 with
  * ms, float, date, body, reset or retryinfo · F7 429 insufficient_quota (spend) · F8 500 · F9 503 (529) · F10 reset
- * before an answer (close) F11 no headers ever · F12 stall after `after` tokens · F13 error event: object, string,
+ * before an answer (close) · F11 no headers ever · F12 stall after `after` tokens · F13 error event: object, string,
  * line, overloaded, limit · F14 half_close, rst, no_marker · F15 refusal, content_filter, length · F16 json, utf8,
  * type, html, page (an HTML page with status 502)
  */
@@ -57,24 +67,39 @@ bool sl_sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_st
 void sl_sim_settings_set_list(struct sim_settings *s, struct sl_str list);
 void sl_sim_settings_set_object(struct sim_settings *s, struct json_object *o);
 
+#define SIM_COUNTS 1024u /* different things counted at a time */
+
+struct sim_counts { /* how often each of many things came; it forgets by overwriting */
+	struct {
+		uint64_t digest;
+		uint32_t calls;
+	} slots[SIM_COUNTS];
+};
+uint32_t sl_sim_count(struct sim_counts *c, uint64_t digest); /* this time included */
+uint64_t sl_sim_digest(struct sl_str s, uint64_t from);       /* FNV-1a; from SIM_DIGEST */
+#define SIM_DIGEST 14695981039346656037ull
+
 struct sim_rule;
 struct sim_scenario {
 	struct sim_rule *rules;
 	size_t n;
 	struct json_object *defaults; /* owned; NULL: none */
+	struct sim_counts topics;     /* of the rules that count by topic */
 };
 enum sl_code sl_sim_scenario_read(struct sl_str text, struct sim_scenario *out, struct sl_buf *problems,
 				  struct sl_error *err);
 void sl_sim_scenario_fini(struct sim_scenario *s);
 
 struct sim_ask {
-	struct sl_str model, system, user;
+	struct sl_str model, system, user, topic;
+	uint64_t digest; /* of the whole conversation */
 };
 struct sim_match {
 	const char *rule;               /* name, or "" */
 	struct sl_str answer;           /* empty: none */
 	struct sl_str thinking;         /* likewise */
 	struct json_object *tool_calls; /* borrowed; NULL: none */
+	bool verbatim;
 	uint64_t call;
 };
 /* Applies the rules that match to `settings`; *m says what to answer. */

@@ -85,16 +85,28 @@ static void schema_number(struct json_object *s, bool whole, struct sl_buf *out)
 		sl_buf_addf(out, "%.6g", v);
 }
 
-void sl_sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
+static void schema_text(struct json_object *s, struct sl_str *say, struct sl_buf *out)
+{
+	struct sl_str text = say->len ? *say : SL_STR("simulated: no model was asked");
+	int64_t most = sl_json_get_i64(s, "maxLength", INT32_MAX);
+	say->len = 0;
+	sl_buf_json_str(out, sl_str_n(text.p, sl_utf8_cut(text.p, text.len, most > 0 ? (size_t)most : 0)));
+}
+
+void sl_sim_from_schema(struct json_object *s, int depth, struct sl_str *say, struct sl_buf *out)
 {
 	struct json_object *choices = sl_json_get(s, "enum"), *type = sl_json_get(s, "type"),
-			   *fixed = sl_json_get(s, "const");
+			   *fixed = sl_json_get(s, "const"), *either = sl_json_get(s, "anyOf");
 	struct json_object *props = sl_json_get(s, "properties"), *items = sl_json_get(s, "items");
 	if (json_object_is_type(type, json_type_array) && json_object_array_length(type))
 		type = json_object_array_get_idx(type, 0);
 	struct sl_str t = sl_json_str(type);
+	if (!either)
+		either = sl_json_get(s, "oneOf");
 	if (fixed) {
 		sl_json_write(out, fixed);
+	} else if (json_object_is_type(either, json_type_array) && json_object_array_length(either) && depth <= 8) {
+		sl_sim_from_schema(json_object_array_get_idx(either, 0), depth + 1, say, out);
 	} else if (json_object_is_type(choices, json_type_array) && json_object_array_length(choices)) {
 		sl_json_write(out, json_object_array_get_idx(choices, 0));
 	} else if (depth > 8) {
@@ -106,7 +118,7 @@ void sl_sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
 				sl_buf_json_comma(out);
 				sl_buf_json_str(out, sl_str(key));
 				sl_buf_addc(out, ':');
-				sl_sim_from_schema(sub, depth + 1, out);
+				sl_sim_from_schema(sub, depth + 1, say, out);
 			}
 		}
 		sl_buf_addc(out, '}');
@@ -116,7 +128,7 @@ void sl_sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
 		for (int64_t i = 0; i < n && i < 100; i++) {
 			if (i)
 				sl_buf_addc(out, ',');
-			sl_sim_from_schema(items, depth + 1, out);
+			sl_sim_from_schema(items, depth + 1, say, out);
 		}
 		sl_buf_addc(out, ']');
 	} else if (sl_str_is(t, "integer") || sl_str_is(t, "number")) {
@@ -126,6 +138,6 @@ void sl_sim_from_schema(struct json_object *s, int depth, struct sl_buf *out)
 	} else if (sl_str_is(t, "null")) {
 		sl_buf_adds(out, "null");
 	} else {
-		sl_buf_json_str(out, SL_STR("simulated: no model was asked"));
+		schema_text(s, say, out);
 	}
 }

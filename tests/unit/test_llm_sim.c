@@ -1,0 +1,190 @@
+/* What the simulator answers: scripted texts in their order, JSON when it is asked for, vectors that mean something. */
+#include "tests/lib/test.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "tests/lib/llm_world.h"
+
+static const char scenario[] =
+	"{\"sim\":1,\"defaults\":{\"tps\":0,\"first_ms\":0,\"jitter\":0},\"rules\":["
+	"{\"name\":\"rising\",\"match\":{\"system\":\"judge\"},\"per\":\"topic\",\"then\":\"stay\","
+	"\"answer\":[{\"score\":61},{\"score\":78},{\"score\":93}]},"
+	"{\"match\":{\"user\":\"in turn\"},\"answer\":[\"one\",\"two {call}\"]},"
+	"{\"match\":{\"user\":\"broken\"},\"verbatim\":true,\"answer\":\"no {json\"},"
+	"{\"match\":{\"user\":\"prose\"},\"answer\":\"Paris is the capital.\"},"
+	"{\"match\":{\"user\":\"literal\"},\"json\":[1,{\"a\":\"b\"}]}"
+	"]}";
+
+static int setup(void **state)
+{
+	struct llm_world *w = malloc(sizeof(*w));
+	*state = w;
+	return llm_world_setup(w, scenario);
+}
+
+static int teardown(void **state)
+{
+	llm_world_fini(*state);
+	free(*state);
+	return 0;
+}
+
+static void expect(struct llm_world *w, const char *system, const char *user, const char *format, const char *want)
+{
+	struct llm_said s;
+	struct sl_chat_request r = SL_CHAT_REQUEST;
+	r.system = sl_str(system);
+	r.response_format = sl_str(format);
+	llm_ask(w, &r, user, &s);
+	if (s.rc != SL_OK)
+		print_error("%s\n", s.err.text);
+	assert_int_equal(s.rc, SL_OK);
+	assert_string_equal(s.text.data, want);
+	llm_said_fini(&s);
+}
+
+static void a_judges_score_rises_for_each_topic_by_itself(void **state)
+{
+	expect(*state, "You are the judge.", "Draft: cats", "", "{\"score\":61}");
+	expect(*state, "You are the judge.", "Draft: cats\nbetter", "", "{\"score\":78}");
+	expect(*state, "You are the judge.", "Draft: dogs", "", "{\"score\":61}");
+	expect(*state, "You are the judge.", "Draft: cats\nbest", "", "{\"score\":93}");
+	expect(*state, "You are the judge.", "Draft: cats\nonce more", "", "{\"score\":93}"); /* "stay" */
+	expect(*state, "You are the judge.", "Draft: dogs", "", "{\"score\":78}");
+}
+
+static void a_list_is_taken_in_turn_from_the_beginning_again(void **state)
+{
+	expect(*state, "", "in turn a", "", "one");
+	expect(*state, "", "in turn b", "", "two 2");
+	expect(*state, "", "in turn c", "", "one");
+}
+
+#define VERDICT                                                                                                        \
+	"{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\",\"properties\":{\"ok\":{\"type\":\"boolean\"},"     \
+	"\"why\":{\"type\":\"string\",\"maxLength\":5},\"score\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":4,"     \
+	"\"maximum\":4},{\"type\":\"null\"}]},\"note\":{\"type\":\"string\"}}}}"
+
+static void who_asks_for_json_gets_json(void **state)
+{
+	expect(*state, "", "prose", VERDICT,
+	       "{\"ok\":true,\"why\":\"Paris\",\"score\":4,\"note\":\"simulated: no model was asked\"}");
+	expect(*state, "", "prose", "{\"type\":\"json_object\"}",
+	       "{\"simulated\":true,\"answer\":\"Paris is the capital.\"}");
+	expect(*state, "", "literal", VERDICT, "[1,{\"a\":\"b\"}]"); /* it is JSON, and what it says is the script's */
+	expect(*state, "", "broken", VERDICT, "no {json");
+	expect(*state, "", "prose", "", "Paris is the capital.");
+}
+
+/* ---- vectors ---- */
+
+static struct json_object *embed(struct llm_world *w, const char *body, int status)
+{
+	struct llm_said s;
+	struct json_object *doc = NULL;
+	struct sl_error err;
+	llm_post(w, "/v1/embeddings", body, &s);
+	assert_int_equal(s.rc, SL_OK);
+	assert_int_equal(s.status, status);
+	assert_int_equal(sl_json_parse(sl_buf_str(&s.body), &doc, &err), SL_OK);
+	llm_said_fini(&s);
+	return doc;
+}
+
+static struct json_object *vector_at(struct json_object *doc, size_t i)
+{
+	return sl_json_get(json_object_array_get_idx(sl_json_get(doc, "data"), i), "embedding");
+}
+
+static double cosine(struct json_object *a, struct json_object *b)
+{
+	double sum = 0;
+	assert_int_equal(json_object_array_length(a), json_object_array_length(b));
+	for (size_t i = 0; i < json_object_array_length(a); i++)
+		sum += json_object_get_double(json_object_array_get_idx(a, i)) *
+		       json_object_get_double(json_object_array_get_idx(b, i));
+	return sum;
+}
+
+static void similar_texts_have_near_vectors(void **state)
+{
+	/* for each row: the first two belong together, the third does not */
+	static const char *const rows[][3] = {
+		{"How do I reset my password?", "Resetting a forgotten password", "The invoice of March is too high"},
+		{"Cats sleep most of the day.", "A cat sleeps during the day", "Trains between Paris and Lyon"},
+		{"Die Rechnung stimmt nicht", "Rechnungen, die nicht stimmen", "Das Wetter in Oslo"},
+		{"\xe5\x8c\x97\xe4\xba\xac\xe7\x9a\x84\xe5\xa4\xa9\xe6\xb0\x94",
+		 "\xe5\x8c\x97\xe4\xba\xac\xe4\xbb\x8a\xe5\xa4\xa9\xe5\xa4\xa9\xe6\xb0\x94",
+		 "\xe6\x88\x91\xe5\x96\x9c\xe6\xac\xa2\xe7\x8c\xab"},
+		{"the of and cats", "CATS!", "the of and dogs"},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		SL_BUF(b, 4096);
+		sl_buf_adds(&b, "{\"model\":\"sim\",\"input\":[");
+		for (size_t k = 0; k < 3; k++) {
+			sl_buf_json_comma(&b);
+			sl_buf_json_str(&b, sl_str(rows[i][k]));
+		}
+		sl_buf_adds(&b, "]}");
+		SL_AUTO_JSON doc = embed(*state, b.data, 200);
+		struct json_object *a = vector_at(doc, 0), *near = vector_at(doc, 1), *far = vector_at(doc, 2);
+		assert_int_equal(json_object_array_length(a), 384);
+		assert_true(fabs(cosine(a, a) - 1) < 1e-4);
+		if (cosine(a, near) < cosine(a, far) + 0.2)
+			print_error("%s: near %.3f, far %.3f\n", rows[i][0], cosine(a, near), cosine(a, far));
+		assert_true(cosine(a, near) > cosine(a, far) + 0.2);
+		assert_true(cosine(a, far) < 0.3);
+	}
+}
+
+static void a_request_for_vectors_is_heard_out(void **state)
+{
+	SL_AUTO_JSON small = embed(*state, "{\"model\":\"m+x=1\",\"input\":\"cats\",\"dimensions\":16}", 200);
+	assert_int_equal(json_object_array_length(vector_at(small, 0)), 16);
+	assert_string_equal(sl_json_get_z(small, "model"), "m");
+	assert_true(sl_json_get_i64(sl_json_get(small, "usage"), "prompt_tokens", 0) > 0);
+	SL_AUTO_JSON packed =
+		embed(*state, "{\"input\":\"cats\",\"dimensions\":16,\"encoding_format\":\"base64\"}", 200);
+	assert_int_equal(json_object_get_string_len(vector_at(packed, 0)), (16 * 4 + 2) / 3 * 4);
+	SL_AUTO_JSON faulty = embed(*state, "{\"model\":\"m+fault=F5\",\"input\":\"cats\"}", 429);
+	assert_non_null(sl_json_get(faulty, "error"));
+	static const char *const bad[] = {"{}",
+					  "{\"input\":\"\"}",
+					  "{\"input\":[]}",
+					  "{\"input\":[\"a\",7]}",
+					  "{\"input\":\"a\",\"dimensions\":0}",
+					  "nonsense"};
+	for (size_t i = 0; i < SL_COUNT_OF(bad); i++) {
+		SL_AUTO_JSON doc = embed(*state, bad[i], 400);
+		assert_non_null(sl_json_get(doc, "error"));
+	}
+	struct sl_sim_stats st;
+	sl_sim_stats(((struct llm_world *)*state)->sim, &st);
+	assert_int_equal(st.embeddings, 3);
+	assert_int_equal(st.requests, 0); /* those are conversations */
+}
+
+static void a_scenarios_new_keys_are_checked(void **state)
+{
+	struct sl_error err;
+	static const char *const bad[] = {"\"per\":\"moon\"", "\"then\":\"stop\"", "\"verbatim\":1", "\"answer\":[]"};
+	for (size_t i = 0; i < SL_COUNT_OF(bad); i++) {
+		SL_BUF(b, 256);
+		sl_buf_addf(&b, "{\"sim\":1,\"rules\":[{%s}]}", bad[i]);
+		assert_int_equal(sl_sim_check(sl_buf_str(&b), NULL, &err), SL_INVALID);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_judges_score_rises_for_each_topic_by_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_list_is_taken_in_turn_from_the_beginning_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_asks_for_json_gets_json, setup, teardown),
+		cmocka_unit_test_setup_teardown(similar_texts_have_near_vectors, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_request_for_vectors_is_heard_out, setup, teardown),
+		cmocka_unit_test(a_scenarios_new_keys_are_checked),
+	};
+	return cmocka_run_group_tests_name("llm sim", tests, NULL, NULL);
+}
