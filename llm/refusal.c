@@ -182,7 +182,7 @@ static uint32_t cap_ms(uint64_t ms)
 }
 
 /* A duration, a number of seconds, or a moment (HTTP date, RFC 3339, seconds or milliseconds since 1970). */
-static uint32_t wait_of(struct sl_str v)
+uint32_t sl_refusal_wait_ms(struct sl_str v)
 {
 	uint64_t ms;
 	int64_t at_ms = -1;
@@ -206,7 +206,7 @@ static uint32_t wait_of(struct sl_str v)
 static uint32_t reset_of(const struct sl_http_head *head, const char *remaining, const char *reset)
 {
 	struct sl_str left = sl_http_find(head, remaining);
-	return left.len && !sl_str_is(left, "0") ? 0 : wait_of(sl_http_find(head, reset));
+	return left.len && !sl_str_is(left, "0") ? 0 : sl_refusal_wait_ms(sl_http_find(head, reset));
 }
 
 uint32_t sl_refusal_retry_ms(const struct sl_http_head *head)
@@ -215,7 +215,7 @@ uint32_t sl_refusal_retry_ms(const struct sl_http_head *head)
 	double ms;
 	if (v.len && sl_str_f64(v, &ms) && ms > 0 && ms < 1e12)
 		return cap_ms((uint64_t)ceil(ms));
-	uint32_t wait = wait_of(sl_http_find(head, "retry-after"));
+	uint32_t wait = sl_refusal_wait_ms(sl_http_find(head, "retry-after"));
 	if (wait)
 		return wait;
 	uint32_t requests = reset_of(head, "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests");

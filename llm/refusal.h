@@ -20,5 +20,8 @@ void sl_refusal_page_words(struct sl_str page, char *out, size_t out_bytes);
  * (seconds, also broken ones, or a date), x-ratelimit-reset-* of what has run out (durations like 6m0s, seconds or
  * times). */
 uint32_t sl_refusal_retry_ms(const struct sl_http_head *head);
+/* One such value: a duration, a number of seconds, or a moment (HTTP date, RFC 3339, seconds or ms since 1970). 0: not
+ * one of these, or over. */
+uint32_t sl_refusal_wait_ms(struct sl_str v);
 /* "34.07s", "1m30s", "250ms", "12" (seconds); false: none of these. */
 bool sl_refusal_duration(struct sl_str text, uint64_t *ms);
