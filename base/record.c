@@ -35,6 +35,7 @@ void sl_projection_fini(struct sl_projection *p)
 {
 	sl_bytes_unref(p->outputs);
 	sl_bytes_unref(p->error);
+	free(p->reason);
 	*p = (struct sl_projection){0};
 }
 

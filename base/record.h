@@ -23,7 +23,7 @@ struct sl_record {
 /* What `runs` shows; written with the batch whenever `has_projection`. Wire text, as the API shows it. */
 struct sl_projection {
 	const char *status;              /* constant string, "running" */
-	const char *reason;              /* NULL: none; lives as long as the batch */
+	char *reason;                    /* why paused, failed …; NULL: none */
 	int64_t started_ms, finished_ms; /* wall, 0 = not yet */
 	uint32_t nodes_total, nodes_done;
 	uint64_t input_tokens, output_tokens;

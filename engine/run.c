@@ -787,6 +787,7 @@ static void fill_projection(struct sl_run *r, struct sl_projection *p)
 	p->cost_microusd = s->cost_microusd;
 	p->simulated = s->simulated;
 	p->done = sl_run_status_final(s->status);
+	p->reason = s->reason ? sl_str_dup(sl_str(s->reason)) : NULL; /* without memory the list shows none */
 	if (s->outputs) {
 		SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
 		sl_json_write(&b, s->outputs);
