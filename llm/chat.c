@@ -16,6 +16,7 @@
 #include "llm/provider.h"
 #include "llm/refusal.h"
 #include "llm/seal.h"
+#include "llm/stats.h"
 
 #define CHAT_REFUSAL_BYTES (64u << 10) /* of an error's body; the rest is not read */
 #define CHAT_REQUEST_BYTES (16u << 20)
@@ -23,11 +24,14 @@
 
 struct sl_llm {
 	struct sl_profiles *profiles;
+	struct sl_prices *prices; /* NULL: only the table's */
+	struct sl_stats *stats;
 	struct sl_http *http;
 };
 
 struct sl_chat {
 	_Atomic uint32_t refs; /* the caller, the transfer */
+	struct sl_llm *llm;    /* [io] it ends all calls before it goes */
 	struct sl_http_call *call;
 	const struct sl_protocol *protocol;
 	struct sl_profile *profile; /* pinned */
@@ -42,7 +46,7 @@ struct sl_chat {
 	struct sl_buf refusal; /* body of an answer outside 2xx */
 	struct sl_buf text, thinking;
 	bool told, simulated;
-	uint64_t started_us, first_token_us, received, text_bytes, thinking_bytes;
+	uint64_t started_us, first_token_us, received, text_bytes, thinking_bytes, pieces;
 };
 
 enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out, struct sl_error *err)
@@ -51,8 +55,11 @@ enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out,
 	if (!l)
 		return sl_fail(err, SL_NO_MEMORY, "llm");
 	l->profiles = config->profiles;
-	enum sl_code rc = sl_http_new(&config->http, &l->http, err);
+	l->prices = config->prices;
+	enum sl_code rc = sl_stats_new(&l->stats);
+	rc = rc == SL_OK ? sl_http_new(&config->http, &l->http, err) : sl_fail(err, rc, "llm");
 	if (rc != SL_OK) {
+		sl_stats_free(l->stats);
 		free(l);
 		return rc;
 	}
@@ -70,6 +77,7 @@ void sl_llm_free(struct sl_llm *l)
 	if (!l)
 		return;
 	sl_http_free(l->http);
+	sl_stats_free(l->stats);
 	free(l);
 }
 
@@ -81,6 +89,16 @@ struct sl_http *sl_llm_http(struct sl_llm *l)
 struct sl_profiles *sl_llm_profiles(struct sl_llm *l)
 {
 	return l->profiles;
+}
+
+struct sl_prices *sl_llm_prices(struct sl_llm *l)
+{
+	return l->prices;
+}
+
+struct sl_stats *sl_llm_stats(struct sl_llm *l)
+{
+	return l->stats;
 }
 
 struct sl_chat *sl_chat_ref(struct sl_chat *c)
@@ -110,6 +128,7 @@ static enum sl_code chat_deliver(struct sl_chat *c, enum sl_chat_kind kind, stru
 {
 	if (!c->first_token_us)
 		c->first_token_us = sl_clock_mono_us();
+	c->pieces++;
 	*(kind == SL_CHAT_TEXT ? &c->text_bytes : &c->thinking_bytes) += piece.len;
 	if (c->cb.delta) {
 		enum sl_code rc = c->cb.delta(c->ctx, kind, piece);
@@ -160,9 +179,22 @@ static void chat_tell(struct sl_chat *c, enum sl_code rc, const struct sl_error 
 		.total_ms = (now - c->started_us) / 1000,
 		.closed_us = r ? r->closed_us : 0,
 	};
-	out.cost_known = sl_price(c->profile, model, &out.usage, &out.cost_microusd);
+	out.cost_known = sl_price(c->llm->prices, c->profile, model, &out.usage, &out.cost_microusd);
 	if (!out.cost_known && strcmp(model, c->model) != 0) /* the provider may answer under a name of its own */
-		out.cost_known = sl_price(c->profile, c->model, &out.usage, &out.cost_microusd);
+		out.cost_known = sl_price(c->llm->prices, c->profile, c->model, &out.usage, &out.cost_microusd);
+	const struct sl_stats_call note = {
+		.profile = c->profile->name,
+		.provider = c->profile->provider,
+		.model = c->model,
+		.rc = rc,
+		.total_ms = out.total_ms,
+		.first_ms = out.first_token_ms,
+		.pieces = c->pieces,
+		.input_tokens = out.usage.input_tokens,
+		.output_tokens = out.usage.output_tokens,
+		.cost_microusd = out.cost_microusd,
+	};
+	sl_stats_call(c->llm->stats, sl_clock_wall_ms(), &note);
 	c->told = true;
 	c->cb.done(c->ctx, rc, err, &out);
 }
@@ -277,6 +309,7 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 	if (!c)
 		return sl_fail(err, SL_NO_MEMORY, "call");
 	atomic_init(&c->refs, 1);
+	c->llm = l;
 	c->started_us = sl_clock_mono_us();
 	c->cb = *cb;
 	c->ctx = ctx;

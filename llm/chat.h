@@ -13,9 +13,12 @@
 struct sl_llm;
 struct sl_chat; /* a call; atomically counted */
 struct sl_profiles;
+struct sl_prices;
+struct sl_stats;
 
 struct sl_llm_config {
 	struct sl_profiles *profiles; /* lent; must outlive the sl_llm */
+	struct sl_prices *prices;     /* likewise; NULL: the built-in ones */
 	struct sl_http_config http;
 };
 SL_MUST_USE enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out, struct sl_error *err);
@@ -25,6 +28,8 @@ void sl_llm_free(struct sl_llm *l); /* stops first; NULL is fine */
 SL_DEFINE_AUTO(sl_llm)
 struct sl_http *sl_llm_http(struct sl_llm *l);         /* lends; for other transfers and for statistics */
 struct sl_profiles *sl_llm_profiles(struct sl_llm *l); /* lends */
+struct sl_prices *sl_llm_prices(struct sl_llm *l);     /* lends; may be NULL */
+struct sl_stats *sl_llm_stats(struct sl_llm *l);       /* lends: of the calls that have ended */
 
 enum sl_chat_kind { SL_CHAT_TEXT, SL_CHAT_THINKING };
 enum sl_chat_mode { SL_CHAT_STREAM, SL_CHAT_WHOLE }; /* WHOLE: one answer, no stream; text arrives in one delta */

@@ -1,11 +1,14 @@
-/* llm/services.h: what the plug-ins (node types, middleware) are given to work with; filled in by cmd, the same for all.
+/* llm/services.h: what the plug-ins (node types, middleware) are given to work with; filled in by cmd, the same for
+ * all.
  *
  * Thread    [const] after start-up; each member's header says what may be done where.
  */
 #pragma once
 
+struct sl_agents;
 struct sl_llm;
 
 struct sl_services {
-	struct sl_llm *llm; /* model calls */
+	struct sl_llm *llm;       /* model calls */
+	struct sl_agents *agents; /* personas */
 };

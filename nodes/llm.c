@@ -2,11 +2,13 @@
  * straight into the node's stream, and its end comes back through the run's mailbox. Retries, fallbacks and limits are
  * middleware. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
 #include "engine/node.h"
 #include "engine/schema.h"
+#include "llm/agents.h"
 #include "llm/chat.h"
 #include "llm/services.h"
 
@@ -18,7 +20,8 @@ struct call {
 
 struct llm_state { /* [run] */
 	struct sl_chat *chat;
-	struct json_object *format; /* response_format of a JSON answer; NULL: text */
+	struct json_object *format;      /* response_format of a JSON answer; NULL: text */
+	char agent[SL_AGENT_NAME_BYTES]; /* whose call it is; "": nobody's */
 };
 
 /* The end of a call on its way from the I/O thread to the run. */
@@ -115,7 +118,7 @@ static void finished(struct sl_node *n, void *arg)
 				 a->usage.reasoning_tokens,
 				 a->cost_microusd,
 				 a->model,
-				 NULL,
+				 s && s->agent[0] ? s->agent : NULL,
 				 a->simulated};
 
 	if (a->usage.known || a->rc == SL_OK)
@@ -211,6 +214,17 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	struct sl_stream *stream = sl_node_stream(n);
 	struct call *c = calloc(1, sizeof(*c));
 	struct sl_chat_request req = SL_CHAT_REQUEST;
+	SL_AUTO_JSON persona = NULL;
+	enum sl_code rc = sl_agents_apply(sl_node_services(n)->agents, params, &persona, err);
+	if (rc != SL_OK) {
+		free(c);
+		return SL_FAILED;
+	}
+	if (persona) {
+		if (s)
+			snprintf(s->agent, sizeof(s->agent), "%s", sl_json_get_z(params, "agent"));
+		params = persona;
+	}
 	struct json_object *format = sl_json_get(params, "response_format"),
 			   *messages = sl_json_get(params, "messages");
 	char key[65];
@@ -243,9 +257,8 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	add_json(&b, messages, &messages_text, &at[0]);
 	add_json(&b, sl_json_get(params, "stop"), &req.stop, &at[1]);
 	add_json(&b, format, &req.response_format, &at[2]);
-	enum sl_code rc = b.failed || text.failed ? sl_fail(err, SL_TOO_LARGE, "the prompt is larger than %u bytes",
-							    SL_LIMIT_PAYLOAD_BYTES)
-						  : SL_OK;
+	if (b.failed || text.failed)
+		rc = sl_fail(err, SL_TOO_LARGE, "the prompt is larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
 	const char *base = b.data ? b.data : "";
 	if (messages)
 		req.messages = sl_str_n(base + at[0], messages_text.len);
@@ -306,6 +319,10 @@ const struct sl_node_type sl_node_type_llm = {
 	.summary = "One call of a language model, streamed token by token.",
 	.params_schema =
 		"{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
+		"  \"agent\": { \"type\": \"string\", \"minLength\": 1, \"title\": \"Agent\", \"x-ui\": \"agent\","
+		"    \"description\": \"A persona: its system prompt comes first, its profile and parameters count "
+		"where the "
+		"node says nothing.\" },"
 		"  \"profile\": { \"type\": \"string\", \"minLength\": 1, \"title\": \"Profile\","
 		"    \"description\": \"Name of a model profile; empty: the default one.\" },"
 		"  \"provider\": { \"type\": \"string\", \"minLength\": 1, \"title\": \"Provider\","

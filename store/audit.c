@@ -49,22 +49,28 @@ static void list_done(struct sl_job *j, enum sl_code rc)
 	sl_job_end_json(j, rc, &b);
 }
 
-enum sl_code sl_store_audit_list(struct sl_store *s, struct sl_str cursor, uint32_t limit, sl_store_json_fn *fn,
-				 void *arg)
+enum sl_code sl_store_audit_list(struct sl_store *s, const struct sl_audit_filter *f, sl_store_json_fn *fn, void *arg)
 {
 	char text[32];
 	int64_t before = INT64_MAX;
-	if (cursor.len && (!sl_cursor_read(cursor, text, sizeof(text)) || !sl_str_i64(sl_str(text), &before)))
+	if (f->cursor.len && (!sl_cursor_read(f->cursor, text, sizeof(text)) || !sl_str_i64(sl_str(text), &before)))
 		return SL_BAD_REQUEST;
-	struct sl_job *j = sl_job_new(
-		s, SL_JOB_READ,
-		"SELECT id, at, actor, action, target, detail FROM audit WHERE id < $1::bigint ORDER BY id DESC "
-		"LIMIT $2::integer + 1",
-		list_done);
+	struct sl_job *j = sl_job_new(s, SL_JOB_READ, "", list_done);
 	if (!j)
 		return SL_NO_MEMORY;
-	j->number = limit < 1 ? 50 : limit > PAGE_MOST ? PAGE_MOST : limit;
+	j->number = f->limit < 1 ? 50 : f->limit > PAGE_MOST ? PAGE_MOST : f->limit;
 	sl_job_i64(j, before);
-	sl_job_i64(j, (int64_t)j->number);
+	sl_buf_adds(&j->text, "SELECT id, at, actor, action, target, detail FROM audit WHERE id < $1::bigint");
+	if (f->actor.len) {
+		sl_job_str(j, f->actor);
+		sl_buf_addf(&j->text, " AND actor = $%d", j->st[0].n);
+	}
+	if (f->action.len) {
+		bool all = f->action.p[f->action.len - 1] == '.';
+		sl_job_str(j, f->action);
+		sl_buf_addf(&j->text, all ? " AND starts_with(action, $%d)" : " AND action = $%d", j->st[0].n);
+	}
+	sl_buf_addf(&j->text, " ORDER BY id DESC LIMIT %d", (int)j->number + 1);
+	j->st[0].sql = j->text.data;
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }

@@ -3,11 +3,21 @@
 
 #include "store/store.h"
 
+/* Who does it, for calls that write their line of the trail together with the change itself. */
+struct sl_audit_by {
+	struct sl_str actor, action, target;
+};
+
 /* detail: a JSON object or NULL. target: a run id, a name; may be empty. fn may be NULL. */
 SL_MUST_USE enum sl_code sl_store_audit(struct sl_store *s, struct sl_str actor, struct sl_str action,
 					struct sl_str target, struct sl_bytes *detail, sl_store_fn *fn, void *arg);
 
-/* { "items": [{ "id", "at", "actor", "action", "target", "detail" }], "next_cursor" }, newest first. limit 1 … 200
- * (clamped). SL_BAD_REQUEST at once: the cursor is not one of ours. */
-SL_MUST_USE enum sl_code sl_store_audit_list(struct sl_store *s, struct sl_str cursor, uint32_t limit,
+/* Empty: any. An action that ends in '.' stands for all that begin so: "agent." */
+struct sl_audit_filter {
+	struct sl_str actor, action, cursor;
+	uint32_t limit; /* 1 … 200, clamped; 0: 50 */
+};
+/* { "items": [{ "id", "at", "actor", "action", "target", "detail" }], "next_cursor" }, newest first. SL_BAD_REQUEST at
+ * once: the cursor is not one of ours. */
+SL_MUST_USE enum sl_code sl_store_audit_list(struct sl_store *s, const struct sl_audit_filter *filter,
 					     sl_store_json_fn *fn, void *arg);

@@ -2,6 +2,7 @@
 #include "tests/lib/test.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -296,20 +297,103 @@ static void a_call_costs_what_its_tokens_cost(void **state)
 	assert_int_equal(put(p, "table", "{\"provider\":\"openai\"}", NULL, NULL), SL_OK);
 	SL_AUTO(sl_profile) own = sl_profiles_get(p, sl_str("own"));
 	SL_AUTO(sl_profile) table = sl_profiles_get(p, sl_str("table"));
-	assert_true(sl_price(own, "x", &u, &micro));
+	assert_true(sl_price(NULL, own, "x", &u, &micro));
 	assert_int_equal(micro, 600 * 2 + 400 / 2 + 500 * 8); /* USD per 1M tokens is micro-USD a token */
-	assert_true(sl_price(table, "gpt-4.1-mini-2025-04-14", &u, &micro));
+	assert_true(sl_price(NULL, table, "gpt-4.1-mini-2025-04-14", &u, &micro));
 	assert_int_equal(micro, 240 + 40 + 800);
-	assert_true(sl_price(table, "gpt-4.1", &u, &micro));
+	assert_true(sl_price(NULL, table, "gpt-4.1", &u, &micro));
 	assert_int_equal(micro, 1200 + 200 + 4000);
-	assert_false(sl_price(table, "unheard-of", &u, &micro));
+	assert_false(sl_price(NULL, table, "unheard-of", &u, &micro));
 	assert_int_equal(micro, 0);
 	u.known = false;
-	assert_false(sl_price(table, "gpt-4.1", &u, &micro));
+	assert_false(sl_price(NULL, table, "gpt-4.1", &u, &micro));
 	u = (struct sl_chat_usage){.input_tokens = 2, .known = true}; /* 0.8 micro-USD is one */
-	assert_true(sl_price(table, "gpt-4.1-mini", &u, &micro));
+	assert_true(sl_price(NULL, table, "gpt-4.1-mini", &u, &micro));
 	assert_int_equal(micro, 1);
 	sl_profiles_free(p);
+}
+
+static void an_operators_price_goes_before_the_table_and_after_the_profile(void **state)
+{
+	struct sl_profiles *p = fresh();
+	SL_AUTO(sl_prices) prices = NULL;
+	SL_AUTO(sl_bytes) rows = NULL;
+	SL_AUTO_JSON body = NULL;
+	struct sl_error err = {0};
+	struct sl_chat_usage u = {.input_tokens = 1000, .output_tokens = 500, .cached_tokens = 400, .known = true};
+	int64_t micro;
+	SL_BUF(problems, 4096);
+	SL_BUF(shown, 1 << 20);
+	assert_int_equal(put(p, "own",
+			     "{\"provider\":\"openai\",\"model\":\"x\",\"price\":{\"input_usd_per_1m\":2,\"output_usd_"
+			     "per_1m\":8}}",
+			     NULL, NULL),
+			 SL_OK);
+	assert_int_equal(put(p, "table", "{\"provider\":\"openai\"}", NULL, NULL), SL_OK);
+	SL_AUTO(sl_profile) own = sl_profiles_get(p, sl_str("own"));
+	SL_AUTO(sl_profile) table = sl_profiles_get(p, sl_str("table"));
+	assert_int_equal(sl_prices_new(&prices), SL_OK);
+	assert_int_equal(
+		sl_json_parse(SL_STR("{\"items\":["
+				     "{\"model\":\"gpt-4.1\",\"input_usd_per_1m\":1,\"output_usd_per_1m\":2},"
+				     "{\"model\":\"gpt-4.1\",\"provider\":\"openai\",\"input_usd_per_1m\":3,"
+				     "\"output_usd_per_1m\":4,\"cached_usd_per_1m\":0,\"as_of\":\"2026-01-31\"},"
+				     "{\"model\":\"gpt-4.1\",\"provider\":\"openai\",\"input_usd_per_1m\":99,"
+				     "\"output_usd_per_1m\":99,\"source\":\"built-in\"},"
+				     "{\"model\":\"x\",\"input_usd_per_1m\":50,\"output_usd_per_1m\":50}]}"),
+			      &body, &err),
+		SL_OK);
+	assert_int_equal(sl_prices_check(body, 1770000000000, &rows, &problems, &err), SL_OK);
+	assert_int_equal(sl_prices_load(prices, sl_bytes_str(rows), &err), SL_OK);
+	assert_true(sl_price(prices, own, "x", &u, &micro));
+	assert_int_equal(micro, 1000 * 2 + 500 * 8); /* the profile's own */
+	assert_true(sl_price(prices, table, "gpt-4.1-2025-04-14", &u, &micro));
+	assert_int_equal(micro, 600 * 3 + 500 * 4); /* the row that names the provider */
+	assert_true(sl_price(prices, table, "gpt-4o-mini", &u, &micro));
+	assert_int_equal(micro, 90 + 30 + 300); /* of the table: 0.15, 0.075, 0.60 */
+	sl_prices_json(prices, &shown);
+	assert_non_null(strstr(shown.data, "\"as_of\":\"2026-01-31\",\"source\":\"operator\""));
+	assert_non_null(strstr(shown.data,
+			       "\"as_of\":\"2026-02-02\",\"source\":\"operator\"")); /* today, where none was said */
+	assert_non_null(strstr(shown.data, "\"source\":\"built-in\""));
+	assert_int_equal(sl_prices_load(prices, SL_STR("[]"), &err), SL_OK);
+	assert_true(sl_price(prices, table, "gpt-4.1-2025-04-14", &u, &micro));
+	assert_int_equal(micro, 1200 + 200 + 4000);
+	sl_profiles_free(p);
+}
+
+static void a_bad_price_gets_pointers(void **state)
+{
+	static const struct {
+		const char *items, *pointer;
+	} rows[] = {
+		{"7", "/items"},
+		{"[7]", "/items/0"},
+		{"[{\"model\":\"m\",\"input_usd_per_1m\":1}]", "/items/0/output_usd_per_1m"},
+		{"[{\"model\":\"m\",\"input_usd_per_1m\":-1,\"output_usd_per_1m\":1}]", "/items/0/input_usd_per_1m"},
+		{"[{\"model\":\"m\",\"input_usd_per_1m\":1e9,\"output_usd_per_1m\":1}]", "/items/0/input_usd_per_1m"},
+		{"[{\"input_usd_per_1m\":1,\"output_usd_per_1m\":1}]", "/items/0/model"},
+		{"[{\"model\":\"m\",\"input_usd_per_1m\":1,\"output_usd_per_1m\":1,\"as_of\":\"soon\"}]",
+		 "/items/0/as_of"},
+		{"[{\"model\":\"m\",\"input_usd_per_1m\":1,\"output_usd_per_1m\":1,\"currency\":\"EUR\"}]",
+		 "/items/0/currency"},
+		{"[{\"model\":\"m\",\"input_usd_per_1m\":1,\"output_usd_per_1m\":1},"
+		 "{\"model\":\"m\",\"input_usd_per_1m\":1,\"output_usd_per_1m\":1}]",
+		 "/items/1"},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		SL_AUTO_JSON body = NULL;
+		SL_AUTO(sl_bytes) out = NULL;
+		struct sl_error err = {0};
+		char text[512], pointer[64];
+		SL_BUF(problems, 4096);
+		snprintf(text, sizeof(text), "{\"items\":%s}", rows[i].items);
+		snprintf(pointer, sizeof(pointer), "\"pointer\":\"%s\"", rows[i].pointer);
+		assert_int_equal(sl_json_parse(sl_str(text), &body, &err), SL_OK);
+		assert_int_equal(sl_prices_check(body, 0, &out, &problems, &err), SL_INVALID);
+		if (!strstr(problems.data, pointer))
+			fail_msg("%s: %s", text, problems.data);
+	}
 }
 
 static void a_bad_scenario_gets_pointers(void **state)
@@ -352,6 +436,8 @@ int main(void)
 		cmocka_unit_test(the_latest_that_asks_is_the_default),
 		cmocka_unit_test(a_profile_in_use_outlives_its_replacement),
 		cmocka_unit_test(a_call_costs_what_its_tokens_cost),
+		cmocka_unit_test(an_operators_price_goes_before_the_table_and_after_the_profile),
+		cmocka_unit_test(a_bad_price_gets_pointers),
 		cmocka_unit_test(a_bad_scenario_gets_pointers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

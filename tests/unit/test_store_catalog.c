@@ -8,11 +8,15 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "store/agents.h"
 #include "store/audit.h"
 #include "store/journal.h"
+#include "store/overview.h"
+#include "store/prices.h"
 #include "store/profiles.h"
 #include "store/runs.h"
 #include "store/settings.h"
+#include "store/templates.h"
 #include "store/tokens.h"
 #include "store/workflows.h"
 #include "tests/lib/pg.h"
@@ -344,16 +348,184 @@ static void audit_rows_come_newest_first(void **state)
 		assert_int_equal(ASK(sl_store_audit(s, SL_STR("admin"), sl_str(i == 2 ? "run.unlock" : "run.cancel"),
 						    SL_STR("r"), i ? detail : NULL, on_plain, NULL)),
 				 SL_OK);
-	assert_int_equal(ASK(sl_store_audit_list(s, SL_STR(""), 2, on_json, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_audit_list(s, &(struct sl_audit_filter){.limit = 2}, on_json, NULL)), SL_OK);
 	SL_AUTO_JSON o = json();
 	struct json_object *item = json_object_array_get_idx(sl_json_get(o, "items"), 0);
 	assert_string_equal(sl_json_get_z(item, "action"), "run.unlock");
 	assert_string_equal(sl_json_get_z(sl_json_get(item, "detail"), "why"), "because");
-	assert_int_equal(ASK(sl_store_audit_list(s, sl_str(sl_json_get_z(o, "next_cursor")), 2, on_json, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_audit_list(
+				 s, &(struct sl_audit_filter){.cursor = sl_json_get_str(o, "next_cursor"), .limit = 2},
+				 on_json, NULL)),
+			 SL_OK);
 	SL_AUTO_JSON rest = json();
 	assert_int_equal(json_object_array_length(sl_json_get(rest, "items")), 1);
 	assert_null(sl_json_get(json_object_array_get_idx(sl_json_get(rest, "items"), 0), "detail"));
 	sl_bytes_unref(detail);
+}
+
+static void the_trail_is_filtered_by_who_and_what(void **state)
+{
+	static const struct {
+		const char *actor, *action;
+		size_t n;
+	} rows[] = {{"", "", 4},       {"ann", "", 2}, {"", "agent.put", 2}, {"bob", "agent.put", 1},
+		    {"", "agent.", 3}, {"ann", "x", 0}};
+	static const char *const lines[][2] = {
+		{"ann", "agent.put"}, {"bob", "agent.put"}, {"bob", "agent.delete"}, {"ann", "agentless"}};
+	for (size_t i = 0; i < SL_COUNT_OF(lines); i++)
+		assert_int_equal(ASK(sl_store_audit(s, sl_str(lines[i][0]), sl_str(lines[i][1]), SL_STR(""), NULL,
+						    on_plain, NULL)),
+				 SL_OK);
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		const struct sl_audit_filter f = {.actor = sl_str(rows[i].actor), .action = sl_str(rows[i].action)};
+		assert_int_equal(ASK(sl_store_audit_list(s, &f, on_json, NULL)), SL_OK);
+		SL_AUTO_JSON o = json();
+		assert_int_equal(json_object_array_length(sl_json_get(o, "items")), rows[i].n);
+	}
+}
+
+static void a_change_and_its_line_of_the_trail_are_one(void **state)
+{
+	const struct sl_audit_by by = {SL_STR("ann"), SL_STR("x.y"), SL_STR("prices")};
+	struct sl_bytes *body = text("{\"system\":\"x\"}"), *none = text("[]"),
+			*price = text("[{\"provider\":\"\",\"model\":\"m\",\"input_nanousd\":1,\"output_nanousd\":2,"
+				      "\"as_of\":\"2026-01-31\"}]"),
+			*bad = text("[{\"provider\":null}]");
+	const struct sl_template_row row = {.name = SL_STR("t"),
+					    .title = SL_STR("T"),
+					    .about = SL_STR("about"),
+					    .category = SL_STR("own"),
+					    .created_by = SL_STR("ann"),
+					    .definition = body};
+	struct {
+		enum sl_code got, want;
+		long lines;
+	} steps[] = {
+		{ASK(sl_store_agent_put(s, &by, SL_STR("a"), body, on_plain, NULL)), SL_OK, 1},
+		{ASK(sl_store_agent_put(s, &by, SL_STR("a"), body, on_plain, NULL)), SL_OK, 2},
+		{ASK(sl_store_agent_delete(s, &by, SL_STR("a"), on_plain, NULL)), SL_OK, 3},
+		{ASK(sl_store_agent_delete(s, &by, SL_STR("a"), on_plain, NULL)), SL_NOT_FOUND, 3},
+		{ASK(sl_store_template_add(s, &by, &row, on_plain, NULL)), SL_OK, 4},
+		{ASK(sl_store_template_add(s, &by, &row, on_plain, NULL)), SL_CONFLICT, 4},
+		{ASK(sl_store_template_delete(s, &by, SL_STR("t"), on_plain, NULL)), SL_OK, 5},
+		{ASK(sl_store_template_delete(s, &by, SL_STR("t"), on_plain, NULL)), SL_NOT_FOUND, 5},
+		{ASK(sl_store_price_replace(s, &by, price, on_plain, NULL)), SL_OK, 6},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(steps); i++)
+		assert_int_equal(steps[i].got, steps[i].want);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM audit"), 6);
+	assert_int_equal(
+		sl_pg_count(&pg, "SELECT count(*) FROM audit WHERE target = 'a' AND actor = 'ann' AND action = 'x.y'"),
+		3);
+	assert_int_equal(ASK(sl_store_price_list(s, on_json, NULL)), SL_OK);
+	assert_string_equal(got.json->data,
+			    "[{\"provider\":\"\",\"model\":\"m\",\"input_nanousd\":1,\"output_nanousd\":2,"
+			    "\"as_of\":\"2026-01-31\"}]");
+	assert_int_not_equal(ASK(sl_store_price_replace(s, &by, bad, on_plain, NULL)), SL_OK); /* all or nothing */
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM prices"), 1);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM audit"), 6);
+	assert_int_equal(ASK(sl_store_price_replace(s, &by, none, on_plain, NULL)), SL_OK);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM prices"), 0);
+	sl_bytes_unref(body);
+	sl_bytes_unref(none);
+	sl_bytes_unref(price);
+	sl_bytes_unref(bad);
+}
+
+static size_t n_ids;
+static void on_ids(void *arg, enum sl_code rc, const struct sl_run_id *ids, size_t n)
+{
+	ANSWER(n_ids = n);
+}
+static struct sl_store_today today_sums;
+static void on_today(void *arg, enum sl_code rc, const struct sl_store_today *t)
+{
+	ANSWER(today_sums = *t);
+}
+
+#define RUN(id, more)                                                                                                  \
+	"INSERT INTO runs (id, created_at, epoch, last_seq, version, priority, status, workflow, project, owner, "     \
+	"done, "                                                                                                       \
+	"reason, cost_microusd) VALUES ('" id "', now(), 1, 1, 1, 0, " more ");"
+#define EVENT(id, seq, event, node)                                                                                    \
+	"INSERT INTO run_events (run_id, at, seq, epoch, event, data) VALUES ('" id "', now(), " seq ", 1, '" event    \
+	"', '{\"node_id\":\"" node "\",\"draft\":{\"a\":1},\"allow_skip\":true,\"deadline_at\":null}');"
+#define A "01000000-0000-7000-8000-000000000001"
+#define B "01000000-0000-7000-8000-000000000002"
+#define C "01000000-0000-7000-8000-000000000003"
+
+static void open_reviews_are_those_without_an_end_in_unfinished_runs(void **state)
+{
+	sl_pg_exec(&pg, RUN(A, "'waiting', 'wf', 'kitchen', NULL, false, NULL, 0")
+				RUN(B, "'succeeded', 'wf', 'kitchen', NULL, true, NULL, 0")
+					RUN(C, "'waiting', 'wf2', 'garden', NULL, false, NULL, 0"));
+	sl_pg_exec(&pg, EVENT(A, "1", "human_review:requested", "r#1/x") EVENT(A, "2", "human_review:resolved", "r#1/x")
+				EVENT(A, "3", "human_review:requested", "r#2/x")
+					EVENT(A, "4", "human_review:requested", "other")
+						EVENT(B, "1", "human_review:requested", "r")
+							EVENT(C, "1", "human_review:requested", "r"));
+	assert_int_equal(ASK(sl_store_reviews(s, SL_STR(""), SL_STR(""), 2, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON page = json();
+	struct json_object *items = sl_json_get(page, "items"), *one = json_object_array_get_idx(items, 0);
+	assert_int_equal(json_object_array_length(items), 2);
+	assert_string_equal(sl_json_get_z(one, "run_id"), A);
+	assert_string_equal(sl_json_get_z(one, "node"), "r#2/x");
+	assert_string_equal(sl_json_get_z(one, "workflow"), "wf");
+	assert_int_equal(sl_json_get_i64(sl_json_get(one, "draft"), "a", 0), 1);
+	assert_true(sl_json_get_bool(one, "allow_skip", false));
+	assert_string_equal(sl_json_get_z(json_object_array_get_idx(items, 1), "node"), "other");
+	assert_int_equal(ASK(sl_store_reviews(s, SL_STR(""), sl_json_get_str(page, "next_cursor"), 2, on_json, NULL)),
+			 SL_OK);
+	SL_AUTO_JSON rest = json();
+	items = sl_json_get(rest, "items");
+	assert_int_equal(json_object_array_length(items), 1);
+	assert_string_equal(sl_json_get_z(json_object_array_get_idx(items, 0), "run_id"), C);
+	assert_null(sl_json_get(rest, "next_cursor"));
+	assert_int_equal(ASK(sl_store_reviews(s, SL_STR("garden"), SL_STR(""), 0, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON garden = json();
+	assert_int_equal(json_object_array_length(sl_json_get(garden, "items")), 1);
+	assert_int_equal(sl_store_reviews(s, SL_STR(""), SL_STR("zz"), 2, on_json, NULL), SL_BAD_REQUEST);
+}
+
+static void todays_sums_and_own_runs_are_counted(void **state)
+{
+	char sql[2000];
+	struct sl_uuid now = sl_uuid_new(), later = sl_uuid_new();
+	char id[SL_UUID_TEXT_BYTES], id2[SL_UUID_TEXT_BYTES];
+	long long me = (long long)sl_store_instance(s);
+	sl_uuid_format(now, id);
+	sl_uuid_format(later, id2);
+	snprintf(sql, sizeof(sql),
+		 "INSERT INTO runs (id, created_at, epoch, last_seq, version, priority, status, workflow, project, "
+		 "owner, done, "
+		 "reason, cost_microusd) VALUES ('%s', now(), 1, 1, 1, 0, 'running', 'w', 'p', %lld, false, NULL, 70), "
+		 "('%s', "
+		 "now(), 1, 1, 1, 0, 'paused', 'w', 'p', %lld, false, 'why', 5), ('" A
+		 "', now(), 1, 1, 1, 0, 'running', 'w', 'p', 1, false, NULL, 1000)",
+		 id, me, id2, me);
+	sl_pg_exec(&pg, sql);
+	assert_int_equal(ASK(sl_store_today(s, on_today, NULL)), SL_OK);
+	assert_int_equal(today_sums.cost_microusd, 75); /* A was made in the last century */
+	assert_int_equal(today_sums.runs, 2);
+	assert_int_equal(ASK(sl_store_own_runs(s, SL_STORE_RUNS_GOING, SL_STR(""), on_ids, NULL)), SL_OK);
+	assert_int_equal(n_ids, 1);
+	assert_int_equal(ASK(sl_store_own_runs(s, SL_STORE_RUNS_PAUSED, SL_STR("why"), on_ids, NULL)), SL_OK);
+	assert_int_equal(n_ids, 1);
+	assert_int_equal(ASK(sl_store_own_runs(s, SL_STORE_RUNS_PAUSED, SL_STR("other"), on_ids, NULL)), SL_OK);
+	assert_int_equal(n_ids, 0);
+	snprintf(sql, sizeof(sql),
+		 "INSERT INTO instances (id, started_at, expires_at, postmaster, host, pid, version) VALUES "
+		 "(%lld, now(), now() + interval '1 h', now(), 'here', 7, 'v'), (3, now() - interval '1 d', now() - "
+		 "interval '1 h', now(), 'gone', 8, 'v') ON CONFLICT (id) DO NOTHING",
+		 me);
+	sl_pg_exec(&pg, sql);
+	assert_int_equal(ASK(sl_store_instances(s, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON o = json();
+	struct json_object *self = json_object_array_get_idx(sl_json_get(o, "items"), 0),
+			   *gone = json_object_array_get_idx(sl_json_get(o, "items"), 1);
+	assert_true(sl_json_get_bool(self, "self", false) && sl_json_get_bool(self, "alive", false));
+	assert_int_equal(sl_json_get_i64(self, "runs", 0), 2);
+	assert_false(sl_json_get_bool(gone, "self", true) || sl_json_get_bool(gone, "alive", true));
 }
 
 static void settings_are_kept_to_the_byte(void **state)
@@ -460,6 +632,10 @@ int main(void)
 		TEST(a_profile_keeps_its_secrets_when_asked),
 		TEST(a_token_is_found_by_its_hash_until_revoked_or_expired),
 		TEST(audit_rows_come_newest_first),
+		TEST(the_trail_is_filtered_by_who_and_what),
+		TEST(a_change_and_its_line_of_the_trail_are_one),
+		TEST(open_reviews_are_those_without_an_end_in_unfinished_runs),
+		TEST(todays_sums_and_own_runs_are_counted),
 		TEST(settings_are_kept_to_the_byte),
 		TEST(many_queries_share_a_bounded_pool),
 		TEST(a_broken_pool_connection_is_replaced_unseen),

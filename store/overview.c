@@ -1,0 +1,186 @@
+/* store/overview.c: see overview.h. */
+#include "store/overview.h"
+
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/limits.h"
+#include "store/store_priv.h"
+
+#define REVIEWS_MOST 200
+
+static void instances_done(struct sl_job *j, enum sl_code rc)
+{
+	const PGresult *r = j->results[0];
+	SL_BUF(b, 1u << 20);
+	sl_buf_adds(&b, "{\"items\":[");
+	for (int i = 0; rc == SL_OK && i < PQntuples(r); i++) {
+		char id[24];
+		(void)snprintf(id, sizeof(id), "%lld", (long long)sl_row_i64(r, i, 0));
+		sl_buf_adds(&b, i ? ",{" : "{");
+		sl_buf_json_kz(&b, "id", id); /* 64 bits: more than a number of JavaScript holds */
+		sl_row_json_str(&b, "host", r, i, 1);
+		sl_buf_json_ki64(&b, "pid", sl_row_i32(r, i, 2));
+		sl_row_json_str(&b, "version", r, i, 3);
+		sl_buf_json_ktime(&b, "started_at", sl_row_ms(r, i, 4));
+		sl_buf_json_ktime(&b, "expires_at", sl_row_ms(r, i, 5));
+		sl_buf_json_kbool(&b, "self", sl_row_bool(r, i, 6));
+		sl_buf_json_kbool(&b, "alive", sl_row_bool(r, i, 7));
+		sl_buf_json_ki64(&b, "runs", sl_row_i64(r, i, 8));
+		sl_buf_addc(&b, '}');
+	}
+	sl_buf_adds(&b, "],\"next_cursor\":null}");
+	sl_job_end_json(j, rc, &b);
+}
+
+enum sl_code sl_store_instances(struct sl_store *s, sl_store_json_fn *fn, void *arg)
+{
+	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
+				      "SELECT i.id, i.host, i.pid, i.version, i.started_at, i.expires_at, i.id = "
+				      "$1::bigint, i.id = $1::bigint "
+				      "OR NOT " SL_SQL_INSTANCE_IS_DEAD
+				      ", (SELECT count(*) FROM runs r WHERE r.owner = i.id AND NOT r.done) "
+				      "FROM instances i ORDER BY i.started_at DESC LIMIT 200",
+				      instances_done);
+	if (!j)
+		return SL_NO_MEMORY;
+	sl_job_i64(j, s->instance);
+	return sl_job_submit(j, (void (*)(void))fn, arg);
+}
+
+/* ---- reviews ---- */
+
+static void member(struct sl_buf *b, struct json_object *data, const char *key)
+{
+	sl_buf_json_key(b, key);
+	sl_json_write(b, sl_json_get(data, key));
+}
+
+static void reviews_done(struct sl_job *j, enum sl_code rc)
+{
+	const PGresult *r = j->results[0];
+	SL_BUF(b, SL_LIMIT_RUN_BYTES);
+	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
+	sl_buf_adds(&b, "{\"items\":[");
+	for (int i = 0; i < n && i < limit; i++) {
+		SL_AUTO_JSON data = NULL;
+		char id[SL_UUID_TEXT_BYTES];
+		if (sl_json_parse(sl_row_str(r, i, 5), &data, NULL) != SL_OK) /* ours: only a torn database has such */
+			data = NULL;
+		sl_uuid_format(sl_row_uuid(r, i, 0), id);
+		sl_buf_adds(&b, i ? ",{" : "{");
+		sl_buf_json_kz(&b, "run_id", id);
+		sl_buf_json_key(&b, "node");
+		sl_json_write(&b, sl_json_get(data, "node_id"));
+		sl_row_json_str(&b, "workflow", r, i, 2);
+		sl_row_json_str(&b, "project", r, i, 3);
+		sl_buf_json_ktime(&b, "requested_at", sl_row_ms(r, i, 4));
+		member(&b, data, "deadline_at");
+		member(&b, data, "draft");
+		member(&b, data, "instructions");
+		member(&b, data, "fields");
+		sl_buf_json_kbool(&b, "allow_skip", sl_json_get_bool(data, "allow_skip", false));
+		sl_buf_addc(&b, '}');
+	}
+	sl_buf_adds(&b, "],\"next_cursor\":");
+	if (n > limit) {
+		char id[SL_UUID_TEXT_BYTES], key[80];
+		sl_uuid_format(sl_row_uuid(r, limit - 1, 0), id);
+		(void)snprintf(key, sizeof(key), "%s:%d", id, (int)sl_row_i32(r, limit - 1, 1));
+		sl_cursor_write(&b, sl_str(key));
+	} else
+		sl_buf_adds(&b, "null");
+	sl_buf_addc(&b, '}');
+	sl_job_end_json(j, rc, &b);
+}
+
+enum sl_code sl_store_reviews(struct sl_store *s, struct sl_str project, struct sl_str cursor, uint32_t limit,
+			      sl_store_json_fn *fn, void *arg)
+{
+	char text[80];
+	struct sl_uuid run = {0};
+	struct sl_str id, seq_text = SL_STR("");
+	int64_t seq = 0;
+	if (cursor.len &&
+	    (!sl_cursor_read(cursor, text, sizeof(text)) || !sl_str_cut(sl_str(text), ':', &id, &seq_text) ||
+	     !sl_uuid_parse(id, &run) || !sl_str_i64(seq_text, &seq) || seq > INT32_MAX || seq < 0))
+		return SL_BAD_REQUEST;
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_READ,
+		"SELECT e.run_id, e.seq, r.workflow, r.project, e.at, e.data FROM runs r JOIN run_events e ON e.run_id "
+		"= "
+		"r.id WHERE NOT r.done AND e.event = 'human_review:requested' AND ($1 = '' OR r.project = $1) AND "
+		"(r.id, "
+		"e.seq) > ($2, $3::integer) AND NOT EXISTS (SELECT 1 FROM run_events x WHERE x.run_id = e.run_id AND "
+		"x.seq > e.seq AND x.event = 'human_review:resolved' AND x.data::json->>'node_id' = "
+		"e.data::json->>'node_id') ORDER BY r.id, e.seq LIMIT $4::integer + 1",
+		reviews_done);
+	if (!j)
+		return SL_NO_MEMORY;
+	j->number = limit < 1 ? 50 : limit > REVIEWS_MOST ? REVIEWS_MOST : limit;
+	sl_job_str(j, project);
+	sl_job_uuid(j, run);
+	sl_job_i64(j, seq);
+	sl_job_i64(j, (int64_t)j->number);
+	return sl_job_submit(j, (void (*)(void))fn, arg);
+}
+
+/* ---- own runs ---- */
+
+static void ids_done(struct sl_job *j, enum sl_code rc)
+{
+	sl_store_run_ids_fn *fn = (sl_store_run_ids_fn *)j->fn;
+	const PGresult *r = j->results[0];
+	size_t n = rc == SL_OK ? (size_t)PQntuples(r) : 0;
+	struct sl_run_id *ids = calloc(n + 1, sizeof(*ids));
+	if (!ids)
+		rc = SL_NO_MEMORY;
+	for (size_t i = 0; rc == SL_OK && i < n; i++)
+		ids[i].u = sl_row_uuid(r, (int)i, 0);
+	fn(j->arg, rc, rc == SL_OK ? ids : NULL, rc == SL_OK ? n : 0);
+	free(ids);
+}
+
+enum sl_code sl_store_own_runs(struct sl_store *s, enum sl_store_runs which, struct sl_str reason,
+			       sl_store_run_ids_fn *fn, void *arg)
+{
+	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
+				      which == SL_STORE_RUNS_PAUSED
+					      ? "SELECT id FROM runs WHERE owner = $1::bigint AND NOT done AND status "
+						"= 'paused' AND ($2 = '' "
+						"OR reason = $2) ORDER BY id LIMIT 20000"
+					      : "SELECT id FROM runs WHERE owner = $1::bigint AND NOT done AND status "
+						"IN ('queued', 'running', "
+						"'waiting') AND ($2 = '' OR reason = $2) ORDER BY id LIMIT 20000",
+				      ids_done);
+	if (!j)
+		return SL_NO_MEMORY;
+	sl_job_i64(j, s->instance);
+	sl_job_str(j, reason);
+	return sl_job_submit(j, (void (*)(void))fn, arg);
+}
+
+/* ---- today ---- */
+
+static void today_done(struct sl_job *j, enum sl_code rc)
+{
+	const PGresult *r = j->results[0];
+	struct sl_store_today today = {0};
+	if (rc == SL_OK && PQntuples(r) == 1)
+		today = (struct sl_store_today){.cost_microusd = sl_row_i64(r, 0, 0),
+						.input_tokens = sl_row_i64(r, 0, 1),
+						.output_tokens = sl_row_i64(r, 0, 2),
+						.runs = (uint64_t)sl_row_i64(r, 0, 3)};
+	((sl_store_today_fn *)j->fn)(j->arg, rc, &today);
+}
+
+enum sl_code sl_store_today(struct sl_store *s, sl_store_today_fn *fn, void *arg)
+{
+	return sl_job_submit(
+		sl_job_new(s, SL_JOB_READ,
+			   "SELECT coalesce(sum(cost_microusd), 0)::bigint, coalesce(sum(input_tokens), 0)::bigint, "
+			   "coalesce(sum(output_tokens), 0)::bigint, count(*) FROM runs WHERE id >= "
+			   "sluice_uuid_at(date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')",
+			   today_done),
+		(void (*)(void))fn, arg);
+}
