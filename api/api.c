@@ -87,6 +87,7 @@ void sl_api_free(struct sl_api *a)
 	sl_server_free(a->server);
 	sl_auth_free(a->auth);
 	sl_bytes_unref(a->node_types);
+	sl_bytes_unref(a->templates);
 	free(a->listen);
 	free(a->tls_cert);
 	free(a->tls_key);

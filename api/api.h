@@ -12,6 +12,7 @@
 #include "base/own.h"
 
 struct lws;
+struct sl_agents;
 struct sl_api;
 struct sl_engine;
 struct sl_llm;
@@ -43,6 +44,7 @@ struct sl_api_parts {
 	const struct sl_registry *registry;
 	struct sl_store *store;
 	struct sl_llm *llm;
+	struct sl_agents *agents;
 	struct sl_ws *ws;
 };
 

@@ -17,6 +17,8 @@
 
 #define SL_ETAG_BYTES 40
 
+struct sl_audit_by;
+struct sl_embedded;
 struct sl_problems;
 struct sl_stored_workflow;
 struct sl_view;
@@ -29,11 +31,12 @@ struct sl_api {
 	struct sl_server_config server_config;
 	char *listen, *tls_cert, *tls_key, *hosts, *origins;
 	const struct sl_clock *clock;
-	_Atomic bool draining;
+	_Atomic bool draining;        /* the process is going down */
+	_Atomic bool paused, drained; /* an operator said so: routes_admin.c */
 	bool tokens_loaded, tokens_loading;
 	int64_t started_ms;
-	struct sl_bytes *node_types; /* made once */
-	struct sl_list streams;      /* of sse.c */
+	struct sl_bytes *node_types, *templates; /* made once */
+	struct sl_list streams;                  /* of sse.c */
 };
 
 /* A request that waits for an answer from another thread. Whoever is asked fills in what it has and calls
@@ -94,11 +97,20 @@ sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put,
 	sl_route_profile_test, sl_route_providers;
 sl_handler_fn sl_route_session_make, sl_route_session_get, sl_route_session_end, sl_route_ws_ticket;
 sl_handler_fn sl_route_token_list, sl_route_token_make, sl_route_token_revoke;
+sl_handler_fn sl_route_agent_list, sl_route_agent_get, sl_route_agent_put, sl_route_agent_delete;
+sl_handler_fn sl_route_prices_get, sl_route_prices_put;
+sl_handler_fn sl_route_template_list, sl_route_template_create, sl_route_template_delete;
+sl_handler_fn sl_route_audit, sl_route_instances, sl_route_admin_pause, sl_route_admin_resume, sl_route_admin_drain;
 
 /* sse.c: the live stream of a run. `resume`: exactly what came after after_seq, else a snapshot first. */
 void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, bool resume, uint64_t after_seq,
 		  bool tokens);
 void sl_sse_tick(struct sl_api *a);
 
-/* Fire and forget: who did what. */
+/* A file of this room that is in the binary: "openapi.json". NULL: there is none. */
+const struct sl_embedded *sl_api_file(const char *name);
+
+/* Who asks, for calls of the store that write the line of the audit trail themselves. Lends from r. */
+struct sl_audit_by sl_request_audit(const struct sl_request *r, const char *action, struct sl_str target);
+/* Fire and forget: who did what, where there is no change in the database to write it with. */
 void sl_api_audit(struct sl_api *a, const struct sl_request *r, const char *action, struct sl_str target);

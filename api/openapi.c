@@ -4,9 +4,17 @@
 
 extern const struct sl_embedded sl_embedded_api[];
 
-void sl_route_openapi(struct sl_api *a, struct sl_request *r)
+const struct sl_embedded *sl_api_file(const char *name)
 {
-	const struct sl_embedded *f = sl_embedded_api; /* the one file of the table */
+	for (const struct sl_embedded *f = sl_embedded_api; f->name; f++)
+		if (strcmp(f->name, name) == 0)
+			return f;
+	return NULL;
+}
+
+static void answer_file(struct sl_request *r, const char *name, const char *type)
+{
+	const struct sl_embedded *f = sl_api_file(name);
 	char etag[SL_ETAG_BYTES];
 	snprintf(etag, sizeof(etag), "\"%.32s\"", f->sha256);
 	sl_answer_header(r, "ETag", sl_str(etag));
@@ -14,5 +22,10 @@ void sl_route_openapi(struct sl_api *a, struct sl_request *r)
 	if (sl_http1_has_token(sl_request_header(r, "if-none-match"), etag))
 		sl_answer_empty(r, 304);
 	else
-		sl_answer_bytes(r, 200, "application/json", sl_str_n(f->data, f->len), SL_BYTES_STABLE);
+		sl_answer_bytes(r, 200, type, sl_str_n(f->data, f->len), SL_BYTES_STABLE);
+}
+
+void sl_route_openapi(struct sl_api *a, struct sl_request *r)
+{
+	answer_file(r, "openapi.json", "application/json");
 }

@@ -39,6 +39,23 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/llm/profiles/{name}/test", SL_ROLE_EDITOR, 0, sl_route_profile_test},
 	{SL_GET, V1 "/llm/providers", SL_ROLE_VIEWER, 0, sl_route_providers},
 
+	{SL_GET, V1 "/llm/prices", SL_ROLE_VIEWER, 0, sl_route_prices_get},
+	{SL_PUT, V1 "/llm/prices", SL_ROLE_ADMIN, 0, sl_route_prices_put},
+
+	{SL_GET, V1 "/agents", SL_ROLE_VIEWER, 0, sl_route_agent_list},
+	{SL_GET, V1 "/agents/{name}", SL_ROLE_VIEWER, 0, sl_route_agent_get},
+	{SL_PUT, V1 "/agents/{name}", SL_ROLE_EDITOR, 0, sl_route_agent_put},
+	{SL_DELETE, V1 "/agents/{name}", SL_ROLE_EDITOR, 0, sl_route_agent_delete},
+
+	{SL_GET, V1 "/templates", SL_ROLE_VIEWER, 0, sl_route_template_list},
+	{SL_POST, V1 "/templates", SL_ROLE_EDITOR, 0, sl_route_template_create},
+	{SL_DELETE, V1 "/templates/{name}", SL_ROLE_EDITOR, 0, sl_route_template_delete},
+
+	{SL_GET, V1 "/admin/audit", SL_ROLE_ADMIN, 0, sl_route_audit},
+	{SL_GET, V1 "/admin/instances", SL_ROLE_ADMIN, 0, sl_route_instances},
+	{SL_POST, V1 "/admin/pause", SL_ROLE_ADMIN, 0, sl_route_admin_pause},
+	{SL_POST, V1 "/admin/resume", SL_ROLE_ADMIN, 0, sl_route_admin_resume},
+	{SL_POST, V1 "/admin/drain", SL_ROLE_ADMIN, 0, sl_route_admin_drain},
 	{SL_GET, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_list},
 	{SL_POST, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_make},
 	{SL_DELETE, V1 "/admin/tokens/{id}", SL_ROLE_ADMIN, 0, sl_route_token_revoke},

@@ -86,6 +86,14 @@ enum sl_code sl_api_takes_runs(struct sl_api *a, struct sl_error *err)
 		err->retry_after_ms = 5000;
 		return SL_DRAINING;
 	}
+	if (atomic_load(&a->drained) || atomic_load(&a->paused)) {
+		bool paused = atomic_load(&a->paused);
+		enum sl_code rc = sl_fail(err, paused ? SL_UNAVAILABLE : SL_DRAINING,
+					  paused ? "an operator has paused this server; it takes no new runs"
+						 : "an operator drains this server; it takes no new runs");
+		err->retry_after_ms = 30000;
+		return rc;
+	}
 	if (a->parts.store)
 		sl_store_health(a->parts.store, &h);
 	if (h.state != SL_STORE_OK) {

@@ -26,12 +26,16 @@
 #include "cmd/wire.h"
 #include "engine/graph.h"
 #include "engine/middleware.h"
+#include "llm/agents.h"
 #include "llm/chat.h"
+#include "llm/price.h"
 #include "llm/profile.h"
 #include "llm/sim.h"
 #include "llm/services.h"
+#include "store/agents.h"
 #include "store/embedded.h"
 #include "store/migrate.h"
+#include "store/prices.h"
 #include "store/profiles.h"
 #include "store/store.h"
 #include "ws/conn.h"
@@ -49,6 +53,8 @@ struct serve {
 	struct sl_cluster *cluster;
 	struct sl_store *store;
 	struct sl_profiles *profiles;
+	struct sl_prices *prices;
+	struct sl_agents *agents;
 	struct sl_llm *llm;
 	struct sl_sim *sim;
 	struct sl_loop *front;
@@ -159,6 +165,54 @@ static void on_profiles(void *arg, enum sl_code rc, const struct sl_stored_profi
 	sem_post(&a->came);
 }
 
+static void on_agents(void *arg, enum sl_code rc, const struct sl_stored_agent *items, size_t n)
+{
+	struct answer *a = arg;
+	for (size_t i = 0; rc == SL_OK && i < n; i++) {
+		struct sl_error err = {0};
+		if (sl_agents_load(a->serve->agents, sl_str(items[i].name), items[i].body, &err) != SL_OK)
+			sl_log(SL_LOG_ERROR, "cmd", "a stored agent cannot be used", SL_KS("agent", items[i].name),
+			       SL_KS("error", err.text));
+	}
+	a->rc = rc;
+	sem_post(&a->came);
+}
+
+static void on_prices(void *arg, enum sl_code rc, struct sl_bytes *json)
+{
+	struct answer *a = arg;
+	struct sl_error err = {0};
+	if (rc == SL_OK && sl_prices_load(a->serve->prices, sl_bytes_str(json), &err) != SL_OK)
+		sl_log(SL_LOG_ERROR, "cmd", "the stored prices cannot be used", SL_KS("error", err.text));
+	a->rc = rc;
+	sem_post(&a->came);
+}
+
+/* The store always calls back, within its query timeout; so there is no way to leave the answer behind. */
+static enum sl_code came(struct answer *a, enum sl_code rc)
+{
+	if (rc != SL_OK)
+		return rc;
+	while (sem_wait(&a->came) != 0)
+		;
+	return a->rc;
+}
+
+static enum sl_code up_catalog(struct serve *s, struct sl_error *err)
+{
+	struct answer stored = {.serve = s};
+	sem_init(&stored.came, 0, 0);
+	enum sl_code rc = sl_agents_new(&s->agents);
+	if (rc == SL_OK)
+		rc = sl_prices_new(&s->prices);
+	if (rc == SL_OK)
+		rc = came(&stored, sl_store_agent_list(s->store, on_agents, &stored));
+	if (rc == SL_OK)
+		rc = came(&stored, sl_store_price_list(s->store, on_prices, &stored));
+	sem_destroy(&stored.came);
+	return rc == SL_OK ? rc : sl_fail(err, rc, "the stored agents and prices could not be read");
+}
+
 static bool said(const struct serve *s, size_t setting)
 {
 	return sl_config_origin(s->config, setting) != SL_ORIGIN_DEFAULT;
@@ -210,22 +264,18 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 		return sl_fail(err, rc, "profiles");
 	sl_profiles_from_env(s->profiles, environment);
 	sem_init(&stored.came, 0, 0);
-	rc = sl_store_profile_list(s->store, on_profiles, &stored);
-	if (rc == SL_OK) {
-		/* The store always calls back, within its query timeout; so there is no way to leave `stored` behind.
-		 */
-		while (sem_wait(&stored.came) != 0)
-			;
-		rc = stored.rc;
-	}
+	rc = came(&stored, sl_store_profile_list(s->store, on_profiles, &stored));
 	sem_destroy(&stored.came);
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "the stored profiles could not be read");
 	rc = up_simulator(s, err);
+	if (rc == SL_OK)
+		rc = up_catalog(s, err);
 	if (rc != SL_OK)
 		return rc;
 	const struct sl_llm_config llm = {
 		.profiles = s->profiles,
+		.prices = s->prices,
 		.http = {.loops = (uint32_t)sl_config_u64(s->config, SL_SET_IO_LOOPS),
 			 .ca_file = sl_config_z(s->config, SL_SET_CA_FILE)},
 	};
@@ -289,6 +339,7 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	sl_wire_journal(&s->wire, &engine.journal);
 	sl_wire_bus(&s->wire, &engine.bus);
 	s->services.llm = s->llm;
+	s->services.agents = s->agents;
 	rc = sl_engine_new(&engine, &s->engine, err);
 	if (rc == SL_OK && (rc = sl_wire_start(&s->wire, s->engine)) != SL_OK)
 		rc = sl_fail(err, rc, "timer");
@@ -358,8 +409,12 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 		rc = up_recovery(s, err);
 	if (rc != SL_OK)
 		return rc;
-	const struct sl_api_parts parts = {
-		.engine = s->engine, .registry = s->registry, .store = s->store, .llm = s->llm, .ws = s->ws};
+	const struct sl_api_parts parts = {.engine = s->engine,
+					   .registry = s->registry,
+					   .store = s->store,
+					   .llm = s->llm,
+					   .agents = s->agents,
+					   .ws = s->ws};
 	rc = sl_api_start(s->api, &parts, err);
 	if (rc == SL_OK && (rc = sl_loop_start(s->front)) != SL_OK)
 		rc = sl_fail(err, rc, "front loop");
@@ -420,6 +475,8 @@ static void down(struct serve *s)
 	sl_registry_free(s->registry);
 	sl_loop_free(s->front);
 	sl_llm_free(s->llm);
+	sl_agents_free(s->agents);
+	sl_prices_free(s->prices);
 	sl_profiles_free(s->profiles);
 	sl_sim_free(s->sim);
 	sl_cluster_stop(s->cluster, 8000);

@@ -15,8 +15,6 @@
 #include "ws/conn.h"
 #include "tests/lib/recv.h"
 
-extern const struct sl_embedded sl_embedded_api[];
-
 #define ADMIN "the-admin-token-of-this-test-which-is-long"
 
 struct rig {
@@ -501,7 +499,9 @@ static void openapi_and_the_routes_say_the_same(void **state)
 	SL_AUTO_JSON doc = NULL;
 	struct sl_error err = {0};
 	size_t described = 0, shown = 0;
-	assert_int_equal(sl_json_parse(sl_str_n(sl_embedded_api->data, sl_embedded_api->len), &doc, &err), SL_OK);
+	assert_int_equal(sl_json_parse(sl_str_n(sl_api_file("openapi.json")->data, sl_api_file("openapi.json")->len),
+				       &doc, &err),
+			 SL_OK);
 	struct json_object *paths = sl_json_get(doc, "paths");
 	for (size_t i = 0; i < sl_n_routes; i++) {
 		const struct sl_route *route = &sl_routes[i];
@@ -562,7 +562,9 @@ static void every_schema_that_is_named_is_there(void **state)
 {
 	SL_AUTO_JSON doc = NULL;
 	struct sl_error err = {0};
-	assert_int_equal(sl_json_parse(sl_str_n(sl_embedded_api->data, sl_embedded_api->len), &doc, &err), SL_OK);
+	assert_int_equal(sl_json_parse(sl_str_n(sl_api_file("openapi.json")->data, sl_api_file("openapi.json")->len),
+				       &doc, &err),
+			 SL_OK);
 	references_in_the_description_lead_somewhere(doc, doc);
 }
 
