@@ -36,6 +36,13 @@
 #define SL_LIMIT_SSE_LINE_BYTES   (1u << 20) /* one line of a provider's stream; the call fails */
 #define SL_LIMIT_HTTP_BODY_BYTES  (8u << 20) /* a provider's whole answer; the call fails */
 #define SL_LIMIT_PROVIDER_HEADERS 256        /* header lines of a provider's answer; the call fails */
+#define SL_LIMIT_URL_BYTES           8192        /* an address that a workflow author wrote; longer is refused */
+#define SL_LIMIT_EGRESS_REQUESTS     100         /* requests of workflows to others under way; further ones wait */
+#define SL_LIMIT_EGRESS_IDLE         20          /* their open connections kept for reuse; the oldest is closed */
+#define SL_LIMIT_EGRESS_BODY_BYTES   (1u << 20)  /* one answer to them, unpacked; the request fails */
+#define SL_LIMIT_EGRESS_REDIRECTS    10          /* redirects followed, whatever was asked for; the request fails */
+#define SL_LIMIT_EGRESS_LOOKUPS      16          /* names looked up at once; further ones wait */
+#define SL_LIMIT_ADDRESSES           32          /* addresses of one name that are looked at; the rest is not used */
 #define SL_LIMIT_HEADER_LINES     100        /* header lines of one request; more gets 431 */
 #define SL_LIMIT_HTTP_CONNECTIONS 20000      /* open HTTP connections; more gets 503 */
 #define SL_LIMIT_HTTP_HEAD_MS     10000  /* from the first byte of a request to the end of its head; closed with 408 */

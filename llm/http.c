@@ -1,8 +1,11 @@
 /* llm/http.c: see http.h. The easy handle is made on the caller's thread and then belongs to the I/O thread.
  *
- * A call's states: NEW (posted) → CONNECTING → WAITING (for the first byte of the body) → BODY → ENDED. It waits in
- * each but the last, under that state's own deadline; one timer a call serves them all and is moved lazily, so a token
- * costs no timer. */
+ * A call's states: NEW (posted) → QUEUED (for its turn) → RESOLVING (under a guard: the name) → CONNECTING → WAITING
+ * (for the first byte of the body) → BODY → ENDED. It waits in each but the last, under that state's own deadline; one
+ * timer a call serves them all and is moved lazily, so a token costs no timer.
+ *
+ * Under a guard the addresses that were found and checked are handed to curl, which then asks nobody; and whatever it
+ * dials, the guard sees once more. */
 #include "llm/http.h"
 
 #include <pthread.h>
@@ -17,12 +20,12 @@
 
 #define HTTP_HEAD_BYTES (64u << 10)
 
-enum http_state { HTTP_NEW, HTTP_CONNECTING, HTTP_WAITING, HTTP_BODY, HTTP_ENDED };
+enum http_state { HTTP_NEW, HTTP_QUEUED, HTTP_RESOLVING, HTTP_CONNECTING, HTTP_WAITING, HTTP_BODY, HTTP_ENDED };
 
 struct sl_http {
 	_Atomic uint32_t refs; /* the owner and every call: a call may be cancelled when all else is gone */
 	struct sl_io **ios;    /* freed with the client, not when it stops: statistics are asked for until then */
-	uint32_t n_ios, reuse_below;
+	uint32_t n_ios, reuse_below, max_active;
 	char *ca_file, *user_agent;
 	_Atomic uint32_t next;
 	_Atomic bool draining;
@@ -33,12 +36,20 @@ struct sl_http {
 	uint64_t active; /* [lock] calls whose `done` has not returned, and posts under way */
 };
 
+struct http_found {
+	struct sl_address *list;
+	size_t n;
+	enum sl_code rc;
+	struct sl_error err;
+};
+
 struct sl_http_call {
 	_Atomic uint32_t refs; /* the caller, the client until the end, a cancel under way */
 	struct sl_http *http;
 	struct sl_io *io;
-	struct sl_list link; /* [io] in io->calls */
-	struct sl_post start_post, cancel_post;
+	struct sl_list link;       /* [io] in io->calls */
+	struct sl_list queue_link; /* [io] in io->queue */
+	struct sl_post start_post, cancel_post, resolved_post;
 	_Atomic bool cancelled;
 	bool ended; /* [lock http->lock] nothing may be posted for it any more */
 	_Atomic uint64_t cancelled_us;
@@ -50,8 +61,11 @@ struct sl_http_call {
 	struct sl_http_timeouts timeouts;
 	size_t max_body_bytes;
 	uv_timer_t timer;
-	bool timer_open;
-	uint64_t started_us, connected_us, first_byte_us, last_byte_ms;
+	bool timer_open, added, has_turn; /* added: curl knows it; has_turn: counted in io->n_calls */
+	struct sl_http_guard *guard;
+	struct curl_slist *pins;  /* the addresses that were checked, as CURLOPT_RESOLVE wants them */
+	struct http_found *found; /* of the look-up; NULL without a guard. Read when resolved_post has run */
+	uint64_t started_us, turn_us, connected_us, first_byte_us, last_byte_ms;
 	uint64_t body_bytes;
 	enum sl_code verdict; /* set inside a curl callback; the reason why it made curl stop */
 	struct sl_error err;
@@ -104,6 +118,10 @@ void sl_http_call_unref(struct sl_http_call *c)
 	if (c->easy)
 		curl_easy_cleanup(c->easy);
 	curl_slist_free_all(c->lines);
+	curl_slist_free_all(c->pins);
+	if (c->found)
+		free(c->found->list);
+	free(c->found);
 	sl_bytes_unref(c->body);
 	sl_buf_fini(&c->head_text);
 	free((void *)(uintptr_t)c->head.headers);
@@ -118,8 +136,11 @@ static uint64_t http_deadline_us(const struct sl_http_call *c, const char **whic
 	uint64_t at = UINT64_MAX, from = c->started_us;
 	uint32_t span = 0;
 	switch (c->state) {
+	case HTTP_RESOLVING:
+		span = c->timeouts.connect_ms, from = c->turn_us, *which = "no answer about the host's name";
+		break;
 	case HTTP_CONNECTING:
-		span = c->timeouts.connect_ms, *which = "no connection";
+		span = c->timeouts.connect_ms, from = c->turn_us, *which = "no connection";
 		break;
 	case HTTP_WAITING:
 		span = c->timeouts.first_byte_ms, from = c->connected_us, *which = "no first byte";
@@ -129,6 +150,7 @@ static uint64_t http_deadline_us(const struct sl_http_call *c, const char **whic
 		*which = "silence in the middle of the answer";
 		break;
 	case HTTP_NEW:
+	case HTTP_QUEUED: /* the total deadline alone */
 	case HTTP_ENDED:
 		break;
 	}
@@ -270,9 +292,34 @@ static size_t http_on_body(char *p, size_t size, size_t n, void *arg)
 	return len;
 }
 
+/* The guard's word about an address. False: refused, and the call will end with its code. */
+static bool http_admits(struct sl_http_call *c, const struct sl_address *peer)
+{
+	if (c->verdict == SL_OK)
+		c->verdict = c->guard->check(c->guard, peer, &c->err);
+	return c->verdict == SL_OK;
+}
+
+static curl_socket_t http_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct sl_http_call *c = arg;
+	struct sl_address peer;
+	if (!sl_address_read(&a->addr, a->addrlen, &peer)) {
+		c->verdict = sl_fail(&c->err, SL_EGRESS, "only IP is spoken");
+		return CURL_SOCKET_BAD;
+	}
+	return http_admits(c, &peer) ? sl_io_open_socket(c->io, a) : CURL_SOCKET_BAD;
+}
+
 static int http_on_connected(void *arg, char *ip, char *local_ip, int port, int local_port)
 {
 	struct sl_http_call *c = arg;
+	struct sl_address peer;
+	if (c->guard && !(sl_address_parse(ip, (uint16_t)port, &peer) && http_admits(c, &peer))) {
+		if (c->verdict == SL_OK)
+			c->verdict = sl_fail(&c->err, SL_EGRESS, "the peer's address cannot be read");
+		return CURL_PREREQFUNC_ABORT;
+	}
 	if (c->state == HTTP_CONNECTING) {
 		c->state = HTTP_WAITING;
 		c->connected_us = sl_clock_mono_us();
@@ -297,7 +344,7 @@ static enum sl_code http_code_of(struct sl_http_call *c, CURLcode cc)
 	case CURLE_SSL_CRL_BADFILE:
 	case CURLE_SSL_INVALIDCERTSTATUS:
 	case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
-		return sl_fail(&c->err, SL_CERTIFICATE, "the provider's certificate was refused: %s", text);
+		return sl_fail(&c->err, SL_CERTIFICATE, "the server's certificate was refused: %s", text);
 	case CURLE_URL_MALFORMAT:
 	case CURLE_LOGIN_DENIED: /* a user in the address */
 		return sl_fail(&c->err, SL_INVALID, "not a usable address: %s", text);
@@ -311,9 +358,11 @@ static enum sl_code http_code_of(struct sl_http_call *c, CURLcode cc)
 	case CURLE_OPERATION_TIMEDOUT:
 		return sl_fail(&c->err, SL_TIMEOUT, "%s", text);
 	case CURLE_OUT_OF_MEMORY:
+		if (c->state == HTTP_WAITING && !answered) /* what curl says of a line it has no room for */
+			return sl_fail(&c->err, SL_TOO_LARGE, "an answer with a header line of more than 100 KiB");
 		return sl_fail(&c->err, SL_NO_MEMORY, "transfer");
 	case CURLE_PARTIAL_FILE:
-		return sl_fail(&c->err, SL_TRUNCATED, "the provider closed in the middle of its answer: %s", text);
+		return sl_fail(&c->err, SL_TRUNCATED, "the server closed in the middle of its answer: %s", text);
 	default:
 		if (answered)
 			return sl_fail(&c->err, SL_TRUNCATED, "the connection broke in the middle of the answer: %s",
@@ -331,18 +380,19 @@ static void http_left(struct sl_http *h)
 }
 
 /* [io], outside of curl. The last thing done with a call here. c->err is filled unless rc is SL_OK. */
+static void http_next(struct sl_io *io);
 static void http_end(struct sl_http_call *c, enum sl_code rc)
 {
 	struct sl_io *io = c->io;
 	struct sl_http *h = c->http;
 	struct sl_http_result r = {.head = &c->head, .body_bytes = c->body_bytes};
-	bool was_added = c->state != HTTP_NEW;
+	bool had_turn = c->has_turn;
 	SL_BUG_ON(c->state == HTTP_ENDED);
 	c->state = HTTP_ENDED;
 	pthread_mutex_lock(&h->lock);
 	c->ended = true;
 	pthread_mutex_unlock(&h->lock);
-	if (was_added) {
+	if (c->added) {
 		curl_off_t sent = 0;
 		long connects = 1;
 		uint64_t closed = atomic_load(&io->sockets_closed);
@@ -357,9 +407,10 @@ static void http_end(struct sl_http_call *c, enum sl_code rc)
 		uint64_t asked = atomic_load(&c->cancelled_us);
 		if (asked && (atomic_load(&io->sockets_closed) != closed || c->head.http_version == 20))
 			r.closed_us = sl_clock_mono_us() - asked + 1;
-		sl_list_drop(&c->link);
-		io->n_calls--;
 	}
+	sl_list_drop(&c->link);
+	sl_list_drop(&c->queue_link);
+	io->n_calls -= had_turn;
 	curl_easy_cleanup(c->easy);
 	c->easy = NULL;
 	r.connected_us = c->connected_us ? c->connected_us - c->started_us + 1 : 0;
@@ -372,6 +423,8 @@ static void http_end(struct sl_http_call *c, enum sl_code rc)
 		uv_close((uv_handle_t *)&c->timer, http_timer_closed); /* drops the client's reference */
 	else
 		sl_http_call_unref(c);
+	if (had_turn)
+		http_next(io);
 	http_left(h); /* after this the loop may be stopped */
 }
 
@@ -386,6 +439,123 @@ static void http_finished(struct sl_io *io, CURL *easy, CURLcode result)
 
 /* ---- from outside ---- */
 
+/* To curl. */
+static void http_add(struct sl_http_call *c)
+{
+	struct sl_io *io = c->io;
+	/* A pool is searched linearly, so above a threshold plain connections are not shared. TLS ones are: they
+	 * multiplex. */
+	char *url = NULL;
+	curl_easy_getinfo(c->easy, CURLINFO_EFFECTIVE_URL, &url);
+	bool tls = url && strncasecmp(url, "https:", 6) == 0;
+	if (tls)
+		curl_easy_setopt(c->easy, CURLOPT_PIPEWAIT, 1L);
+	if (io->n_calls > c->http->reuse_below && (!tls || io->n_calls > 8 * c->http->reuse_below)) {
+		curl_easy_setopt(c->easy, CURLOPT_FRESH_CONNECT, 1L);
+		curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE, 1L);
+	}
+	if (!sl_io_add(io, c->easy)) {
+		http_end(c, sl_fail(&c->err, SL_NO_MEMORY, "transfer"));
+		return;
+	}
+	c->added = true;
+	c->state = HTTP_CONNECTING;
+	http_arm(c);
+}
+
+/* [any] */
+static void http_on_found(void *arg, enum sl_code rc, const struct sl_address *list, size_t n,
+			  const struct sl_error *err)
+{
+	struct sl_http_call *c = arg;
+	struct sl_http *h = c->http;
+	struct http_found *f = c->found;
+	f->rc = rc;
+	if (err)
+		f->err = *err;
+	if (n && !(f->list = malloc(n * sizeof(*list))))
+		f->rc = sl_fail(&f->err, SL_NO_MEMORY, "addresses");
+	else if (n)
+		memcpy(f->list, list, n * sizeof(*list));
+	f->n = f->list ? n : 0;
+	pthread_mutex_lock(&h->lock);
+	bool live = !c->ended;
+	h->active += live; /* the loop stays until this post has run */
+	pthread_mutex_unlock(&h->lock);
+	if (live)
+		sl_loop_post(c->io->loop, &c->resolved_post);
+	else
+		sl_http_call_unref(c);
+}
+
+/* Tells curl what was found, so that it asks nobody itself. The entry is timed ("+"): the next call brings its own. */
+static enum sl_code http_pin(struct sl_http_call *c)
+{
+	char text[SL_ADDRESS_TEXT_BYTES];
+	SL_BUF(line, 8192);
+	sl_buf_addf(&line, "+%s:%u:", c->guard->host, c->guard->port);
+	for (size_t i = 0; i < c->found->n; i++) {
+		const struct sl_address *a = &c->found->list[i];
+		sl_address_text(a, text);
+		sl_buf_addf(&line, a->any.sa_family == AF_INET6 ? "%s[%s]" : "%s%s", i ? "," : "", text);
+	}
+	if (!line.failed)
+		c->pins = curl_slist_append(NULL, line.data);
+	if (!c->pins || curl_easy_setopt(c->easy, CURLOPT_RESOLVE, c->pins) != CURLE_OK)
+		return sl_fail(&c->err, SL_NO_MEMORY, "addresses");
+	return SL_OK;
+}
+
+static void http_resolved(struct sl_post *p) /* [io] */
+{
+	struct sl_http_call *c = SL_CONTAINER_OF(p, struct sl_http_call, resolved_post);
+	struct sl_http *h = c->http;
+	if (c->state == HTTP_RESOLVING) {
+		enum sl_code rc = c->found->rc;
+		if (rc != SL_OK)
+			c->err = c->found->err;
+		for (size_t i = 0; rc == SL_OK && i < c->found->n; i++) {
+			struct sl_address a = c->found->list[i];
+			if (a.any.sa_family == AF_INET6)
+				a.v6.sin6_port = htons(c->guard->port);
+			else
+				a.v4.sin_port = htons(c->guard->port);
+			rc = c->guard->check(c->guard, &a, &c->err);
+		}
+		if (rc == SL_OK && !sl_address_parse(c->guard->host, 0, &(struct sl_address){0}))
+			rc = http_pin(c); /* of an IP address curl asks nobody */
+		if (rc == SL_OK)
+			http_add(c);
+		else
+			http_end(c, rc);
+	}
+	http_left(h);
+	sl_http_call_unref(c);
+}
+
+static void http_take_turn(struct sl_http_call *c)
+{
+	c->has_turn = true;
+	c->io->n_calls++;
+	c->turn_us = sl_clock_mono_us();
+	if (!c->guard) {
+		http_add(c);
+		return;
+	}
+	c->state = HTTP_RESOLVING;
+	http_arm(c);
+	c->guard->resolve(c->guard, http_on_found, sl_http_call_ref(c)); /* a call that ends first leaves it behind */
+}
+
+static void http_next(struct sl_io *io)
+{
+	if (sl_list_empty(&io->queue))
+		return;
+	struct sl_http_call *c = sl_list_entry(io->queue.next, struct sl_http_call, queue_link);
+	sl_list_drop(&c->queue_link);
+	http_take_turn(c);
+}
+
 static void http_begin(struct sl_post *p) /* [io] */
 {
 	struct sl_http_call *c = SL_CONTAINER_OF(p, struct sl_http_call, start_post);
@@ -394,28 +564,17 @@ static void http_begin(struct sl_post *p) /* [io] */
 		http_end(c, sl_fail(&c->err, SL_CANCELLED, "cancelled before it was sent"));
 		return;
 	}
-	/* A pool is searched linearly, so above a threshold plain connections are not shared. TLS ones are: they
-	 * multiplex. */
-	char *url = NULL;
-	curl_easy_getinfo(c->easy, CURLINFO_EFFECTIVE_URL, &url);
-	bool tls = url && strncasecmp(url, "https:", 6) == 0;
-	if (tls)
-		curl_easy_setopt(c->easy, CURLOPT_PIPEWAIT, 1L);
-	if (io->n_calls >= c->http->reuse_below && (!tls || io->n_calls >= 8 * c->http->reuse_below)) {
-		curl_easy_setopt(c->easy, CURLOPT_FRESH_CONNECT, 1L);
-		curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE, 1L);
-	}
 	uv_timer_init(sl_loop_uv(io->loop), &c->timer);
 	c->timer.data = c;
 	c->timer_open = true;
-	if (!sl_io_add(io, c->easy)) {
-		http_end(c, sl_fail(&c->err, SL_NO_MEMORY, "transfer"));
-		return;
-	}
 	sl_list_append(&io->calls, &c->link);
-	io->n_calls++;
-	c->state = HTTP_CONNECTING;
-	http_arm(c);
+	if (c->http->max_active && io->n_calls >= c->http->max_active) {
+		c->state = HTTP_QUEUED;
+		sl_list_append(&io->queue, &c->queue_link);
+		http_arm(c);
+	} else {
+		http_take_turn(c);
+	}
 }
 
 static void http_cancel_here(struct sl_post *p) /* [io] */
@@ -521,8 +680,16 @@ static enum sl_code http_set_up(struct sl_http_call *c, const struct sl_http_req
 	} else if (strcmp(req->method, "GET") != 0) {
 		SET(CURLOPT_CUSTOMREQUEST, req->method);
 	}
+	ok &= sl_io_prepare(c->io, e);
+	if (c->guard) { /* after sl_io_prepare(), whose function it takes the place of */
+		SET(CURLOPT_OPENSOCKETFUNCTION, http_open_socket);
+		SET(CURLOPT_OPENSOCKETDATA, c);
+		SET(CURLOPT_DNS_CACHE_TIMEOUT, 1L); /* what is pinned is for this call */
+	}
+	if (req->unpack)
+		SET(CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
 #undef SET
-	return ok && sl_io_prepare(c->io, e) ? SL_OK : sl_fail(err, SL_INTERNAL, "libcurl lacks an option this needs");
+	return ok ? SL_OK : sl_fail(err, SL_INTERNAL, "libcurl lacks an option this needs");
 }
 
 enum sl_code sl_http_start(struct sl_http *h, const struct sl_http_request *req, struct sl_http_call **out,
@@ -536,6 +703,10 @@ enum sl_code sl_http_start(struct sl_http *h, const struct sl_http_request *req,
 	c->http = h;
 	c->start_post.run = http_begin;
 	c->cancel_post.run = http_cancel_here;
+	c->resolved_post.run = http_resolved;
+	sl_list_init(&c->link);
+	sl_list_init(&c->queue_link);
+	c->guard = req->guard;
 	c->body = sl_bytes_ref(req->body);
 	c->timeouts = req->timeouts;
 	c->max_body_bytes = req->max_body_bytes ? req->max_body_bytes : SL_LIMIT_HTTP_BODY_BYTES;
@@ -546,6 +717,7 @@ enum sl_code sl_http_start(struct sl_http *h, const struct sl_http_request *req,
 	c->started_us = sl_clock_mono_us();
 	sl_buf_init(&c->head_text, HTTP_HEAD_BYTES);
 	c->easy = curl_easy_init();
+	c->found = c->guard ? calloc(1, sizeof(*c->found)) : NULL;
 
 	pthread_mutex_lock(&h->lock);
 	bool open = !atomic_load(&h->draining);
@@ -556,7 +728,8 @@ enum sl_code sl_http_start(struct sl_http *h, const struct sl_http_request *req,
 		rc = sl_fail(err, SL_DRAINING, "the server is stopping");
 	} else {
 		c->io = h->ios[atomic_fetch_add_explicit(&h->next, 1, memory_order_relaxed) % h->n_ios];
-		rc = c->easy ? http_set_up(c, req, err) : sl_fail(err, SL_NO_MEMORY, "transfer");
+		rc = c->easy && (c->found || !c->guard) ? http_set_up(c, req, err)
+							: sl_fail(err, SL_NO_MEMORY, "transfer");
 		if (rc != SL_OK)
 			http_left(h);
 	}
@@ -580,6 +753,7 @@ enum sl_code sl_http_new(const struct sl_http_config *config, struct sl_http **o
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_cond_init(&h->idle, NULL);
 	h->reuse_below = config->reuse_below ? config->reuse_below : 128;
+	h->max_active = config->max_active;
 	h->ca_file = config->ca_file ? strdup(config->ca_file) : NULL;
 	h->user_agent = strdup(config->user_agent ? config->user_agent : "sluice/" SL_VERSION);
 	uint32_t want = config->loops ? config->loops : 1;
@@ -589,6 +763,8 @@ enum sl_code sl_http_new(const struct sl_http_config *config, struct sl_http **o
 		char name[32];
 		(void)snprintf(name, sizeof(name), "sl-io-%u", h->n_ios); /* cut names are fine */
 		rc = sl_io_new(name, http_finished, &h->ios[h->n_ios]);
+		if (rc == SL_OK && config->max_idle)
+			sl_io_keep_idle(h->ios[h->n_ios], config->max_idle);
 		h->n_ios += rc == SL_OK;
 	}
 	if (rc != SL_OK) {

@@ -4,11 +4,13 @@
  * Thread    start, cancel, ref and unref [any]; the callbacks run on the I/O thread of the call ([io]), never from
  * inside sl_http_start() or sl_http_cancel(). Rules     redirects are answers, not followed · only http and https ·
  * proxies from the environment are ignored · TLS certificates are verified, a failure is SL_CERTIFICATE · HTTP/2 when
- * TLS offers it. Not for   addresses that workflow authors choose: that needs the SSRF policy in front.
+ * TLS offers it. Not for   addresses that workflow authors choose: those go through llm/egress.h, which puts its guard
+ * here.
  */
 #pragma once
 
 #include "base/bytes.h"
+#include "llm/resolve.h"
 
 struct sl_loop;
 struct sl_http;      /* the client */
@@ -36,6 +38,18 @@ struct sl_http_head {
 };
 struct sl_str sl_http_find(const struct sl_http_head *head, const char *name); /* any case; empty: not there */
 
+/* What stands between a call and the network when a workflow's author chose the address. Must live until `done`. */
+struct sl_http_guard {
+	const char *host; /* as it stands in the request's url; an IPv6 address without brackets */
+	uint16_t port;
+	/* [io] Looks `host` up: calls fn exactly once, from any thread, maybe in place. Nothing else looks it up. */
+	void (*resolve)(struct sl_http_guard *g, sl_resolve_fn *fn, void *arg);
+	/* [io] May this address be dialled? Asked for each address that was found (one refusal refuses the call), again
+	 * for the very address a socket is opened for, and again before the request is written to a connection, also
+	 * to one that is reused. Anything but SL_OK ends the call with that code and *err. */
+	enum sl_code (*check)(struct sl_http_guard *g, const struct sl_address *peer, struct sl_error *err);
+};
+
 struct sl_http_result {
 	const struct sl_http_head *head;                /* status 0: no answer came */
 	uint64_t body_bytes;                            /* received */
@@ -52,7 +66,9 @@ struct sl_http_request {
 	size_t n_headers;
 	struct sl_bytes *body; /* NULL: none; the call holds its own reference */
 	struct sl_http_timeouts timeouts;
-	size_t max_body_bytes; /* 0: SL_LIMIT_HTTP_BODY_BYTES; one byte more ends the call with SL_TOO_LARGE */
+	size_t max_body_bytes;       /* 0: SL_LIMIT_HTTP_BODY_BYTES; one byte more ends the call with SL_TOO_LARGE */
+	bool unpack;                 /* ask for a compressed answer; body_fn and max_body_bytes see it unpacked */
+	struct sl_http_guard *guard; /* NULL: the address is an operator's */
 
 	void (*head)(void *ctx, const struct sl_http_head *head); /* [io] at most once, before any body; may be NULL */
 	/* [io] A piece of the body, valid during the call. Anything but SL_OK closes the socket and ends the call with
@@ -70,6 +86,8 @@ struct sl_http_config {
 	uint32_t loops;         /* I/O threads; 0: 1 */
 	uint32_t reuse_below;   /* transfers on one loop up to which connections are shared; above, each has a fresh one
 				 * that is   closed after it (curl searches its pool in linear time). 0: 128 */
+	uint32_t max_active;    /* calls under way on one loop; further ones wait their turn. 0: no bound */
+	uint32_t max_idle;      /* connections a loop keeps for reuse. 0: 64 */
 	const char *ca_file;    /* PEM; NULL: the system's */
 	const char *user_agent; /* NULL: sluice/VERSION */
 };

@@ -101,13 +101,17 @@ static int io_want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 	return 0;
 }
 
-static curl_socket_t io_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+curl_socket_t sl_io_open_socket(struct sl_io *io, const struct curl_sockaddr *a)
 {
-	struct sl_io *io = arg;
 	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 	if (fd >= 0)
 		atomic_fetch_add_explicit(&io->sockets_opened, 1, memory_order_relaxed);
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static curl_socket_t io_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	return sl_io_open_socket(arg, a);
 }
 
 static int io_close_socket(void *arg, curl_socket_t fd)
@@ -123,6 +127,11 @@ bool sl_io_prepare(struct sl_io *io, CURL *easy)
 	       curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, io) == CURLE_OK &&
 	       curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, io_close_socket) == CURLE_OK &&
 	       curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, io) == CURLE_OK; /* io outlives every connection */
+}
+
+void sl_io_keep_idle(struct sl_io *io, uint32_t connections)
+{
+	(void)curl_multi_setopt(io->multi, CURLMOPT_MAXCONNECTS, (long)connections);
 }
 
 bool sl_io_add(struct sl_io *io, CURL *easy)
@@ -144,6 +153,7 @@ enum sl_code sl_io_new(const char *name, void (*finished)(struct sl_io *, CURL *
 		return SL_NO_MEMORY;
 	sl_list_init(&io->sockets);
 	sl_list_init(&io->calls);
+	sl_list_init(&io->queue);
 	io->finished = finished;
 	io->multi = curl_multi_init();
 	if (!io->multi || sl_loop_new(name, &io->loop) != SL_OK)

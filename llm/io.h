@@ -17,7 +17,8 @@ struct sl_io {
 	uv_timer_t timer;
 	struct sl_list sockets; /* struct io_socket */
 	struct sl_list calls;   /* of the owner: what runs here */
-	uint32_t n_calls;
+	struct sl_list queue;   /* of the owner: what waits for its turn */
+	uint32_t n_calls;       /* those that have it */
 	bool closed;
 	_Atomic uint64_t sockets_opened, sockets_closed, bytes_received;
 	void (*finished)(struct sl_io *io, CURL *easy, CURLcode result); /* [io] must remove the handle */
@@ -34,3 +35,5 @@ SL_MUST_USE bool sl_io_add(struct sl_io *io, CURL *easy);
 void sl_io_remove(struct sl_io *io, CURL *easy);
 /* Options every transfer needs so that its sockets are counted, close on exec, and may be polled here. */
 bool sl_io_prepare(struct sl_io *io, CURL *easy);
+curl_socket_t sl_io_open_socket(struct sl_io *io, const struct curl_sockaddr *a); /* for one's own OPENSOCKETFUNCTION */
+void sl_io_keep_idle(struct sl_io *io, uint32_t connections);                     /* before the first transfer */

@@ -105,6 +105,8 @@ static void on_done(void *ctx, enum sl_code rc, const struct sl_error *err, cons
 	pthread_mutex_unlock(&n->lock);
 }
 
+static struct sl_http_guard *guard; /* of the next fetch */
+
 static void fetch(const char *url, size_t max_body, const char *ca, struct note *n)
 {
 	struct sl_http *h = NULL;
@@ -119,6 +121,7 @@ static void fetch(const char *url, size_t max_body, const char *ca, struct note 
 		.url = url,
 		.timeouts = {.connect_ms = 5000, .total_ms = 20000},
 		.max_body_bytes = max_body,
+		.guard = guard,
 		.body_fn = on_body,
 		.done = on_done,
 		.ctx = n,
@@ -205,6 +208,45 @@ static void a_proxy_of_the_environment_is_not_asked(void **state)
 	sl_buf_fini(&n.body);
 	unsetenv("http_proxy");
 	unsetenv("ALL_PROXY");
+}
+
+/* A guard that changes its mind: as if a name led elsewhere each time somebody asks. */
+static unsigned checks, refuse_from;
+
+static void to_loopback(struct sl_http_guard *g, sl_resolve_fn *fn, void *arg)
+{
+	struct sl_address a;
+	assert_true(sl_address_parse("127.0.0.1", 0, &a));
+	fn(arg, SL_OK, &a, 1, NULL);
+}
+
+static enum sl_code mind(struct sl_http_guard *g, const struct sl_address *peer, struct sl_error *err)
+{
+	if (sl_address_port(peer) != g->port || sl_address_kind(peer) != SL_ADDRESS_LOOPBACK)
+		return sl_fail(err, SL_INTERNAL, "asked about another address");
+	return ++checks >= refuse_from ? sl_fail(err, SL_EGRESS, "no") : SL_OK;
+}
+
+static void an_address_is_checked_when_found_when_dialled_and_before_the_request(void **state)
+{
+	/* 1: none is dialled. 2: nor when only the socket's own check refuses. 3: connected, but nothing is written. */
+	for (refuse_from = 1; refuse_from <= 4; refuse_from++) {
+		struct canned c;
+		struct note n;
+		char url[64];
+		canned_start(&c, cases[0].answer, 0);
+		struct sl_http_guard g = {"odd.example.com", c.port, to_loopback, mind};
+		snprintf(url, sizeof(url), "http://odd.example.com:%u/x", c.port);
+		checks = 0;
+		guard = &g;
+		fetch(url, 0, NULL, &n);
+		guard = NULL;
+		canned_stop(&c);
+		assert_int_equal(n.rc, refuse_from <= 3 ? SL_EGRESS : SL_OK);
+		assert_int_equal(checks, refuse_from <= 3 ? refuse_from : 3);
+		assert_int_equal(strlen(c.request) > 0, refuse_from > 3);
+		sl_buf_fini(&n.body);
+	}
 }
 
 static void only_http_addresses_are_used(void **state)
@@ -308,6 +350,7 @@ int main(void)
 		cmocka_unit_test(every_kind_of_answer_ends_in_one_code),
 		cmocka_unit_test(a_redirect_is_an_answer),
 		cmocka_unit_test(a_proxy_of_the_environment_is_not_asked),
+		cmocka_unit_test(an_address_is_checked_when_found_when_dialled_and_before_the_request),
 		cmocka_unit_test(only_http_addresses_are_used),
 		cmocka_unit_test(the_simulator_tells_what_it_saw),
 		cmocka_unit_test(a_certificate_nobody_vouches_for_is_its_own_code),
