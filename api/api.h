@@ -15,6 +15,7 @@ struct lws;
 struct sl_agents;
 struct sl_api;
 struct sl_engine;
+struct sl_egress;
 struct sl_llm;
 struct sl_loop;
 struct sl_registry;
@@ -45,6 +46,7 @@ struct sl_api_parts {
 	struct sl_store *store;
 	struct sl_llm *llm;
 	struct sl_agents *agents;
+	struct sl_egress *egress;
 	struct sl_ws *ws;
 };
 

@@ -3,6 +3,7 @@
 #include "api/api_priv.h"
 #include "engine/engine.h"
 #include "llm/chat.h"
+#include "llm/egress.h"
 #include "store/store.h"
 #include "ws/conn.h"
 
@@ -97,6 +98,19 @@ static void transfer_numbers(struct sl_buf *b, struct sl_llm *llm)
 	of(b, "sluice_event_loop_lag_seconds", "loop", "io", (double)t.loop_lag_us / 1e6);
 }
 
+static void egress_numbers(struct sl_buf *b, struct sl_egress *egress)
+{
+	struct sl_egress_stats e;
+	sl_egress_stats(egress, &e);
+	one(b, "sluice_egress_requests_total", "counter", "Requests of workflows to addresses they chose.",
+	    (double)e.requests);
+	one(b, "sluice_egress_active", "gauge", "Under way.", (double)e.http.active);
+	about(b, "sluice_egress_denied_total", "counter", "Those the policy refused, by reason.");
+	for (int i = 0; i < SL_EGRESS_REASON_COUNT; i++)
+		of(b, "sluice_egress_denied_total", "reason", sl_egress_reason_text((enum sl_egress_reason)i),
+		   (double)e.denied[i]);
+}
+
 static void http_numbers(struct sl_buf *b, const struct sl_server *server)
 {
 	static const char *const classes[] = {"other", "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -130,10 +144,17 @@ void sl_route_metrics(struct sl_api *a, struct sl_request *r)
 		transfer_numbers(&out, a->parts.llm);
 	else
 		about(&out, "sluice_event_loop_lag_seconds", "gauge", "The longest turn of about the last second.");
+	if (a->parts.egress) {
+		struct sl_egress_stats e;
+		sl_egress_stats(a->parts.egress, &e);
+		of(&out, "sluice_event_loop_lag_seconds", "loop", "egress", (double)e.http.loop_lag_us / 1e6);
+	}
 	of(&out, "sluice_event_loop_lag_seconds", "loop", "front", (double)sl_loop_lag_us(a->loop) / 1e6);
 	if (a->parts.store)
 		of(&out, "sluice_event_loop_lag_seconds", "loop", "store",
 		   (double)sl_loop_lag_us(sl_store_loop(a->parts.store)) / 1e6);
+	if (a->parts.egress)
+		egress_numbers(&out, a->parts.egress);
 	http_numbers(&out, a->server);
 	sl_answer_header(r, "Cache-Control", SL_STR("no-store"));
 	if (out.failed)

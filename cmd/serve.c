@@ -31,6 +31,7 @@
 #include "llm/price.h"
 #include "llm/profile.h"
 #include "llm/sim.h"
+#include "llm/egress.h"
 #include "llm/services.h"
 #include "store/agents.h"
 #include "store/embedded.h"
@@ -56,6 +57,7 @@ struct serve {
 	struct sl_prices *prices;
 	struct sl_agents *agents;
 	struct sl_llm *llm;
+	struct sl_egress *egress;
 	struct sl_sim *sim;
 	struct sl_loop *front;
 	bool front_turns, listening;
@@ -282,6 +284,28 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 	return sl_llm_new(&llm, &s->llm, err);
 }
 
+static enum sl_code up_egress(struct serve *s, struct sl_error *err)
+{
+	const struct sl_egress_config egress = {
+		.allow = sl_config_z(s->config, SL_SET_EGRESS_ALLOW),
+		.ports = sl_config_z(s->config, SL_SET_EGRESS_PORTS),
+		.plain_http = sl_config_bool(s->config, SL_SET_EGRESS_HTTP),
+		.only_allowed = sl_config_bool(s->config, SL_SET_EGRESS_ONLY),
+		.ca_file = sl_config_z(s->config, SL_SET_CA_FILE),
+	};
+	enum sl_code rc = sl_egress_new(&egress, &s->egress, err);
+	return rc == SL_OK ? SL_OK : sl_wrap(err, rc, "egress");
+}
+
+/* The port at the end of our address, once there is one: requests of workflows must not come back in there. */
+static void keep_egress_out(struct serve *s)
+{
+	const char *colon = strrchr(sl_api_address(s->api), ':');
+	uint64_t port = 0;
+	if (colon && sl_str_u64(sl_str(colon + 1), &port))
+		sl_egress_own_port(s->egress, (uint16_t)port);
+}
+
 static enum sl_code up_doors(struct serve *s, struct sl_error *err)
 {
 	struct sl_api_config api = {
@@ -340,6 +364,7 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	sl_wire_bus(&s->wire, &engine.bus);
 	s->services.llm = s->llm;
 	s->services.agents = s->agents;
+	s->services.egress = s->egress;
 	rc = sl_engine_new(&engine, &s->engine, err);
 	if (rc == SL_OK && (rc = sl_wire_start(&s->wire, s->engine)) != SL_OK)
 		rc = sl_fail(err, rc, "timer");
@@ -399,6 +424,8 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 		rc = up_database(s, err);
 	if (rc == SL_OK)
 		rc = up_models(s, err);
+	if (rc == SL_OK)
+		rc = up_egress(s, err);
 	if (rc == SL_OK && (rc = sl_loop_new("front", &s->front)) != SL_OK)
 		rc = sl_fail(err, rc, "front loop");
 	if (rc == SL_OK)
@@ -414,6 +441,7 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 					   .store = s->store,
 					   .llm = s->llm,
 					   .agents = s->agents,
+					   .egress = s->egress,
 					   .ws = s->ws};
 	rc = sl_api_start(s->api, &parts, err);
 	if (rc == SL_OK && (rc = sl_loop_start(s->front)) != SL_OK)
@@ -421,6 +449,7 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 	if (rc != SL_OK)
 		return rc;
 	s->front_turns = s->listening = true;
+	keep_egress_out(s);
 	announce(s, true);
 	sl_log(SL_LOG_INFO, "cmd", "listening", SL_KS("address", sl_api_address(s->api)),
 	       SL_KS("url", sl_api_url(s->api)));
@@ -458,6 +487,8 @@ static void down(struct serve *s)
 	}
 	if (s->llm)
 		sl_llm_stop(s->llm);
+	if (s->egress)
+		sl_egress_stop(s->egress);
 	if (s->front && !s->front_turns) /* the doors can be closed only on a loop that turns */
 		s->front_turns = sl_loop_start(s->front) == SL_OK;
 	if (s->front_turns && s->api)
@@ -477,6 +508,7 @@ static void down(struct serve *s)
 	sl_llm_free(s->llm);
 	sl_agents_free(s->agents);
 	sl_prices_free(s->prices);
+	sl_egress_free(s->egress);
 	sl_profiles_free(s->profiles);
 	sl_sim_free(s->sim);
 	sl_cluster_stop(s->cluster, 8000);

@@ -6,9 +6,11 @@
 #pragma once
 
 struct sl_agents;
+struct sl_egress;
 struct sl_llm;
 
 struct sl_services {
 	struct sl_llm *llm;       /* model calls */
 	struct sl_agents *agents; /* personas */
+	struct sl_egress *egress; /* requests to addresses that workflow authors choose */
 };
