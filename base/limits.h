@@ -6,6 +6,7 @@
 #define SL_LIMIT_NODES               1000        /* nodes in one definition, nested ones included; more is invalid */
 #define SL_LIMIT_EDGES               4000        /* edges in one definition; more is invalid */
 #define SL_LIMIT_NESTING             8           /* containers inside containers; deeper is invalid */
+#define SL_LIMIT_BODIES              10000       /* rounds of a loop, items of a map; more is invalid, or fails the node */
 #define SL_LIMIT_DEFINITION_ERRORS   100         /* errors reported for one definition; the rest is counted */
 #define SL_LIMIT_DEFINITION_VALUES   30000       /* JSON values in one definition; more is invalid */
 #define SL_LIMIT_DEFINITION_EXPRS    3000        /* expressions and {{ }} in one definition; more is invalid */

@@ -75,8 +75,8 @@ static void detach(struct sl_exec *x)
 {
 	if (x->waker)
 		x->waker->x = NULL;
-	if (x->run->execs[x->index] == x) {
-		x->run->execs[x->index] = NULL;
+	if (x->scope->rt[x->index].exec == x) {
+		x->scope->rt[x->index].exec = NULL;
 		x->run->n_execs--;
 		atomic_fetch_sub_explicit(&x->run->engine->pending_nodes, 1, memory_order_relaxed);
 	}
@@ -96,6 +96,7 @@ static void exec_free(struct sl_exec *x)
 	json_object_put(x->answer);
 	free(x->reason);
 	free(x->told);
+	free(x->path);
 	free(x);
 }
 
@@ -143,7 +144,7 @@ static void emit_usage(struct sl_node *n)
 	n->has_usage = false;
 	n->reported.model = n->reported.agent_id = NULL; /* they go with the event */
 	n->usage.kind = SL_EV_USAGE;
-	n->usage.path = sl_z(n->x->def->id);
+	n->usage.path = sl_z(n->x->path);
 	(void)sl_run_emit(n->x->run, &n->usage); /* false: the run is over and nobody counts any more */
 }
 
@@ -166,18 +167,18 @@ static void announce(struct sl_node *n)
 	if (n->announced)
 		return;
 	n->announced = true;
-	const struct sl_node_state *ns = &x->run->state.root.nodes[x->index];
+	const struct sl_node_state *ns = &x->scope->nodes[x->index];
 	if (n->stream && ns->text_before && ns->attempt < n->attempt) {
 		struct sl_event reset = {.kind = SL_EV_RESET, .attempt = n->attempt};
-		reset.path = sl_z(x->def->id);
+		reset.path = sl_z(x->path);
 		reset.reason = sl_z(ns->code != SL_OK ? sl_code_wire(ns->code) : "interrupted");
 		(void)sl_run_emit(x->run, &reset); /* false: the run is over */
 	}
-	if (x->how == SL_EXEC_FRESH || !n->waiting) {
+	if (x->how == SL_EXEC_FRESH || !(n->waiting || x->def->body)) {
 		struct sl_event e = {.kind = SL_EV_NODE, .attempt = n->attempt, .type = x->def->type->name};
 		e.status = n->waiting ? SL_NODE_WAITING : SL_NODE_RUNNING;
 		e.due_ms = n->waiting ? n->due_ms : 0;
-		e.path = sl_z(x->def->id);
+		e.path = sl_z(x->path);
 		e.reason = x->reason;
 		x->reason = NULL;
 		(void)sl_run_emit(x->run, &e); /* as above */
@@ -211,12 +212,12 @@ static size_t size_of(struct json_object *o, size_t cap)
 	}
 }
 
-bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken,
+bool sl_exec_taken(struct sl_scope *sc, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken,
 		   uint32_t *n, struct sl_error *err)
 {
-	const struct sl_graph *g = r->workflow->root;
+	const struct sl_graph *g = sc->graph;
 	const struct sl_node_def *def = &g->nodes[node];
-	struct json_object **slot = &r->state.root.nodes[node].output, *before = *slot;
+	struct json_object **slot = &sc->nodes[node].output, *before = *slot;
 	*taken = NULL;
 	*n = 0;
 	if (!def->n_out)
@@ -234,7 +235,7 @@ bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct jso
 		if (edge->kase)
 			yes = kase && strcmp(kase, edge->kase) == 0;
 		if (yes && edge->when) {
-			struct sl_env env = sl_run_env(r);
+			struct sl_env env = sl_scope_env(sc);
 			enum sl_code rc = sl_expr_test(edge->when, &env, &yes, err);
 			if (rc != SL_OK) {
 				(void)sl_wrap(err, rc, "the edge from '%s' to '%s'", def->id, g->nodes[edge->to].id);
@@ -252,10 +253,11 @@ bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct jso
 static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *err, struct json_object *output)
 {
 	struct sl_run *r = x->run;
+	struct sl_scope *sc = x->scope;
 	uint32_t index = x->index;
 	struct sl_error late = {0};
 	struct sl_event e = {.kind = SL_EV_NODE, .type = x->def->type->name};
-	const struct sl_node_state *ns = &r->state.root.nodes[index];
+	const struct sl_node_state *ns = &sc->nodes[index];
 
 	if (code == SL_OK && !(output && json_object_is_type(output, json_type_object)))
 		code = sl_fail(&late, output ? SL_INTERNAL : SL_NO_MEMORY, "node '%s' gave no object", x->def->id);
@@ -263,7 +265,7 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 		code = sl_fail(&late, SL_LIMIT, "the output of '%s' is larger than %u bytes", x->def->id,
 			       SL_LIMIT_PAYLOAD_BYTES);
 	if (code == SL_OK &&
-	    !sl_exec_taken(r, index, x->node ? x->node->kase : NULL, output, &e.taken, &e.n_taken, &late))
+	    !sl_exec_taken(sc, index, x->node ? x->node->kase : NULL, output, &e.taken, &e.n_taken, &late))
 		code = late.code;
 	if (late.code != SL_OK) {
 		err = &late;
@@ -277,7 +279,7 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 	leave(x, false, &o);
 	e.status = code == SL_OK ? SL_NODE_COMPLETED : SL_NODE_FAILED;
 	e.attempt = o.attempt;
-	e.path = sl_z(x->def->id);
+	e.path = sl_z(x->path);
 	e.cached = x->cached;
 	e.reason = x->reason;
 	x->reason = NULL;
@@ -293,6 +295,7 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 	}
 	json_object_put(output);
 	x->depth++;
+	sl_run_cancel_bodies(sc, index, "the node around it has ended");
 	if (x->node)
 		emit_customs(x->node);
 	x->depth--;
@@ -303,7 +306,7 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 	}
 	release(x);
 	if (sl_run_emit(r, &e))
-		sl_run_node_ended(r, index);
+		sl_run_node_ended(sc, index);
 }
 
 /* A failure that no further attempt follows: a fallback may replace it. */
@@ -375,12 +378,12 @@ static void attempt_failed(struct sl_exec *x, const struct sl_outcome *o)
 		const struct sl_clock *c = r->engine->config.clock;
 		struct sl_event e = {.kind = SL_EV_NODE,
 				     .status = SL_NODE_RETRYING,
-				     .attempt = o->attempt ? o->attempt : r->state.root.nodes[x->index].attempt,
+				     .attempt = o->attempt ? o->attempt : x->scope->nodes[x->index].attempt,
 				     .tries = x->tries,
 				     .type = x->def->type->name,
 				     .code = o->code,
 				     .due_ms = sl_clock_wall(c) + (int64_t)delay_ms};
-		e.path = sl_z(x->def->id);
+		e.path = sl_z(x->path);
 		e.message = sl_z(err.text);
 		e.reason = x->reason;
 		x->reason = NULL;
@@ -418,7 +421,7 @@ static void attempt_ended(struct sl_exec *x)
 	struct sl_run *r = x->run;
 	struct watches *w = n->stream ? (struct watches *)sl_stream_tapped(n->stream) : NULL;
 	if (n->code == SL_TRIPPED && w && w->trip.reason) { /* called off, like all the rest when the turn ends */
-		sl_run_trip(r, &w->trip, x->def->id);
+		sl_run_trip(r, &w->trip, x->path);
 		if (!n->announced)
 			announce(n);
 		if (!x->dead)
@@ -483,8 +486,7 @@ void sl_node_end(struct sl_node *n, enum sl_code code, const struct sl_error *er
 
 static void start_node(struct sl_exec *x)
 {
-	struct sl_run *r = x->run;
-	const struct sl_node_state *ns = &r->state.root.nodes[x->index];
+	const struct sl_node_state *ns = &x->scope->nodes[x->index];
 	struct sl_error err = {0};
 	struct sl_node *n = calloc(1, sizeof(*n));
 	node_free(x->node);
@@ -497,6 +499,9 @@ static void start_node(struct sl_exec *x)
 	n->x = x;
 	n->events_end = &n->events;
 	n->attempt = x->how == SL_EXEC_RESUMED && ns->attempt ? ns->attempt : ns->attempt + 1;
+	for (uint32_t i = 0; x->how == SL_EXEC_RESUMED && i < ns->n_bodies; i++) /* start looks at these itself */
+		if (ns->bodies[i])
+			ns->bodies[i]->told = sl_scope_ended(ns->bodies[i]);
 	x->depth++;
 	enum sl_step step = x->def->type->start(n, x->params, &err);
 	if (step == SL_FAILED)
@@ -511,6 +516,9 @@ static void start_node(struct sl_exec *x)
 	}
 	x->how = SL_EXEC_FRESH;
 	x->depth--;
+	if (x->def->body && !x->dead &&
+	    !x->node->ended) /* a body may have ended in the meantime: its nodes were done */
+		sl_scope_touch(x->scope, x->index);
 	sl_exec_settle(x);
 }
 
@@ -525,8 +533,8 @@ static void tell_delay(struct sl_exec *x)
 	free(x->told);
 	x->told = sl_z(x->reason);
 	struct sl_event e = {.kind = SL_EV_NODE, .status = SL_NODE_PENDING, .type = x->def->type->name};
-	e.attempt = x->run->state.root.nodes[x->index].attempt;
-	e.path = sl_z(x->def->id);
+	e.attempt = x->scope->nodes[x->index].attempt;
+	e.path = sl_z(x->path);
 	e.reason = x->reason;
 	x->reason = NULL;
 	(void)sl_run_emit(x->run, &e); /* false: the run is over */
@@ -549,7 +557,7 @@ static void answered(struct sl_exec *x)
 		if (n) {
 			n->x = x;
 			n->events_end = &n->events;
-			n->attempt = x->run->state.root.nodes[x->index].attempt + 1;
+			n->attempt = x->scope->nodes[x->index].attempt + 1;
 			n->ended = true;
 			s = sl_node_stream(n);
 		}
@@ -616,22 +624,27 @@ static void enter_next(struct sl_exec *x)
 		start_node(x);
 }
 
-static struct sl_exec *exec_new(struct sl_run *r, uint32_t node, enum sl_exec_how how)
+static struct sl_exec *exec_new(struct sl_scope *sc, uint32_t node, enum sl_exec_how how)
 {
+	struct sl_run *r = sl_scope_run(sc);
 	struct sl_engine *e = r->engine;
 	struct sl_exec *x = calloc(1, sizeof(*x) + e->n_middleware * sizeof(x->mw[0]));
-	if (!x) {
-		sl_run_fail(r, SL_NO_MEMORY, "no memory to start a node", r->workflow->root->nodes[node].id);
+	char *path = x ? sl_scope_path(sc, node) : NULL;
+	if (!path) {
+		free(x);
+		sl_run_fail(r, SL_NO_MEMORY, "no memory to start a node", sc->graph->nodes[node].id);
 		return NULL;
 	}
 	x->run = r;
+	x->scope = sc;
 	x->index = node;
-	x->def = &r->workflow->root->nodes[node];
+	x->def = &sc->graph->nodes[node];
+	x->path = path;
 	x->how = how;
 	x->n_mw = e->n_middleware;
 	x->began_ms = sl_clock_mono(e->config.clock);
 	x->began_wall_ms = sl_clock_wall(e->config.clock);
-	r->execs[node] = x;
+	sc->rt[node].exec = x;
 	r->n_execs++;
 	atomic_fetch_add_explicit(&e->pending_nodes, 1, memory_order_relaxed);
 	return x;
@@ -640,10 +653,10 @@ static struct sl_exec *exec_new(struct sl_run *r, uint32_t node, enum sl_exec_ho
 /* Parameters with their templates evaluated, checked again now that all is known. */
 static enum sl_code params_of(struct sl_exec *x, struct sl_error *err)
 {
-	struct sl_env env = sl_run_env(x->run);
+	struct sl_env env = sl_scope_env(x->scope);
 	enum sl_code rc = sl_template_eval(x->def->params, &env, &x->params, err);
 	if (rc != SL_OK)
-		return sl_wrap(err, rc, "parameters of '%s'", x->def->id);
+		return sl_wrap(err, rc, "parameters of '%s'", x->path);
 	if (sl_template_is_constant(x->def->params))
 		return SL_OK; /* checked when the workflow was */
 	struct sl_problems problems = {0};
@@ -651,20 +664,20 @@ static enum sl_code params_of(struct sl_exec *x, struct sl_error *err)
 	if (!sl_schema_check(sl_registry_schema(x->run->engine->registry, x->def->type), x->params, SL_SCHEMA_STRICT,
 			     sl_buf_str(&pointer), &problems) &&
 	    problems.n)
-		rc = sl_fail(err, SL_INVALID, "parameters of '%s': %s: %s", x->def->id, problems.items[0].pointer,
+		rc = sl_fail(err, SL_INVALID, "parameters of '%s': %s: %s", x->path, problems.items[0].pointer,
 			     problems.items[0].message);
 	sl_problems_fini(&problems);
 	return rc;
 }
 
-void sl_exec_start(struct sl_run *r, uint32_t node, enum sl_exec_how how)
+void sl_exec_start(struct sl_scope *sc, uint32_t node, enum sl_exec_how how)
 {
-	struct sl_exec *x = exec_new(r, node, how);
+	struct sl_exec *x = exec_new(sc, node, how);
 	struct sl_error err = {0};
 	if (!x)
 		return;
 	if (x->def->when && how == SL_EXEC_FRESH) {
-		struct sl_env env = sl_run_env(r);
+		struct sl_env env = sl_scope_env(sc);
 		bool yes = true;
 		enum sl_code rc = sl_expr_test(x->def->when, &env, &yes, &err);
 		if (rc != SL_OK) {
@@ -673,9 +686,9 @@ void sl_exec_start(struct sl_run *r, uint32_t node, enum sl_exec_how how)
 		}
 		if (!yes) {
 			release(x);
-			if (sl_run_emit_node(r, node, SL_NODE_SKIPPED, r->state.root.nodes[node].attempt,
+			if (sl_run_emit_node(sc, node, SL_NODE_SKIPPED, sc->nodes[node].attempt,
 					     "its condition is false"))
-				sl_run_node_ended(r, node);
+				sl_run_node_ended(sc, node);
 			return;
 		}
 	}
@@ -684,25 +697,44 @@ void sl_exec_start(struct sl_run *r, uint32_t node, enum sl_exec_how how)
 		fail_for_good(x, rc, &err);
 		return;
 	}
-	x->tries = r->state.root.nodes[node].status == SL_NODE_RUNNING ? r->state.root.nodes[node].tries - 1 : 0;
+	x->tries = sc->nodes[node].status == SL_NODE_RUNNING ? sc->nodes[node].tries - 1 : 0;
 	enter_next(x);
 }
 
-void sl_exec_retry_later(struct sl_run *r, uint32_t node, uint64_t due_mono_ms)
+void sl_exec_retry_later(struct sl_scope *sc, uint32_t node, uint64_t due_mono_ms)
 {
-	struct sl_exec *x = exec_new(r, node, SL_EXEC_FRESH);
+	struct sl_exec *x = exec_new(sc, node, SL_EXEC_FRESH);
 	struct sl_error err = {0};
 	if (!x)
 		return;
 	enum sl_code rc = params_of(x, &err);
-	if (rc == SL_OK && !sl_run_timer_start(&x->retry, r, due_mono_ms, retry_due, x))
+	if (rc == SL_OK && !sl_run_timer_start(&x->retry, x->run, due_mono_ms, retry_due, x))
 		rc = sl_fail(&err, SL_NO_MEMORY, "no memory for a timer");
 	if (rc != SL_OK) {
 		fail_for_good(x, rc, &err);
 		return;
 	}
-	x->tries = r->state.root.nodes[node].tries;
+	x->tries = sc->nodes[node].tries;
 	x->phase = PH_BACKOFF;
+}
+
+/* ---- bodies ---- */
+
+void sl_exec_bodies(struct sl_exec *x)
+{
+	const struct sl_node_state *ns = &x->scope->nodes[x->index];
+	if (!x->node || !x->node->started || x->node->ended)
+		return;
+	x->depth++;
+	for (uint32_t i = 0; i < ns->n_bodies && !x->node->ended && !x->dead; i++) {
+		struct sl_scope *body = ns->bodies[i];
+		if (!body || body->told || !sl_scope_ended(body))
+			continue;
+		body->told = true;
+		x->def->type->body(x->node, body->number);
+	}
+	x->depth--;
+	sl_exec_settle(x);
 }
 
 /* ---- calling it off ---- */
@@ -729,21 +761,23 @@ static void call_off(struct sl_exec *x)
 void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to, const char *reason)
 {
 	struct sl_run *r = x->run;
+	struct sl_scope *sc = x->scope;
 	uint32_t index = x->index;
 	struct sl_event e = {.kind = SL_EV_NODE, .status = to, .type = x->def->type->name};
-	e.attempt = x->node ? x->node->attempt : r->state.root.nodes[index].attempt;
-	e.path = sl_z(x->def->id);
+	e.attempt = x->node ? x->node->attempt : sc->nodes[index].attempt;
+	e.path = sl_z(x->path);
 	e.reason = sl_z(reason);
 	if (x->node && !x->node->announced && !x->node->started)
-		e.attempt = r->state.root.nodes[index].attempt;
+		e.attempt = sc->nodes[index].attempt;
 	call_off(x);
 	e.stream = stream_record(x->node, NULL);
 	detach(x); /* first, so that nothing below finds it again */
 	if (x->node)
 		emit_usage(x->node); /* what a called-off call has cost counts, too */
 	release(x);
+	sl_run_cancel_bodies(sc, index, reason);
 	if (sl_run_emit(r, &e) && to == SL_NODE_CANCELLED)
-		sl_run_node_ended(r, index);
+		sl_run_node_ended(sc, index);
 }
 
 void sl_exec_kill(struct sl_exec *x)
@@ -776,7 +810,7 @@ struct sl_run_id sl_exec_run(const struct sl_exec *x)
 
 const char *sl_exec_path(const struct sl_exec *x)
 {
-	return x->def->id;
+	return x->path;
 }
 
 const char *sl_exec_project(const struct sl_exec *x)
@@ -824,6 +858,8 @@ void sl_exec_run_totals(const struct sl_exec *x, struct sl_run_totals *out)
 		.started_ms = s->started_ms,
 		.idle_ms = s->paused_ms + s->waited_ms,
 	};
+	for (const struct sl_scope *sc = x->scope; sc->parent; sc = sc->parent)
+		out->depth++;
 }
 
 void *sl_exec_run_state(struct sl_exec *x, const struct sl_middleware *m, size_t bytes)
@@ -886,7 +922,7 @@ enum sl_code sl_exec_deadline(struct sl_exec *x, const struct sl_middleware *m, 
 {
 	struct mw_slot *s = slot_of(x, m);
 	const struct sl_clock *c = x->run->engine->config.clock;
-	const struct sl_node_state *ns = &x->run->state.root.nodes[x->index];
+	const struct sl_node_state *ns = &x->scope->nodes[x->index];
 	if (!s)
 		return SL_INTERNAL;
 	if (x->how == SL_EXEC_RESUMED && ns->started_ms) { /* it has waited before */
@@ -907,7 +943,7 @@ void sl_exec_recheck_ms(struct sl_exec *x, uint64_t ms)
 {
 	struct sl_run *r = x->run;
 	if (!sl_run_timer_start(&x->recheck, r, sl_clock_mono(r->engine->config.clock) + ms, recheck_due, x))
-		sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", x->def->id);
+		sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", x->path);
 }
 
 struct sl_waker *sl_exec_waker(struct sl_exec *x)
@@ -1013,7 +1049,7 @@ void sl_exec_watch_stream(struct sl_exec *x, struct sl_stream *s)
 
 void sl_exec_trip(struct sl_exec *x, const struct sl_trip *trip)
 {
-	sl_run_trip(x->run, trip, x->def->id);
+	sl_run_trip(x->run, trip, x->path);
 }
 
 void sl_exec_event(struct sl_exec *x, const char *name, struct json_object *data)
@@ -1037,6 +1073,6 @@ void sl_exec_reason(struct sl_exec *x, const char *reason)
 enum sl_code sl_exec_eval(struct sl_exec *x, const struct sl_template *t, struct json_object **out,
 			  struct sl_error *err)
 {
-	struct sl_env env = sl_run_env(x->run);
+	struct sl_env env = sl_scope_env(x->scope);
 	return sl_template_eval(t, &env, out, err);
 }

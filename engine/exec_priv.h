@@ -69,8 +69,10 @@ struct mw_slot {
 
 struct sl_exec {
 	struct sl_run *run;
-	uint32_t index;
+	struct sl_scope *scope;
+	uint32_t index; /* in the scope */
 	const struct sl_node_def *def;
+	char *path;
 	enum sl_exec_how how;
 	enum phase phase;
 	size_t at; /* the middleware to enter next */

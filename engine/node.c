@@ -7,7 +7,7 @@
 
 const char *sl_node_path(const struct sl_node *n)
 {
-	return n->x->def->id;
+	return n->x->path;
 }
 
 const char *sl_node_id(const struct sl_node *n)
@@ -63,26 +63,26 @@ static const struct sl_expr *expr_at(const struct sl_node *n, const char *pointe
 enum sl_code sl_node_eval(struct sl_node *n, const char *pointer, struct json_object **out, struct sl_error *err)
 {
 	const struct sl_expr *expr = expr_at(n, pointer, err);
-	struct sl_env env = sl_run_env(n->x->run);
+	struct sl_env env = sl_scope_env(n->x->scope);
 	return expr ? sl_expr_eval(expr, &env, out, err) : SL_INVALID;
 }
 
 enum sl_code sl_node_test(struct sl_node *n, const char *pointer, bool *out, struct sl_error *err)
 {
 	const struct sl_expr *expr = expr_at(n, pointer, err);
-	struct sl_env env = sl_run_env(n->x->run);
+	struct sl_env env = sl_scope_env(n->x->scope);
 	return expr ? sl_expr_test(expr, &env, out, err) : SL_INVALID;
 }
 
 struct item_env {
-	struct sl_run *run;
+	struct sl_scope *scope;
 	struct json_object *item, *index;
 };
 
 static struct json_object *item_get(void *ctx, const struct sl_ref *ref)
 {
 	struct item_env *ie = ctx;
-	struct sl_env rest = sl_run_env(ie->run);
+	struct sl_env rest = sl_scope_env(ie->scope);
 	if (ref->root == SL_REF_ITEM)
 		return ie->item;
 	if (ref->root == SL_REF_INDEX)
@@ -95,14 +95,80 @@ enum sl_code sl_node_eval_item(struct sl_node *n, const char *pointer, struct js
 {
 	const struct sl_expr *expr = expr_at(n, pointer, err);
 	SL_AUTO_JSON i = json_object_new_int64(index);
-	struct item_env ie = {n->x->run, item, i};
+	struct item_env ie = {n->x->scope, item, i};
 	struct sl_env env = {item_get, &ie};
 	return expr ? sl_expr_eval(expr, &env, out, err) : SL_INVALID;
 }
 
+static struct sl_scope *body_of(const struct sl_node *n, uint32_t number)
+{
+	const struct sl_node_state *ns = &n->x->scope->nodes[n->x->index];
+	return number && number <= ns->n_bodies ? ns->bodies[number - 1] : NULL;
+}
+
+enum sl_code sl_node_body_begin(struct sl_node *n, uint32_t number, struct json_object *bindings, struct sl_error *err)
+{
+	struct sl_scope *body = NULL;
+	enum sl_code rc = sl_scope_body(n->x->scope, n->x->index, number, &body);
+	if (rc == SL_OK)
+		rc = sl_run_ready_scope(body);
+	if (rc != SL_OK) {
+		json_object_put(bindings);
+		return rc == SL_LIMIT ? sl_fail(err, rc, "'%s' has more than %d bodies", n->x->path, SL_LIMIT_BODIES)
+				      : sl_fail(err, rc, "no memory for a body of '%s'", n->x->path);
+	}
+	json_object_put(body->bindings);
+	body->bindings = bindings;
+	return SL_OK;
+}
+
+uint32_t sl_node_bodies(const struct sl_node *n)
+{
+	return n->x->scope->nodes[n->x->index].n_bodies;
+}
+
+enum sl_body_status sl_node_body_status(const struct sl_node *n, uint32_t number)
+{
+	const struct sl_scope *body = body_of(n, number);
+	if (!body)
+		return SL_BODY_ABSENT;
+	return body->failed ? SL_BODY_FAILED : sl_scope_ended(body) ? SL_BODY_ENDED : SL_BODY_RUNNING;
+}
+
+struct json_object *sl_node_body_outputs(const struct sl_node *n, uint32_t number)
+{
+	const struct sl_scope *body = body_of(n, number);
+	struct json_object *o = json_object_new_object();
+	for (uint32_t i = 0; o && body && i < body->graph->n_nodes; i++)
+		if (body->nodes[i].output)
+			sl_json_set(o, body->graph->nodes[i].id, json_object_get(body->nodes[i].output));
+	return o;
+}
+
+enum sl_code sl_node_body_error(const struct sl_node *n, uint32_t number, struct sl_error *err)
+{
+	const struct sl_scope *body = body_of(n, number);
+	if (!body || !body->failed)
+		return sl_fail(err, SL_INTERNAL, "body %u of '%s' has not failed", number, n->x->path);
+	const struct sl_node_state *ns = &body->nodes[body->failed - 1];
+	return sl_fail(err, ns->code == SL_OK ? SL_INTERNAL : ns->code, "%s%s: %s", body->prefix,
+		       body->graph->nodes[body->failed - 1].id, ns->message ? ns->message : "");
+}
+
+enum sl_code sl_node_eval_body(struct sl_node *n, const char *pointer, uint32_t number, struct json_object **out,
+			       struct sl_error *err)
+{
+	const struct sl_expr *expr = expr_at(n, pointer, err);
+	struct sl_scope *body = body_of(n, number);
+	if (!expr || !body)
+		return expr ? sl_fail(err, SL_INTERNAL, "'%s' has no body %u", n->x->path, number) : SL_INVALID;
+	struct sl_env env = sl_scope_env(body);
+	return sl_expr_eval(expr, &env, out, err);
+}
+
 uint32_t sl_node_arrivals(struct sl_node *n, struct sl_arrival *out, uint32_t max)
 {
-	const struct sl_scope *sc = &n->x->run->state.root;
+	const struct sl_scope *sc = n->x->scope;
 	const struct sl_node_def *def = n->x->def;
 	for (uint32_t i = 0; i < def->n_in && i < max; i++) {
 		uint32_t from = sc->graph->edges[def->in[i]].from;
@@ -115,7 +181,7 @@ uint32_t sl_node_arrivals(struct sl_node *n, struct sl_arrival *out, uint32_t ma
 
 uint32_t sl_node_edges_out(struct sl_node *n, const char **to, uint32_t max)
 {
-	const struct sl_graph *g = n->x->run->workflow->root;
+	const struct sl_graph *g = n->x->scope->graph;
 	const struct sl_node_def *def = n->x->def;
 	uint32_t count = 0;
 	for (uint32_t i = 0; i < def->n_out; i++) {
@@ -203,7 +269,7 @@ static void node_timer(struct sl_run *r, void *arg)
 enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err)
 {
 	struct sl_run *r = n->x->run;
-	const struct sl_node_state *ns = &r->state.root.nodes[n->x->index];
+	const struct sl_node_state *ns = &n->x->scope->nodes[n->x->index];
 	if (ms > (uint64_t)INT64_MAX / 4)
 		ms = (uint64_t)INT64_MAX / 4;
 	n->due_ms = n->x->how == SL_EXEC_RESUMED && ns->due_ms ? ns->due_ms : sl_node_now_ms(n) + (int64_t)ms;
@@ -219,7 +285,7 @@ enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct s
 				     .attempt = n->attempt,
 				     .due_ms = n->due_ms,
 				     .type = n->x->def->type->name};
-		e.path = sl_z(n->x->def->id);
+		e.path = sl_z(n->x->path);
 		(void)sl_run_emit(r, &e); /* false: the run is over */
 	}
 	return SL_PENDING;
@@ -245,8 +311,9 @@ struct sl_stream *sl_node_stream(struct sl_node *n)
 		if (!n->stream)
 			return NULL;
 		sl_exec_watch_stream(n->x, n->stream);
-		sl_stream_unref(r->streams[n->x->index]);
-		r->streams[n->x->index] = sl_stream_ref(n->stream);
+		struct sl_stream **latest = &n->x->scope->rt[n->x->index].stream;
+		sl_stream_unref(*latest);
+		*latest = sl_stream_ref(n->stream);
 		if (n->announced)
 			sl_run_stream_begun(r, n->stream);
 	}

@@ -63,6 +63,13 @@ struct sl_node_type {
 	 * as written are listed by this into out (at most max, returns the number) so that edges can be checked. [any],
 	 * pure. */
 	uint32_t (*cases)(struct json_object *params, const char **out, uint32_t max);
+	/* Containers: types with an x-graph parameter, or with `expand`. A body has ended or failed; every body once,
+	 * in the order of their numbers within one call from the engine. Bodies that had ended when a restarted server
+	 * called start are not told again: start looks at them. */
+	void (*body)(struct sl_node *n, uint32_t number);
+	/* Optional. A container whose graph is made by the server: { nodes, edges } from the parameters as written,
+	 * which must be x-constant as far as they are used here. [any], pure; *graph is the caller's. */
+	enum sl_code (*expand)(struct json_object *params, struct json_object **graph, struct sl_error *err);
 	/* Optional. Checks beyond the schema, on params as written (strings may be templates). Return SL_OK or
 	 * sl_fail(). [any], pure. */
 	enum sl_code (*check)(struct json_object *params, struct sl_error *err);
@@ -94,6 +101,29 @@ SL_MUST_USE enum sl_code sl_node_test(struct sl_node *n, const char *pointer, bo
 /* The same, with a value named `item` (and `index`) besides `nodes`, `input`, …: a score of each arrival, say. */
 SL_MUST_USE enum sl_code sl_node_eval_item(struct sl_node *n, const char *pointer, struct json_object *item,
 					   int64_t index, struct json_object **out, struct sl_error *err);
+
+/* Bodies of a container: instances of its graph, numbered from 1; each has its own paths (refine#2/judge). Their nodes
+ * begin when the slot returns. After a restart start is called again and begins the unfinished ones anew: what is
+ * finished in them stays so. */
+enum sl_body_status {
+	SL_BODY_ABSENT,
+	SL_BODY_RUNNING,
+	SL_BODY_ENDED,
+	SL_BODY_FAILED, /* a node in it failed, and no join down there puts up with it */
+};
+/* bindings: what the names of x-provides are in there, { "loop": … } or { "item": …, "index": … }; taken. SL_LIMIT:
+ * number is beyond SL_LIMIT_BODIES. */
+SL_MUST_USE enum sl_code sl_node_body_begin(struct sl_node *n, uint32_t number, struct json_object *bindings,
+					    struct sl_error *err);
+uint32_t sl_node_bodies(const struct sl_node *n); /* the highest number begun, in this life or an earlier one */
+enum sl_body_status sl_node_body_status(const struct sl_node *n, uint32_t number);
+/* { id: output } of its completed nodes; the caller's. NULL: no memory. */
+struct json_object *sl_node_body_outputs(const struct sl_node *n, uint32_t number);
+/* Why it failed: "refine#2/judge: …", with the node's code. */
+enum sl_code sl_node_body_error(const struct sl_node *n, uint32_t number, struct sl_error *err);
+/* Like sl_node_eval(), for an x-expr with x-provides "body": `nodes` are those of that body, too. */
+SL_MUST_USE enum sl_code sl_node_eval_body(struct sl_node *n, const char *pointer, uint32_t number,
+					   struct json_object **out, struct sl_error *err);
 
 /* Incoming edges, in the order of the definition. */
 enum sl_edge_state {

@@ -27,45 +27,48 @@ enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflo
 	return SL_OK;
 }
 
-/* Nodes that were at work are begun again, in the order of the graph. */
+/* Nodes that were at work are begun again, in the order of the graph; a container before what is in its bodies. */
 static void go_on(struct sl_run *r)
 {
-	const struct sl_graph *g = r->workflow->root;
 	bool paused = r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
-	for (uint32_t k = 0; k < g->n_nodes; k++) {
-		uint32_t i = g->order[k];
-		struct sl_node_state *n = &r->state.root.nodes[i];
-		if (sl_run_status_final(r->state.status))
-			return;
-		switch (n->status) {
-		case SL_NODE_RUNNING:
-			if (paused)
-				sl_run_emit_node(r, i, SL_NODE_PENDING, n->attempt,
-						 "interrupted by a restart, will be repeated");
-			else
-				sl_exec_start(r, i, SL_EXEC_FRESH);
-			break;
-		case SL_NODE_WAITING:
-			if (g->nodes[i].has_policy)
-				sl_run_touch(r, i); /* a join: its clock is set again when it is looked at */
-			else
-				sl_exec_start(r, i, SL_EXEC_RESUMED);
-			break;
-		case SL_NODE_RETRYING:
-			sl_exec_retry_later(r, i, sl_run_mono_of_wall(r, n->due_ms));
-			break;
-		case SL_NODE_FAILED:
-			if (!g->nodes[i].absorbed) /* the end of the run had not been written yet */
-				sl_run_fail(r, n->code, n->message, g->nodes[i].id);
-			break;
-		default:
-			break;
+	for (uint32_t s = 0; s < r->state.n_scopes; s++) {
+		struct sl_scope *sc = r->state.scopes[s];
+		const struct sl_graph *g = sc->graph;
+		for (uint32_t k = 0; k < g->n_nodes; k++) {
+			uint32_t i = g->order[k];
+			struct sl_node_state *n = &sc->nodes[i];
+			if (sl_run_status_final(r->state.status))
+				return;
+			switch (n->status) {
+			case SL_NODE_RUNNING:
+				if (g->nodes[i].body)
+					sl_exec_start(sc, i, SL_EXEC_RESUMED);
+				else if (paused)
+					sl_run_emit_node(sc, i, SL_NODE_PENDING, n->attempt,
+							 "interrupted by a restart, will be repeated");
+				else
+					sl_exec_start(sc, i, SL_EXEC_FRESH);
+				break;
+			case SL_NODE_WAITING:
+				if (g->nodes[i].has_policy)
+					sl_scope_touch(sc, i); /* a join: its clock is set again when it is looked at */
+				else
+					sl_exec_start(sc, i, SL_EXEC_RESUMED);
+				break;
+			case SL_NODE_RETRYING:
+				sl_exec_retry_later(sc, i, sl_run_mono_of_wall(r, n->due_ms));
+				break;
+			case SL_NODE_FAILED:
+				if (!g->nodes[i].absorbed && !sc->parent) /* the end of the run had not been written */
+					sl_run_fail(r, n->code, n->message, g->nodes[i].id);
+				break;
+			default:
+				break;
+			}
 		}
 	}
 	/* whatever is ready: its edges may have been settled in the last thing that was written */
-	for (uint32_t k = g->n_nodes; k-- > 0;)
-		if (r->state.root.nodes[g->order[k]].status == SL_NODE_PENDING)
-			sl_run_touch(r, g->order[k]);
+	sl_state_touch_all(&r->state);
 }
 
 void sl_run_adopted(struct sl_run *r)
@@ -150,9 +153,19 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	}
 	r->committed_seq = r->state.last_seq;
 	r->projection_dirty = true;
-	for (uint32_t i = 0; i < w->root->n_nodes; i++)
-		if (r->state.root.nodes[i].stream)
-			r->streams[i] = sl_stream_of_state(r->id, &w->root->nodes[i], &r->state.root.nodes[i]);
+	for (uint32_t k = 0; k < r->state.n_scopes && rc == SL_OK; k++) {
+		struct sl_scope *sc = r->state.scopes[k];
+		rc = sl_run_ready_scope(sc);
+		for (uint32_t i = 0; rc == SL_OK && i < sc->graph->n_nodes; i++)
+			if (sc->nodes[i].stream)
+				sc->rt[i].stream = sl_stream_of_state(r->id, sc, i);
+	}
+	if (rc != SL_OK) {
+		sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
+		free(a);
+		sl_run_unref(r);
+		return;
+	}
 	if (!sl_engine_add(e, r)) { /* ours already: a claim that was repeated */
 		free(a);
 		sl_run_unref(r);

@@ -19,7 +19,6 @@ static void run_turn(struct sl_job *j);
 struct sl_run *sl_run_new(struct sl_engine *e, struct sl_run_head *head, struct sl_workflow *w)
 {
 	struct sl_run *r = calloc(1, sizeof(*r));
-	uint32_t n = w->root->n_nodes ? w->root->n_nodes : 1;
 	if (!r) {
 		sl_run_head_free(head);
 		return NULL;
@@ -32,18 +31,12 @@ struct sl_run *sl_run_new(struct sl_engine *e, struct sl_run_head *head, struct 
 	sl_mpsc_init(&r->mailbox);
 	sl_list_init(&r->job.link);
 	r->job.run = run_turn;
-	r->execs = calloc(n, sizeof(struct sl_exec *));
-	r->streams = calloc(n, sizeof(struct sl_stream *));
-	r->join_timers = calloc(n, sizeof(struct sl_run_timer *));
-	r->join_late = calloc(n, sizeof(*r->join_late));
-	r->join_told = calloc(n, sizeof(*r->join_told));
 	memcpy(&r->random, head->id.u.b + 8, 8);
 	r->random ^= e->config.seed | 1;
 	struct sl_error err;
 	r->n_mw = e->n_middleware;
 	r->mw_state = calloc(r->n_mw + 1, sizeof(void *));
-	if (!r->execs || !r->streams || !r->join_timers || !r->join_late || !r->join_told || !r->mw_state ||
-	    sl_run_state_init(&r->state, w) != SL_OK ||
+	if (!r->mw_state || sl_run_state_init(&r->state, w) != SL_OK || sl_run_ready_scope(&r->state.root) != SL_OK ||
 	    sl_json_parse(sl_bytes_str(head->inputs), &r->inputs, &err) != SL_OK) {
 		sl_run_unref(r);
 		return NULL;
@@ -75,11 +68,13 @@ void sl_run_unref(struct sl_run *r)
 		l = l->next;
 		m->drop(m);
 	}
-	for (uint32_t i = 0; r->workflow && i < r->workflow->root->n_nodes; i++) {
-		if (r->execs && r->execs[i])
-			sl_exec_kill(r->execs[i]);
-		if (r->streams)
-			sl_stream_unref(r->streams[i]);
+	for (uint32_t k = r->state.n_scopes; k-- > 0;) {
+		struct sl_scope *sc = r->state.scopes[k];
+		for (uint32_t i = 0; sc->rt && i < sc->graph->n_nodes; i++) {
+			if (sc->rt[i].exec)
+				sl_exec_kill(sc->rt[i].exec);
+			sl_stream_unref(sc->rt[i].stream);
+		}
 	}
 	for (size_t i = 0; i < r->n_out; i++)
 		sl_record_fini(&r->out[i]);
@@ -92,11 +87,6 @@ void sl_run_unref(struct sl_run *r)
 	}
 	free(r->out);
 	free(r->begun);
-	free(r->execs);
-	free(r->streams);
-	free(r->join_timers);
-	free(r->join_late);
-	free(r->join_told);
 	for (size_t i = 0; r->mw_state && i < r->n_mw; i++)
 		free(r->mw_state[i]);
 	free(r->mw_state);
@@ -109,6 +99,16 @@ void sl_run_unref(struct sl_run *r)
 	sl_run_head_free(r->head);
 	sl_workflow_unref(r->workflow);
 	free(r);
+}
+
+enum sl_code sl_run_ready_scope(struct sl_scope *sc)
+{
+	if (sc->rt)
+		return SL_OK;
+	sc->rt = calloc(sc->graph->n_nodes ? sc->graph->n_nodes : 1, sizeof(*sc->rt));
+	for (uint32_t i = 0; sc->rt && i < sc->graph->n_nodes; i++)
+		sc->rt[i].scope = sc;
+	return sc->rt ? SL_OK : SL_NO_MEMORY;
 }
 
 void sl_run_discard(struct sl_job *j)
@@ -232,6 +232,13 @@ static bool over_cap(const struct sl_run *r, const struct sl_event *e)
 	return r->state.last_seq >= SL_LIMIT_RUN_EVENTS || r->state.bytes >= SL_LIMIT_RUN_BYTES;
 }
 
+static void stop_join_timers(struct sl_run *r)
+{
+	for (uint32_t k = 0; k < r->state.n_scopes; k++)
+		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++)
+			sl_run_timer_stop(&r->state.scopes[k]->rt[i].join_timer);
+}
+
 bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 {
 	struct sl_error err;
@@ -279,40 +286,52 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 	sl_event_fini(e);
 	if (ended) {
 		sl_run_timer_stop(&r->deadline);
-		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
-			sl_run_timer_stop(&r->join_timers[i]);
+		stop_join_timers(r);
 	}
 	return true;
 }
 
-bool sl_run_emit_node(struct sl_run *r, uint32_t node, enum sl_node_status status, uint32_t attempt, const char *reason)
+bool sl_run_emit_node(struct sl_scope *sc, uint32_t node, enum sl_node_status status, uint32_t attempt,
+		      const char *reason)
 {
-	const struct sl_node_def *def = &r->workflow->root->nodes[node];
+	const struct sl_node_def *def = &sc->graph->nodes[node];
 	struct sl_event e = {.kind = SL_EV_NODE, .status = status, .attempt = attempt, .type = def->type->name};
-	e.path = sl_z(def->id);
+	e.path = sl_scope_path(sc, node);
 	e.reason = sl_z(reason);
-	return sl_run_emit(r, &e);
+	return sl_run_emit(sl_scope_run(sc), &e);
 }
 
-/* Stops everything that runs, with one event each. */
-static void cancel_active(struct sl_run *r, const char *reason)
+/* Stops what runs in this scope, with one event each; what is in bodies below goes before what is around it. */
+static void cancel_scope(struct sl_scope *sc, const char *reason)
 {
-	for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++) {
-		struct sl_node_state *n = &r->state.root.nodes[i];
-		if (r->execs[i])
-			sl_exec_cancel(r->execs[i], SL_NODE_CANCELLED, reason);
-		else if (n->status == SL_NODE_RUNNING || n->status == SL_NODE_WAITING || n->status == SL_NODE_RETRYING)
-			sl_run_emit_node(r, i, SL_NODE_CANCELLED, n->attempt, reason);
+	for (uint32_t i = 0; i < sc->graph->n_nodes; i++) {
+		struct sl_node_state *n = &sc->nodes[i];
+		sl_run_timer_stop(&sc->rt[i].join_timer);
+		if (sc->rt[i].exec)
+			sl_exec_cancel(sc->rt[i].exec, SL_NODE_CANCELLED, reason);
+		else if (n->status == SL_NODE_RUNNING || n->status == SL_NODE_WAITING ||
+			 n->status == SL_NODE_RETRYING) {
+			sl_run_cancel_bodies(sc, i, reason);
+			sl_run_emit_node(sc, i, SL_NODE_CANCELLED, n->attempt, reason);
+		}
 	}
 }
 
-void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *node)
+void sl_run_cancel_bodies(struct sl_scope *sc, uint32_t node, const char *reason)
+{
+	const struct sl_node_state *n = &sc->nodes[node];
+	for (uint32_t i = 0; i < n->n_bodies; i++)
+		if (n->bodies[i])
+			cancel_scope(n->bodies[i], reason);
+}
+
+void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *path)
 {
 	if (sl_run_status_final(r->state.status) || r->lost)
 		return;
 	/* `message` may belong to the node that is about to go */
-	struct sl_event e = {.kind = SL_EV_FAILED, .code = code, .message = sl_z(message), .path = sl_z(node)};
-	cancel_active(r, "the run failed");
+	struct sl_event e = {.kind = SL_EV_FAILED, .code = code, .message = sl_z(message), .path = sl_z(path)};
+	cancel_scope(&r->state.root, "the run failed");
 	(void)sl_run_emit(r, &e); /* false only when the run is over already */
 }
 
@@ -334,40 +353,53 @@ void sl_run_wait(struct sl_run *r, struct sl_waiter *w)
 
 static struct json_object *env_get(void *ctx, const struct sl_ref *ref)
 {
-	struct sl_run *r = ctx;
-	struct sl_scope *sc;
-	uint32_t i;
+	struct sl_scope *sc = ctx;
+	struct sl_run *r = sl_scope_run(sc);
+	struct json_object *v = NULL;
 	switch (ref->root) {
 	case SL_REF_INPUT:
 		return r->inputs;
 	case SL_REF_RUN:
 		return r->about;
-	case SL_REF_NODE: {
-		struct sl_node_state *n = sl_state_find(&r->state, sl_str(ref->node), &sc, &i);
-		return n ? n->output : NULL;
+	case SL_REF_NODE:
+		for (; sc; sc = sc->parent) {
+			uint32_t i = sl_graph_find(sc->graph, sl_str(ref->node));
+			if (i != UINT32_MAX)
+				return sc->nodes[i].output;
+		}
+		return NULL;
+	case SL_REF_LOOP:
+	case SL_REF_ITEM:
+	case SL_REF_INDEX: {
+		const char *name = ref->root == SL_REF_LOOP ? "loop" : ref->root == SL_REF_ITEM ? "item" : "index";
+		for (; sc; sc = sc->parent) /* the nearest container that has the name */
+			if (sc->bindings && json_object_object_get_ex(sc->bindings, name, &v))
+				return v;
+		return NULL;
 	}
-	default:
-		return NULL; /* loop, item, index: not at the root */
 	}
+	return NULL;
 }
 
-struct sl_env sl_run_env(struct sl_run *r)
+struct sl_env sl_scope_env(struct sl_scope *sc)
 {
-	return (struct sl_env){env_get, r};
+	return (struct sl_env){env_get, sc};
 }
 
 static void join_timed_out(struct sl_run *r, void *arg)
 {
-	const struct sl_node_def *def = arg;
-	r->join_late[def->index] = true;
-	sl_scope_touch(&r->state.root, def->index);
+	struct sl_node_rt *rt = arg;
+	rt->join_late = true;
+	sl_scope_touch(rt->scope, (uint32_t)(rt - rt->scope->rt));
 }
 
 /* A join's first arrival starts its clock; each one after it is told. */
-static void join_arrival(struct sl_run *r, uint32_t node, uint32_t arrived, uint32_t expected)
+static void join_arrival(struct sl_scope *sc, uint32_t node, uint32_t arrived, uint32_t expected)
 {
-	const struct sl_node_def *def = &r->workflow->root->nodes[node];
-	struct sl_node_state *n = &r->state.root.nodes[node];
+	struct sl_run *r = sl_scope_run(sc);
+	const struct sl_node_def *def = &sc->graph->nodes[node];
+	struct sl_node_state *n = &sc->nodes[node];
+	struct sl_node_rt *rt = &sc->rt[node];
 	if (!arrived)
 		return;
 	struct sl_event e = {.kind = SL_EV_NODE,
@@ -375,14 +407,13 @@ static void join_arrival(struct sl_run *r, uint32_t node, uint32_t arrived, uint
 			     .type = def->type->name,
 			     .arrived = arrived,
 			     .expected = expected};
-	e.path = sl_z(def->id);
+	e.path = sl_scope_path(sc, node);
 	if (def->policy.timeout_ms) {
 		const struct sl_clock *c = r->engine->config.clock;
 		e.status = SL_NODE_WAITING;
 		e.due_ms = n->due_ms ? n->due_ms : sl_clock_wall(c) + def->policy.timeout_ms;
-		if (!r->join_timers[node] &&
-		    !sl_run_timer_start(&r->join_timers[node], r, sl_run_mono_of_wall(r, e.due_ms), join_timed_out,
-					(void *)(uintptr_t)def)) {
+		if (!rt->join_timer &&
+		    !sl_run_timer_start(&rt->join_timer, r, sl_run_mono_of_wall(r, e.due_ms), join_timed_out, rt)) {
 			sl_event_fini(&e);
 			sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", def->id);
 			return;
@@ -391,86 +422,91 @@ static void join_arrival(struct sl_run *r, uint32_t node, uint32_t arrived, uint
 	(void)sl_run_emit(r, &e); /* telling is all it does */
 }
 
-static void join_unreachable(struct sl_run *r, uint32_t node, uint32_t arrived)
+static void join_unreachable(struct sl_scope *sc, uint32_t node, uint32_t arrived)
 {
-	const struct sl_node_def *def = &r->workflow->root->nodes[node];
+	const struct sl_graph *g = sc->graph;
+	const struct sl_node_def *def = &g->nodes[node];
 	SL_BUF(why, SL_LIMIT_ERROR_BYTES);
 	sl_buf_addf(&why, "join '%s' needs %u of %u branches, %u came", def->id, def->policy.need, def->n_in, arrived);
 	const char *sep = "; failed or missing: ";
 	for (uint32_t i = 0; i < def->n_in; i++)
-		if (r->state.root.edges[def->in[i]] != SL_EDGE_TAKEN) {
-			sl_buf_addf(&why, "%s%s", sep,
-				    r->workflow->root->nodes[r->workflow->root->edges[def->in[i]].from].id);
+		if (sc->edges[def->in[i]] != SL_EDGE_TAKEN) {
+			sl_buf_addf(&why, "%s%s", sep, g->nodes[g->edges[def->in[i]].from].id);
 			sep = ", ";
 		}
 	struct sl_event e = {
 		.kind = SL_EV_NODE, .status = SL_NODE_FAILED, .type = def->type->name, .code = SL_JOIN_UNREACHABLE};
-	e.path = sl_z(def->id);
+	e.path = sl_scope_path(sc, node);
 	e.message = sl_z(why.data);
-	if (sl_run_emit(r, &e))
-		sl_run_node_ended(r, node);
+	if (sl_run_emit(sl_scope_run(sc), &e))
+		sl_run_node_ended(sc, node);
 }
 
 /* One node whose surroundings changed. */
-static void consider(struct sl_run *r, uint32_t node)
+static void consider(struct sl_scope *sc, uint32_t node)
 {
-	const struct sl_node_def *def = &r->workflow->root->nodes[node];
-	struct sl_scope *sc = &r->state.root;
+	struct sl_run *r = sl_scope_run(sc);
+	const struct sl_node_def *def = &sc->graph->nodes[node];
 	struct sl_node_state *n = &sc->nodes[node];
+	struct sl_node_rt *rt = &sc->rt[node];
 	uint32_t arrived, expected;
-	if (r->execs[node]) {
-		sl_exec_unpaused(r->execs[node]);
+	if (rt->exec) {
+		sl_exec_unpaused(rt->exec);
+		if (def->body && rt->exec)
+			sl_exec_bodies(rt->exec);
 		return;
 	}
 	if (n->status != SL_NODE_PENDING && !(n->status == SL_NODE_WAITING && def->has_policy))
 		return;
-	switch (sl_node_ready(sc, node, r->join_late[node], &arrived, &expected)) {
+	if (sl_scope_closed(sc))
+		return;
+	switch (sl_node_ready(sc, node, rt->join_late, &arrived, &expected)) {
 	case SL_READY_NOT:
-		if (def->has_policy && arrived != r->join_told[node]) {
-			r->join_told[node] = arrived;
-			join_arrival(r, node, arrived, expected);
+		if (def->has_policy && arrived != rt->join_told) {
+			rt->join_told = arrived;
+			join_arrival(sc, node, arrived, expected);
 		}
 		return;
 	case SL_READY_SKIP:
-		if (sl_run_emit_node(r, node, SL_NODE_SKIPPED, n->attempt, "nothing leads here"))
-			sl_run_node_ended(r, node);
+		if (sl_run_emit_node(sc, node, SL_NODE_SKIPPED, n->attempt, "nothing leads here"))
+			sl_run_node_ended(sc, node);
 		return;
 	case SL_READY_UNREACHABLE:
-		sl_run_timer_stop(&r->join_timers[node]);
-		join_unreachable(r, node, arrived);
+		sl_run_timer_stop(&rt->join_timer);
+		join_unreachable(sc, node, arrived);
 		return;
 	case SL_READY_START:
 		break;
 	}
 	if (!sl_branch_open(sc, node))
 		return; /* looked at again when a node of the other branches ends */
-	if (sc->n_active >= SL_LIMIT_PENDING_NODES)
+	if (r->state.n_active >= SL_LIMIT_PENDING_NODES)
 		return; /* likewise */
 	if (def->type->effects == SL_EFFECTS_EXTERNAL && r->committed_seq < r->state.last_seq) {
 		r->wait_commit = true;
 		return;
 	}
-	sl_run_timer_stop(&r->join_timers[node]);
+	sl_run_timer_stop(&rt->join_timer);
 	if (def->has_policy && def->policy.cancel_rest) {
 		uint32_t *rest = calloc(sc->graph->n_nodes, sizeof(*rest));
 		uint32_t n_rest = rest ? sl_node_rest(sc, node, rest) : 0;
 		for (uint32_t i = 0; i < n_rest; i++) {
-			if (r->execs[rest[i]])
-				sl_exec_cancel(r->execs[rest[i]], SL_NODE_CANCELLED, "the join has what it needs");
+			if (sc->rt[rest[i]].exec)
+				sl_exec_cancel(sc->rt[rest[i]].exec, SL_NODE_CANCELLED, "the join has what it needs");
 			else
-				sl_run_emit_node(r, rest[i], SL_NODE_CANCELLED, sc->nodes[rest[i]].attempt,
+				sl_run_emit_node(sc, rest[i], SL_NODE_CANCELLED, sc->nodes[rest[i]].attempt,
 						 "the join has what it needs");
 		}
 		free(rest);
 	}
-	sl_exec_start(r, node, SL_EXEC_FRESH);
+	sl_exec_start(sc, node, SL_EXEC_FRESH);
 }
 
 /* The outputs of a run: the template, or what the last nodes gave. */
 static enum sl_code outputs_of(struct sl_run *r, struct json_object **out, struct sl_error *err)
 {
 	if (r->workflow->outputs) {
-		struct sl_env env = sl_run_env(r);
+		struct sl_env env = sl_scope_env(&r->state.root);
 		return sl_template_eval(r->workflow->outputs, &env, out, err);
 	}
 	const struct sl_graph *g = r->workflow->root;
@@ -507,10 +543,17 @@ void sl_run_trip(struct sl_run *r, const struct sl_trip *trip, const char *path)
 /* What runs is called off, to be repeated. What waits for time or people goes on waiting. */
 static void call_off_running(struct sl_run *r, const char *reason)
 {
-	for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
-		if (r->execs[i] && r->state.root.nodes[i].status != SL_NODE_WAITING &&
-		    r->state.root.nodes[i].status != SL_NODE_RETRYING)
-			sl_exec_cancel(r->execs[i], SL_NODE_PENDING, reason);
+	for (uint32_t k = 0; k < r->state.n_scopes; k++) {
+		struct sl_scope *sc = r->state.scopes[k];
+		for (uint32_t i = 0; i < sc->graph->n_nodes; i++) {
+			enum sl_node_status status = sc->nodes[i].status;
+			if (!sc->rt[i].exec || status == SL_NODE_WAITING || status == SL_NODE_RETRYING)
+				continue;
+			if (sc->graph->nodes[i].body && status == SL_NODE_RUNNING)
+				continue; /* it only holds its bodies, and goes on holding them */
+			sl_exec_cancel(sc->rt[i].exec, SL_NODE_PENDING, reason);
+		}
+	}
 }
 
 /* The run breaker tripped: nothing more is spent until a person has looked at it. */
@@ -542,23 +585,26 @@ static void lock_run(struct sl_run *r)
 /* Goes as far as the state allows without waiting for anything. */
 static void advance(struct sl_run *r)
 {
-	struct sl_scope *sc = &r->state.root;
+	struct sl_run_state *st = &r->state;
+	struct sl_scope *sc;
 	uint32_t node;
 	if (r->lost)
 		return;
 	if (r->trip_due)
 		lock_run(r);
-	while (r->state.status == SL_RUN_RUNNING || r->state.status == SL_RUN_WAITING) {
-		if (sl_scope_work(sc, &node)) {
-			consider(r, node);
+	while (st->status == SL_RUN_RUNNING || st->status == SL_RUN_WAITING) {
+		if (sl_state_work(st, &sc, &node)) {
+			consider(sc, node);
 			if (r->trip_due)
 				lock_run(r);
 			continue;
 		}
-		bool all_done = sc->n_final == sc->graph->n_nodes;
-		bool nothing_runs = sc->n_active == 0 && r->n_execs == 0 && !r->wait_commit;
-		bool all_wait = sc->n_active && sc->n_quiet == sc->n_active && r->n_execs <= sc->n_quiet;
-		if (r->state.status == SL_RUN_WAITING && !all_wait) {
+		/* containers hold their bodies; what is at work is what is in them */
+		uint32_t active = st->n_active - st->n_holding, execs = r->n_execs - st->n_holding;
+		bool all_done = st->root.n_final == st->root.graph->n_nodes;
+		bool nothing_runs = active == 0 && execs == 0 && !r->wait_commit;
+		bool all_wait = active && st->n_quiet == active && execs <= st->n_quiet;
+		if (st->status == SL_RUN_WAITING && !all_wait) {
 			struct sl_event e = {.kind = SL_EV_RESUMED, .reason = sl_z("what it waited for has come")};
 			if (sl_run_emit(r, &e))
 				continue;
@@ -566,7 +612,7 @@ static void advance(struct sl_run *r)
 			finish(r);
 		} else if (!SL_EXPECT(!nothing_runs)) { /* validation promises that there is always a next node */
 			sl_run_fail(r, SL_INTERNAL, "the run cannot go on: no node is ready", NULL);
-		} else if (r->state.status == SL_RUN_RUNNING && all_wait) {
+		} else if (st->status == SL_RUN_RUNNING && all_wait) {
 			struct sl_event e = {.kind = SL_EV_WAITING};
 			(void)sl_run_emit(r, &e); /* false: a cap ended the run instead */
 		}
@@ -574,27 +620,34 @@ static void advance(struct sl_run *r)
 	}
 }
 
-void sl_run_touch(struct sl_run *r, uint32_t node)
+static void touch_pending(struct sl_scope *sc)
 {
-	sl_scope_touch(&r->state.root, node);
+	for (uint32_t i = 0; i < sc->graph->n_nodes; i++)
+		if (sc->nodes[i].status == SL_NODE_PENDING)
+			sl_scope_touch(sc, i);
 }
 
-/* A failure ends the run, unless a join further down puts up with it. Ended nodes make room under branch limits. */
-void sl_run_node_ended(struct sl_run *r, uint32_t node)
+/* A failure ends the run, or the body it is in, unless a join further down puts up with it. Ended nodes make room under
+ * limits. */
+void sl_run_node_ended(struct sl_scope *sc, uint32_t node)
 {
-	const struct sl_node_def *def = &r->workflow->root->nodes[node];
-	struct sl_node_state *n = &r->state.root.nodes[node];
+	struct sl_run *r = sl_scope_run(sc);
+	const struct sl_node_def *def = &sc->graph->nodes[node];
+	struct sl_node_state *n = &sc->nodes[node];
 	if (n->status == SL_NODE_COMPLETED)
 		atomic_fetch_add_explicit(&r->engine->nodes_completed, 1, memory_order_relaxed);
 	if (n->status == SL_NODE_FAILED) {
 		atomic_fetch_add_explicit(&r->engine->nodes_failed, 1, memory_order_relaxed);
-		if (!def->absorbed)
+		if (!def->absorbed && !sc->parent)
 			sl_run_fail(r, n->code, n->message, def->id);
+		else if (!def->absorbed)
+			cancel_scope(sc, "another node of this body failed");
 	}
-	if (def->n_branch_of || r->state.root.n_active + 1 >= SL_LIMIT_PENDING_NODES)
-		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
-			if (r->state.root.nodes[i].status == SL_NODE_PENDING)
-				sl_scope_touch(&r->state.root, i);
+	if (r->state.n_active + 1 >= SL_LIMIT_PENDING_NODES)
+		for (uint32_t k = 0; k < r->state.n_scopes; k++)
+			touch_pending(r->state.scopes[k]);
+	else if (def->n_branch_of)
+		touch_pending(sc);
 }
 
 /* ---- the journal ---- */
@@ -684,11 +737,13 @@ static void waiters_up_to(struct sl_run *r, uint64_t seq, enum sl_code rc)
 void sl_run_silence(struct sl_run *r)
 {
 	r->lost = true;
-	for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++) {
-		if (r->execs[i])
-			sl_exec_kill(r->execs[i]);
-		sl_run_timer_stop(&r->join_timers[i]);
+	for (uint32_t k = r->state.n_scopes; k-- > 0;) {
+		struct sl_scope *sc = r->state.scopes[k];
+		for (uint32_t i = 0; i < sc->graph->n_nodes; i++)
+			if (sc->rt[i].exec)
+				sl_exec_kill(sc->rt[i].exec);
 	}
+	stop_join_timers(r);
 	sl_run_timer_stop(&r->deadline);
 }
 
@@ -733,9 +788,8 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 	waiters_up_to(r, seq, SL_OK);
 	if (r->wait_commit && r->committed_seq >= r->state.last_seq) {
 		r->wait_commit = false;
-		for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
-			if (r->state.root.nodes[i].status == SL_NODE_PENDING)
-				sl_scope_touch(&r->state.root, i);
+		for (uint32_t k = 0; k < r->state.n_scopes; k++)
+			touch_pending(r->state.scopes[k]);
 	}
 	if (seq == 1 && r->state.status == SL_RUN_QUEUED) { /* now that it cannot be lost it may cost something */
 		struct sl_event e = {.kind = SL_EV_STARTED};
@@ -780,8 +834,8 @@ static void fill_projection(struct sl_run *r, struct sl_projection *p)
 	p->status = sl_run_states[s->status].wire;
 	p->started_ms = s->started_ms;
 	p->finished_ms = s->finished_ms;
-	p->nodes_total = s->root.graph->n_nodes;
-	p->nodes_done = s->root.n_final;
+	p->nodes_total = s->n_nodes;
+	p->nodes_done = s->n_done;
 	p->input_tokens = s->input_tokens;
 	p->output_tokens = s->output_tokens;
 	p->cost_microusd = s->cost_microusd;
@@ -939,7 +993,7 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, s
 	e.by = sl_z(cmd->by);
 	e.reason = sl_z(cmd->reason && *cmd->reason ? cmd->reason : NULL);
 	if (cmd->kind == SL_CMD_CANCEL)
-		cancel_active(r, "the run was cancelled");
+		cancel_scope(&r->state.root, "the run was cancelled");
 	if (cmd->kind == SL_CMD_PAUSE_NOW)
 		call_off_running(r, "called off by a pause, will be repeated");
 	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */

@@ -35,6 +35,16 @@ struct sl_run_timer {
 	struct sl_msg msg;
 };
 
+/* What a live run has for each node of a scope. */
+struct sl_node_rt {
+	struct sl_scope *scope;
+	struct sl_exec *exec;     /* NULL: not executing */
+	struct sl_stream *stream; /* the latest attempt's; NULL: none */
+	struct sl_run_timer *join_timer;
+	uint32_t join_told; /* arrivals told */
+	bool join_late;     /* its deadline has passed */
+};
+
 /* Somebody who waits for a sequence number to be committed. */
 struct sl_waiter {
 	struct sl_waiter *next;
@@ -60,12 +70,7 @@ struct sl_run {
 	/* [run] */
 	struct sl_run_state state;
 	struct json_object *inputs, *about; /* about: what `run` is in expressions */
-	struct sl_exec **execs;             /* by node index; NULL: not executing */
-	struct sl_stream **streams;         /* by node index: the latest attempt's; NULL: none */
 	uint32_t n_execs;
-	struct sl_run_timer **join_timers; /* by node index */
-	bool *join_late;                   /* by node index: its deadline has passed */
-	uint32_t *join_told;               /* by node index: arrivals told */
 	struct sl_run_timer *deadline;
 	uint32_t timeout_s;
 	uint64_t committed_seq;
@@ -117,9 +122,16 @@ void sl_run_silence(struct sl_run *r);
 /* [run] Decides an event: sets seq and time, folds it, queues it for the journal. Takes the content of e. False: the
  * run fails or has failed for this reason. */
 bool sl_run_emit(struct sl_run *r, struct sl_event *e);
-bool sl_run_emit_node(struct sl_run *r, uint32_t node, enum sl_node_status status, uint32_t attempt,
+bool sl_run_emit_node(struct sl_scope *sc, uint32_t node, enum sl_node_status status, uint32_t attempt,
 		      const char *reason);
-void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *node); /* [run] ends it */
+void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *path); /* [run] ends it */
+/* [run] Cancels what is at work in the bodies of a container. */
+void sl_run_cancel_bodies(struct sl_scope *sc, uint32_t node, const char *reason);
+SL_MUST_USE enum sl_code sl_run_ready_scope(struct sl_scope *sc);    /* gives a scope what a live run needs of it */
+static inline struct sl_run *sl_scope_run(const struct sl_scope *sc) /* of a live run's scope */
+{
+	return SL_CONTAINER_OF(sc->home, struct sl_run, state);
+}
 void sl_run_wait(struct sl_run *r, struct sl_waiter *w); /* [run] calls fn at once when committed */
 /* [run] Starts a timer for `home`, stopping the one that is there. False: no memory. */
 SL_MUST_USE bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t due_mono_ms,
@@ -155,26 +167,27 @@ void sl_run_adopted(struct sl_run *r); /* [run] goes on where the journal ends *
 /* view.c */
 SL_MUST_USE enum sl_code sl_view_of_run(struct sl_run *r, struct sl_view **out); /* [run] */
 
-struct sl_stream *sl_stream_of_state(struct sl_run_id id, const struct sl_node_def *def, const struct sl_node_state *n);
+struct sl_stream *sl_stream_of_state(struct sl_run_id id, const struct sl_scope *sc, uint32_t node);
 
 /* exec.c */
 enum sl_exec_how {
 	SL_EXEC_FRESH,   /* from the beginning */
-	SL_EXEC_RESUMED, /* the node was waiting when the server went away: the same attempt, the rest of the wait */
+	SL_EXEC_RESUMED, /* the node was waiting, or held bodies, when the server went away: the same attempt goes on */
 };
-void sl_exec_start(struct sl_run *r, uint32_t node, enum sl_exec_how how);
-void sl_exec_retry_later(struct sl_run *r, uint32_t node, uint64_t due_mono_ms); /* recovered while it was retrying */
+void sl_exec_start(struct sl_scope *sc, uint32_t node, enum sl_exec_how how);
+void sl_exec_retry_later(struct sl_scope *sc, uint32_t node,
+			 uint64_t due_mono_ms); /* recovered while it was retrying */
+void sl_exec_bodies(struct sl_exec *x);         /* a container: tells it of the bodies that have ended */
 void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to,
 		    const char *reason);  /* to: cancelled, or pending (called off) */
 void sl_exec_kill(struct sl_exec *x);     /* the same without a word: the run is lost, or the server stops */
 void sl_exec_unpaused(struct sl_exec *x); /* what came due during a pause goes on now */
-bool sl_exec_taken(struct sl_run *r, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken,
+bool sl_exec_taken(struct sl_scope *sc, uint32_t node, const char *kase, struct json_object *output, uint32_t **taken,
 		   uint32_t *n, struct sl_error *err);
-struct sl_env sl_run_env(struct sl_run *r);
+struct sl_env sl_scope_env(struct sl_scope *sc); /* what expressions in this scope see */
 
 /* [run] The run is to be locked when this turn ends; the first of several counts. */
 void sl_run_trip(struct sl_run *r, const struct sl_trip *trip, const char *path);
 
 /* run.c, for exec.c: an execution has ended and left the table */
-void sl_run_node_ended(struct sl_run *r, uint32_t node);
-void sl_run_touch(struct sl_run *r, uint32_t node);
+void sl_run_node_ended(struct sl_scope *sc, uint32_t node);

@@ -1,7 +1,10 @@
 /* engine/run_state.c: see run_state.h. */
 #include "engine/run_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "base/limits.h"
 
 #define TO(s)  (1u << SL_RUN_##s)
 #define ENDS   (TO(FAILED) | TO(CANCELLED))
@@ -34,15 +37,52 @@ const struct sl_state sl_node_states[SL_NODE_STATUSES] = {
 	[SL_NODE_CANCELLED] = {"cancelled", 0},
 };
 
+static enum sl_code scope_init(struct sl_run_state *s, struct sl_scope *sc, const struct sl_graph *g)
+{
+	sc->graph = g;
+	sc->home = s;
+	sc->nodes = calloc(g->n_nodes ? g->n_nodes : 1, sizeof(*sc->nodes));
+	sc->edges = calloc(g->n_edges ? g->n_edges : 1, 1);
+	sc->work = calloc(g->n_nodes ? g->n_nodes : 1, sizeof(*sc->work));
+	if (!sc->nodes || !sc->edges || !sc->work)
+		return SL_NO_MEMORY;
+	if (s->n_scopes == s->cap_scopes) {
+		uint32_t cap = s->cap_scopes ? s->cap_scopes * 2 : 4;
+		struct sl_scope **more = realloc(s->scopes, cap * sizeof(struct sl_scope *));
+		if (!more)
+			return SL_NO_MEMORY;
+		s->scopes = more;
+		s->cap_scopes = cap;
+	}
+	s->scopes[s->n_scopes++] = sc;
+	s->n_nodes += g->n_nodes;
+	return SL_OK;
+}
+
+static void scope_fini(struct sl_scope *sc)
+{
+	for (uint32_t i = 0; sc->nodes && i < sc->graph->n_nodes; i++) {
+		struct sl_node_state *n = &sc->nodes[i];
+		json_object_put(n->output);
+		json_object_put(n->stream);
+		free(n->message);
+		free(n->reason);
+		free(n->bodies);
+	}
+	free(sc->nodes);
+	free(sc->edges);
+	free(sc->work);
+	free(sc->prefix);
+	free(sc->rt);
+	json_object_put(sc->bindings);
+}
+
 enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w)
 {
-	const struct sl_graph *g = w->root;
 	*s = (struct sl_run_state){.status = SL_RUN_QUEUED};
-	s->root.graph = g;
-	s->root.nodes = calloc(g->n_nodes ? g->n_nodes : 1, sizeof(*s->root.nodes));
-	s->root.edges = calloc(g->n_edges ? g->n_edges : 1, 1);
-	s->root.work = calloc(g->n_nodes ? g->n_nodes : 1, sizeof(*s->root.work));
-	if (!s->root.nodes || !s->root.edges || !s->root.work) {
+	if (scope_init(s, &s->root, w->root) != SL_OK) {
+		if (!s->n_scopes)
+			scope_fini(&s->root);
 		sl_run_state_fini(s);
 		return SL_NO_MEMORY;
 	}
@@ -51,16 +91,12 @@ enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow 
 
 void sl_run_state_fini(struct sl_run_state *s)
 {
-	for (uint32_t i = 0; s->root.nodes && i < s->root.graph->n_nodes; i++) {
-		struct sl_node_state *n = &s->root.nodes[i];
-		json_object_put(n->output);
-		json_object_put(n->stream);
-		free(n->message);
-		free(n->reason);
+	for (uint32_t i = 0; i < s->n_scopes; i++) {
+		scope_fini(s->scopes[i]);
+		if (s->scopes[i] != &s->root)
+			free(s->scopes[i]);
 	}
-	free(s->root.nodes);
-	free(s->root.edges);
-	free(s->root.work);
+	free(s->scopes);
 	json_object_put(s->outputs);
 	free(s->message);
 	free(s->failed_node);
@@ -68,16 +104,108 @@ void sl_run_state_fini(struct sl_run_state *s)
 	*s = (struct sl_run_state){0};
 }
 
+char *sl_scope_path(const struct sl_scope *sc, uint32_t node)
+{
+	const char *prefix = sc->prefix ? sc->prefix : "", *id = sc->graph->nodes[node].id;
+	size_t n = strlen(prefix), m = strlen(id);
+	char *path = malloc(n + m + 1);
+	if (path) {
+		memcpy(path, prefix, n);
+		memcpy(path + n, id, m + 1);
+	}
+	return path;
+}
+
+enum sl_code sl_scope_body(struct sl_scope *sc, uint32_t node, uint32_t number, struct sl_scope **out)
+{
+	struct sl_node_state *n = &sc->nodes[node];
+	const struct sl_graph *g = sc->graph->nodes[node].body;
+	if (!g || number < 1 || number > SL_LIMIT_BODIES)
+		return SL_LIMIT;
+	if (number <= n->n_bodies && n->bodies[number - 1]) {
+		*out = n->bodies[number - 1];
+		return SL_OK;
+	}
+	if (number > n->cap_bodies) {
+		uint32_t cap = n->cap_bodies ? n->cap_bodies : 4;
+		while (cap < number)
+			cap *= 2;
+		struct sl_scope **more = realloc(n->bodies, cap * sizeof(struct sl_scope *));
+		if (!more)
+			return SL_NO_MEMORY;
+		memset(more + n->cap_bodies, 0, (cap - n->cap_bodies) * sizeof(struct sl_scope *));
+		n->bodies = more;
+		n->cap_bodies = cap;
+	}
+	struct sl_scope *body = calloc(1, sizeof(*body));
+	SL_AUTO_MEM char *path = sl_scope_path(sc, node);
+	size_t bytes = path ? strlen(path) + 16 : 0;
+	if (!body || !path || !(body->prefix = malloc(bytes)) || scope_init(sc->home, body, g) != SL_OK) {
+		if (body)
+			scope_fini(body);
+		free(body);
+		return SL_NO_MEMORY;
+	}
+	(void)snprintf(body->prefix, bytes, "%s#%u/", path, number); /* it fits */
+	body->parent = sc;
+	body->parent_node = node;
+	body->number = number;
+	n->bodies[number - 1] = body;
+	if (number > n->n_bodies)
+		n->n_bodies = number;
+	for (uint32_t i = g->n_nodes; i-- > 0;)
+		sl_scope_touch(body, g->order[i]);
+	*out = body;
+	return SL_OK;
+}
+
+/* "judge", "refine#2/judge": *index of the node in *scope. With `make`, bodies that events speak of are made. */
+static struct sl_node_state *walk(struct sl_run_state *s, struct sl_str path, struct sl_scope **scope, uint32_t *index,
+				  bool make)
+{
+	struct sl_scope *sc = &s->root;
+	for (;;) {
+		const char *slash = path.len ? memchr(path.p, '/', path.len) : NULL;
+		struct sl_str part = slash ? sl_str_n(path.p, (size_t)(slash - path.p)) : path, id = part, number;
+		uint32_t n = 0;
+		if (slash && !sl_str_cut(part, '#', &id, &number))
+			return NULL;
+		uint32_t i = sl_graph_find(sc->graph, id);
+		if (i == UINT32_MAX)
+			return NULL;
+		if (!slash) {
+			*scope = sc;
+			*index = i;
+			return &sc->nodes[i];
+		}
+		for (size_t k = 0; k < number.len && k < 6; k++) {
+			if (number.p[k] < '0' || number.p[k] > '9' || (k == 0 && number.p[k] == '0'))
+				return NULL;
+			n = n * 10 + (uint32_t)(number.p[k] - '0');
+		}
+		if (!n || number.len > 5)
+			return NULL;
+		struct sl_node_state *c = &sc->nodes[i];
+		if (n <= c->n_bodies && c->bodies[n - 1])
+			sc = c->bodies[n - 1];
+		else if (!make || c->status != SL_NODE_RUNNING || sl_scope_body(sc, i, n, &sc) != SL_OK)
+			return NULL;
+		path = sl_str_n(slash + 1, path.len - part.len - 1);
+	}
+}
+
 struct sl_node_state *sl_state_find(struct sl_run_state *s, struct sl_str path, struct sl_scope **scope,
 				    uint32_t *index)
 {
-	for (uint32_t i = 0; i < s->root.graph->n_nodes; i++)
-		if (sl_str_is(path, s->root.graph->nodes[i].id)) {
-			*scope = &s->root;
-			*index = i;
-			return &s->root.nodes[i];
-		}
-	return NULL;
+	return walk(s, path, scope, index, false);
+}
+
+bool sl_scope_closed(const struct sl_scope *sc)
+{
+	for (; sc->parent; sc = sc->parent)
+		if (sc->failed || sl_node_status_final(sc->parent->nodes[sc->parent_node].status))
+			return true;
+	return false;
 }
 
 void sl_scope_touch(struct sl_scope *sc, uint32_t node)
@@ -86,12 +214,30 @@ void sl_scope_touch(struct sl_scope *sc, uint32_t node)
 		return;
 	sc->nodes[node].dirty = true;
 	sc->work[sc->n_work++] = node;
+	if (!sc->busy) {
+		sc->busy = true;
+		sc->next_busy = sc->home->busy;
+		sc->home->busy = sc;
+	}
 }
 
-bool sl_scope_work(struct sl_scope *sc, uint32_t *node)
+void sl_state_touch_all(struct sl_run_state *s)
 {
-	if (!sc->n_work)
+	for (uint32_t k = s->n_scopes; k-- > 0;)
+		for (uint32_t i = s->scopes[k]->graph->n_nodes; i-- > 0;)
+			sl_scope_touch(s->scopes[k], s->scopes[k]->graph->order[i]);
+}
+
+bool sl_state_work(struct sl_run_state *s, struct sl_scope **out, uint32_t *node)
+{
+	struct sl_scope *sc;
+	while ((sc = s->busy) && !sc->n_work) {
+		s->busy = sc->next_busy;
+		sc->busy = false;
+	}
+	if (!sc)
 		return false;
+	*out = sc;
 	*node = sc->work[--sc->n_work];
 	sc->nodes[*node].dirty = false;
 	return true;
@@ -138,7 +284,7 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 {
 	struct sl_scope *sc;
 	uint32_t index;
-	struct sl_node_state *n = e->path ? sl_state_find(s, sl_str(e->path), &sc, &index) : NULL;
+	struct sl_node_state *n = e->path ? walk(s, sl_str(e->path), &sc, &index, true) : NULL;
 	if (!n)
 		return sl_fail(err, SL_NOT_FOUND, "event %llu: no node '%s'", (unsigned long long)e->seq,
 			       e->path ? e->path : "");
@@ -150,11 +296,17 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 		if (e->taken[i] >= sc->graph->n_edges || sc->graph->edges[e->taken[i]].from != index)
 			return sl_fail(err, SL_CONFLICT, "event %llu: node '%s' has no edge %u",
 				       (unsigned long long)e->seq, e->path, e->taken[i]);
+	bool container = sc->graph->nodes[index].body != NULL;
 	sc->n_active += active(e->status);
 	sc->n_active -= active(n->status);
-	sc->n_quiet += e->status == SL_NODE_WAITING;
-	sc->n_quiet -= n->status == SL_NODE_WAITING;
+	s->n_active += active(e->status);
+	s->n_active -= active(n->status);
+	s->n_quiet += e->status == SL_NODE_WAITING;
+	s->n_quiet -= n->status == SL_NODE_WAITING;
+	s->n_holding += container && e->status == SL_NODE_RUNNING;
+	s->n_holding -= container && n->status == SL_NODE_RUNNING;
 	sc->n_final += sl_node_status_final(e->status);
+	s->n_done += sl_node_status_final(e->status);
 	if (e->attempt > n->attempt)
 		n->attempt = e->attempt;
 	switch (e->status) {
@@ -212,6 +364,12 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 	}
 	if (sl_node_status_final(e->status))
 		settle_out(sc, index, e);
+	if (sc->parent) {
+		if (e->status == SL_NODE_FAILED && !sc->failed && !sc->graph->nodes[index].absorbed)
+			sc->failed = index + 1;
+		if (sl_scope_ended(sc))
+			sl_scope_touch(sc->parent, sc->parent_node);
+	}
 	return SL_OK;
 }
 
@@ -244,8 +402,7 @@ static enum sl_code evolve_run(struct sl_run_state *s, struct sl_event *e, struc
 	if (e->kind == SL_EV_STARTED)
 		s->started_ms = e->wall_ms;
 	if (held || e->kind == SL_EV_STARTED) /* whatever a pause held back is looked at again */
-		for (uint32_t i = 0; i < s->root.graph->n_nodes; i++)
-			sl_scope_touch(&s->root, s->root.graph->order[s->root.graph->n_nodes - 1 - i]);
+		sl_state_touch_all(s);
 	s->status = to;
 	take_text(&s->reason, &e->reason);
 	if (sl_run_status_final(to)) {
@@ -426,13 +583,16 @@ static void render_error(struct sl_buf *out, enum sl_code code, const char *mess
 	sl_buf_addc(out, '}');
 }
 
-static void render_node(const struct sl_run_state *s, uint32_t i, struct sl_buf *out)
+static void render_node(const struct sl_scope *sc, uint32_t i, struct sl_buf *out)
 {
-	const struct sl_node_def *def = &s->root.graph->nodes[i];
-	const struct sl_node_state *n = &s->root.nodes[i];
+	const struct sl_node_def *def = &sc->graph->nodes[i];
+	const struct sl_node_state *n = &sc->nodes[i];
+	SL_BUF(path, 4096);
+	sl_buf_adds(&path, sc->prefix ? sc->prefix : "");
+	sl_buf_adds(&path, def->id);
 	sl_buf_json_comma(out);
 	sl_buf_addc(out, '{');
-	sl_buf_json_kz(out, "path", def->id);
+	sl_buf_json_kstr(out, "path", sl_buf_str(&path));
 	sl_buf_json_kz(out, "type", def->type->name);
 	if (def->name)
 		sl_buf_json_kz(out, "name", def->name);
@@ -462,7 +622,7 @@ static void render_node(const struct sl_run_state *s, uint32_t i, struct sl_buf 
 		sl_buf_json_kz(out, "reason", n->reason);
 	if (def->has_policy || def->n_in > 1) {
 		uint32_t arrived, expected;
-		(void)sl_node_ready(&s->root, i, false, &arrived, &expected);
+		(void)sl_node_ready(sc, i, false, &arrived, &expected);
 		sl_buf_json_ku64(out, "arrived", arrived);
 		sl_buf_json_ku64(out, "expected", expected);
 	}
@@ -498,8 +658,8 @@ void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *hea
 	sl_buf_json_ku64(out, "output_tokens", s->output_tokens);
 	sl_buf_addc(out, '}');
 	sl_buf_json_kf64(out, "cost_usd", (double)s->cost_microusd / 1e6);
-	sl_buf_json_ku64(out, "nodes_total", s->root.graph->n_nodes);
-	sl_buf_json_ku64(out, "nodes_done", s->root.n_final);
+	sl_buf_json_ku64(out, "nodes_total", s->n_nodes);
+	sl_buf_json_ku64(out, "nodes_done", s->n_done);
 	sl_buf_json_ku64(out, "last_seq", s->last_seq);
 	sl_buf_json_key(out, "tags");
 	if (head->tags && head->tags->len)
@@ -511,7 +671,8 @@ void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *hea
 	sl_buf_json_kraw(out, "definition", sl_bytes_str(head->definition));
 	sl_buf_json_key(out, "nodes");
 	sl_buf_addc(out, '[');
-	for (uint32_t i = 0; i < s->root.graph->n_nodes; i++)
-		render_node(s, i, out);
+	for (uint32_t k = 0; k < s->n_scopes; k++)
+		for (uint32_t i = 0; i < s->scopes[k]->graph->n_nodes; i++)
+			render_node(s->scopes[k], i, out);
 	sl_buf_adds(out, "]}");
 }

@@ -115,19 +115,35 @@ struct sl_node_state {
 	char *message, *reason;
 	uint64_t input_tokens, output_tokens;
 	int64_t cost_microusd;
+	struct sl_scope **bodies; /* of a container, by number - 1; NULL where one has not begun */
+	uint32_t n_bodies, cap_bodies;
 	bool dirty;       /* in the scope's work list */
 	bool text_before; /* a stream of an earlier attempt may have been seen */
 };
 
-/* One instance of a graph: the root, or (with containers) one round or item. */
+struct sl_run_state;
+struct sl_node_rt;
+
+/* One instance of a graph: the root, or one body of a container (a round, an item). */
 struct sl_scope {
 	const struct sl_graph *graph;
+	struct sl_run_state *home;
+	struct sl_scope *parent; /* NULL: the root */
+	uint32_t parent_node;    /* the container, in parent */
+	uint32_t number;         /* which of its bodies: from 1 */
+	char *prefix;            /* of its nodes' paths: "" or "refine#2/" */
 	struct sl_node_state *nodes;
 	uint8_t *edges; /* enum sl_edge_state */
-	uint32_t *work; /* nodes whose incoming edges changed: a stack */
+	uint32_t *work; /* nodes whose surroundings changed: a stack */
 	uint32_t n_work;
 	uint32_t n_final, n_active; /* active: running, waiting or retrying */
-	uint32_t n_quiet;           /* of the active ones: waiting for time or people */
+	uint32_t failed;            /* a body: 1 + the node whose failure ended it; 0: none has */
+	bool busy;                  /* in the list of scopes with work */
+	struct sl_scope *next_busy;
+	/* [run] what only a live run has; NULL in a fold */
+	struct sl_node_rt *rt;        /* by node */
+	struct json_object *bindings; /* what `loop`, `item` and `index` are in here */
+	bool told;                    /* its container knows that it has ended */
 };
 
 struct sl_run_state {
@@ -144,6 +160,13 @@ struct sl_run_state {
 	enum sl_code code;
 	char *message, *failed_node, *reason;
 	struct sl_scope root;
+	struct sl_scope **scopes; /* all of them, the root first, in the order they began */
+	uint32_t n_scopes, cap_scopes;
+	struct sl_scope *busy;    /* those with work, the latest first */
+	uint32_t n_nodes, n_done; /* of all scopes */
+	uint32_t n_active;        /* likewise */
+	uint32_t n_quiet;         /* of the active ones: waiting for time or people */
+	uint32_t n_holding;       /* of the active ones: containers, which only wait for their bodies */
 };
 
 SL_MUST_USE enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w);
@@ -172,9 +195,19 @@ bool sl_branch_open(const struct sl_scope *sc, uint32_t node); /* may it start u
 uint32_t sl_node_rest(const struct sl_scope *sc, uint32_t join, uint32_t *out);
 
 struct sl_node_state *sl_state_find(struct sl_run_state *s, struct sl_str path, struct sl_scope **scope,
-				    uint32_t *index);
+				    uint32_t *index); /* NULL: no such node, or its body has not begun */
+/* The body `number` of a container, made when it is not there. SL_LIMIT: the number is out of range. */
+SL_MUST_USE enum sl_code sl_scope_body(struct sl_scope *sc, uint32_t node, uint32_t number, struct sl_scope **out);
+char *sl_scope_path(const struct sl_scope *sc, uint32_t node); /* the caller's; NULL: no memory */
+/* Nothing in it goes on any more: it failed, or something around it has ended. */
+bool sl_scope_closed(const struct sl_scope *sc);
+static inline bool sl_scope_ended(const struct sl_scope *sc)
+{
+	return sc->failed || sc->n_final == sc->graph->n_nodes;
+}
 void sl_scope_touch(struct sl_scope *sc, uint32_t node); /* puts it on the work list */
-bool sl_scope_work(struct sl_scope *sc, uint32_t *node); /* takes one off; false: none */
+void sl_state_touch_all(struct sl_run_state *s);         /* everything, the first node of the root first */
+bool sl_state_work(struct sl_run_state *s, struct sl_scope **sc, uint32_t *node); /* takes one off; false: none */
 
 /* The run object of the API, and its streams. `live` (may be NULL) gives the stream of a node that is in memory. */
 void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w,

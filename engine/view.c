@@ -15,14 +15,18 @@ void sl_view_free(struct sl_view *v)
 	free(v);
 }
 
-struct sl_stream *sl_stream_of_state(struct sl_run_id id, const struct sl_node_def *def, const struct sl_node_state *n)
+struct sl_stream *sl_stream_of_state(struct sl_run_id id, const struct sl_scope *sc, uint32_t node)
 {
+	const struct sl_node_state *n = &sc->nodes[node];
+	SL_AUTO_MEM char *path = sl_scope_path(sc, node);
+	if (!path)
+		return NULL;
 	struct sl_str text = sl_json_get_str(n->stream, "text"), thinking = sl_json_get_str(n->stream, "thinking");
 	if (!text.len)
 		text = sl_json_get_str(n->output, "text");
 	if (!thinking.len)
 		thinking = sl_json_get_str(n->output, "thinking");
-	return sl_stream_rebuild(id, sl_str(def->id), (uint32_t)sl_json_get_i64(n->stream, "attempt", 1),
+	return sl_stream_rebuild(id, sl_str(path), (uint32_t)sl_json_get_i64(n->stream, "attempt", 1),
 				 sl_json_get(n->stream, "segments"), text, thinking);
 }
 
@@ -35,7 +39,7 @@ static enum sl_code render(const struct sl_run_state *s, const struct sl_run_hea
 	v->last_seq = s->last_seq;
 	v->status = sl_run_states[s->status].wire;
 	v->json = sl_buf_bytes(&b);
-	v->streams = calloc(w->root->n_nodes ? w->root->n_nodes : 1, sizeof(*v->streams));
+	v->streams = calloc(s->n_nodes ? s->n_nodes : 1, sizeof(*v->streams));
 	return v->json && v->streams ? SL_OK : SL_NO_MEMORY;
 }
 
@@ -45,12 +49,15 @@ enum sl_code sl_view_of_run(struct sl_run *r, struct sl_view **out)
 	if (!v || render(&r->state, r->head, r->workflow, v) != SL_OK)
 		return SL_NO_MEMORY;
 	v->live = !sl_run_status_final(r->state.status);
-	for (uint32_t i = 0; i < r->workflow->root->n_nodes; i++)
-		if (r->streams[i]) {
-			struct sl_view_stream *vs = &v->streams[v->n_streams++];
-			vs->stream = sl_stream_ref(r->streams[i]);
-			vs->path = sl_stream_path(vs->stream);
-		}
+	for (uint32_t k = 0; k < r->state.n_scopes; k++) {
+		const struct sl_scope *sc = r->state.scopes[k];
+		for (uint32_t i = 0; i < sc->graph->n_nodes; i++)
+			if (sc->rt[i].stream) {
+				struct sl_view_stream *vs = &v->streams[v->n_streams++];
+				vs->stream = sl_stream_ref(sc->rt[i].stream);
+				vs->path = sl_stream_path(vs->stream);
+			}
+	}
 	*out = SL_TAKE(v);
 	return SL_OK;
 }
@@ -146,17 +153,20 @@ static void view_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored
 	SL_IGNORE(sl_fold(run, w, &state, &err)); /* as far as it goes: a run is shown rather than hidden */
 	v = calloc(1, sizeof(*v));
 	rc = v ? render(&state, run->head, w, v) : SL_NO_MEMORY;
-	for (uint32_t i = 0; rc == SL_OK && i < w->root->n_nodes; i++) {
-		if (!state.root.nodes[i].stream)
-			continue;
-		struct sl_view_stream *vs = &v->streams[v->n_streams];
-		vs->stream = sl_stream_of_state(run->head->id, &w->root->nodes[i], &state.root.nodes[i]);
-		if (!vs->stream) {
-			rc = SL_NO_MEMORY;
-			break;
+	for (uint32_t k = 0; rc == SL_OK && k < state.n_scopes; k++) {
+		const struct sl_scope *sc = state.scopes[k];
+		for (uint32_t i = 0; rc == SL_OK && i < sc->graph->n_nodes; i++) {
+			if (!sc->nodes[i].stream)
+				continue;
+			struct sl_view_stream *vs = &v->streams[v->n_streams];
+			vs->stream = sl_stream_of_state(run->head->id, sc, i);
+			if (!vs->stream) {
+				rc = SL_NO_MEMORY;
+				break;
+			}
+			vs->path = sl_stream_path(vs->stream);
+			v->n_streams++;
 		}
-		vs->path = sl_stream_path(vs->stream);
-		v->n_streams++;
 	}
 	sl_run_state_fini(&state);
 	view_end(q, rc, rc == SL_OK ? SL_TAKE(v) : NULL);
