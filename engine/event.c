@@ -243,8 +243,10 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 	e->kind = (enum sl_event_kind)k;
 	e->seq = r->seq;
 	e->wall_ms = r->wall_ms;
-	if (e->kind == SL_EV_CUSTOM)
-		return SL_OK; /* it changes nothing, and its data is the record's */
+	if (e->kind == SL_EV_CUSTOM) { /* its data is the record's */
+		e->path = dup_member(data, "node_id");
+		return SL_OK;
+	}
 	struct json_object *error = sl_json_get(data, "error");
 	if (error) {
 		struct sl_str code = sl_json_get_str(error, "code");

@@ -154,6 +154,7 @@ static void emit_customs(struct sl_node *n)
 		struct custom *c = n->events;
 		n->events = c->next;
 		struct sl_event e = {.kind = SL_EV_CUSTOM, .name = c->name, .data = c->data};
+		e.path = sl_z(n->x->path);
 		(void)sl_run_emit(n->x->run, &e); /* as above */
 		free(c);
 	}

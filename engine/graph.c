@@ -43,6 +43,7 @@ void sl_workflow_unref(struct sl_workflow *w)
 	sl_template_free(w->outputs);
 	sl_schema_free(w->inputs);
 	sl_bytes_unref(w->text);
+	json_object_put(w->expanded);
 	json_object_put(w->doc);
 	sl_arena_fini(&w->arena);
 	free(w);

@@ -61,7 +61,7 @@ struct sl_node_def {
 	struct json_object
 		*params_json; /* as written, defaults filled in; never NULL; [const]: read only, never get or put */
 	struct sl_template
-		*params; /* evaluates to the params that start() sees (x-graph left out, x-expr as plain text) */
+		*params; /* evaluates to the params that start() sees (x-graph emptied, x-expr as plain text) */
 	struct sl_named_expr *exprs;
 	uint32_t n_exprs;
 	struct sl_graph *body; /* of a container; NULL: none */
@@ -115,6 +115,19 @@ struct sl_graph {
 
 enum sl_durability { SL_DURABILITY_STEP, SL_DURABILITY_RUN, SL_DURABILITY_NONE };
 
+/* When the run breaker trips; all have a value. */
+struct sl_breaker_limits {
+	bool off;            /* "breaker": false */
+	double token_surge;  /* times the estimate of a call */
+	double velocity_tps; /* tokens a second, over window_s */
+	double window_s;
+	double similarity; /* of `repeats` outputs in a row */
+	double entropy;    /* of an output, 0 … 1: below it says nothing new */
+	uint32_t repeats;
+	uint32_t depth; /* of bodies and child runs inside each other */
+	uint32_t run_s; /* active time of the run: not paused, not waiting */
+};
+
 struct sl_workflow {
 	_Atomic uint32_t refs;
 	char *name, *description;
@@ -124,12 +137,14 @@ struct sl_workflow {
 	uint32_t timeout_s;              /* 0: the server's default */
 	uint64_t max_tokens;             /* 0: no limit */
 	int64_t max_cost_microusd;       /* 0: no limit */
+	struct sl_breaker_limits breaker;
 	enum sl_durability durability;
 	struct sl_template *outputs; /* NULL: the outputs of the last nodes */
 	struct sl_graph *root;
-	uint32_t n_nodes;        /* nested ones included */
-	struct json_object *doc; /* the definition; ids, names and params_json point into it */
-	struct sl_arena arena;   /* everything below root, but for what is compiled */
+	uint32_t n_nodes;             /* nested ones included */
+	struct json_object *expanded; /* graphs that node types made, likewise pointed into */
+	struct json_object *doc;      /* the definition; ids, names and params_json point into it */
+	struct sl_arena arena;        /* everything below root, but for what is compiled */
 };
 
 /* *out is set when there are no errors (warnings may be there). SL_OK also with errors; else SL_NO_MEMORY. */

@@ -178,7 +178,7 @@ static struct json_object *literal(struct json_object *text)
 	return b.failed ? NULL : json_object_new_string_len(sl_buf_str(&b).p, (int)b.len);
 }
 
-/* A copy for the template: bodies left out, expressions as plain text; what is not concerned is shared. */
+/* A copy for the template: bodies emptied, expressions as plain text; what is not concerned is shared. */
 static struct json_object *for_template(struct sl_reading *rd, const struct sl_mark *m, struct json_object *value)
 {
 	if (!value)
@@ -195,7 +195,9 @@ static struct json_object *for_template(struct sl_reading *rd, const struct sl_m
 			for (uint32_t i = 0; i < m->n_sub && !sub; i++)
 				if (strcmp(m->sub[i].key, key) == 0)
 					sub = &m->sub[i];
-			if (copy && !(sub && sub->graph))
+			if (copy && sub && sub->graph && json_object_is_type(member, json_type_object))
+				sl_json_set(copy, key, json_object_new_object()); /* it is there, says the schema */
+			else if (copy)
 				sl_json_set(copy, key, sub ? for_template(rd, sub, member) : json_object_get(member));
 		}
 	} else if (m->items && json_object_is_type(value, json_type_array)) {
@@ -207,6 +209,26 @@ static struct json_object *for_template(struct sl_reading *rd, const struct sl_m
 	}
 	rd->no_memory |= !copy;
 	return copy;
+}
+
+/* A body that the type makes from the parameters. What is wrong in it is told where they stand. */
+static void expand(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def *d, struct json_object *params)
+{
+	struct json_object *graph = NULL;
+	struct sl_error err;
+	enum sl_code rc = d->type->expand(params, &graph, &err);
+	if (!rd->w->expanded)
+		rd->w->expanded = json_object_new_array();
+	if (rc == SL_OK && (!graph || !rd->w->expanded || json_object_array_add(rd->w->expanded, graph) != 0)) {
+		json_object_put(graph);
+		rc = SL_NO_MEMORY;
+	}
+	if (rc == SL_OK)
+		d->body = sl_read_graph(rd, graph, g, d->index, g->provides);
+	else if (rc == SL_NO_MEMORY)
+		rd->no_memory = true;
+	else
+		sl_bad(rd, "%s", err.text);
 }
 
 void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def *d, struct json_object *params)
@@ -239,5 +261,12 @@ void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_de
 	}
 	if (fits && d->type->check && d->type->check(params, &err) != SL_OK)
 		sl_bad(rd, "%s", err.text);
+	if (fits && d->type->expand)
+		expand(rd, g, d, params);
 	sl_leave(rd, at);
+	if (d->body && d->has_retry) {
+		at = sl_enter(rd, "retry");
+		sl_bad(rd, "what has a body is not begun again as a whole; give the nodes in it a `retry`");
+		sl_leave(rd, at);
+	}
 }

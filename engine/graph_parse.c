@@ -6,7 +6,9 @@
 
 static const char *const document_keys[] = {"sluice",     "name",  "description", "inputs",  "limits",
 					    "durability", "nodes", "edges",       "outputs", NULL};
-static const char *const limits_keys[] = {"timeout_s", "max_tokens", "max_cost_usd", NULL};
+static const char *const limits_keys[] = {"timeout_s", "max_tokens", "max_cost_usd", "breaker", NULL};
+static const char *const breaker_keys[] = {"token_surge", "velocity_tps", "window_s", "similarity", "entropy",
+					   "repeats",     "depth",        "run_s",    NULL};
 static const char *const body_keys[] = {"nodes", "edges", NULL};
 static const char *const node_keys[] = {"id",    "type",     "name",     "params", "when",     "timeout_s",
 					"retry", "on_error", "fallback", "cache",  "position", NULL};
@@ -606,6 +608,49 @@ static void read_inputs(struct sl_reading *rd)
 	sl_leave(rd, at);
 }
 
+/* "breaker": false, or what differs from the usual. */
+static void read_breaker(struct sl_reading *rd, struct json_object *limits)
+{
+	struct sl_breaker_limits *b = &rd->w->breaker;
+	struct json_object *v;
+	size_t at;
+	double d;
+	*b = (struct sl_breaker_limits){.token_surge = 3,
+					.velocity_tps = 1000,
+					.window_s = 5,
+					.similarity = 0.95,
+					.entropy = 0.1,
+					.repeats = 3,
+					.depth = 10,
+					.run_s = 600};
+	if (!limits || !has(limits, "breaker", &v))
+		return;
+	if (v && json_object_is_type(v, json_type_boolean)) {
+		b->off = !json_object_get_boolean(v);
+		return;
+	}
+	struct json_object *o = enter_object(rd, limits, "breaker", breaker_keys, "{ \"run_s\": 600 }, or false", &at);
+	if (!o)
+		return;
+	if (read_number(rd, o, "token_surge", 1, 1e6, false, &d))
+		b->token_surge = d;
+	if (read_number(rd, o, "velocity_tps", 1, 1e9, false, &d))
+		b->velocity_tps = d;
+	if (read_number(rd, o, "window_s", 0.1, 3600, false, &d))
+		b->window_s = d;
+	if (read_number(rd, o, "similarity", 0.1, 1, false, &d))
+		b->similarity = d;
+	if (read_number(rd, o, "entropy", 0, 1, false, &d))
+		b->entropy = d;
+	if (read_number(rd, o, "repeats", 2, 100, true, &d))
+		b->repeats = (uint32_t)d;
+	if (read_number(rd, o, "depth", 1, 100, true, &d))
+		b->depth = (uint32_t)d;
+	if (read_number(rd, o, "run_s", 1, 31622400, true, &d))
+		b->run_s = (uint32_t)d;
+	sl_leave(rd, at);
+}
+
 static void read_limits(struct sl_reading *rd)
 {
 	static const char *const durabilities[] = {"step", "run", "none", NULL};
@@ -614,6 +659,7 @@ static void read_limits(struct sl_reading *rd)
 	int durability = read_choice(rd, rd->w->doc, "durability", durabilities);
 	rd->w->durability = durability >= 0 ? (enum sl_durability)durability : SL_DURABILITY_STEP;
 	struct json_object *limits = enter_object(rd, rd->w->doc, "limits", limits_keys, "{ \"timeout_s\": 600 }", &at);
+	read_breaker(rd, limits);
 	if (!limits)
 		return;
 	if (read_number(rd, limits, "timeout_s", 0.001, 31622400, false, &v))

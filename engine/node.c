@@ -145,6 +145,24 @@ struct json_object *sl_node_body_outputs(const struct sl_node *n, uint32_t numbe
 	return o;
 }
 
+struct json_object *sl_node_body_result(const struct sl_node *n, uint32_t number)
+{
+	const struct sl_scope *body = body_of(n, number);
+	uint32_t ends = 0, last = 0;
+	for (uint32_t i = 0; body && i < body->graph->n_nodes; i++)
+		if (body->graph->nodes[i].n_out == 0) {
+			ends++;
+			last = i;
+		}
+	if (ends == 1)
+		return body->nodes[last].output ? json_object_get(body->nodes[last].output) : json_object_new_object();
+	struct json_object *o = json_object_new_object();
+	for (uint32_t i = 0; o && body && i < body->graph->n_nodes; i++)
+		if (body->graph->nodes[i].n_out == 0 && body->nodes[i].output)
+			sl_json_set(o, body->graph->nodes[i].id, json_object_get(body->nodes[i].output));
+	return o;
+}
+
 enum sl_code sl_node_body_error(const struct sl_node *n, uint32_t number, struct sl_error *err)
 {
 	const struct sl_scope *body = body_of(n, number);
@@ -237,8 +255,11 @@ void sl_node_usage(struct sl_node *n, const struct sl_usage *u)
 
 void sl_node_event(struct sl_node *n, const char *name, struct json_object *data)
 {
+	if (data && !sl_json_get(data, "node_id"))
+		sl_json_set_str(data, "node_id", sl_str(n->x->path));
 	if (n->announced) {
 		struct sl_event e = {.kind = SL_EV_CUSTOM, .name = name, .data = data};
+		e.path = sl_z(n->x->path);
 		(void)sl_run_emit(n->x->run, &e); /* false: the run is over */
 		return;
 	}
@@ -251,6 +272,14 @@ void sl_node_event(struct sl_node *n, const char *name, struct json_object *data
 	c->data = data;
 	*n->events_end = c;
 	n->events_end = &c->next;
+}
+
+uint32_t sl_node_events(const struct sl_node *n)
+{
+	uint32_t count = n->x->scope->nodes[n->x->index].customs;
+	for (const struct custom *c = n->events; c; c = c->next)
+		count++;
+	return count;
 }
 
 static void node_timer(struct sl_run *r, void *arg)

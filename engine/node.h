@@ -119,6 +119,8 @@ uint32_t sl_node_bodies(const struct sl_node *n); /* the highest number begun, i
 enum sl_body_status sl_node_body_status(const struct sl_node *n, uint32_t number);
 /* { id: output } of its completed nodes; the caller's. NULL: no memory. */
 struct json_object *sl_node_body_outputs(const struct sl_node *n, uint32_t number);
+/* What it comes to: the output of the one node nothing follows, or { id: output } of several. The caller's. */
+struct json_object *sl_node_body_result(const struct sl_node *n, uint32_t number);
 /* Why it failed: "refine#2/judge: …", with the node's code. */
 enum sl_code sl_node_body_error(const struct sl_node *n, uint32_t number, struct sl_error *err);
 /* Like sl_node_eval(), for an x-expr with x-provides "body": `nodes` are those of that body, too. */
@@ -153,8 +155,11 @@ struct sl_usage {
 	bool simulated;
 };
 void sl_node_usage(struct sl_node *n, const struct sl_usage *u);
-/* A durable event of the node's own ("node:parallel_start"), data is taken. Name: a constant string. */
+/* A durable event of the node's own ("node:parallel_start"), data is taken and gets `node_id`. Name: a constant string.
+ */
 void sl_node_event(struct sl_node *n, const char *name, struct json_object *data);
+uint32_t sl_node_events(
+	const struct sl_node *n); /* how many it has told, in this life of the server and earlier ones */
 
 /* Waiting. The deadline is journaled, so a restart waits only the rest. fn [run] once, unless the node ended before. */
 enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err);

@@ -148,6 +148,12 @@ static enum sl_code add_type(struct sl_registry *r, const struct sl_node_type *t
 	enum sl_code rc = read_schema(r, e, &schema, err);
 	if (rc != SL_OK)
 		return sl_wrap(err, rc, "params_schema of node type '%s'", t->name);
+	bool container = t->expand;
+	for (uint32_t i = 0; i < e->marks->n_sub; i++)
+		container |= e->marks->sub[i].graph;
+	if (container != (t->body != NULL))
+		return sl_fail(err, SL_INVALID, "node type '%s' %s", t->name,
+			       container ? "has bodies and no `body` to hear of them" : "has `body` and no graph");
 	sl_buf_json_comma(json);
 	sl_buf_addc(json, '{');
 	sl_buf_json_kz(json, "name", t->name);

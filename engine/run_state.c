@@ -449,8 +449,15 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 		}
 		break;
 	}
+	case SL_EV_CUSTOM: {
+		struct sl_scope *sc;
+		uint32_t i;
+		struct sl_node_state *n = e->path ? sl_state_find(s, sl_str(e->path), &sc, &i) : NULL;
+		if (n)
+			n->customs++;
+		break;
+	}
 	case SL_EV_RESET:
-	case SL_EV_CUSTOM:
 		break;
 	default:
 		rc = evolve_run(s, e, err);

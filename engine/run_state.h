@@ -65,7 +65,7 @@ enum sl_event_kind {
 	SL_EV_NODE,      /* node_state_change */
 	SL_EV_RESET,     /* stream_reset */
 	SL_EV_USAGE,     /* token_usage */
-	SL_EV_CUSTOM,    /* a node type's own: changes nothing here */
+	SL_EV_CUSTOM,    /* a node type's own: counted by its node, no more */
 	SL_EVENT_KINDS,
 };
 
@@ -117,6 +117,7 @@ struct sl_node_state {
 	int64_t cost_microusd;
 	struct sl_scope **bodies; /* of a container, by number - 1; NULL where one has not begun */
 	uint32_t n_bodies, cap_bodies;
+	uint32_t customs; /* events of its own it has told */
 	bool dirty;       /* in the scope's work list */
 	bool text_before; /* a stream of an earlier attempt may have been seen */
 };

@@ -1,0 +1,410 @@
+/* Loops and maps: rounds and items with their own paths, why they end, what a crash in the middle leaves. */
+#include "tests/lib/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "tests/lib/world.h"
+
+static int setup(void **state)
+{
+	sl_expect_aborts = true;
+	*state = world_new(11);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	world_free(*state);
+	return 0;
+}
+
+/* JSON with ' for ", in one of a few buffers. */
+static const char *q(const char *fmt, ...)
+{
+	static char bufs[4][8192];
+	static unsigned turn;
+	char *b = bufs[turn++ % 4];
+	va_list ap;
+	va_start(ap, fmt);
+	(void)vsnprintf(b, sizeof(bufs[0]), fmt, ap);
+	va_end(ap);
+	for (char *c = b; *c; c++)
+		if (*c == '\'')
+			*c = '"';
+	return b;
+}
+
+static const char *text_of(struct json_object *o)
+{
+	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+static struct json_object *output(struct world *w, struct sl_run_id id, const char *key)
+{
+	return sl_json_get(sl_json_get(world_run(w, id), "outputs"), key);
+}
+
+static void expect_status(struct world *w, struct sl_run_id id, const char *status)
+{
+	if (strcmp(world_status(w, id), status) != 0)
+		fail_msg("%s", text_of(world_run(w, id)));
+}
+
+static void expect_v(struct world *w, struct sl_run_id id, const char *v)
+{
+	expect_status(w, id, "succeeded");
+	assert_string_equal(text_of(output(w, id, "v")), v);
+}
+
+/* The `n`-th (from 0) event of a name, as JSON of the caller's; NULL: there are not so many. */
+static struct json_object *event(struct world *w, struct sl_run_id id, const char *name, unsigned n)
+{
+	const struct sl_record *r;
+	size_t all = world_records(w, id, &r);
+	for (size_t i = 0; i < all; i++)
+		if (strcmp(r[i].event, name) == 0 && n-- == 0) {
+			struct json_object *o = NULL;
+			struct sl_error err;
+			assert_int_equal(sl_json_parse(sl_bytes_str(r[i].data), &o, &err), SL_OK);
+			return o;
+		}
+	return NULL;
+}
+
+/* A loop whose judge says scores[round]. */
+static const char *scored(const char *scores, const char *params, const char *v)
+{
+	return q("{'sluice':1,'name':'x','inputs':{'type':'object'},'nodes':[{'id':'refine','type':'loop','params':{"
+		 "'body':{'nodes':[{'id':'pro','type':'fake','params':{'answer':'{{ loop.index }}','text':'t'}},"
+		 "{'id':'judge','type':'transform','params':{'expr':'({%s})[loop.index]'}}],"
+		 "'edges':[{'from':'pro','to':'judge'}]},%s}}],'outputs':{'v':'{{ %s }}'}}",
+		 scores, params, v);
+}
+
+static void a_loop_ends_with_a_good_score(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		scored("60, 75, 92, 95", "'max_rounds':5,'exit_on_score':{'value':'nodes.judge.value','at_least':90}",
+		       "nodes.refine.rounds .. nodes.refine.exit_reason .. nodes.refine.last.judge.value"),
+		"{}");
+	world_settle(w);
+	expect_v(w, id, "\"3score92\"");
+	assert_string_equal(world_node_status(w, id, "refine#3/judge"), "completed");
+	assert_int_equal(world_calls(w, "refine#2/pro"), 1);
+	assert_int_equal(world_calls(w, "refine#4/pro"), 0);
+	SL_AUTO_JSON third = event(w, id, "loop:round", 2);
+	assert_string_equal(text_of(third),
+			    "{\"round\":3,\"of\":5,\"score\":92.0,\"best_round\":3,\"best_score\":92.0,"
+			    "\"target\":90.0,\"decision\":\"exit\",\"exit_reason\":\"score\",\"node_id\":"
+			    "\"refine\"}");
+	SL_AUTO_JSON fourth = event(w, id, "loop:round", 3);
+	assert_null(fourth);
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_total", 0), 7);
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_done", 0), 7);
+}
+
+static void a_loop_ends_for_the_reason_it_says(void **state)
+{
+	struct world *w = *state;
+	static const struct {
+		const char *scores, *params, *v;
+	} rows[] = {
+		{"1, 2, 3", "'max_rounds':3", "\"max_rounds 3\""},
+		{"1, 2, 3", "'max_rounds':3,'until':'nodes.judge.value == 2'", "\"until 2\""},
+		{"80, 85, 60, 99",
+		 "'max_rounds':9,'exit_on_score':{'value':'nodes.judge.value','at_least':90},'on_regression':{'do':"
+		 "'stop'}",
+		 "\"regression 3\""},
+		{"80, 85, 60, 91",
+		 "'max_rounds':9,'exit_on_score':{'value':'nodes.judge.value','at_least':90},'on_regression':{'do':"
+		 "'warn'}",
+		 "\"score 4\""},
+		{"80, 81, 80, 99",
+		 "'max_rounds':9,'exit_on_score':{'value':'nodes.judge.value','at_least':90},'stagnation':{'do':"
+		 "'stop'}",
+		 "\"stagnation 3\""},
+		{"80, 81, 80, 99",
+		 "'max_rounds':9,'exit_on_score':{'value':'nodes.judge.value','at_least':90},'stagnation':{}",
+		 "\"score 4\""},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		struct sl_run_id id = world_submit(w,
+						   scored(rows[i].scores, rows[i].params,
+							  "nodes.refine.exit_reason .. [[ ]] .. nodes.refine.rounds"),
+						   "{}");
+		world_settle(w);
+		expect_status(w, id, "succeeded");
+		assert_string_equal(text_of(output(w, id, "v")), rows[i].v);
+	}
+}
+
+static void a_step_back_builds_on_the_best_round(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','params':{'max_rounds':4,"
+		  "'exit_on_score':{'value':'nodes.j.value','at_least':90},'on_regression':{'drop':10,'do':'rollback'},"
+		  "'body':{'nodes':[{'id':'j','type':'transform','params':{'expr':'({80, 60, 85, 91})[loop.index]'}},"
+		  "{'id':'saw','type':'fake','params':{'answer':'{{ loop.last and loop.last.j.value or 0 }}'}}],"
+		  "'edges':[{'from':'j','to':'saw'}]}}}],"
+		  "'outputs':{'v':'{{ nodes.r.last.saw.value }} {{ nodes.r.best_round }} {{ #nodes.r.history }}'}}"),
+		"{}");
+	world_settle(w);
+	expect_v(w, id, "\"85 4 4\"");
+	/* round 3 saw the 80 of round 1, not the 60 of round 2 */
+	SL_AUTO_JSON second = event(w, id, "loop:round", 1);
+	assert_string_equal(sl_json_get_z(second, "note"), "rollback");
+	struct json_object *nodes = sl_json_get(world_run(w, id), "nodes");
+	for (size_t i = 0; i < json_object_array_length(nodes); i++) {
+		struct json_object *n = json_object_array_get_idx(nodes, i);
+		if (strcmp(sl_json_get_z(n, "path"), "r#3/saw") == 0)
+			assert_int_equal(sl_json_get_i64(sl_json_get(n, "output"), "value", 0), 80);
+	}
+}
+
+static void what_is_carried_comes_back(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','params':{'max_rounds':4,"
+		  "'carry':'(loop.carry or 0) + nodes.n.value','body':{'nodes':[{'id':'n','type':'transform','params':{"
+		  "'expr':'loop.index + (loop.carry or 0)'}}]}}}],'outputs':{'v':'{{ nodes.r.carry }}'}}"),
+		"{}");
+	world_settle(w);
+	expect_v(w, id, "26"); /* 1, 1+3=4, 4+7=11, 11+15=26 */
+}
+
+static void a_failure_in_a_round_fails_the_loop_and_stops_the_rest(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','params':{'max_rounds':3,'body':{'nodes':["
+		  "{'id':'slow','type':'fake','params':{'answer':1,'hold':true}},"
+		  "{'id':'bad','type':'fake','params':{'answer':1,'fail':'%s','hold':false}}]}}}]}",
+		  "invalid"),
+		"{}");
+	world_settle(w);
+	expect_status(w, id, "failed");
+	assert_string_equal(world_node_status(w, id, "r#1/slow"), "cancelled");
+	assert_string_equal(world_node_status(w, id, "r#1/bad"), "failed");
+	assert_string_equal(world_node_status(w, id, "r"), "failed");
+	assert_int_equal(world_cancels(w, "r#1/slow"), 1);
+	struct json_object *error = sl_json_get(world_run(w, id), "error");
+	assert_string_equal(sl_json_get_z(error, "code"), "invalid");
+	assert_non_null(strstr(sl_json_get_z(error, "message"), "r#1/bad: "));
+}
+
+static const char *mapped(const char *params, const char *ask)
+{
+	return q("{'sluice':1,'name':'x','inputs':{'type':'object'},'nodes':[{'id':'each','type':'map','params':{"
+		 "'items':'{{ input.list }}',%s,'body':{'nodes':[{'id':'ask','type':'fake','params':{%s}}]}}}],"
+		 "'outputs':{'v':'{{ nodes.each }}'}}",
+		 params, ask);
+}
+
+static void a_map_keeps_the_order_of_its_items(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id =
+		world_submit(w, mapped("'concurrency':2", "'answer':'{{ item }}{{ index }}','hold':'{{ index < 3 }}'"),
+			     q("{'list':['a','b','c','d']}"));
+	world_settle(w);
+	assert_true(world_is_held(w, "each#1/ask"));
+	assert_true(world_is_held(w, "each#2/ask"));
+	assert_int_equal(world_calls(w, "each#3/ask"), 0); /* two at a time */
+	world_release(w, "each#2/ask");
+	world_settle(w);
+	assert_int_equal(world_calls(w, "each#4/ask"), 1);
+	world_release(w, "each#1/ask");
+	world_settle(w);
+	expect_v(w, id,
+		 "{\"items\":[{\"value\":\"a1\"},{\"value\":\"b2\"},{\"value\":\"c3\"},{\"value\":\"d4\"}],\"count\":4,"
+		 "\"failed\":0}");
+	SL_AUTO_JSON last = event(w, id, "progress", 3);
+	assert_string_equal(text_of(last), "{\"done\":4,\"of\":4,\"failed\":0,\"node_id\":\"each\"}");
+}
+
+static void an_item_that_fails_is_one_item(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id =
+		world_submit(w,
+			     mapped("'on_item_error':'continue'",
+				    "'answer':'{{ item }}','fail':'{{ ({[[]], [[invalid]], [[]]})[item] }}'"),
+			     q("{'list':[1,2,3]}"));
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	struct json_object *v = output(w, id, "v"), *items = sl_json_get(v, "items");
+	assert_int_equal(sl_json_get_i64(v, "failed", 0), 1);
+	assert_int_equal(json_object_array_length(items), 3);
+	assert_int_equal(sl_json_get_i64(json_object_array_get_idx(items, 2), "value", 0), 3);
+	assert_string_equal(sl_json_get_z(sl_json_get(json_object_array_get_idx(items, 1), "error"), "code"),
+			    "invalid");
+}
+
+static void an_empty_list_is_done_at_once_and_no_list_is_an_error(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, mapped("'concurrency':2", "'answer':1"), q("{'list':[]}"));
+	world_settle(w);
+	expect_v(w, id, "{\"items\":[],\"count\":0,\"failed\":0}");
+	id = world_submit(w, mapped("'concurrency':2", "'answer':1"), q("{'list':'abc'}"));
+	world_settle(w);
+	expect_status(w, id, "failed");
+	assert_non_null(strstr(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "message"), "not a list"));
+}
+
+static const char *nested(void)
+{
+	return q(
+		"{'sluice':1,'name':'x','nodes':[{'id':'outer','type':'loop','params':{'max_rounds':2,'body':{'nodes':"
+		"[{'id':'inner','type':'map','params':{'items':[10,20,30],'concurrency':2,'body':{'nodes':["
+		"{'id':'x','type':'fake','params':{'answer':'{{ item + loop.index }}','text':'t'}},"
+		"{'id':'nap','type':'delay','params':{'seconds':0.05}}],'edges':[{'from':'x','to':'nap'}]}}},"
+		"{'id':'sum','type':'transform','params':{'expr':'#nodes.inner.items'}}],'edges':[{'from':'inner','to':"
+		"'sum'}]}}}],'outputs':{'v':'{{ nodes.outer.last.sum.value }}'}}");
+}
+
+static void bodies_nest(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, nested(), "{}");
+	world_settle(w);
+	assert_string_equal(world_status(w, id),
+			    "waiting"); /* all that is outstanding are timers, in bodies of bodies */
+	world_advance(w, 1000);
+	expect_v(w, id, "3");
+	assert_int_equal(world_calls(w, "outer#2/inner#3/x"), 1);
+	assert_string_equal(world_node_status(w, id, "outer#1/inner#2/x"), "completed");
+}
+
+static void a_pause_and_a_cancel_reach_into_bodies(void **state)
+{
+	struct world *w = *state;
+	const char *d =
+		q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','params':{'max_rounds':3,'body':{'nodes':["
+		  "{'id':'a','type':'fake','params':{'answer':'{{ loop.index }}','text':'t','hold':true}}]}}}]}");
+	struct sl_run_id id = world_submit(w, d, "{}");
+	world_settle(w);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+	assert_string_equal(world_node_status(w, id, "r#1/a"), "pending");
+	assert_string_equal(world_node_status(w, id, "r"), "running");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	world_settle(w);
+	assert_int_equal(world_calls(w, "r#1/a"), 2);
+	world_release(w, "r#1/a");
+	world_settle(w);
+	assert_true(world_is_held(w, "r#2/a"));
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_release(w, "r#2/a"); /* it ends while paused; the next round waits for the resume */
+	world_settle(w);
+	assert_int_equal(world_calls(w, "r#3/a"), 0);
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	world_settle(w);
+	assert_true(world_is_held(w, "r#3/a"));
+	assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK);
+	assert_string_equal(world_node_status(w, id, "r#3/a"), "cancelled");
+	assert_string_equal(world_node_status(w, id, "r"), "cancelled");
+	assert_string_equal(world_status(w, id), "cancelled");
+}
+
+static void what_has_a_body_is_not_retried_as_a_whole(void **state)
+{
+	struct world *w = *state;
+	struct sl_problems p = {0};
+	const char *d =
+		q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','retry':{'max':2},'params':{'max_rounds':3,"
+		  "'body':{'nodes':[{'id':'a','type':'fake','params':{'answer':1}}]}}}]}");
+	assert_int_equal(sl_engine_validate(world_engine(w), sl_str(d), NULL, &p), SL_OK);
+	assert_int_equal(p.errors, 1);
+	assert_string_equal(p.items[0].pointer, "/nodes/0/retry");
+	sl_problems_fini(&p);
+}
+
+static unsigned rnd(uint64_t *s)
+{
+	*s = *s * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(*s >> 33);
+}
+
+/* A scored loop beside a map inside a loop, killed at random moments: the same facts at the end, each result once, each
+ * round told once. */
+static void any_crash_leaves_bodies_that_complete(void **state)
+{
+	unsigned rounds = getenv("SLUICE_SIM_SCHEDULES") ? (unsigned)atoi(getenv("SLUICE_SIM_SCHEDULES")) : 500;
+	for (uint64_t seed = 1; seed <= rounds; seed++) {
+		struct world *w = world_new(seed);
+		uint64_t s = seed;
+		bool deep = seed % 2;
+		struct sl_run_id id = world_submit(
+			w,
+			deep ? nested()
+			     : scored("60, 40, 75, 92",
+				      "'max_rounds':5,'exit_on_score':{'value':'nodes.judge.value','at_least':90},"
+				      "'on_regression':{'do':'rollback'},'carry':'(loop.carry or 0) + 1'",
+				      "nodes.refine.carry .. nodes.refine.exit_reason .. "
+				      "nodes.refine.last.judge.value"),
+			"{}");
+		unsigned crashes = 0;
+		world_auto_commit(w, false);
+		for (unsigned step = 0; step < 400; step++) {
+			unsigned what = rnd(&s) % 12;
+			if (what < 6)
+				sl_engine_step(world_engine(w));
+			else if (what < 9)
+				world_commit_one(w);
+			else if (what < 11)
+				world_advance(w, 1 + rnd(&s) % 40);
+			else if (crashes < SL_LIMIT_RECOVERIES - 1 && rnd(&s) % 4 == 0) {
+				world_crash(w);
+				crashes++;
+			}
+		}
+		world_auto_commit(w, true);
+		world_advance(w, 30000);
+		if (strcmp(world_status(w, id), "succeeded") != 0)
+			fail_msg("seed %llu: %s", (unsigned long long)seed, text_of(world_run(w, id)));
+		assert_string_equal(text_of(output(w, id, "v")), deep ? "3" : "\"4score92\"");
+		struct json_object *nodes = sl_json_get(world_run(w, id), "nodes");
+		for (size_t i = 0; i < json_object_array_length(nodes); i++) {
+			const char *path = sl_json_get_z(json_object_array_get_idx(nodes, i), "path");
+			if (world_count(w, id, path, "completed") != 1)
+				fail_msg("seed %llu: %s completed %u times", (unsigned long long)seed, path,
+					 world_count(w, id, path, "completed"));
+		}
+		for (unsigned i = 0; !deep && i < 4; i++) {
+			SL_AUTO_JSON e = event(w, id, "loop:round", i);
+			assert_int_equal(sl_json_get_i64(e, "round", 0), i + 1);
+		}
+		SL_AUTO_JSON more = event(w, id, "loop:round", 4);
+		assert_null(more);
+		world_free(w);
+	}
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(a_loop_ends_with_a_good_score),
+		T(a_loop_ends_for_the_reason_it_says),
+		T(a_step_back_builds_on_the_best_round),
+		T(what_is_carried_comes_back),
+		T(a_failure_in_a_round_fails_the_loop_and_stops_the_rest),
+		T(a_map_keeps_the_order_of_its_items),
+		T(an_item_that_fails_is_one_item),
+		T(an_empty_list_is_done_at_once_and_no_list_is_an_error),
+		T(bodies_nest),
+		T(a_pause_and_a_cancel_reach_into_bodies),
+		T(what_has_a_body_is_not_retried_as_a_whole),
+		cmocka_unit_test(any_crash_leaves_bodies_that_complete),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
