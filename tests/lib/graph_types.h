@@ -9,6 +9,10 @@ static enum sl_step types_start(struct sl_node *n, struct json_object *params, s
 	return SL_DONE;
 }
 
+static void types_body(struct sl_node *n, uint32_t number)
+{
+}
+
 static void types_policy(struct json_object *params, uint32_t n_in, struct sl_join_policy *out)
 {
 	int64_t need = sl_json_get_i64(params, "need", 0);
@@ -93,6 +97,7 @@ static const struct sl_node_type types_each = {
 			 "\"properties\":{\"items\":{},"
 			 "\"body\":{\"type\":\"object\",\"x-graph\":true,\"x-provides\":[\"item\",\"index\"]}}}",
 	.start = types_start,
+	.body = types_body,
 };
 static const struct sl_node_type types_again = {
 	.name = "again",
@@ -103,6 +108,7 @@ static const struct sl_node_type types_again = {
 			 "\"until\":{\"type\":\"string\",\"x-expr\":\"value\",\"x-provides\":[\"loop\",\"body\"]},"
 			 "\"body\":{\"type\":\"object\",\"x-graph\":true,\"x-provides\":[\"loop\"]}}}",
 	.start = types_start,
+	.body = types_body,
 };
 
 static const struct sl_node_type *const types_all[] = {&types_work, &types_calc, &types_gather, &types_fan,
