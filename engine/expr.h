@@ -29,6 +29,7 @@ struct sl_template;
 
 /* What an expression mentions. Only literal references can be checked, so `nodes[x]` with a computed x is refused. */
 enum sl_ref_root { SL_REF_INPUT, SL_REF_NODE, SL_REF_LOOP, SL_REF_ITEM, SL_REF_INDEX, SL_REF_RUN };
+extern const char *const sl_ref_root_names[]; /* by enum sl_ref_root: "input", … */
 struct sl_ref {
 	enum sl_ref_root root;
 	const char *node; /* id, for SL_REF_NODE */

@@ -49,7 +49,6 @@ struct sl_expr {
 	struct sl_path_step *steps;
 };
 
-extern const char *const sl_ref_root_names[]; /* as enum sl_ref_root */
 
 /* expr_read.c: fills mentions, refs' count and the path of a source whose grammar Lua has accepted. SL_INVALID: it
  * mentions what it may not. */

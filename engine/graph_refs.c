@@ -112,8 +112,6 @@ static void report_node(struct sl_reading *rd, const struct view *v, const char 
 
 static void report(struct sl_reading *rd, const struct view *v, const struct sl_ref *ref)
 {
-	static const char *const names[] = {[SL_REF_INPUT] = "input", [SL_REF_NODE] = "nodes",  [SL_REF_LOOP] = "loop",
-					    [SL_REF_ITEM] = "item",   [SL_REF_INDEX] = "index", [SL_REF_RUN] = "run"};
 	static const uint32_t bits[] = {
 		[SL_REF_LOOP] = SL_PROVIDES_LOOP, [SL_REF_ITEM] = SL_PROVIDES_ITEM, [SL_REF_INDEX] = SL_PROVIDES_INDEX};
 	if (rd->problems->n >= SL_LIMIT_DEFINITION_ERRORS) {
@@ -123,7 +121,7 @@ static void report(struct sl_reading *rd, const struct view *v, const struct sl_
 	} else {
 		SL_BUF(types, 1000);
 		sl_registry_names(rd->registry, SL_TYPES_PROVIDING, bits[ref->root], &types);
-		sl_bad(rd, "`%s` has a value only inside the body of %s", names[ref->root],
+		sl_bad(rd, "`%s` has a value only inside the body of %s", sl_ref_root_names[ref->root],
 		       types.data ? types.data : "");
 	}
 }

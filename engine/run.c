@@ -371,7 +371,7 @@ static struct json_object *env_get(void *ctx, const struct sl_ref *ref)
 	case SL_REF_LOOP:
 	case SL_REF_ITEM:
 	case SL_REF_INDEX: {
-		const char *name = ref->root == SL_REF_LOOP ? "loop" : ref->root == SL_REF_ITEM ? "item" : "index";
+		const char *name = sl_ref_root_names[ref->root];
 		for (; sc; sc = sc->parent) /* the nearest container that has the name */
 			if (sc->bindings && json_object_object_get_ex(sc->bindings, name, &v))
 				return v;

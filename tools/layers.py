@@ -57,6 +57,9 @@ def main():
         text = p.read_text(errors='replace')
         for m in re.finditer(r'struct\s+sl_node_type\s+\w+\s*=\s*\{(.*?)\n\};', text, re.S):
             types.update(re.findall(r'\.name\s*=\s*"([^"]+)"', m.group(1)))
+    # a name that expressions have for something else (`loop`, in the body of one) is not the node type's
+    roots = re.search(r'sl_ref_root_names\[\] = \{(.*?)\}', (root / 'engine/expr_read.c').read_text())
+    types -= set(re.findall(r'"(\w+)"', roots.group(1)) if roots else [])
     siblings = {
         'nodes': plug_ins(root, 'nodes', r'struct\s+sl_node_type\s+sl_node_type_'),
         'middleware': plug_ins(root, 'middleware', r'struct\s+sl_middleware\s+sl_middleware_'),
