@@ -49,7 +49,6 @@ struct sl_expr {
 	struct sl_path_step *steps;
 };
 
-
 /* expr_read.c: fills mentions, refs' count and the path of a source whose grammar Lua has accepted. SL_INVALID: it
  * mentions what it may not. */
 SL_MUST_USE enum sl_code sl_expr_read(struct sl_expr *e, struct sl_error *err);
