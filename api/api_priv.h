@@ -91,8 +91,8 @@ sl_handler_fn sl_route_openapi;
 sl_handler_fn sl_route_livez, sl_route_readyz, sl_route_metrics;
 sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflow_get, sl_route_workflow_put,
 	sl_route_workflow_archive, sl_route_workflow_versions, sl_route_workflow_validate, sl_route_node_types;
-sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_pause,
-	sl_route_run_resume, sl_route_run_cancel;
+sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_order,
+	sl_route_reviews;
 sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put, sl_route_profile_delete,
 	sl_route_profile_test, sl_route_providers;
 sl_handler_fn sl_route_session_make, sl_route_session_get, sl_route_session_end, sl_route_ws_ticket;
@@ -114,3 +114,6 @@ const struct sl_embedded *sl_api_file(const char *name);
 struct sl_audit_by sl_request_audit(const struct sl_request *r, const char *action, struct sl_str target);
 /* Fire and forget: who did what, where there is no change in the database to write it with. */
 void sl_api_audit(struct sl_api *a, const struct sl_request *r, const char *action, struct sl_str target);
+/* [any] The same for who is no request; detail: a JSON object, or NULL. */
+void sl_api_audit_by(struct sl_api *a, struct sl_str actor, const char *action, struct sl_str target,
+		     struct sl_bytes *detail);

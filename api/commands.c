@@ -1,6 +1,7 @@
 /* api/commands.c: what WebSocket clients may ask for besides watching: the same as over REST, with the same rights.
  *
  * A command that needs work off the loop is a small copy of the request's path: text in, answer through `reply`. */
+#include "api/orders.h"
 #include "api/runs.h"
 #include "store/workflows.h"
 #include "ws/hub.h"
@@ -14,6 +15,10 @@ struct command {
 	struct sl_bytes *text; /* the command, for the pool */
 	struct sl_stored_workflow *workflow;
 	enum sl_code rc;
+	/* of an order to a run; text is its payload then */
+	const struct sl_order_row *row;
+	struct sl_run_id run;
+	char by[64];
 };
 
 static void command_free(struct command *c)
@@ -169,7 +174,7 @@ static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who
 	return SL_OK;
 }
 
-/* ---- pause, resume, cancel ---- */
+/* ---- orders to a run ---- */
 
 static void on_commanded(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
 {
@@ -177,6 +182,11 @@ static void on_commanded(void *arg, enum sl_code rc, const char *status, const s
 	SL_BUF(result, 128);
 	struct sl_error none = {0};
 	if (rc == SL_OK) {
+		if (c->row->audit) {
+			char id[SL_UUID_TEXT_BYTES];
+			sl_uuid_format(c->run.u, id);
+			sl_api_audit_by(c->api, sl_str(c->by), c->row->audit, sl_str(id), c->text);
+		}
 		sl_buf_addc(&result, '{');
 		sl_buf_json_kz(&result, "status", status);
 		sl_buf_addc(&result, '}');
@@ -190,51 +200,49 @@ static void on_commanded(void *arg, enum sl_code rc, const char *status, const s
 	command_free(c);
 }
 
-static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, enum sl_command_kind kind,
+static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, const struct sl_order_row *row,
 			  struct json_object *args, sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
 {
 	struct sl_run_id id;
-	struct sl_str mode = sl_json_get_str(args, "mode"), reason = sl_json_get_str(args, "reason");
+	struct sl_order_text text;
+	SL_BUF(errors, 4096);
 	if (!sl_uuid_parse(sl_json_get_str(args, "run_id"), &id.u))
 		return sl_fail(err, SL_INVALID, "run_id is missing or no id");
-	if (mode.len && (kind != SL_CMD_PAUSE_DRAIN || !(sl_str_is(mode, "drain") || sl_str_is(mode, "now"))))
-		return sl_fail(err, SL_INVALID, "mode is drain or now, and only of a pause");
-	if (sl_str_is(mode, "now"))
-		kind = SL_CMD_PAUSE_NOW;
 	struct command *c = calloc(1, sizeof(*c));
 	if (!c)
 		return sl_fail(err, SL_NO_MEMORY, "out of memory");
 	c->api = a;
 	c->reply = reply;
 	c->arg = arg;
-	reason.len = sl_utf8_cut(reason.p, reason.len, 1000);
-	const struct sl_order order = {.kind = kind, .by = sl_str(who->name), .reason = reason};
-	enum sl_code rc = sl_engine_command(a->parts.engine, id, &order, on_commanded, c);
-	if (rc != SL_OK) {
-		command_free(c);
-		return sl_fail(err, rc, "the command could not be given");
+	c->row = row;
+	c->run = id;
+	(void)snprintf(c->by, sizeof(c->by), "%s", who->name);
+	enum sl_code rc = sl_order_read(row, args, sl_str(c->by), &text, &errors, err);
+	if (rc == SL_OK) {
+		c->text = text.order.payload.len ? sl_bytes_new(text.order.payload.p, text.order.payload.len) : NULL;
+		rc = sl_engine_command(a->parts.engine, id, &text.order, on_commanded, c);
+		if (rc != SL_OK)
+			rc = sl_fail(err, rc, "the command could not be given");
 	}
-	return SL_OK;
+	sl_order_text_fini(&text);
+	if (rc != SL_OK)
+		command_free(c);
+	return rc;
 }
 
 static enum sl_code command(void *ctx, const struct sl_ws_identity *who, const char *cmd, struct json_object *args,
 			    sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
 {
-	static const struct {
-		const char *name;
-		enum sl_command_kind kind;
-	} kinds[] = {{"pause", SL_CMD_PAUSE_DRAIN}, {"resume", SL_CMD_RESUME}, {"cancel", SL_CMD_CANCEL}};
 	struct sl_api *a = ctx;
+	const struct sl_order_row *row = sl_order_find_ws(cmd);
 	bool start = strcmp(cmd, "start_run") == 0;
-	size_t i = 0;
-	while (i < SL_COUNT_OF(kinds) && strcmp(cmd, kinds[i].name) != 0)
-		i++;
-	if (!start && i == SL_COUNT_OF(kinds))
+	if (!start && !row)
 		return sl_fail(err, SL_BAD_REQUEST, "this server does not know the command %s", cmd);
-	if (who->role < SL_ROLE_RUNNER)
-		return sl_fail(err, SL_FORBIDDEN, "this needs the role runner, and the token has %s",
+	enum sl_role least = start ? SL_ROLE_RUNNER : row->role;
+	if (who->role < (int)least)
+		return sl_fail(err, SL_FORBIDDEN, "this needs the role %s, and the token has %s", sl_role_name(least),
 			       sl_role_name((enum sl_role)who->role));
-	return start ? start_run(a, who, args, reply, arg, err) : steer(a, who, kinds[i].kind, args, reply, arg, err);
+	return start ? start_run(a, who, args, reply, arg, err) : steer(a, who, row, args, reply, arg, err);
 }
 
 void sl_api_ws_commands(struct sl_api *a, struct sl_ws_commands *out)

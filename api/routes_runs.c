@@ -1,6 +1,8 @@
 /* api/routes_runs.c: start, look at, and steer runs. A start is acknowledged when its first commit is done, not before.
  */
+#include "api/orders.h"
 #include "api/runs.h"
+#include "store/overview.h"
 #include "store/runs.h"
 #include "store/workflows.h"
 
@@ -296,14 +298,22 @@ void sl_route_run_events(struct sl_api *a, struct sl_request *r)
 
 /* ---- steer ---- */
 
+static void payload_free(void *more)
+{
+	sl_bytes_unref(more);
+}
+
 static void steered(struct sl_task *t)
 {
 	if (t->rc == SL_OK) {
+		const struct sl_order_row *row = sl_order_find_rest(sl_str(strrchr(t->r->route->pattern, '/') + 1));
+		if (row && row->audit)
+			sl_api_audit_by(t->api, sl_str(t->r->by), row->audit, t->r->params[0], t->more);
 		view_then_show(t);
 		return;
 	}
-	if (t->rc == SL_NOT_FOUND) {
-		sl_answer_problem(t->r, SL_NOT_FOUND, "there is no such run");
+	if (t->rc == SL_NOT_FOUND) { /* the run, or a node of it */
+		sl_answer_problem(t->r, SL_NOT_FOUND, "%s", t->err.text[0] ? t->err.text : "there is no such run");
 	} else {
 		SL_BUF(state, 64);
 		if (t->status[0])
@@ -324,50 +334,60 @@ static void on_commanded(void *arg, enum sl_code rc, const char *status, const s
 	sl_task_back(t);
 }
 
-static void steer(struct sl_api *a, struct sl_request *r, struct sl_run_id id, enum sl_command_kind kind,
-		  struct sl_str reason)
+/* POST /runs/{id}/NAME: the name says which row of the orders it is. */
+void sl_route_run_order(struct sl_api *a, struct sl_request *r)
 {
-	struct sl_task *t = sl_task_new(a, r, steered);
-	if (!t)
-		return;
-	t->run = id;
-	const struct sl_order order = {.kind = kind, .by = sl_str(r->by), .reason = reason};
-	enum sl_code rc = sl_engine_command(a->parts.engine, id, &order, on_commanded, t);
-	if (rc != SL_OK)
-		sl_task_refuse(t, rc);
-}
-
-static void steer_by_body(struct sl_api *a, struct sl_request *r, enum sl_command_kind kind)
-{
+	const char *name = strrchr(r->route->pattern, '/') + 1;
+	const struct sl_order_row *row = sl_order_find_rest(sl_str(name));
 	struct sl_run_id id;
-	if (!run_id(r, &id))
+	struct sl_order_text text;
+	struct sl_error err = {0};
+	SL_BUF(errors, 4096);
+	if (!row || !run_id(r, &id))
 		return;
 	SL_AUTO_JSON body = sl_request_json(r);
 	if (!body)
 		return;
-	struct sl_str mode = sl_json_get_str(body, "mode"), reason = sl_json_get_str(body, "reason");
-	if (kind == SL_CMD_PAUSE_DRAIN && sl_str_is(mode, "now"))
-		kind = SL_CMD_PAUSE_NOW;
-	else if (mode.len && !(kind == SL_CMD_PAUSE_DRAIN && sl_str_is(mode, "drain"))) {
-		sl_answer_problem_with(r, 422, SL_INVALID, SL_STR("mode is drain or now, and only of a pause"),
-				       SL_STR("{\"pointer\":\"/mode\",\"message\":\"drain or now\"}"), 0, SL_STR(""));
+	enum sl_code rc = sl_order_read(row, body, sl_str(r->by), &text, &errors, &err);
+	if (rc != SL_OK) {
+		sl_answer_problem_with(r, sl_code_http(rc), rc, sl_str(err.text), sl_buf_str(&errors), 0, SL_STR(""));
+		sl_order_text_fini(&text);
 		return;
 	}
-	reason.len = sl_utf8_cut(reason.p, reason.len, 1000);
-	steer(a, r, id, kind, reason);
+	struct sl_task *t = sl_task_new(a, r, steered);
+	if (t) {
+		t->run = id;
+		t->more = text.order.payload.len ? sl_bytes_new(text.order.payload.p, text.order.payload.len) : NULL;
+		t->more_free = payload_free;
+		rc = sl_engine_command(a->parts.engine, id, &text.order, on_commanded, t);
+		if (rc != SL_OK)
+			sl_task_refuse(t, rc);
+	}
+	sl_order_text_fini(&text);
 }
 
-void sl_route_run_pause(struct sl_api *a, struct sl_request *r)
-{
-	steer_by_body(a, r, SL_CMD_PAUSE_DRAIN);
-}
+/* ---- reviews ---- */
 
-void sl_route_run_resume(struct sl_api *a, struct sl_request *r)
+void sl_route_reviews(struct sl_api *a, struct sl_request *r)
 {
-	steer_by_body(a, r, SL_CMD_RESUME);
-}
-
-void sl_route_run_cancel(struct sl_api *a, struct sl_request *r)
-{
-	steer_by_body(a, r, SL_CMD_CANCEL);
+	struct sl_str status = SL_STR("pending"), project = SL_STR(""), cursor = SL_STR("");
+	uint64_t limit;
+	SL_IGNORE(sl_request_query(r, "status", &status)); /* all are optional */
+	SL_IGNORE(sl_request_query(r, "project", &project));
+	SL_IGNORE(sl_request_query(r, "cursor", &cursor));
+	if (!sl_str_is(status, "pending")) {
+		sl_answer_problem(r, SL_BAD_REQUEST, "status is pending: what was decided is in the events of its run");
+		return;
+	}
+	if (!sl_request_query_u64(r, "limit", 1, 200, 50, &limit)) {
+		sl_answer_problem(r, SL_BAD_REQUEST, "limit is a number from 1 to 200");
+		return;
+	}
+	struct sl_task *t = sl_task_new(a, r, sl_task_answer_json);
+	if (!t)
+		return;
+	enum sl_code rc =
+		sl_store_reviews(a->parts.store, project, cursor, (uint32_t)limit, sl_task_json_from_store, t);
+	if (rc != SL_OK)
+		sl_task_refuse(t, rc);
 }

@@ -262,9 +262,15 @@ static void audited(void *arg, enum sl_code rc)
 		       SL_KS("code", sl_code_wire(rc)));
 }
 
-void sl_api_audit(struct sl_api *a, const struct sl_request *r, const char *action, struct sl_str target)
+void sl_api_audit_by(struct sl_api *a, struct sl_str actor, const char *action, struct sl_str target,
+		     struct sl_bytes *detail)
 {
-	enum sl_code rc = sl_store_audit(a->parts.store, sl_str(r->by), sl_str(action), target, NULL, audited, NULL);
+	enum sl_code rc = sl_store_audit(a->parts.store, actor, sl_str(action), target, detail, audited, NULL);
 	if (rc != SL_OK)
 		audited(NULL, rc);
+}
+
+void sl_api_audit(struct sl_api *a, const struct sl_request *r, const char *action, struct sl_str target)
+{
+	sl_api_audit_by(a, sl_str(r->by), action, target, NULL);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "api/api_priv.h"
+#include "api/orders.h"
 #include "base/embed.h"
 #include "ws/conn.h"
 #include "tests/lib/recv.h"
@@ -477,6 +478,33 @@ static void an_open_socket_is_answered_and_its_role_counts(void **state)
 	close(fd);
 }
 
+/* Every command that changes something, as every role: below its own it is forbidden, from there on it is not. */
+static void each_command_of_a_socket_wants_its_role(void **state)
+{
+	struct rig *g = *state;
+	for (int role = SL_ROLE_VIEWER; role <= SL_ROLE_ADMIN; role++) {
+		char bearer[160], payload[4096], text[128];
+		int fd;
+		snprintf(bearer, sizeof(bearer), "Authorization: Bearer %s\r\n", g->tokens[role]);
+		assert_int_equal(handshake(g, "/ws", bearer, &fd), 101);
+		for (size_t i = 0; i <= sl_n_order_rows; i++) {
+			bool start = i == sl_n_order_rows;
+			const char *cmd = start ? "start_run" : sl_order_rows[i].ws;
+			enum sl_role least = start ? SL_ROLE_RUNNER : sl_order_rows[i].role;
+			if (!start && role >= (int)least)
+				continue; /* there is no engine behind this door */
+			snprintf(text, sizeof(text), "{\"cmd\":\"%s\",\"id\":1,\"run_id\":\"%s\"}", cmd,
+				 "01900000-0000-7000-8000-000000000001");
+			send_text(fd, text);
+			assert_int_equal(next_frame(fd, payload, sizeof(payload)), 1);
+			bool forbidden = strstr(payload, "\"code\":\"forbidden\"") != NULL;
+			if (forbidden != (role < (int)least))
+				fail_msg("%s as %s: %s", cmd, sl_role_name((enum sl_role)role), payload);
+		}
+		close(fd);
+	}
+}
+
 static void stopping_closes_sockets_with_a_code_to_come_back(void **state)
 {
 	struct rig *g = *state;
@@ -583,6 +611,7 @@ int main(void)
 		DOOR(a_draining_server_says_so_and_takes_no_runs),
 		DOOR(only_a_token_or_a_fresh_ticket_of_our_origin_opens_a_socket),
 		DOOR(an_open_socket_is_answered_and_its_role_counts),
+		DOOR(each_command_of_a_socket_wants_its_role),
 		DOOR(stopping_closes_sockets_with_a_code_to_come_back),
 		cmocka_unit_test(openapi_and_the_routes_say_the_same),
 		cmocka_unit_test(every_schema_that_is_named_is_there),

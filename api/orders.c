@@ -1,0 +1,119 @@
+/* api/orders.c: see orders.h. */
+#include "api/orders.h"
+
+#include "base/limits.h"
+#include "base/utf8.h"
+
+#define REASON_BYTES 1000
+#define TEXT_BYTES   (64u << 10) /* of a justification, or of what a person interjects */
+
+static void problem(struct sl_buf *errors, const char *pointer, const char *message)
+{
+	if (errors->len)
+		sl_buf_addc(errors, ',');
+	sl_buf_addc(errors, '{');
+	sl_buf_json_kz(errors, "pointer", pointer);
+	sl_buf_json_kz(errors, "message", message);
+	sl_buf_addc(errors, '}');
+}
+
+static struct sl_str cut(struct sl_str s, size_t most)
+{
+	s.len = sl_utf8_cut(s.p, s.len, most);
+	return s;
+}
+
+static void read_reason(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
+{
+	if (sl_json_get(body, "mode"))
+		problem(errors, "/mode", "only a pause has a mode");
+	out->order.reason = cut(sl_json_get_str(body, "reason"), REASON_BYTES);
+}
+
+static void read_pause(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
+{
+	struct sl_str mode = sl_json_get_str(body, "mode");
+	if (sl_str_is(mode, "now"))
+		out->order.kind = SL_CMD_PAUSE_NOW;
+	else if (sl_json_get(body, "mode") && !sl_str_is(mode, "drain"))
+		problem(errors, "/mode", "drain or now");
+	out->order.reason = cut(sl_json_get_str(body, "reason"), REASON_BYTES);
+}
+
+/* The operator says in writing why it is safe, or ticks all three checks. */
+static void read_unlock(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
+{
+	struct sl_str why = sl_str_trim(sl_json_get_str(body, "justification"));
+	struct json_object *checks = sl_json_get(body, "confirmations");
+	size_t n = json_object_is_type(checks, json_type_array) ? json_object_array_length(checks) : 0, yes = 0;
+	for (size_t i = 0; i < n; i++)
+		yes += json_object_is_type(json_object_array_get_idx(checks, i), json_type_boolean) &&
+		       json_object_get_boolean(json_object_array_get_idx(checks, i));
+	if (why.len > TEXT_BYTES)
+		problem(errors, "/justification", "is too long");
+	else if (why.len == 0 && (n != 3 || yes != 3))
+		problem(errors, sl_json_get(body, "confirmations") ? "/confirmations" : "/justification",
+			"write why it is safe to go on, or confirm all three checks: [true, true, true]");
+	sl_buf_addc(&out->payload, '{');
+	if (why.len)
+		sl_buf_json_kstr(&out->payload, "justification", why);
+	if (n == 3 && yes == 3)
+		sl_buf_json_kraw(&out->payload, "confirmations", SL_STR("[true,true,true]"));
+	sl_buf_addc(&out->payload, '}');
+}
+
+const struct sl_order_row sl_order_rows[] = {
+	{"pause", "pause", SL_CMD_PAUSE_DRAIN, SL_ROLE_RUNNER, NULL, read_pause},
+	{"resume", "resume", SL_CMD_RESUME, SL_ROLE_RUNNER, NULL, read_reason},
+	{"cancel", "cancel", SL_CMD_CANCEL, SL_ROLE_RUNNER, NULL, read_reason},
+	{"unlock", "unlock", SL_CMD_UNLOCK, SL_ROLE_ADMIN, "run.unlock", read_unlock},
+};
+const size_t sl_n_order_rows = SL_COUNT_OF(sl_order_rows);
+
+const struct sl_order_row *sl_order_find_rest(struct sl_str name)
+{
+	for (size_t i = 0; i < sl_n_order_rows; i++)
+		if (sl_str_is(name, sl_order_rows[i].rest))
+			return &sl_order_rows[i];
+	return NULL;
+}
+
+const struct sl_order_row *sl_order_find_ws(const char *name)
+{
+	for (size_t i = 0; i < sl_n_order_rows; i++)
+		if (strcmp(name, sl_order_rows[i].ws) == 0)
+			return &sl_order_rows[i];
+	return NULL;
+}
+
+static enum sl_code first_problem(const struct sl_buf *errors, struct sl_error *err)
+{
+	SL_AUTO_JSON first = NULL;
+	SL_BUF(array, 16384);
+	sl_buf_addf(&array, "[" SL_STR_FMT "]", SL_STR_ARG(sl_buf_str(errors)));
+	if (sl_json_parse(sl_buf_str(&array), &first, NULL) == SL_OK && json_object_array_length(first) > 0) {
+		struct json_object *one = json_object_array_get_idx(first, 0);
+		return sl_fail(err, SL_INVALID, "%s: %s", sl_json_get_z(one, "pointer"), sl_json_get_z(one, "message"));
+	}
+	return sl_fail(err, SL_INVALID, "this cannot be asked of a run");
+}
+
+enum sl_code sl_order_read(const struct sl_order_row *row, struct json_object *body, struct sl_str by,
+			   struct sl_order_text *out, struct sl_buf *errors, struct sl_error *err)
+{
+	*out = (struct sl_order_text){.order = {.kind = row->kind, .by = by}};
+	sl_buf_init(&out->payload, SL_LIMIT_PAYLOAD_BYTES);
+	row->read(body, out, errors);
+	if (errors->len || errors->failed)
+		return first_problem(errors, err);
+	if (out->payload.failed)
+		return sl_fail(err, SL_TOO_LARGE, "the payload is larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
+	if (out->payload.len)
+		out->order.payload = sl_buf_str(&out->payload);
+	return SL_OK;
+}
+
+void sl_order_text_fini(struct sl_order_text *t)
+{
+	sl_buf_fini(&t->payload);
+}
