@@ -253,6 +253,10 @@ static void chat_on_done(void *ctx, enum sl_code rc, const struct sl_error *why,
 				err = cut;
 			else
 				rc = end;
+			if (rc == SL_OK && cut.code == SL_TRUNCATED && c->protocol->ends_by_closing) {
+				rc = SL_TRUNCATED;
+				err = cut;
+			}
 		}
 		chat_tell(c, rc, &err, r);
 	}
@@ -341,9 +345,11 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 		goto failed;
 	}
 	headers[n++] = (struct sl_http_header){SL_STR("Content-Type"), SL_STR("application/json")};
-	headers[n++] =
-		(struct sl_http_header){SL_STR("Accept"), req->mode == SL_CHAT_STREAM ? SL_STR("text/event-stream")
-										      : SL_STR("application/json")};
+	headers[n++] = (struct sl_http_header){SL_STR("Accept"), req->mode == SL_CHAT_STREAM
+									 ? sl_str(c->protocol->stream_accept)
+									 : SL_STR("application/json")};
+	for (size_t i = 0; i < c->protocol->n_headers; i++)
+		headers[n++] = c->protocol->headers[i];
 	if (key) {
 		sl_buf_adds(&auth, c->protocol->key_prefix);
 		sl_buf_adds(&auth, key);
@@ -357,8 +363,8 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 	}
 	for (size_t i = 0; i < req->n_headers; i++)
 		headers[n++] = req->headers[i];
-	sl_buf_adds(&url, p->base_url);
-	sl_buf_adds(&url, c->protocol->path);
+	(void)sl_protocol_url(c->protocol, p, c->model, req->mode == SL_CHAT_STREAM ? SL_URL_STREAM : SL_URL_WHOLE,
+			      &url);
 	bytes = sl_buf_bytes(&body);
 	if (!bytes || url.failed || auth.failed) {
 		rc = sl_fail(err, SL_NO_MEMORY, "call");

@@ -6,18 +6,7 @@
 #include "llm/openai.h"
 #include "llm/profile.h"
 #include "llm/provider.h"
-
-static enum sl_code check_json(struct sl_str text, enum json_type type, const char *what, struct json_object **out,
-			       struct sl_error *err)
-{
-	enum sl_code rc = sl_json_parse(text, out, err);
-	if (rc != SL_OK)
-		return sl_wrap(err, rc, "%s", what);
-	if (!json_object_is_type(*out, type))
-		return sl_fail(err, SL_INVALID, "%s: a JSON %s is needed, not %s", what, json_type_to_name(type),
-			       sl_json_type_name(*out));
-	return SL_OK;
-}
+#include "llm/request.h"
 
 static enum sl_code write_messages(const struct sl_chat_request *req, struct sl_str schema_note, struct sl_buf *b,
 				   struct sl_error *err)
@@ -26,7 +15,7 @@ static enum sl_code write_messages(const struct sl_chat_request *req, struct sl_
 	struct sl_str list = sl_str_trim(req->messages);
 	if (list.len == 0)
 		list = SL_STR("[]");
-	enum sl_code rc = check_json(list, json_type_array, "messages", &messages, err);
+	enum sl_code rc = sl_wish_check_json(list, json_type_array, "messages", &messages, err);
 	if (rc != SL_OK)
 		return rc;
 	size_t n = json_object_array_length(messages);
@@ -86,10 +75,66 @@ static enum sl_code copy_json(const char *key, struct sl_str text, enum json_typ
 	SL_AUTO_JSON v = NULL;
 	if (text.len == 0)
 		return SL_OK;
-	enum sl_code rc = type == json_type_null ? sl_json_parse(text, &v, err) : check_json(text, type, key, &v, err);
+	enum sl_code rc =
+		type == json_type_null ? sl_json_parse(text, &v, err) : sl_wish_check_json(text, type, key, &v, err);
 	if (rc == SL_OK)
 		sl_buf_json_kraw(b, key, text);
 	return rc;
+}
+
+static bool starts(const char *model, const char *head)
+{
+	return strncmp(model, head, strlen(head)) == 0;
+}
+
+/* Models of OpenAI's that do not think refuse the word, and so do most of Groq's; other servers know best themselves.
+ */
+static bool model_thinks(const struct sl_provider *provider, const char *model)
+{
+	if (provider && strcmp(provider->id, "openai") == 0)
+		return !starts(model, "gpt-3") && !starts(model, "gpt-4") && !starts(model, "chatgpt");
+	if (provider && strcmp(provider->id, "groq") == 0)
+		return !starts(model, "llama") && !starts(model, "meta-llama") && !starts(model, "gemma");
+	return true;
+}
+
+/* Its thinking models take no temperature and no top_p. Both only tune, so they are left out. */
+static bool model_samples(const struct sl_provider *provider, const char *model)
+{
+	if (!provider || strcmp(provider->id, "openai") != 0)
+		return true;
+	return !starts(model, "o1") && !starts(model, "o3") && !starts(model, "o4") &&
+	       !(starts(model, "gpt-5") && (model[5] == 0 || model[5] == '-'));
+}
+
+static enum sl_code write_thinking(const struct sl_provider *provider, const char *model, struct sl_str thinking,
+				   struct sl_buf *b, struct sl_error *err)
+{
+	unsigned quirks = provider ? provider->quirks : 0;
+	bool least = sl_str_is(thinking, "minimal");
+	if (!model_thinks(provider, model))
+		return sl_fail(err, SL_INVALID, "the model '%s' does not think: leave out `thinking`", model);
+	if (quirks & SL_QUIRK_REASONING_OBJECT) {
+		sl_buf_json_key(b, "reasoning");
+		sl_buf_adds(b, "{\"effort\":");
+		sl_buf_json_str(b, thinking);
+		sl_buf_addc(b, '}');
+	} else if (quirks & SL_QUIRK_THINKING_BUDGET) {
+		sl_buf_json_kbool(b, "enable_thinking", !least);
+		if (!least)
+			sl_buf_json_ki64(b, "thinking_budget",
+					 sl_str_is(thinking, "low")      ? 1024
+					 : sl_str_is(thinking, "medium") ? 8192
+									 : 24576);
+	} else if (quirks & SL_QUIRK_THINKING_SWITCH) {
+		sl_buf_json_kraw(b, "thinking",
+				 least ? SL_STR("{\"type\":\"disabled\"}") : SL_STR("{\"type\":\"enabled\"}"));
+	} else {
+		if (quirks & SL_QUIRK_THINKING_TYPE)
+			sl_buf_json_kraw(b, "thinking", SL_STR("{\"type\":\"enabled\"}"));
+		sl_buf_json_kstr(b, "reasoning_effort", thinking);
+	}
+	return SL_OK;
 }
 
 enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_profile *p, const char *model,
@@ -106,7 +151,7 @@ enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_
 	enum sl_code rc;
 
 	if (req->response_format.len) {
-		rc = check_json(req->response_format, json_type_object, "response_format", &format, err);
+		rc = sl_wish_check_json(req->response_format, json_type_object, "response_format", &format, err);
 		if (rc != SL_OK)
 			return rc;
 	}
@@ -122,23 +167,17 @@ enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_
 	rc = write_messages(req, sl_buf_str(&note), b, err);
 	if (rc != SL_OK)
 		return rc;
-	if (!isnan(temperature))
+	if (!isnan(temperature) && model_samples(provider, model))
 		sl_buf_json_kf64(b, "temperature", temperature);
-	if (!isnan(top_p))
+	if (!isnan(top_p) && model_samples(provider, model))
 		sl_buf_json_kf64(b, "top_p", top_p);
 	if (max_tokens > 0)
 		sl_buf_json_ki64(b, quirks & SL_QUIRK_MAX_COMPLETION_TOKENS ? "max_completion_tokens" : "max_tokens",
 				 max_tokens);
 	if (req->has_seed)
 		sl_buf_json_ki64(b, "seed", req->seed);
-	if (thinking.len && quirks & SL_QUIRK_REASONING_OBJECT) {
-		sl_buf_json_key(b, "reasoning");
-		sl_buf_adds(b, "{\"effort\":");
-		sl_buf_json_str(b, thinking);
-		sl_buf_addc(b, '}');
-	} else if (thinking.len) {
-		sl_buf_json_kstr(b, "reasoning_effort", thinking);
-	}
+	if (thinking.len && (rc = write_thinking(provider, model, thinking, b, err)) != SL_OK)
+		return rc;
 	if (downgrade)
 		sl_buf_json_kraw(b, "response_format", SL_STR("{\"type\":\"json_object\"}"));
 	else if (format)

@@ -49,6 +49,7 @@ void sl_profile_unref(struct sl_profile *one)
 	free(one->provider);
 	free(one->model);
 	free(one->base_url);
+	free(one->api_version);
 	free(one->thinking);
 	free(one);
 }
@@ -393,20 +394,31 @@ enum sl_code sl_profiles_delete(struct sl_profiles *p, struct sl_str name, struc
 
 /* ---- the environment, the simulator ---- */
 
-static char *url_of_host(struct sl_str v) /* OLLAMA_HOST may be host, host:port or an address, with or without /v1 */
+/* OLLAMA_HOST may be host, host:port or an address, with or without /v1, and what its server listens on: 0.0.0.0.
+ * The default's port and path complete it. */
+static char *url_of_host(struct sl_str v, const char *otherwise)
 {
 	SL_BUF(b, 2048);
+	const char *port = strrchr(otherwise, ':'), *path = strchr(port, '/'); /* both as in our table */
+	size_t port_len = path ? (size_t)(path - port) : strlen(port);
 	v = sl_str_trim(v);
 	while (v.len && v.p[v.len - 1] == '/')
 		v.len--;
 	bool scheme = sl_str_starts(v, SL_STR("http://")) || sl_str_starts(v, SL_STR("https://"));
-	if (!scheme)
+	if (v.len > 3 && memcmp(v.p + v.len - 3, "/v1", 3) == 0)
+		v.len -= 3;
+	if (!scheme) {
+		struct sl_str all = SL_STR("0.0.0.0");
 		sl_buf_adds(&b, "http://");
+		if (sl_str_starts(v, all)) {
+			sl_buf_adds(&b, "127.0.0.1");
+			v.p += all.len, v.len -= all.len;
+		}
+	}
 	sl_buf_add(&b, v.p, v.len);
 	if (!scheme && !memchr(v.p, ':', v.len))
-		sl_buf_adds(&b, ":11434");
-	if (v.len < 3 || memcmp(v.p + v.len - 3, "/v1", 3) != 0)
-		sl_buf_adds(&b, "/v1");
+		sl_buf_add(&b, port, port_len);
+	sl_buf_adds(&b, path ? path : "");
 	return sl_buf_take(&b);
 }
 
@@ -414,7 +426,7 @@ static enum sl_code from_env(struct sl_profiles *p, const struct sl_provider *pr
 			     const char *(*get)(const char *))
 {
 	char name[64];
-	const char *url, *model;
+	const char *url, *model, *version;
 	SL_AUTO(sl_profile) one = sl_profile_new(sl_str(provider->id));
 	if (!one)
 		return SL_NO_MEMORY;
@@ -423,16 +435,28 @@ static enum sl_code from_env(struct sl_profiles *p, const struct sl_provider *pr
 	if (cut)
 		stem = (size_t)(cut - provider->env);
 	(void)snprintf(name, sizeof(name), "%.*s_BASE_URL", (int)stem, provider->env);
-	url = get(name);
+	url = get(provider->env_url ? provider->env_url : name);
 	(void)snprintf(name, sizeof(name), "%.*s_MODEL", (int)stem, provider->env);
-	model = get(name);
+	model = get(provider->env_model ? provider->env_model : name);
+	version = provider->env_version ? get(provider->env_version) : NULL;
+	if (!url || !*url)
+		url = provider->base_url;
+	if (!model || !*model)
+		model = provider->model;
+	if (!url || !model) {
+		sl_log(SL_LOG_WARN, "llm", "a provider's key is set, but not where it is or what to ask for",
+		       SL_KS("provider", provider->id),
+		       SL_KS("variable", url ? provider->env_model : provider->env_url));
+		return SL_OK;
+	}
 	one->origin = SL_PROFILE_FROM_ENV;
 	one->provider = strdup(provider->id);
-	one->model = strdup(model && *model ? model : provider->model);
-	if (provider->env_is_url)
-		one->base_url = url_of_host(value);
-	else
-		one->base_url = strdup(url && *url ? url : provider->base_url);
+	one->model = strdup(model);
+	one->base_url = provider->env_is_url ? url_of_host(value, provider->base_url) : strdup(url);
+	if (version && *version && !(one->api_version = strdup(version)))
+		return SL_NO_MEMORY;
+	if (provider->first_byte_ms)
+		one->timeouts.first_byte_ms = provider->first_byte_ms;
 	if (!one->provider || !one->model || !one->base_url)
 		return SL_NO_MEMORY;
 	for (size_t n = strlen(one->base_url); n && one->base_url[n - 1] == '/'; n--)
@@ -442,6 +466,7 @@ static enum sl_code from_env(struct sl_profiles *p, const struct sl_provider *pr
 		if (rc != SL_OK)
 			return rc;
 	}
+	sl_log(SL_LOG_INFO, "llm", "profile from the environment", SL_KS("profile", provider->id));
 	return sl_profile_publish(p, SL_TAKE(one));
 }
 
@@ -461,8 +486,6 @@ size_t sl_profiles_from_env(struct sl_profiles *p, const char *(*get)(const char
 		if (rc != SL_OK)
 			sl_log(SL_LOG_ERROR, "llm", "a profile from the environment could not be made",
 			       SL_KS("provider", provider->id), SL_KS("reason", sl_code_wire(rc)));
-		else
-			sl_log(SL_LOG_INFO, "llm", "profile from the environment", SL_KS("profile", provider->id));
 	}
 	return sl_profiles_count(p);
 }
@@ -540,6 +563,12 @@ void sl_providers_json(struct sl_buf *out)
 		sl_buf_json_kz(out, "model", p->model);
 		sl_buf_json_kz(out, "variable", p->env);
 		sl_buf_json_kbool(out, "supported", p->protocol != NULL);
+		sl_buf_json_kbool(out, "needs_key", !(p->quirks & SL_QUIRK_KEYLESS));
+		sl_buf_json_kbool(out, "needs_base_url", p->base_url == NULL);
+		sl_buf_json_kbool(out, "tools", p->can & SL_CAN_TOOLS);
+		sl_buf_json_kbool(out, "vision", p->can & SL_CAN_SEE);
+		sl_buf_json_kbool(out, "thinking", p->can & SL_CAN_THINK);
+		sl_buf_json_kbool(out, "json_schema", p->can & SL_CAN_SCHEMA);
 		sl_buf_addc(out, '}');
 	}
 	sl_buf_addc(out, ']');

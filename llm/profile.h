@@ -35,6 +35,7 @@ struct sl_profile_timeouts { /* 0: the default */
 struct sl_profile {
 	_Atomic uint32_t refs;
 	char *name, *provider, *model, *base_url; /* base_url never ends in '/' */
+	char *api_version;                        /* of Azure's API; NULL: not set */
 	enum sl_profile_kind kind;
 	enum sl_profile_origin origin;
 	bool simulated;
@@ -109,7 +110,9 @@ bool sl_profiles_only_sim(struct sl_profiles *p); /* nothing but the simulator w
  * has params, limits, timeouts, fallbacks and price, too. */
 void sl_profiles_list_json(struct sl_profiles *p, struct sl_buf *out);                         /* the array */
 void sl_profile_json(struct sl_profiles *p, const struct sl_profile *one, struct sl_buf *out); /* the detail object */
-void sl_providers_json(struct sl_buf *out); /* [{"id","protocol","base_url","model","supported"}] for forms */
+/* [{"id","protocol","base_url","model","variable","supported","needs_key","needs_base_url","tools","vision","thinking",
+ * "json_schema"}] for forms */
+void sl_providers_json(struct sl_buf *out);
 
 /* Opens key `index` into out (NUL-terminated, caller wipes with sodium_memzero and frees). SL_NOT_FOUND: no such key.
  * SL_INVALID: it does not open. For the protocols only. */

@@ -219,9 +219,9 @@ static void check_keys(struct sl_problem_list *l, struct json_object *body)
 enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, struct sl_buf *problems,
 			     struct sl_error *err)
 {
-	static const char *const names[] = {"provider", "model",     "base_url",         "api_keys",  "kind",
-					    "params",   "limits",    "timeouts",         "fallbacks", "price",
-					    "default",  "simulated", "default_since_ms", NULL};
+	static const char *const names[] = {"provider", "model",     "base_url",         "api_keys",    "kind",
+					    "params",   "limits",    "timeouts",         "fallbacks",   "price",
+					    "default",  "simulated", "default_since_ms", "api_version", NULL};
 	struct sl_problem_list l = {problems, err, 0};
 	if (!json_object_is_type(body, json_type_object)) {
 		sl_problem(&l, "", "must be an object");
@@ -244,7 +244,10 @@ enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, s
 		if (provider->base_url)
 			one->base_url = strdup(provider->base_url);
 	}
+	if (provider && provider->first_byte_ms)
+		one->timeouts.first_byte_ms = provider->first_byte_ms;
 	read_url(&l, one, body);
+	set_text(&one->api_version, member(&l, body, "", "api_version", json_type_string));
 	if (provider && !one->base_url && !sl_json_get(body, "base_url"))
 		sl_problem(&l, "/base_url", "is needed for this provider");
 	set_text(&one->model, member(&l, body, "", "model", json_type_string));
@@ -280,6 +283,8 @@ void sl_profile_write_body(const struct sl_profile *p, struct sl_buf *b)
 	sl_buf_json_kz(b, "provider", p->provider);
 	sl_buf_json_kz(b, "model", p->model);
 	sl_buf_json_kz(b, "base_url", p->base_url);
+	if (p->api_version)
+		sl_buf_json_kz(b, "api_version", p->api_version);
 	sl_buf_json_kz(b, "kind", p->kind == SL_PROFILE_EMBEDDING ? "embedding" : "chat");
 	sl_buf_json_kbool(b, "simulated", p->simulated);
 	sl_buf_json_key(b, "params");

@@ -10,9 +10,12 @@
 #include "base/clock.h"
 #include "base/json.h"
 
+#define REFUSAL_PATIENCE_MS 300000 /* a RetryInfo beyond this is a quota, not a rate */
+
 struct reason {
 	struct sl_str type, code, message;
-	int status; /* 0: none was said */
+	int status;    /* 0: none was said */
+	bool terminal; /* a limit that waiting does not lift within minutes */
 };
 
 struct row {
@@ -62,6 +65,17 @@ static const struct row words[] = {
 	{"content_filter", SL_PROVIDER_REJECTED},
 	{"content_policy_violation", SL_PROVIDER_REJECTED},
 	{"BadRequestError", SL_PROVIDER_REJECTED},
+	{"billing_error", SL_QUOTA_EXHAUSTED},
+	{"RESOURCE_EXHAUSTED", SL_RATE_LIMITED},
+	{"UNAVAILABLE", SL_OVERLOADED},
+	{"INTERNAL", SL_PROVIDER_ERROR},
+	{"DEADLINE_EXCEEDED", SL_TIMEOUT},
+	{"CANCELLED", SL_PROVIDER_ERROR},
+	{"UNAUTHENTICATED", SL_PROVIDER_AUTH},
+	{"API_KEY_INVALID", SL_PROVIDER_AUTH},
+	{"NOT_FOUND", SL_PROVIDER_MODEL},
+	{"INVALID_ARGUMENT", SL_PROVIDER_REJECTED},
+	{"FAILED_PRECONDITION", SL_PROVIDER_REJECTED},
 };
 
 static enum sl_code code_of_status(int status)
@@ -81,6 +95,8 @@ static enum sl_code code_of_status(int status)
 		return SL_PROVIDER_ERROR;
 	case 413:
 		return SL_CONTEXT_TOO_LONG;
+	case 499: /* Gemini and Ollama: somebody between us and the model hung up */
+		return SL_PROVIDER_ERROR;
 	case 429:
 		return SL_RATE_LIMITED;
 	case 503:
@@ -114,20 +130,41 @@ static bool about_length(struct sl_str m)
 {
 	return has(m, "maximum context length") || has(m, "context length") || has(m, "context window") ||
 	       has(m, "prompt is too long") || has(m, "too many tokens") || has(m, "exceeds the available context") ||
-	       has(m, "input is too long");
+	       has(m, "input is too long") || has(m, "input token count");
+}
+
+/* What some say only in words. */
+static bool code_of_message(const struct reason *r, enum sl_code *out)
+{
+	static const struct row sentences[] = {
+		{"credit balance is too low", SL_QUOTA_EXHAUSTED},      /* Anthropic, with status 400 */
+		{"maximum pending requests exceeded", SL_OVERLOADED},   /* Ollama, also within a stream */
+		{"API key not valid", SL_PROVIDER_AUTH},                /* Gemini, with status 400 */
+		{"not found, try pulling it first", SL_PROVIDER_MODEL}, /* Ollama */
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(sentences); i++)
+		if (has(r->message, sentences[i].word)) {
+			*out = sentences[i].code;
+			return true;
+		}
+	return false;
 }
 
 static enum sl_code classify(const struct reason *r)
 {
-	enum sl_code by_code = SL_OK, by_type = SL_OK;
+	enum sl_code by_code = SL_OK, by_type = SL_OK, by_message = SL_OK;
 	code_of_word(r->code, &by_code);
 	code_of_word(r->type, &by_type);
-	if (by_code == SL_QUOTA_EXHAUSTED || by_type == SL_QUOTA_EXHAUSTED)
+	if (by_code == SL_QUOTA_EXHAUSTED || by_type == SL_QUOTA_EXHAUSTED || r->terminal)
 		return SL_QUOTA_EXHAUSTED;
+	if (code_of_message(r, &by_message) && by_message == SL_QUOTA_EXHAUSTED)
+		return by_message;
 	if ((r->status == 0 || r->status == 400 || r->status == 413 || r->status == 422) && about_length(r->message))
 		return SL_CONTEXT_TOO_LONG;
 	if (by_code != SL_OK) /* the code is the narrower of the two */
 		return by_code;
+	if (by_message != SL_OK)
+		return by_message;
 	/* invalid_request_error comes with nearly every 4xx: the status says more */
 	if (by_type != SL_OK && !(by_type == SL_PROVIDER_REJECTED && r->status >= 400))
 		return by_type;
@@ -218,6 +255,16 @@ uint32_t sl_refusal_retry_ms(const struct sl_http_head *head)
 	uint32_t wait = sl_refusal_wait_ms(sl_http_find(head, "retry-after"));
 	if (wait)
 		return wait;
+	static const char *const kinds[] = {"requests", "tokens", "input-tokens", "output-tokens"};
+	for (size_t i = 0; i < SL_COUNT_OF(kinds); i++) { /* Anthropic's, with moments */
+		char left[64], reset[64];
+		(void)snprintf(left, sizeof(left), "anthropic-ratelimit-%s-remaining", kinds[i]);
+		(void)snprintf(reset, sizeof(reset), "anthropic-ratelimit-%s-reset", kinds[i]);
+		uint32_t one = sl_http_find(head, left).len ? reset_of(head, left, reset) : 0;
+		wait = one > wait ? one : wait;
+	}
+	if (wait)
+		return wait;
 	uint32_t requests = reset_of(head, "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests");
 	uint32_t tokens = reset_of(head, "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens");
 	wait = requests > tokens ? requests : tokens;
@@ -306,9 +353,24 @@ static void read_object(struct json_object *e, struct reason *r)
 	}
 	if (r->message.len == 0)
 		r->message = sl_json_get_str(e, "detail");
-	struct sl_str inner = sl_json_get_str(sl_json_get(e, "details"), "error_code");
+	struct json_object *details = sl_json_get(e, "details");
+	struct sl_str inner = sl_json_get_str(details, "error_code");
 	if (inner.len)
 		r->code = inner;
+	for (size_t i = 0; json_object_is_type(details, json_type_array) && i < json_object_array_length(details);
+	     i++) {
+		struct json_object *d = json_object_array_get_idx(details, i), *list = sl_json_get(d, "violations");
+		struct sl_str why = sl_json_get_str(d, "reason"); /* "API_KEY_INVALID" */
+		enum sl_code known;
+		if (r->code.len == 0 && code_of_word(why, &known))
+			r->code = why;
+		for (size_t k = 0; json_object_is_type(list, json_type_array) && k < json_object_array_length(list);
+		     k++) {
+			struct sl_str id = sl_json_get_str(json_object_array_get_idx(list, k), "quotaId");
+			r->terminal = r->terminal || has(id, "PerDay") || has(id, "Daily");
+		}
+	}
+	r->terminal = r->terminal || wait_in_details(e) > REFUSAL_PATIENCE_MS;
 }
 
 static enum sl_code tell(const struct reason *r, struct json_object *error, const struct sl_http_head *head,

@@ -176,7 +176,7 @@ static void a_bad_body_gets_every_problem_with_its_pointer(void **state)
 	assert_non_null(strstr(problems.data, "did you mean \\\"model\\\""));
 	assert_null(sl_profiles_get(p, sl_str("x")));
 	assert_int_equal(put(p, "../x", "{\"provider\":\"openai\"}", NULL, NULL), SL_INVALID);
-	assert_int_equal(put(p, "x", "{\"provider\":\"anthropic\"}", NULL, NULL), SL_INVALID);
+	assert_int_equal(put(p, "x", "{\"provider\":\"bedrock\"}", NULL, NULL), SL_INVALID);
 	assert_int_equal(put(p, "x", "{\"provider\":\"openai-compatible\",\"model\":\"m\"}", NULL, NULL), SL_INVALID);
 	assert_int_equal(put(p, "x",
 			     "{\"provider\":\"openai-compatible\",\"model\":\"m\",\"base_url\":\"https://u:p@h/\"}",
@@ -194,6 +194,11 @@ static const char *fake_env(const char *name)
 		{"GROQ_MODEL", "tiny"},
 		{"OLLAMA_HOST", "box:1234/"},
 		{"LMSTUDIO_URL", "http://10.0.0.2:1/v1"},
+		{"AZURE_OPENAI_API_KEY", "az"},
+		{"AZURE_OPENAI_ENDPOINT", "https://me.openai.azure.com/"},
+		{"AZURE_OPENAI_DEPLOYMENT", "my-gpt"},
+		{"AZURE_OPENAI_API_VERSION", "2024-10-21"},
+		{"AWS_ACCESS_KEY_ID", "not supported yet"},
 		{"MOONSHOT_API_KEY", ""},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(vars); i++)
@@ -212,7 +217,8 @@ static void the_environment_makes_profiles_and_the_first_is_the_default(void **s
 	struct sl_profile *one = sl_profiles_get(p, sl_str(""));
 	assert_true(one->simulated);
 	sl_profile_unref(one);
-	assert_int_equal(sl_profiles_from_env(p, fake_env), 5); /* openai, groq, ollama, lmstudio, sim */
+	assert_int_equal(sl_profiles_from_env(p, fake_env),
+			 7); /* openai, anthropic, groq, azure, ollama, lmstudio, sim */
 	assert_false(sl_profiles_only_sim(p));
 	one = sl_profiles_get(p, sl_str(""));
 	assert_string_equal(one->name, "openai");
@@ -224,7 +230,13 @@ static void the_environment_makes_profiles_and_the_first_is_the_default(void **s
 	assert_string_equal(one->model, "tiny");
 	sl_profile_unref(one);
 	one = sl_profiles_get(p, sl_str("ollama"));
-	assert_string_equal(one->base_url, "http://box:1234/v1");
+	assert_string_equal(one->base_url, "http://box:1234");
+	assert_true(one->timeouts.first_byte_ms > 300000); /* a model may have to be loaded */
+	sl_profile_unref(one);
+	one = sl_profiles_get(p, sl_str("azure"));
+	assert_string_equal(one->base_url, "https://me.openai.azure.com");
+	assert_string_equal(one->model, "my-gpt");
+	assert_string_equal(one->api_version, "2024-10-21");
 	sl_profile_unref(one);
 	one = sl_profiles_get(p, sl_str("lmstudio"));
 	assert_string_equal(one->base_url, "http://10.0.0.2:1/v1");
@@ -238,7 +250,7 @@ static void the_environment_makes_profiles_and_the_first_is_the_default(void **s
 	one = sl_profiles_get(p, sl_str("openai"));
 	assert_string_equal(one->model, "mine");
 	sl_profile_unref(one);
-	assert_int_equal(sl_profiles_count(p), 5);
+	assert_int_equal(sl_profiles_count(p), 7);
 	assert_int_equal(sl_profiles_delete(p, sl_str("openai"), &err), SL_OK);
 	assert_int_equal(sl_profiles_delete(p, sl_str("openai"), &err), SL_CONFLICT);
 	assert_int_equal(sl_profiles_delete(p, sl_str("nobody"), &err), SL_NOT_FOUND);
