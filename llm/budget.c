@@ -4,6 +4,7 @@
 
 #include "llm/budget.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -156,36 +157,51 @@ static void spent_of(const struct sl_budget *one, int64_t now_ms, uint64_t *toke
 	}
 }
 
-enum fit { FITS, WAITS, NEVER };
+static int64_t minus(uint64_t a, uint64_t b)
+{
+	return a > INT64_MAX ? INT64_MAX
+	       : b >= a      ? -(int64_t)(b - a < INT64_MAX ? b - a : INT64_MAX)
+			     : (int64_t)(a - b);
+}
 
-static enum fit fit_of(const struct sl_budget *one, uint64_t tokens, int64_t cost, int64_t now_ms, struct sl_error *err)
+/* What is left, beside what is spent and `reserved`. */
+static int64_t fit_of(const struct sl_budget *one, const struct sl_budget_need *need, uint64_t spent, int64_t cost)
+{
+	const struct sl_budget_limit *l = &one->limit;
+	return sl_budget_fit(need, l->max_tokens ? minus(l->max_tokens, spent) : INT64_MAX,
+			     l->max_cost_microusd ? l->max_cost_microusd - cost : INT64_MAX);
+}
+
+static enum sl_budget_fits decide(const struct sl_budget *one, const struct sl_budget_need *need, int64_t now_ms,
+				  uint64_t *output, struct sl_error *err)
 {
 	static const char *const periods[] = {"today", "this month", "in all"};
 	const struct sl_budget_limit *l = &one->limit;
 	uint64_t spent;
-	int64_t spent_cost;
+	int64_t cost;
+	*output = need->output_tokens;
 	if (!one->limited)
-		return FITS;
-	spent_of(one, now_ms, &spent, &spent_cost);
-	if (l->max_tokens && spent + tokens > l->max_tokens) {
+		return SL_BUDGET_FITS;
+	spent_of(one, now_ms, &spent, &cost);
+	enum sl_budget_fits fits =
+		sl_budget_decide(need, fit_of(one, need, spent + one->reserved_tokens, cost + one->reserved_cost),
+				 fit_of(one, need, spent, cost), output);
+	if (fits != SL_BUDGET_NEVER)
+		return fits;
+	uint64_t least = need->prompt_tokens + (need->flexible ? SL_BUDGET_LEAST : need->output_tokens);
+	if (l->max_tokens && spent + least > l->max_tokens)
 		(void)sl_fail(err, SL_BUDGET,
 			      "the project '%s' has %llu of its %llu tokens left %s, and this call may take %llu",
 			      one->project, (unsigned long long)(spent < l->max_tokens ? l->max_tokens - spent : 0),
-			      (unsigned long long)l->max_tokens, periods[l->period], (unsigned long long)tokens);
-		return NEVER;
-	}
-	if (l->max_cost_microusd && spent_cost + cost > l->max_cost_microusd) {
-		int64_t left = spent_cost < l->max_cost_microusd ? l->max_cost_microusd - spent_cost : 0;
-		(void)sl_fail(err, SL_BUDGET,
-			      "the project '%s' has %.4f of its %.2f USD left %s, and this call may cost %.4f",
-			      one->project, (double)left / 1e6, (double)l->max_cost_microusd / 1e6, periods[l->period],
-			      (double)cost / 1e6);
-		return NEVER;
-	}
-	if ((l->max_tokens && spent + one->reserved_tokens + tokens > l->max_tokens) ||
-	    (l->max_cost_microusd && spent_cost + one->reserved_cost + cost > l->max_cost_microusd))
-		return WAITS;
-	return FITS;
+			      (unsigned long long)l->max_tokens, periods[l->period], (unsigned long long)least);
+	else
+		(void)sl_fail(
+			err, SL_BUDGET,
+			"the project '%s' has %.4f of its %.2f USD left %s, and this call may cost %.4f", one->project,
+			(double)(cost < l->max_cost_microusd ? l->max_cost_microusd - cost : 0) / 1e6,
+			(double)l->max_cost_microusd / 1e6, periods[l->period],
+			(double)sl_budget_cost(need, need->flexible ? SL_BUDGET_LEAST : need->output_tokens) / 1e6);
+	return fits;
 }
 
 struct woken {
@@ -288,15 +304,58 @@ enum sl_code sl_budget_load(struct sl_budgets *b, struct sl_str project, int64_t
 	return one ? SL_OK : SL_NO_MEMORY;
 }
 
-enum sl_code sl_budget_reserve(struct sl_budgets *b, struct sl_str project, uint64_t tokens, int64_t cost_microusd,
+int64_t sl_budget_cost(const struct sl_budget_need *need, uint64_t output_tokens)
+{
+	return (int64_t)ceil((double)need->prompt_tokens * need->input_microusd +
+			     (double)output_tokens * need->output_microusd);
+}
+
+int64_t sl_budget_fit(const struct sl_budget_need *need, int64_t left_tokens, int64_t left_microusd)
+{
+	int64_t fit = left_tokens == INT64_MAX ? INT64_MAX : left_tokens - (int64_t)need->prompt_tokens;
+	if (left_microusd == INT64_MAX)
+		return fit;
+	double money = (double)left_microusd - (double)need->prompt_tokens * need->input_microusd;
+	if (money < 0)
+		return -1;
+	if (need->output_microusd > 0 && money / need->output_microusd < (double)INT64_MAX / 2) {
+		int64_t by_money = (int64_t)floor(money / need->output_microusd);
+		while (by_money > 0 && sl_budget_cost(need, (uint64_t)by_money) > left_microusd)
+			by_money--; /* the sum is rounded up */
+		fit = by_money < fit ? by_money : fit;
+	}
+	return fit;
+}
+
+enum sl_budget_fits sl_budget_decide(const struct sl_budget_need *need, int64_t now, int64_t ever, uint64_t *output)
+{
+	int64_t want = need->output_tokens > INT64_MAX ? INT64_MAX : (int64_t)need->output_tokens;
+	if (!need->flexible) {
+		*output = need->output_tokens;
+		return ever < want ? SL_BUDGET_NEVER : now < want ? SL_BUDGET_WAITS : SL_BUDGET_FITS;
+	}
+	if (ever < SL_BUDGET_LEAST)
+		return SL_BUDGET_NEVER;
+	int64_t fair = ever < SL_BUDGET_FAIR ? ever : SL_BUDGET_FAIR;
+	if (fair > want)
+		fair = want;
+	if (now < fair)
+		return SL_BUDGET_WAITS;
+	*output = (uint64_t)(now < want ? now : want);
+	return SL_BUDGET_FITS;
+}
+
+enum sl_code sl_budget_reserve(struct sl_budgets *b, struct sl_str project, const struct sl_budget_need *need,
 			       struct sl_budget_claim *c, const struct sl_wake *w, void *handle, int64_t now_ms,
 			       bool *wait, struct sl_error *err)
 {
 	struct woken next = {0};
 	enum sl_code rc = SL_OK;
+	uint64_t output;
 	*wait = false;
 	if (c->state == SL_CLAIM_HELD)
 		return SL_OK;
+	c->output_tokens = need->output_tokens;
 	pthread_mutex_lock(&b->lock);
 	struct sl_budget *one = c->state == SL_CLAIM_WAITING ? c->budget : find(b, project);
 	if (!one) {
@@ -304,16 +363,14 @@ enum sl_code sl_budget_reserve(struct sl_budgets *b, struct sl_str project, uint
 		return SL_OK;
 	}
 	bool first = c->state == SL_CLAIM_WAITING ? one->waiting.next == &c->link : sl_list_empty(&one->waiting);
-	enum fit fit = fit_of(one, tokens, cost_microusd, now_ms, err);
-	if (fit == NEVER) {
+	enum sl_budget_fits fits = decide(one, need, now_ms, &output, err);
+	if (fits == SL_BUDGET_NEVER)
 		rc = SL_BUDGET;
-	} else if (fit == FITS && first) {
-		one->reserved_tokens += tokens;
-		one->reserved_cost += cost_microusd;
-	} else if (c->state == SL_CLAIM_NONE && one->n_waiting >= SL_BUDGET_WAITERS) {
-		rc = sl_fail(err, SL_BUSY, "too many calls wait for the budget of the project '%s'", one->project);
-	} else {
+	else if (fits == SL_BUDGET_WAITS || !first)
 		*wait = true;
+	if (*wait && c->state == SL_CLAIM_NONE && one->n_waiting >= SL_BUDGET_WAITERS) {
+		rc = sl_fail(err, SL_BUSY, "too many calls wait for the budget of the project '%s'", one->project);
+		*wait = false;
 	}
 	if (c->state == SL_CLAIM_WAITING && !*wait) {
 		sl_list_drop(&c->link);
@@ -327,9 +384,12 @@ enum sl_code sl_budget_reserve(struct sl_budgets *b, struct sl_str project, uint
 	}
 	if (rc == SL_OK && !*wait) {
 		c->budget = one;
-		c->tokens = tokens;
-		c->cost_microusd = cost_microusd;
+		c->output_tokens = output;
+		c->tokens = need->prompt_tokens + output;
+		c->cost_microusd = sl_budget_cost(need, output);
 		c->state = SL_CLAIM_HELD;
+		one->reserved_tokens += c->tokens;
+		one->reserved_cost += c->cost_microusd;
 	}
 	pthread_mutex_unlock(&b->lock);
 	wake(next);

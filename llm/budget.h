@@ -35,6 +35,24 @@ struct sl_ledger {
 	void *ctx;
 };
 
+/* What a call may take at worst. */
+struct sl_budget_need {
+	uint64_t prompt_tokens;
+	uint64_t output_tokens; /* the most */
+	bool flexible;          /* the answer may be cut shorter so that it fits (to no less than SL_BUDGET_LEAST) */
+	double input_microusd, output_microusd; /* a token */
+};
+#define SL_BUDGET_LEAST 16  /* tokens: a shorter answer is none */
+#define SL_BUDGET_FAIR  256 /* rather than take less than this, a flexible one waits for what others give back */
+
+/* How long an answer fits into what is left (INT64_MAX: not limited); less than nothing: not even the prompt. */
+int64_t sl_budget_fit(const struct sl_budget_need *need, int64_t left_tokens, int64_t left_microusd);
+enum sl_budget_fits { SL_BUDGET_FITS, SL_BUDGET_WAITS, SL_BUDGET_NEVER };
+/* The same decision for any budget: `now` is what fits beside what others have reserved, `ever` what fits if all of
+ * that came back. *output gets the tokens the answer may have. */
+enum sl_budget_fits sl_budget_decide(const struct sl_budget_need *need, int64_t now, int64_t ever, uint64_t *output);
+int64_t sl_budget_cost(const struct sl_budget_need *need, uint64_t output_tokens); /* micro-USD, rounded up */
+
 /* A reservation, or a place among those who wait for one. Zeroed at first; private; must not move until it is settled.
  */
 struct sl_budget_claim {
@@ -44,6 +62,7 @@ struct sl_budget_claim {
 	void *handle;
 	uint64_t tokens;
 	int64_t cost_microusd;
+	uint64_t output_tokens; /* read it when held: the answer may be no longer */
 	enum { SL_CLAIM_NONE, SL_CLAIM_WAITING, SL_CLAIM_HELD } state;
 };
 
@@ -62,9 +81,10 @@ SL_MUST_USE enum sl_code sl_budget_load(struct sl_budgets *b, struct sl_str proj
 
 /* *wait false: held, or there is nothing to hold because the project never had a limit. *wait true: it must wait; ask
  * again with the same claim when woken. SL_BUDGET: it cannot be had, *err says what is left. SL_BUSY. */
-SL_MUST_USE enum sl_code sl_budget_reserve(struct sl_budgets *b, struct sl_str project, uint64_t tokens,
-					   int64_t cost_microusd, struct sl_budget_claim *c, const struct sl_wake *wake,
-					   void *handle, int64_t now_ms, bool *wait, struct sl_error *err);
+SL_MUST_USE enum sl_code sl_budget_reserve(struct sl_budgets *b, struct sl_str project,
+					   const struct sl_budget_need *need, struct sl_budget_claim *c,
+					   const struct sl_wake *wake, void *handle, int64_t now_ms, bool *wait,
+					   struct sl_error *err);
 /* Books what it took and gives the rest back. A waiting one leaves. Idempotent. */
 void sl_budget_settle(struct sl_budgets *b, struct sl_budget_claim *c, uint64_t tokens, int64_t cost_microusd,
 		      int64_t now_ms);

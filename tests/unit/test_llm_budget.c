@@ -22,10 +22,18 @@ static struct sl_budgets *fresh(uint64_t tokens, int64_t micro, enum sl_budget_p
 	return b;
 }
 
+/* The prompt is `tokens` of it all and costs `micro`. */
+static enum sl_code reserve_at(struct sl_budgets *b, uint64_t tokens, int64_t micro, struct sl_budget_claim *c,
+			       int64_t now, bool *wait, struct sl_error *err)
+{
+	struct sl_budget_need need = {.prompt_tokens = tokens, .input_microusd = (double)micro / (double)tokens};
+	return sl_budget_reserve(b, P, &need, c, NULL, NULL, now, wait, err);
+}
+
 static enum sl_code reserve(struct sl_budgets *b, uint64_t tokens, int64_t micro, struct sl_budget_claim *c, bool *wait,
 			    struct sl_error *err)
 {
-	return sl_budget_reserve(b, P, tokens, micro, c, NULL, NULL, NOW, wait, err);
+	return reserve_at(b, tokens, micro, c, NOW, wait, err);
 }
 
 static void what_is_reserved_counts_until_it_is_settled(void **state)
@@ -77,20 +85,19 @@ static void a_period_begins_anew(void **state)
 		assert_int_equal(reserve(b, 1000, 0, &a, &wait, &err), SL_OK);
 		sl_budget_settle(b, &a, 1000, 0, NOW); /* 2024-10-04 */
 		assert_int_equal(reserve(b, 1, 0, &a, &wait, &err), SL_BUDGET);
-		assert_int_equal(sl_budget_reserve(b, P, 1, 0, &a, NULL, NULL, NOW + DAY, &wait, &err),
-				 month ? SL_BUDGET : SL_OK);
+		assert_int_equal(reserve_at(b, 1, 0, &a, NOW + DAY, &wait, &err), month ? SL_BUDGET : SL_OK);
 		sl_budget_settle(b, &a, 0, 0, NOW);
-		assert_int_equal(sl_budget_reserve(b, P, 1000, 0, &a, NULL, NULL, NOW + 28 * DAY, &wait, &err), SL_OK);
+		assert_int_equal(reserve_at(b, 1000, 0, &a, NOW + 28 * DAY, &wait, &err), SL_OK);
 		sl_budget_settle(b, &a, 0, 0, NOW);
 	}
 	SL_AUTO(sl_budgets) b = fresh(1000, 0, SL_BUDGET_TOTAL);
 	for (int i = 0; i < 100; i++) { /* days far apart are remembered in one sum */
 		struct sl_budget_claim a = {0};
-		assert_int_equal(sl_budget_reserve(b, P, 10, 0, &a, NULL, NULL, NOW + i * DAY, &wait, &err), SL_OK);
+		assert_int_equal(reserve_at(b, 10, 0, &a, NOW + i * DAY, &wait, &err), SL_OK);
 		sl_budget_settle(b, &a, 10, 0, NOW + i * DAY);
 	}
 	struct sl_budget_claim a = {0};
-	assert_int_equal(sl_budget_reserve(b, P, 1, 0, &a, NULL, NULL, NOW + 200 * DAY, &wait, &err), SL_BUDGET);
+	assert_int_equal(reserve_at(b, 1, 0, &a, NOW + 200 * DAY, &wait, &err), SL_BUDGET);
 }
 
 static void without_a_limit_nothing_is_counted_and_a_lifted_one_still_is(void **state)
@@ -115,6 +122,34 @@ static void without_a_limit_nothing_is_counted_and_a_lifted_one_still_is(void **
 	sl_budget_sums(b, P, NOW, &s);
 	assert_int_equal(s.spent_tokens, 950);
 	assert_int_equal(s.reserved_tokens, 0);
+}
+
+static void an_answer_of_unknown_length_is_cut_to_what_is_left(void **state)
+{
+	SL_AUTO(sl_budgets) b = fresh(1000, 0, SL_BUDGET_TOTAL);
+	struct sl_budget_need need = {.prompt_tokens = 100, .output_tokens = 4096, .flexible = true};
+	struct sl_budget_claim a = {0}, c = {0};
+	struct sl_error err;
+	bool wait;
+	assert_int_equal(sl_budget_reserve(b, P, &need, &a, NULL, NULL, NOW, &wait, &err), SL_OK);
+	assert_false(wait);
+	assert_int_equal(a.output_tokens, 900);
+	assert_int_equal(sl_budget_reserve(b, P, &need, &c, NULL, NULL, NOW, &wait, &err), SL_OK);
+	assert_true(wait);
+	sl_budget_settle(b, &a, 400, 0, NOW);
+	assert_int_equal(sl_budget_reserve(b, P, &need, &c, NULL, NULL, NOW, &wait, &err), SL_OK);
+	assert_false(wait);
+	assert_int_equal(c.output_tokens, 500);
+	sl_budget_settle(b, &c, 490, 0, NOW); /* 110 are left: a prompt and ten words */
+	assert_int_equal(sl_budget_reserve(b, P, &need, &a, NULL, NULL, NOW, &wait, &err), SL_BUDGET);
+	assert_non_null(strstr(err.text, "has 110 of its 1000 tokens left in all, and this call may take 116"));
+	/* by money: 1 micro-USD a token of the prompt, 10 of the answer */
+	SL_AUTO(sl_budgets) m = fresh(0, 5000, SL_BUDGET_TOTAL);
+	need.input_microusd = 1, need.output_microusd = 10;
+	assert_int_equal(sl_budget_reserve(m, P, &need, &a, NULL, NULL, NOW, &wait, &err), SL_OK);
+	assert_int_equal(a.output_tokens, 490);
+	sl_budget_settle(m, &a, 590, 5000, NOW);
+	assert_int_equal(sl_budget_reserve(m, P, &need, &a, NULL, NULL, NOW, &wait, &err), SL_BUDGET);
 }
 
 /* ---- a hundred threads of one budget ---- */
@@ -154,10 +189,11 @@ static void *work(void *arg)
 		struct sl_error err;
 		uint64_t worst = 50 + (uint64_t)rand_r(&w->seed) % 200,
 			 real = worst * ((uint64_t)rand_r(&w->seed) % 101) / 100;
+		struct sl_budget_need need = {.prompt_tokens = worst / 4, .output_tokens = worst - worst / 4};
 		bool wait = true;
 		enum sl_code rc = SL_OK;
 		while (wait && rc == SL_OK) {
-			rc = sl_budget_reserve(w->b, P, worst, 0, &c, &wakes, w, NOW, &wait, &err);
+			rc = sl_budget_reserve(w->b, P, &need, &c, &wakes, w, NOW, &wait, &err);
 			if (rc == SL_OK && wait) {
 				pthread_mutex_lock(&w->lock);
 				while (!w->woken)
@@ -289,6 +325,7 @@ int main(void)
 		cmocka_unit_test(money_is_limited_like_tokens),
 		cmocka_unit_test(a_period_begins_anew),
 		cmocka_unit_test(without_a_limit_nothing_is_counted_and_a_lifted_one_still_is),
+		cmocka_unit_test(an_answer_of_unknown_length_is_cut_to_what_is_left),
 		cmocka_unit_test(a_hundred_at_once_overspend_nothing),
 		cmocka_unit_test(spending_is_written_down_at_once_and_one_write_at_a_time),
 	};
