@@ -202,12 +202,12 @@ struct sl_breaker_answer sl_breaker_ask(struct sl_breakers *b, struct sl_str nam
 	return a;
 }
 
-bool sl_breaker_would(struct sl_breakers *b, struct sl_str name, uint64_t now_ms)
+uint64_t sl_breaker_wait(struct sl_breakers *b, struct sl_str name, uint64_t now_ms)
 {
 	pthread_mutex_lock(&b->lock);
-	bool go = answer_of(find(b, name), now_ms).go;
+	struct sl_breaker_answer a = answer_of(find(b, name), now_ms);
 	pthread_mutex_unlock(&b->lock);
-	return go;
+	return a.go ? 0 : a.wait_ms;
 }
 
 bool sl_breaker_report(struct sl_breakers *b, struct sl_str name, bool trial, enum sl_breaker_word word,

@@ -44,8 +44,8 @@ struct sl_breaker_answer {
 };
 /* A go must be followed by one report. */
 struct sl_breaker_answer sl_breaker_ask(struct sl_breakers *b, struct sl_str name, uint64_t now_ms);
-bool sl_breaker_would(struct sl_breakers *b, struct sl_str name,
-		      uint64_t now_ms); /* the same, without taking the trial */
+/* Milliseconds until a call would be let through; 0: it would now. Takes no trial. */
+uint64_t sl_breaker_wait(struct sl_breakers *b, struct sl_str name, uint64_t now_ms);
 /* first_ms: to the first token, 0 when none came. Returns true when it has just opened. */
 bool sl_breaker_report(struct sl_breakers *b, struct sl_str name, bool trial, enum sl_breaker_word word,
 		       uint64_t first_ms, uint64_t now_ms);

@@ -144,7 +144,8 @@ uint32_t sl_keys_lanes(struct sl_keys *k, const struct sl_profile *p, struct sl_
 		if (!r)
 			continue;
 		refresh(&r->keys[i], now_ms);
-		out[i] = (struct sl_lane){r->keys[i].state, r->keys[i].until_ms, r->keys[i].in_flight};
+		out[i] =
+			(struct sl_lane){r->keys[i].state, r->keys[i].until_ms, r->keys[i].in_flight, r->keys[i].calls};
 	}
 	pthread_mutex_unlock(&k->lock);
 	return n;

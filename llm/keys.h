@@ -31,6 +31,7 @@ struct sl_lane {
 	enum sl_key_state state;
 	uint64_t until_ms; /* rests and parked: when it may be used again (monotonic) */
 	uint32_t in_flight;
+	uint64_t calls; /* ever */
 };
 /* How many lanes the profile has (at least 1), the first `max` of them in out. */
 uint32_t sl_keys_lanes(struct sl_keys *k, const struct sl_profile *p, struct sl_lane *out, uint32_t max,
