@@ -19,6 +19,7 @@ export default defineConfig({
       output: {
         manualChunks(id) {
           if (/node_modules\/(react|react-dom|scheduler)\//.test(id)) return "react";
+          if (/node_modules\/uplot\//.test(id)) return "plot";
           if (/node_modules\//.test(id)) return "flow";
           return undefined;
         },

@@ -21,10 +21,22 @@ describe("folding events", () => {
     expect(s.order).toEqual(["a", "b"]);
   });
 
-  it("counts the nodes of the workflow, not those of its rounds", () => {
+  it("counts every node that is listed, a round's with its first", () => {
     seq = 0;
-    const s = folded(node("loop", "running"), node("loop#1/a", "completed"), node("loop#2/a", "completed"), node("loop", "completed"));
-    expect(s.run).toMatchObject({ nodes_done: 1, nodes_total: 2 });
+    const body = { nodes: [{ id: "a", type: "llm" }, { id: "b", type: "llm" }] };
+    const run = { ...base, definition: { name: "w", nodes: [{ id: "loop", type: "loop", params: { body } }, { id: "end", type: "template" }] } } as unknown as Run;
+    const es = [node("loop", "running"), node("loop#1/a", "completed"), node("loop#1/b", "completed"), node("loop#2/a", "running")];
+    const s = es.reduce(fold, fromRun(run));
+    expect(s.order).toEqual(["loop", "loop#1/a", "loop#1/b", "loop#2/a", "loop#2/b"]);
+    expect(s.nodes.get("loop#2/b")).toMatchObject({ status: "pending", type: "llm" });
+    expect(s.run).toMatchObject({ nodes_done: 2, nodes_total: 5 });
+  });
+
+  it("goes on after the breaker is unlocked", () => {
+    seq = 0;
+    const s = folded(ev("circuit_breaker:tripped", { reason: "TOKEN_SURGE", message: "too fast" }));
+    expect(s.run).toMatchObject({ status: "locked", reason: "too fast" });
+    expect(fold(s, ev("circuit_breaker:unlocked", { by: "ana" })).run).toMatchObject({ status: "running", reason: null, by: "ana" });
   });
 
   it("changes nothing for an event it holds", () => {

@@ -1,9 +1,11 @@
 /* One open run: the folded state, the text streams and the event log. It is the sink the socket delivers to and what the page watches.
  * Streams tell their watchers at most once per frame, so a fast model costs one paint and not one per token. */
 import { Api, ApiError } from "../api/client";
+import type { Run } from "../api/types";
 import type { RunSink } from "../live/client";
 import type { Offsets, Position, ServerEvent, Snapshot, TokenChunk } from "../live/protocol";
 import { NodeStream } from "../live/stream";
+import { foldAll, noExtras, type Extras } from "./extras";
 import { createStore, type Store } from "./store";
 import { enrich, fold, fromRun, fromSnapshot, logEntry, RUN_ENDS, type LogEntry, type RunState } from "./run";
 
@@ -18,6 +20,7 @@ const LOG_CAP = 20_000;
 export class RunStore implements RunSink {
   readonly view: Store<RunView> = createStore<RunView>({ state: null, error: null, streamPaths: [] });
   readonly log: Store<readonly LogEntry[]> = createStore<readonly LogEntry[]>([]);
+  readonly extras: Store<Extras> = createStore<Extras>(noExtras);
   readonly streams = new Map<string, NodeStream>();
 
   private watchers = new Map<string, Set<() => void>>();
@@ -26,7 +29,9 @@ export class RunStore implements RunSink {
   private snapshotSeen = false;
   private refreshTimer: unknown = null;
   private pendingLog: LogEntry[] = [];
-  private logLoaded = false;
+  private logWanted = false;
+  private logTo = 0; // the journal is held up to here
+  private pulling = false;
   private dead = false;
 
   constructor(
@@ -43,6 +48,7 @@ export class RunStore implements RunSink {
       const run = await this.api.run(this.id);
       if (this.dead) return;
       this.view.set((v) => ({ ...v, error: null, state: v.state ?? fromRun(run) }));
+      if (tellsMore(run)) void this.loadLog();
     } catch (e) {
       if (this.dead || this.view.get().state) return;
       if (e instanceof ApiError) this.view.set((v) => ({ ...v, error: { status: e.status, code: e.code, message: e.message, requestId: e.requestId } }));
@@ -94,6 +100,7 @@ export class RunStore implements RunSink {
     this.view.set({ ...this.view.get(), state });
     const entry = logEntry(e);
     if (entry) this.appendLog([entry]);
+    if (!this.logWanted && e.event === "circuit_breaker:tripped") void this.loadLog();
     if (e.event === "node_state_change") this.touch(String(e.data["node_id"]));
     // Events carry no outputs; what a person may look at next is fetched, gathered over a moment.
     if (RUN_ENDS.has(state.run.status)) this.refreshSoon(150);
@@ -107,8 +114,14 @@ export class RunStore implements RunSink {
     this.snapshotSeen = true;
     for (const [path, at] of Object.entries(s.streams ?? {})) if (this.stream(path).reset(at.attempt, "")) this.touch(path);
     // It may also lie behind what was shown: a server that crashed knows only what was committed, and what it knows is the run.
-    if (old && fresh.lastSeq < old.lastSeq) this.log.set((l) => l.filter((x) => x.seq <= fresh.lastSeq));
+    if (old && fresh.lastSeq < old.lastSeq) {
+      this.log.set((l) => l.filter((x) => x.seq <= fresh.lastSeq));
+      this.extras.set(foldAll(noExtras, this.log.get()));
+      this.logTo = Math.min(this.logTo, fresh.lastSeq);
+    }
     this.view.set((v) => ({ ...v, error: null, state: fresh }));
+    // A snapshot stands for events that were never sent; the journal has them.
+    if (this.logWanted) void this.pullLog();
   }
 
   private takeChunk(c: TokenChunk): "ok" | "gap" {
@@ -164,21 +177,28 @@ export class RunStore implements RunSink {
 
   /* The journal from its beginning, page after page, merged with what arrives meanwhile. */
   async loadLog(): Promise<void> {
-    if (this.logLoaded) return;
-    this.logLoaded = true;
-    let after = 0;
+    if (this.logWanted) return;
+    this.logWanted = true;
+    await this.pullLog();
+  }
+
+  private async pullLog(): Promise<void> {
+    if (this.pulling) return;
+    this.pulling = true;
     try {
       for (let pages = 0; pages < 100 && !this.dead; pages++) {
-        const page = await this.api.events(this.id, after, 500);
+        const page = await this.api.events(this.id, this.logTo, 500);
         if (page.items.length === 0) break;
         this.appendLog(page.items.flatMap((i) => logEntry({ event: i.event, run_id: this.id, seq: i.seq, ts: i.ts, data: i.data } as ServerEvent) ?? []));
         const last = page.items[page.items.length - 1]!.seq;
-        if (last <= after || page.items.length < 500 && !page.next_cursor) break;
-        after = last;
+        if (last <= this.logTo) break;
+        this.logTo = last;
+        if (page.items.length < 500 && !page.next_cursor) break;
       }
     } catch {
-      this.logLoaded = false;
+      this.logWanted = false; // asked again when somebody looks
     }
+    this.pulling = false;
   }
 
   private appendLog(entries: LogEntry[]): void {
@@ -188,8 +208,14 @@ export class RunStore implements RunSink {
       const add = this.pendingLog;
       this.pendingLog = [];
       this.log.set((now) => mergeLog(now, add));
+      this.extras.set((x) => foldAll(x, add));
     });
   }
+}
+
+/* Rounds, reviews, votes and trips are told by the journal alone, so it is read at once when there may be some. */
+function tellsMore(run: Run): boolean {
+  return run.status === "locked" || run.status === "waiting" || /"type":"(loop|map|vote|human_review|memory_\w+|subworkflow|wait_signal|fact_check)"/.test(JSON.stringify(run.definition?.nodes ?? []));
 }
 
 /* Ordered by number, each once. New entries nearly always belong at the end. */

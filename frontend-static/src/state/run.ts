@@ -2,6 +2,7 @@
  * caught up after a lost connection, and tests. */
 import type { Json, NodeStatus, Run, RunError, RunNode, RunStatus } from "../api/types";
 import type { NodeChange, ServerEvent, Snapshot, TokenUsage } from "../live/protocol";
+import { locate, parentOf } from "../pages/run/paths";
 
 export interface LogEntry {
   seq: number;
@@ -33,7 +34,8 @@ export function nodeStatus(s: string): NodeStatus {
 export function fromRun(run: Run): RunState {
   const nodes = new Map<string, RunNode>();
   for (const n of run.nodes ?? []) nodes.set(n.path, { ...n, status: nodeStatus(n.status), cost_usd: n.cost_usd ?? n.usage?.cost_usd, model: n.model ?? modelOf(n.output) });
-  return { run: { ...run, status: runStatus(run.status), nodes: undefined }, nodes, order: [...nodes.keys()], lastSeq: run.last_seq ?? 0 };
+  const total = Math.max(run.nodes_total ?? 0, nodes.size);
+  return { run: { ...run, status: runStatus(run.status), nodes: undefined, nodes_total: total }, nodes, order: [...nodes.keys()], lastSeq: run.last_seq ?? 0 };
 }
 
 function modelOf(output: Json | undefined): string | null {
@@ -61,7 +63,7 @@ export function fold(state: RunState, e: ServerEvent): RunState {
     case "circuit_breaker:tripped":
       return patchRun(next, { status: "locked", reason: str(e.data["message"]) ?? str(e.data["reason"]) });
     case "circuit_breaker:unlocked":
-      return next;
+      return patchRun(next, { status: "running", reason: null, by: str(e.data["by"]) });
     default:
       return e.event.startsWith("execution:") ? foldExecution(next, e.event.slice(10), e.data as { [k: string]: Json | undefined }, e.ts) : next;
   }
@@ -115,13 +117,22 @@ function foldNode(s: RunState, d: NodeChange, ts: string | undefined): RunState 
   if (NODE_ENDS.has(status)) n.finished_at = d.finished_at ?? ts ?? null;
   else n.finished_at = null;
   const nodes = new Map(s.nodes);
+  const order: string[] = [];
+  if (!old) {
+    // With its first node a round or an item has begun: all its nodes are there, and count.
+    const body = path.includes("/") ? locate(s.run.definition, path)?.graph : undefined;
+    for (const g of body?.nodes ?? [{ id: path.slice(path.lastIndexOf("/") + 1), type: n.type }]) {
+      const p = path.includes("/") ? `${parentOf(path)}/${g.id}` : path;
+      if (nodes.has(p)) continue;
+      order.push(p);
+      nodes.set(p, { path: p, type: g.type, status: "pending", attempt: 0 });
+    }
+  }
   nodes.set(path, n);
-  // The figures count the nodes of the workflow itself, not those of rounds and items inside its containers.
-  const root = !path.includes("/");
   const was = old ? NODE_ENDS.has(old.status) : false;
-  const done = (s.run.nodes_done ?? 0) + (root && NODE_ENDS.has(status) ? 1 : 0) - (root && was ? 1 : 0);
-  const total = s.run.nodes_total || s.run.definition?.nodes.length || nodes.size;
-  return { ...s, nodes, order: old ? s.order : [...s.order, path], run: { ...s.run, nodes_done: done, nodes_total: total } };
+  const done = (s.run.nodes_done ?? 0) + (NODE_ENDS.has(status) ? 1 : 0) - (was ? 1 : 0);
+  const total = Math.max(s.run.nodes_total || s.run.definition?.nodes.length || 0, nodes.size);
+  return { ...s, nodes, order: order.length ? [...s.order, ...order] : s.order, run: { ...s.run, nodes_done: done, nodes_total: total } };
 }
 
 function foldUsage(s: RunState, d: TokenUsage): RunState {
@@ -188,8 +199,10 @@ export function enrich(s: RunState, run: Run): RunState {
     r.error = run.error ?? r.error;
     r.usage = run.usage ?? r.usage;
     r.cost_usd = run.cost_usd ?? r.cost_usd;
-    r.nodes_done = run.nodes_done ?? r.nodes_done;
-    r.nodes_total = run.nodes_total ?? r.nodes_total;
+    if ((run.nodes_total ?? 0) >= nodes.size) {
+      r.nodes_done = run.nodes_done ?? r.nodes_done;
+      r.nodes_total = run.nodes_total;
+    }
     r.finished_at = run.finished_at ?? r.finished_at;
   }
   return { ...s, run: r, nodes };

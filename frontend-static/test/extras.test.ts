@@ -1,0 +1,94 @@
+import { describe, expect, it } from "vitest";
+import { foldAll, isOpen, noExtras, openReviews, scoresOf, type Round } from "../src/state/extras";
+import type { LogEntry } from "../src/state/run";
+
+const at = (seq: number, event: string, data: LogEntry["data"]): LogEntry => ({ seq, ts: "t" + seq, event, node: typeof data["node_id"] === "string" ? data["node_id"] : null, data });
+const round = (seq: number, n: number, score: number | null, more: LogEntry["data"] = {}) => at(seq, "loop:round", { node_id: "outer#1/inner", round: n, of: 5, score, target: 90, decision: "continue", ...more });
+
+const story: LogEntry[] = [
+  round(1, 1, 70),
+  round(4, 2, 82, { best_round: 2, best_score: 82 }),
+  round(7, 3, 61, { best_round: 2, best_score: 82, note: "regression" }),
+  at(8, "progress", { node_id: "each", done: 3, of: 9, failed: 1 }),
+  at(9, "progress", { node_id: "each", done: 4, of: 9, failed: 1 }),
+  at(10, "human_review:requested", { node_id: "ask", draft: "one", allow_skip: true, deadline_at: null, requested_at: "r1" }),
+  at(11, "human_review:resolved", { node_id: "ask", action: "reject", reason: "no", reviewer: "ana" }),
+  at(12, "human_review:requested", { node_id: "ask", draft: "two", allow_skip: false, deadline_at: "d", requested_at: "r2" }),
+  at(13, "vote:cast", { node_id: "panel", voter: "b", vote: "no" }),
+  at(14, "vote:cast", { node_id: "panel", voter: "a", vote: 7, reason: "good" }),
+  at(15, "circuit_breaker:tripped", { node_id: "x", reason: "TOKEN_SURGE", message: "much", measured: 9, limit: 3 }),
+  at(16, "user_input", { text: "hello", by: "ana" }),
+  at(17, "memory_retrieved", { node_id: "h", query: "q", count: 1, items: [{ id: "m", tier: "working", verified: true, score: 0.8, excerpt: "e" }] }),
+];
+
+/* Mulberry32: the same shuffles every time. */
+function random(seed: number) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+describe("what the journal tells", () => {
+  it("is the same in whatever order pages and live events arrive, and however often", () => {
+    const plain = (es: LogEntry[]) => {
+      const x = foldAll(noExtras, es);
+      return JSON.stringify(Object.fromEntries(Object.entries(x).map(([k, v]) => [k, v instanceof Map ? [...v].sort() : v])));
+    };
+    const want = plain(story);
+    const r = random(7);
+    for (let i = 0; i < 200; i++) {
+      const mixed = [...story, ...story.slice(0, 6)].map((e) => [r(), e] as const).sort((a, b) => a[0] - b[0]).map(([, e]) => e);
+      expect(plain(mixed)).toBe(want);
+    }
+  });
+
+  it("keeps rounds by nested path, the newest word of each", () => {
+    const x = foldAll(noExtras, [...story, round(20, 3, 77)]);
+    expect(x.rounds.get("outer#1/inner")?.map((r) => [r.round, r.score])).toEqual([[1, 70], [2, 82], [3, 77]]);
+  });
+
+  it("gives back the same object when nothing is new", () => {
+    const x = foldAll(noExtras, story);
+    expect(foldAll(x, story)).toBe(x);
+  });
+});
+
+describe("a review", () => {
+  const by = (n: number) => foldAll(noExtras, story.filter((e) => e.seq <= n));
+  it("is open when asked, closed when answered, open again when the node asks again", () => {
+    expect(openReviews(by(10)).map((r) => r.draft)).toEqual(["one"]);
+    expect(openReviews(by(11))).toEqual([]);
+    expect(by(11).reviews.get("ask")).toMatchObject({ action: "reject", reviewer: "ana", reason: "no" });
+    expect(openReviews(by(12)).map((r) => [r.draft, r.deadlineAt, r.allowSkip])).toEqual([["two", "d", false]]);
+  });
+  it("stays closed when the answer is seen before the question", () => {
+    const x = foldAll(noExtras, [story[6]!, story[5]!]);
+    expect(isOpen(x.reviews.get("ask")!)).toBe(false);
+  });
+});
+
+describe("the scores of a loop", () => {
+  const r = (n: number, score: number | null, more: Partial<Round> = {}): Round => ({ seq: n, round: n, of: 5, score, bestRound: null, bestScore: null, target: null, decision: null, exitReason: null, note: null, ...more });
+  it("mark the target, the best and what went wrong", () => {
+    expect(scoresOf([r(1, 70, { target: 90 }), r(2, 82), r(3, 61, { note: "regression" })])).toEqual({
+      rounds: [1, 2, 3],
+      scores: [70, 82, 61],
+      target: 90,
+      best: { round: 2, score: 82 },
+      marks: [{ round: 3, score: 61, note: "regression" }],
+      range: [0, 100],
+    });
+  });
+  it("choose an axis that shows something", () => {
+    expect(scoresOf([r(1, 7), r(2, 9)])?.range).toEqual([0, 10]);
+    expect(scoresOf([r(1, 0.2), r(2, 0.9)])?.range).toEqual([0, 1]);
+    expect(scoresOf([r(1, 100), r(2, 200)])?.range).toEqual([90, 210]);
+    expect(scoresOf([r(1, -5), r(2, -5)])?.range).toEqual([-5.5, -4.5]);
+  });
+  it("are none when nothing was scored", () => {
+    expect(scoresOf([r(1, null)])).toBeNull();
+  });
+});
