@@ -78,10 +78,10 @@ export const workflows = [
     },
     async script(r) {
       for (const n of this.definition.nodes) r.node(n.id, n.type, "pending");
+      r.emit("memory_retrieved", { node_id: "history", query: r.run.inputs?.topic ?? "", count: 2, items: [{ id: "0193", tier: "long_term", verified: true, score: 0.83, excerpt: "Trials chose themselves: who expected to succeed took part." }, { id: "0194", tier: "working", verified: false, score: 0.71, excerpt: "Staggered days answered the objection about service work." }] });
       await r.quick("history", "memory_retrieval", { text: "", items: [] }, 350);
       r.node("refine", "loop", "running", { attempt: 1 });
       for (let i = 1; i <= 2; i++) {
-        r.emit("loop:round", { node_id: "refine", round: i, max_rounds: 3 });
         const p = `refine#${i}/`;
         for (const n of this.definition.nodes[1].params.body.nodes) r.node(p + n.id, n.type, "pending");
         let arrived = 0;
@@ -92,6 +92,7 @@ export const workflows = [
         await Promise.all([side("pro", { thinking: think.pro }), side("con", { thinking: think.con, failFirst: i === 1 })]);
         await r.quick(p + "both", "join", { merged: {}, arrived: 2 }, 30, { arrived: 2, expected: 2 });
         await r.llm(p + "judge", i === 1 ? say.judge1 : say.judge2, { json: { score: i === 1 ? 74 : 92 }, in: 900 });
+        r.emit("loop:round", { node_id: "refine", round: i, of: 3, score: i === 1 ? 74 : 92, best_round: i, best_score: i === 1 ? 74 : 92, target: 90, decision: i === 1 ? "continue" : "exit", ...(i === 2 ? { exit_reason: "score" } : {}) });
       }
       r.node("refine", "loop", "completed", { attempt: 1, output: { rounds: 2, exit_reason: "score" } });
       await r.quick("verdict", "branch", { case: "yes" });

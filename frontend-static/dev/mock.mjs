@@ -12,6 +12,10 @@ import path from "node:path";
 import { randomBytes } from "node:crypto";
 import { accept } from "./ws.mjs";
 import { workflows, say, think } from "./fixtures.mjs";
+import { operatorWorkflows } from "./ops-fixtures.mjs";
+import { operator } from "./ops.mjs";
+
+workflows.push(...operatorWorkflows);
 
 const arg = (name, fallback) => {
   const i = process.argv.indexOf("--" + name);
@@ -24,7 +28,7 @@ const dist = path.join(path.dirname(fileURLToPath(import.meta.url)), "..", "dist
 const CSP =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; font-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'";
 
-const sessions = new Set();
+const sessions = new Map(); // to roles
 const tickets = new Set();
 const sockets = new Set();
 const runs = new Map();
@@ -143,6 +147,50 @@ class Run {
       return;
     }
   }
+  sleep(ms) {
+    return sleep(ms);
+  }
+  /* A person is asked; POST …/review answers. */
+  async review(p, { seconds, ...ask }) {
+    await this.passGate();
+    const at = Date.now();
+    this.node(p, "human_review", "running", { attempt: 1 });
+    this.node(p, "human_review", "waiting", { attempt: 1 });
+    const asked = { node_id: p, ...ask, requested_at: new Date(at).toISOString(), deadline_at: seconds ? new Date(at + seconds * 1000).toISOString() : null };
+    this.reviews ??= new Map();
+    const answer = await new Promise((resolve) => {
+      this.reviews.set(p, { asked, resolve });
+      this.emit("human_review:requested", asked);
+      this.exec("waiting", { reason: "A person is asked." });
+    });
+    if (this.run.status === "cancelled") throw new Error("cancelled");
+    this.node(p, "human_review", "completed", { attempt: 1, output: answer });
+    this.exec("resumed");
+    return answer;
+  }
+  async awaitSignal(p, name) {
+    this.node(p, "wait_signal", "running", { attempt: 1 });
+    this.node(p, "wait_signal", "waiting", { attempt: 1, reason: `signal '${name}'` });
+    this.exec("waiting", { reason: `Waits for the signal '${name}'.` });
+    this.signals ??= new Map();
+    const payload = await new Promise((resolve) => this.signals.set(name, resolve));
+    if (this.run.status === "cancelled") throw new Error("cancelled");
+    this.node(p, "wait_signal", "completed", { attempt: 1, output: { payload } });
+    this.exec("resumed");
+  }
+  async trip(p, text, why) {
+    this.node(p, "llm", "running", { attempt: 1 });
+    this.streams.set(p, { attempt: 1, end: 0, parts: [] });
+    for (const word of text.match(/\s*\S+/gu)) {
+      this.push(p, word, false);
+      await sleep(6);
+    }
+    this.run.status = "locked";
+    this.run.reason = why.message;
+    this.emit("circuit_breaker:tripped", { node_id: p, ...why });
+    await new Promise((resolve) => (this.unlock = resolve));
+    if (this.run.status === "cancelled") throw new Error("cancelled");
+  }
   async quick(p, type, output, ms = 60, extra = {}) {
     await this.passGate();
     this.node(p, type, "running", { attempt: 1 });
@@ -170,7 +218,12 @@ const json = (res, v, status = 200) => {
   res.end(JSON.stringify(v));
 };
 const cookieOf = (req) => /sluice_session=(\w+)/.exec(req.headers.cookie ?? "")?.[1];
-const authed = (req) => sessions.has(cookieOf(req)) || req.headers.authorization === "Bearer " + TOKEN;
+/* TOKEN is an admin's; TOKEN-viewer, TOKEN-runner and TOKEN-editor are the others'. */
+const roleOfToken = (req) => {
+  const m = /^Bearer (.*?)(?:-(viewer|runner|editor))?$/.exec(req.headers.authorization ?? "");
+  return m && m[1] === TOKEN ? (m[2] ?? "admin") : null;
+};
+const roleOf = (req) => sessions.get(cookieOf(req)) ?? roleOfToken(req);
 
 async function api(req, res, url) {
   const p = url.pathname.slice("/api/v1".length);
@@ -178,24 +231,27 @@ async function api(req, res, url) {
   for await (const c of req) body += c;
   const b = body ? JSON.parse(body) : {};
   if (p === "/session" && req.method === "POST") {
-    if (req.headers.authorization !== "Bearer " + TOKEN) return problem(res, 401, "unauthenticated", "The token is not known.");
+    const role = roleOfToken(req);
+    if (!role) return problem(res, 401, "unauthenticated", "The token is not known.");
     const id = randomBytes(16).toString("hex");
-    sessions.add(id);
+    sessions.set(id, role);
     res.setHeader("Set-Cookie", `sluice_session=${id}; HttpOnly; SameSite=Strict; Path=/`);
-    return json(res, { role: "admin", name: "admin" });
+    return json(res, { role, name: role });
   }
-  if (!authed(req)) return problem(res, 401, "unauthenticated", "Sign in first.");
+  const role = roleOf(req);
+  if (!role) return problem(res, 401, "unauthenticated", "Sign in first.");
   if (p === "/session" && req.method === "DELETE") {
     sessions.delete(cookieOf(req));
     res.writeHead(204);
     return res.end();
   }
-  if (p === "/session") return json(res, { role: "admin", name: "admin" });
+  if (p === "/session") return json(res, { role, name: role });
   if (p === "/ws-ticket") {
     const t = randomBytes(12).toString("hex");
     tickets.add(t);
     return json(res, { ticket: t });
   }
+  if (await operator({ req, res, p, b, url, role, runs, json, problem, uuid7, started: Date.now() })) return;
   if (p === "/llm/profiles") return json(res, { items: [{ name: "simulator", provider: "openai", model: "sim-large", base_url: "http://127.0.0.1:7071/v1", kind: "chat", default: true, simulated: true, keys: [] }] });
   if (p === "/workflows") return json(res, { items: workflows.map((w) => ({ name: w.name, version: w.version, description: w.definition.description, created_at: now() })), next_cursor: null });
   let m;
@@ -246,6 +302,9 @@ async function api(req, res, url) {
       for (const n of r.nodes.values()) if (n.status === "running" || n.status === "retrying") r.node(n.path, n.type, "cancelled", { attempt: n.attempt });
       r.exec("cancelled", { reason: "Cancelled by admin." });
       r.release();
+      for (const x of r.reviews?.values() ?? []) x.resolve({});
+      for (const f of r.signals?.values() ?? []) f(null);
+      r.unlock?.();
     } else return problem(res, 409, "conflict", `A run that is ${st} cannot be ${m[2]}d.`, { status: st });
     return json(res, r.full());
   }

@@ -9,6 +9,7 @@ import { App } from "./app";
 import { live, boot } from "./state/session";
 import { listenToHistory } from "./state/router";
 import { applyTheme, theme } from "./state/prefs";
+import { watchReviews } from "./state/reviews";
 
 applyTheme();
 theme.subscribe(applyTheme);
@@ -26,6 +27,7 @@ live.onStatus(() => {
 window.addEventListener("hashchange", () => {
   if (location.hash.includes("token=")) void boot();
 });
+watchReviews();
 void boot();
 
 createRoot(document.getElementById("root")!).render(

@@ -148,7 +148,7 @@ function Fields({ flow, onClose }: { flow: Workflow; onClose: () => void }) {
   );
 }
 
-function FieldView({ f, value, error, onChange, first }: { f: Field; value: string | boolean; error?: string; onChange: (v: string | boolean) => void; first: boolean }) {
+export function FieldView({ f, value, error, onChange, first }: { f: Field; value: string | boolean; error?: string; onChange: (v: string | boolean) => void; first: boolean }) {
   const id = "in-" + f.name;
   const s = f.schema;
   const common = { id, name: f.name, "aria-invalid": error !== undefined, "aria-describedby": id + "-note", "aria-required": f.required, autoFocus: first };
@@ -186,7 +186,7 @@ function FieldView({ f, value, error, onChange, first }: { f: Field; value: stri
   );
 }
 
-function errorText(e: FieldError): string {
+export function errorText(e: FieldError): string {
   if (typeof e === "string") return t(`field.${e}`);
   if ("min" in e) return t("field.min", { n: e.min });
   if ("max" in e) return t("field.max", { n: e.max });

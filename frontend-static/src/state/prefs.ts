@@ -33,7 +33,7 @@ export const splits = kept<{ canvas: number; inspector: number; log: number; log
   logOpen: false,
   inspectorOpen: false,
 });
-export const reading = kept<{ raw: boolean }>("reading", { raw: false });
+export const reading = kept<{ raw: boolean; chart?: boolean }>("reading", { raw: false });
 
 export function applyTheme(): void {
   const root = document.documentElement;

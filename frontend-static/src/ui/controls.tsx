@@ -85,7 +85,7 @@ export function CopyButton({ text, label, small = true, children }: { text: stri
 }
 
 /* The browser's own dialog: it traps the focus, closes on Escape and gives the focus back. */
-export function Dialog({ title, onClose, children, wide = false, alert = false }: { title: string; onClose: () => void; children: ReactNode; wide?: boolean; alert?: boolean }) {
+export function Dialog({ title, onClose, children, wide = false, alert = false, kind }: { title: string; onClose: () => void; children: ReactNode; wide?: boolean; alert?: boolean; kind?: string }) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -95,7 +95,7 @@ export function Dialog({ title, onClose, children, wide = false, alert = false }
   return (
     <dialog
       ref={ref}
-      className={"dialog" + (wide ? " dialog-wide" : "")}
+      className={"dialog" + (wide ? " dialog-wide" : "") + (kind ? " dialog-" + kind : "")}
       aria-labelledby={id}
       role={alert ? "alertdialog" : undefined}
       onClose={onClose}
@@ -123,10 +123,11 @@ export function Dialog({ title, onClose, children, wide = false, alert = false }
 export interface MenuItem {
   label: string;
   detail?: string;
+  why?: string | null; // set: not possible now, and this says why
   onPick: () => void;
 }
 
-export function Menu({ label, items, why }: { label: string; items: MenuItem[]; why?: string | null }) {
+export function Menu({ label, items, why, testId }: { label: string; items: MenuItem[]; why?: string | null; testId?: string }) {
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -160,7 +161,7 @@ export function Menu({ label, items, why }: { label: string; items: MenuItem[]; 
         if (e.key !== "Tab") e.preventDefault();
       }}
     >
-      <button type="button" className="btn btn-plain btn-icon" aria-haspopup="menu" aria-expanded={open} aria-label={label} aria-disabled={why ? true : undefined} data-tip={why ?? (open ? undefined : label)} onClick={() => !why && setOpen(!open)}>
+      <button type="button" className="btn btn-plain btn-icon" aria-haspopup="menu" aria-expanded={open} aria-label={label} aria-disabled={why ? true : undefined} data-tip={why ?? (open ? undefined : label)} data-testid={testId} onClick={() => !why && setOpen(!open)}>
         <Icon name="chevronDown" size={12} />
       </button>
       {open && (
@@ -171,13 +172,15 @@ export function Menu({ label, items, why }: { label: string; items: MenuItem[]; 
               type="button"
               role="menuitem"
               className="menu-item"
+              aria-disabled={i.why ? true : undefined}
               onClick={() => {
+                if (i.why) return;
                 close();
                 i.onPick();
               }}
             >
               <b>{i.label}</b>
-              {i.detail && <span>{i.detail}</span>}
+              {(i.why ?? i.detail) && <span>{i.why ?? i.detail}</span>}
             </button>
           ))}
         </div>

@@ -6,14 +6,17 @@ import "./canvas.css";
 import type { Graph, GraphNode, RunNode } from "../../api/types";
 import { t } from "../../i18n";
 import type { RunStore } from "../../state/run-store";
-import { RUN_ENDS, type RunState } from "../../state/run";
+import type { Extras } from "../../state/extras";
+import { NODE_ENDS, RUN_ENDS, type RunState } from "../../state/run";
 import { count, duration, span } from "../../util/format";
 import { useNow, useSize } from "../../ui/hooks";
 import { Icon, kindIcon } from "../../ui/icons";
 import { NodeState, nodeWord } from "../../ui/status";
 import { edgeState } from "./edges";
 import { layout, type Direction } from "./layout";
-import { bodyOf, roundsOf } from "./paths";
+import { bodyOf, splitPath } from "./paths";
+import { tally } from "./votes";
+import { w } from "./words";
 
 interface StepData extends Record<string, unknown> {
   path: string;
@@ -23,9 +26,19 @@ interface StepData extends Record<string, unknown> {
   takenIn: number; // edges into it that were taken
 }
 interface GroupData extends StepData {
-  rounds: number[];
+  rounds: readonly Instance[];
   round: number;
-  onRound: (n: number) => void;
+  pinned: boolean;
+  figure: string | null; // 3/5
+  share: number | null; // of a map that is done
+  failed: number;
+  onRound: (n: number | null) => void;
+}
+
+/* A round or an item of a container: how many of its nodes there are, and how it stands. */
+interface Instance {
+  n: number;
+  state: "going" | "failed" | "done";
 }
 type StepNode = Node<StepData, "step">;
 type GroupNode = Node<GroupData, "body">;
@@ -41,20 +54,23 @@ const Step = memo(function Step({ data, selected }: NodeProps<StepNode>) {
   const meets = n?.expected !== undefined && n.expected !== null && n.expected > 1 && (kind === "join" || (arrived > 0 && arrived < n.expected && status !== "completed"));
   const joinCount = meets && (status !== "pending" || arrived > 0) ? `${Math.min(arrived, n.expected!)}/${n.expected}` : null;
   const tokens = n?.usage?.output_tokens;
+  const delayed = status === "pending" && n?.reason ? n.reason : null;
+  const retries = def["retry"] as { max?: number } | undefined;
   return (
-    <div className={`node st-${status} kind-${kind}${selected ? " is-selected" : ""}`} data-node={data.path} data-status={status} title={data.path + (n?.reason ? "\n" + n.reason : "")}>
+    <div className={`node st-${status} kind-${kind}${selected ? " is-selected" : ""}${delayed ? " is-delayed" : ""}`} data-node={data.path} data-status={status} title={data.path + (n?.reason ? "\n" + n.reason : "")}>
       <Ends dir={data.dir} />
       <span className="node-kind"><Icon name={kindIcon(kind)} size={15} /></span>
       <span className="node-text">
         <b>{n?.name || def.name || def.id}</b>
         <span>
-          {status === "retrying" && n ? t("node.retrying.n", { n: n.attempt }) : status === "pending" ? kind : <NodeLine n={n} live={live} word={nodeWord(status)} />}
+          {status === "retrying" && n ? (retries?.max ? w("retry.of", { n: n.attempt, m: retries.max }) : t("node.retrying.n", { n: n.attempt })) : delayed ? w("delayed", { reason: delayed }) : status === "pending" ? kind : <NodeLine n={n} live={live} word={nodeWord(status)} />}
           {tokens ? " · " + t("tokens.n", { n: count(tokens) }) : ""}
         </span>
       </span>
       {joinCount && <span className="node-chip num" title={t("join.tip")}>{joinCount}</span>}
+      {n?.cached && <span className="node-chip" title={w("cached.tip")}><Icon name="bolt" size={11} /><span className="sr-only">{t("cached")}</span></span>}
       {n && n.attempt > 1 && status !== "retrying" && <span className="node-chip num" title={t("attempt.tip", { n: n.attempt })}>×{n.attempt}</span>}
-      <NodeState status={status} word={false} />
+      <NodeState status={delayed ? "ready" : status} word={false} />
     </div>
   );
 });
@@ -78,30 +94,54 @@ function Ends({ dir }: { dir: Direction }) {
 const Body = memo(function Body({ data, selected }: NodeProps<GroupNode>) {
   const { node: n, def, rounds, round } = data;
   const status = n?.status ?? "pending";
-  const at = rounds.indexOf(round);
+  const at = rounds.findIndex((r) => r.n === round);
+  const title = n?.name || def.name || def.id;
+  const signs = { going: "", failed: " ✗", done: " ✓" };
   return (
-    <div className={`group st-${status}${selected ? " is-selected" : ""}`} data-node={data.path} data-status={status}>
+    <div className={`group st-${status}${selected ? " is-selected" : ""}`} data-node={data.path} data-status={status} title={data.path + (n?.reason ? "\n" + n.reason : "")}>
       <Ends dir={data.dir} />
       <div className="group-head">
         <Icon name={kindIcon(def.type)} size={14} />
-        <b>{n?.name || def.name || def.id}</b>
+        <b>{title}</b>
+        {data.figure && <span className="node-chip num" data-testid="iteration">{data.figure}</span>}
+        {data.failed > 0 && <span className="node-chip num st-failed">{w("map.failed", { n: data.failed })}</span>}
         <NodeState status={status} word={false} />
         <span className="grow" />
-        {rounds.length > 0 && (
-          <span className="rounds nodrag nopan">
-            <button type="button" aria-label={t("round.prev")} disabled={at <= 0} onClick={(e) => (e.stopPropagation(), data.onRound(rounds[at - 1]!))}><Icon name="chevronLeft" size={11} /></button>
-            <span className="num">#{round}<span className="faint">/{rounds[rounds.length - 1]}</span></span>
-            <button type="button" aria-label={t("round.next")} disabled={at < 0 || at >= rounds.length - 1} onClick={(e) => (e.stopPropagation(), data.onRound(rounds[at + 1]!))}><Icon name="chevronRight" size={11} /></button>
+        {rounds.length > 1 && (
+          <span className="rounds nodrag nopan" onClick={(e) => e.stopPropagation()}>
+            <button type="button" aria-label={t("round.prev")} disabled={at <= 0} onClick={() => data.onRound(rounds[at - 1]!.n)}><Icon name="chevronLeft" size={11} /></button>
+            <select aria-label={w("round.choose", { node: title })} value={data.pinned ? String(round) : ""} onChange={(e) => data.onRound(e.target.value ? Number(e.target.value) : null)} data-testid="round">
+              <option value="">#{rounds[rounds.length - 1]!.n} {w("round.latest")}</option>
+              {rounds.map((r) => <option key={r.n} value={r.n}>#{r.n}{signs[r.state]}</option>)}
+            </select>
+            <button type="button" aria-label={t("round.next")} disabled={at < 0 || at >= rounds.length - 1} onClick={() => data.onRound(rounds[at + 1]!.n)}><Icon name="chevronRight" size={11} /></button>
           </span>
         )}
       </div>
+      {data.share !== null && <i className="group-progress" aria-hidden="true"><i style={{ width: `${data.share * 100}%` }} /></i>}
     </div>
   );
 });
 
+/* Every container's instances, in one pass over the nodes. */
+function instancesOf(state: RunState): Map<string, Instance[]> {
+  const found = new Map<string, Map<number, { ended: boolean; failed: boolean }>>();
+  for (const [path, n] of state.nodes) {
+    const cut = path.lastIndexOf("/");
+    if (cut < 0) continue;
+    const m = /^(.*)#(\d+)$/.exec(path.slice(0, cut));
+    if (!m) continue;
+    let of = found.get(m[1]!);
+    if (!of) found.set(m[1]!, (of = new Map()));
+    const i = of.get(Number(m[2])) ?? { ended: true, failed: false };
+    of.set(Number(m[2]), { ended: i.ended && NODE_ENDS.has(n.status), failed: i.failed || n.status === "failed" });
+  }
+  return new Map([...found].map(([p, of]) => [p, [...of].sort((a, b) => a[0] - b[0]).map(([n, i]): Instance => ({ n, state: i.failed ? "failed" : i.ended ? "done" : "going" }))]));
+}
+
 const nodeTypes = { step: Step, body: Body };
 
-export default function Canvas({ store, state, selected, onSelect, fitSignal }: { store: RunStore; state: RunState; selected: string | null; onSelect: (path: string | null) => void; fitSignal: number }) {
+export default function Canvas({ store, state, extras, selected, onSelect, fitSignal }: { store: RunStore; state: RunState; extras: Extras; selected: string | null; onSelect: (path: string | null) => void; fitSignal: number }) {
   const box = useRef<HTMLDivElement>(null);
   const { width, height } = useSize(box);
   const def = state.run.definition;
@@ -110,6 +150,22 @@ export default function Canvas({ store, state, selected, onSelect, fitSignal }: 
   const dir: Direction = width > height * 1.25 ? "right" : "down";
   const places = useMemo(() => (def ? layout(def, dir) : []), [def, dir]);
   const flowing = useFlowing(store, state);
+  const instances = useMemo(() => instancesOf(state), [state.nodes]); // eslint-disable-line react-hooks/exhaustive-deps -- of the state only the nodes are read
+  // Who looks at a node of an earlier round sees that round.
+  useEffect(() => {
+    if (!selected?.includes("#")) return;
+    const steps = splitPath(selected);
+    setChosen((c) => {
+      const next = { ...c };
+      let prefix = "";
+      for (const s of steps.slice(0, -1)) {
+        if (s.index === null) return c;
+        next[prefix + s.id] = s.index;
+        prefix += `${s.id}#${s.index}/`;
+      }
+      return next;
+    });
+  }, [selected]);
 
   const { nodes, edges } = useMemo(() => {
     const nodes: (StepNode | GroupNode)[] = [];
@@ -143,9 +199,16 @@ export default function Canvas({ store, state, selected, onSelect, fitSignal }: 
         const data: StepData = { path, def: g, node: state.nodes.get(path), dir, takenIn: taken.get(g.id) ?? 0 };
         const body = bodyOf(g);
         if (at.container && body) {
-          const rounds = roundsOf(state.order, path);
-          const round = chosen[path] && rounds.includes(chosen[path]!) ? chosen[path]! : (rounds.at(-1) ?? 1);
-          nodes.push({ ...common, type: "body", data: { ...data, rounds, round, onRound: (n: number) => setChosen((c) => ({ ...c, [path]: n })) } });
+          const rounds = instances.get(path) ?? [];
+          const pinned = chosen[path] !== undefined && rounds.some((r) => r.n === chosen[path]);
+          const round = pinned ? chosen[path]! : (rounds.at(-1)?.n ?? 1);
+          const onRound = (n: number | null) =>
+            setChosen((c) => {
+              const { [path]: _old, ...rest } = c;
+              void _old;
+              return n === null ? rest : { ...rest, [path]: n };
+            });
+          nodes.push({ ...common, type: "body", data: { ...data, rounds, round, pinned, ...figuresOf(g, path, rounds.length, extras), onRound } });
           walk(body, `${path}#${round}/`, key + "/", key);
         } else nodes.push({ ...common, type: "step", data });
       }
@@ -169,7 +232,7 @@ export default function Canvas({ store, state, selected, onSelect, fitSignal }: 
     };
     walk(def, "", "", undefined);
     return { nodes, edges };
-  }, [def, places, state.nodes, state.order, chosen, selected, dir, flowing]);
+  }, [def, places, state.nodes, instances, extras, chosen, selected, dir, flowing]);
 
   const fit = useCallback(() => void flow?.fitView({ padding: 0.08, maxZoom: 1.1, duration: 0 }), [flow]);
   useEffect(() => {
@@ -207,6 +270,18 @@ export default function Canvas({ store, state, selected, onSelect, fitSignal }: 
       </ReactFlow>
     </div>
   );
+}
+
+/* 3/5: the round of a loop, the items of a map that are done, the votes of a panel. */
+function figuresOf(g: GraphNode, path: string, begun: number, x: Extras): { figure: string | null; share: number | null; failed: number } {
+  const p = x.progress.get(path);
+  if (p) return { figure: w("round.of", { n: p.done, m: p.of }), share: p.of > 0 ? Math.min(1, p.done / p.of) : null, failed: p.failed };
+  const votes = x.votes.get(path);
+  if (votes) return { figure: tally(votes), share: null, failed: 0 };
+  const max = g.params?.["max_rounds"];
+  if (g.type !== "loop" || begun === 0) return { figure: null, share: null, failed: 0 };
+  const of = typeof max === "number" ? max : x.rounds.get(path)?.at(-1)?.of;
+  return { figure: of ? w("round.of", { n: begun, m: of }) : `#${begun}`, share: null, failed: 0 };
 }
 
 function endsOf(w: number, h: number, dir: Direction) {

@@ -1,4 +1,5 @@
 import { useState } from "react";
+import * as ops from "../../api/ops";
 import { api, ApiError } from "../../api/client";
 import { t } from "../../i18n";
 import { ConnectionPill, SimulatorNote } from "../../shell";
@@ -11,6 +12,9 @@ import { useNow } from "../../ui/hooks";
 import { Icon } from "../../ui/icons";
 import { Link } from "../../ui/link";
 import { RunBadge, runWord } from "../../ui/status";
+import type { Extras } from "../../state/extras";
+import { loopFigure } from "./loops";
+import { w } from "./words";
 
 export type Action = "pause" | "resume" | "cancel";
 
@@ -28,13 +32,13 @@ export function whyNot(action: Action, status: RunState["run"]["status"], mayRun
 }
 
 export function useActions(store: RunStore) {
-  const [busy, setBusy] = useState<Action | null>(null);
+  const [busy, setBusy] = useState<Action | "retry" | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
-  async function act(action: Action, body: object = {}) {
+  async function act(action: Action | "retry", body: object = {}) {
     setBusy(action);
     setProblem(null);
     try {
-      await api.act(store.id, action, body);
+      await (action === "retry" ? ops.retryRun(store.id) : api.act(store.id, action, body));
     } catch (e) {
       setProblem(e instanceof ApiError ? `${e.message} (${e.code})` : String(e));
       void store.refresh();
@@ -44,7 +48,7 @@ export function useActions(store: RunStore) {
   return { busy, problem, act, dismiss: () => setProblem(null) };
 }
 
-export function Head({ state, actions, onCancel }: { state: RunState; actions: ReturnType<typeof useActions>; onCancel: () => void }) {
+export function Head({ state, extras, actions, onCancel, onSay }: { state: RunState; extras: Extras; actions: ReturnType<typeof useActions>; onCancel: () => void; onSay: (what: "input" | "signal") => void }) {
   const { run } = state;
   const ended = RUN_ENDS.has(run.status);
   const mayRun = roleAllows("run");
@@ -53,7 +57,9 @@ export function Head({ state, actions, onCancel }: { state: RunState; actions: R
   const tokens = (run.usage?.input_tokens ?? 0) + (run.usage?.output_tokens ?? 0);
   const stoppable = run.status === "paused" ? "resume" : "pause";
   const whyMain = whyNot(stoppable, run.status, mayRun);
-  const share = limit ? Math.min(1, (run.cost_usd ?? 0) / limit) : 0;
+  const most = run.definition?.limits?.max_tokens;
+  const loop = loopFigure(state, extras);
+  const whySay = !mayRun ? t("role.viewer") : ended ? w("why.done") : null;
   return (
     <header className="run-head">
       <div className="run-line">
@@ -82,18 +88,27 @@ export function Head({ state, actions, onCancel }: { state: RunState; actions: R
             />
           )}
           <Button icon="stopped" kind="plain" busy={busy === "cancel"} why={whyNot("cancel", run.status, mayRun)} onClick={onCancel} testId="cancel">{t("act.cancel")}</Button>
+          <Menu
+            label={w("more")}
+            testId="more-actions"
+            items={[
+              { label: w("interject"), detail: w("interject.d"), why: whySay, onPick: () => onSay("input") },
+              { label: w("signal"), detail: w("signal.d"), why: whySay, onPick: () => onSay("signal") },
+              { label: w("retry"), detail: w("retry.d"), why: !mayRun ? t("role.viewer") : run.status !== "failed" ? w("why.notfailed") : null, onPick: () => void act("retry") },
+            ]}
+          />
         </span>
         {sayWhy(run) && <span className="run-reason" title={sayWhy(run) ?? undefined}>{sayWhy(run)}</span>}
         <span className="grow" />
         <dl className="figures">
           <div title={full(run.started_at)}><dt>{t("fig.elapsed")}</dt><dd><Elapsed run={run} /></dd></div>
+          {loop && <div data-testid="loop-figure"><dt>{w("loop.fig")}</dt><dd className="num">{loop.n}{loop.of ? <span className="faint">/{loop.of}</span> : null}</dd></div>}
           <div><dt>{t("fig.nodes")}</dt><dd className="num">{run.nodes_done ?? 0}<span className="faint">/{run.nodes_total ?? state.nodes.size}</span></dd></div>
-          <div title={t("fig.tokens.tip", { i: run.usage?.input_tokens ?? 0, o: run.usage?.output_tokens ?? 0 })}><dt>{t("fig.tokens")}</dt><dd className="num">{count(tokens)}</dd></div>
+          <div title={t("fig.tokens.tip", { i: run.usage?.input_tokens ?? 0, o: run.usage?.output_tokens ?? 0 })}><dt>{t("fig.tokens")}</dt><dd className="num">{count(tokens)}{most ? <Limit of={count(most)} share={tokens / most} /> : null}</dd></div>
           <div>
             <dt>{t("fig.cost")}</dt>
             <dd className="num">
-              {usd(run.cost_usd)}{limit ? <span className="faint"> {t("fig.of", { n: usd(limit) })}</span> : null}
-              {limit ? <i className={"budget" + (share > 0.8 ? " is-high" : "")} aria-hidden="true"><i style={{ width: `${share * 100}%` }} /></i> : null}
+              {usd(run.cost_usd)}{limit ? <Limit of={usd(limit)} share={(run.cost_usd ?? 0) / limit} /> : null}
             </dd>
           </div>
         </dl>
@@ -108,9 +123,19 @@ export function Head({ state, actions, onCancel }: { state: RunState; actions: R
   );
 }
 
+/* What the workflow allows, and how much of it is used. */
+function Limit({ of, share }: { of: string; share: number }) {
+  return (
+    <>
+      <span className="faint" title={w("fig.limit.tip", { n: of })}> {t("fig.of", { n: of })}</span>
+      <i className={"budget" + (share > 0.8 ? " is-high" : "")} aria-hidden="true"><i style={{ width: `${Math.min(1, share) * 100}%` }} /></i>
+    </>
+  );
+}
+
 /* "Paused by admin": who, unless the reason says so already. */
 function sayWhy(run: RunState["run"]): string | null {
-  if (run.status === "failed" || run.status === "succeeded" || run.status === "running") return null;
+  if (run.status === "failed" || run.status === "succeeded" || run.status === "running" || run.status === "locked") return null;
   const who = run.by && !run.reason?.includes(run.by) ? t("by", { who: run.by }) : "";
   return [who, run.reason].filter(Boolean).join(who && run.reason ? ": " : "") || null;
 }

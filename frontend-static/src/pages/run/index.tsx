@@ -1,6 +1,7 @@
 import { lazy, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { api } from "../../api/client";
 import { t } from "../../i18n";
+import { RUN_ENDS } from "../../state/run";
 import { RunStore } from "../../state/run-store";
 import { navigate, runUrl } from "../../state/router";
 import { live, roleAllows } from "../../state/session";
@@ -17,12 +18,27 @@ import { ConnectionPill } from "../../shell";
 import { ConfirmCancel, Head, useActions, whyNot } from "./head";
 import { Inspector } from "./inspector";
 import { EventLog } from "./log";
+import { openReviews } from "../../state/extras";
+import { TimeLeft } from "../review/panel";
+import { w as r } from "../review/words";
+import { Icon } from "../../ui/icons";
+import { hasVote, votersSeen, withVotes } from "./bodies";
+import { TripBanner, TripDialog } from "./breaker";
+import { titleOf } from "./paths";
+import { Interject, SendSignal } from "./people";
 import { Streams } from "./streams";
+import { named, w } from "./words";
 import "./run.css";
 
 // Asked for at once, so that it is on its way while the run itself is fetched.
 const canvas = import("./canvas");
 const Canvas = lazy(() => canvas);
+
+function goTo(id: string): void {
+  const el = document.getElementById(id);
+  el?.scrollIntoView({ block: "center" });
+  el?.querySelector<HTMLElement>(".btn-primary, textarea, input")?.focus({ preventScroll: true });
+}
 
 export default function RunPage({ id, node }: { id: string; node: string | null }) {
   const store = useMemo(() => new RunStore(id, api), [id]);
@@ -35,14 +51,26 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
     };
   }, [store, id]);
   const view = useStore(store.view);
-  const { state } = view;
+  const extras = useStore(store.extras);
+  const def = view.state?.run.definition;
+  const votes = useMemo(() => (def ? hasVote(def) : false), [def]);
+  const seen = votes && view.state ? votersSeen(view.state.order) : "";
+  // eslint-disable-next-line react-hooks/exhaustive-deps -- `seen` is the part of the order that matters
+  const drawn = useMemo(() => withVotes(def, view.state?.order ?? []), [def, seen]);
+  const state = useMemo(() => (view.state && drawn !== def ? { ...view.state, run: { ...view.state.run, definition: drawn } } : view.state), [view.state, drawn, def]);
   const split = useStore(splits);
   const actions = useActions(store);
   const [confirming, setConfirming] = useState(false);
   const [fitSignal, setFit] = useState(0);
   const [step, setStep] = useState({ by: 0, n: 0 });
   const grid = useRef<HTMLDivElement>(null);
+  const [saying, setSaying] = useState<"input" | "signal" | null>(null);
+  const [tripOpen, setTripOpen] = useState(false);
   const status = state?.run.status;
+  const locked = status === "locked";
+  const tripSeq = locked ? (extras.trip?.seq ?? 0) : 0;
+  const asked = openReviews(extras);
+  const askedFor = asked.map((x) => x.node + x.asked).join();
   const workflow = state?.run.workflow;
 
   useEffect(() => {
@@ -52,6 +80,20 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
     announce(t("announce.run", { workflow, state: runWord(status) }));
     return () => setFavicon("idle");
   }, [status, workflow]);
+
+  // A trip is told once, to who may decide; after that the banner stays.
+  const told = useRef(0);
+  useEffect(() => {
+    if (!locked) setTripOpen(false);
+    else if (tripSeq > told.current) {
+      told.current = tripSeq;
+      announce(w("trip.announce", { reason: named("trip", extras.trip?.reason ?? null) }));
+      if (roleAllows("admin")) setTripOpen(true);
+    }
+  }, [locked, tripSeq, extras.trip]);
+  useEffect(() => {
+    if (askedFor && workflow) announce(r("announce", { workflow }));
+  }, [askedFor, workflow]);
 
   const select = (path: string | null) => {
     navigate(runUrl(id, path), true);
@@ -95,8 +137,19 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
     return ((x - r.left) / r.width) * 100;
   };
   return (
-    <div className="run-page" data-testid="run" data-status={status} data-seq={state.lastSeq}>
-      <Head state={state} actions={actions} onCancel={() => setConfirming(true)} />
+    <div className={"run-page" + (locked ? " is-locked" : "")} data-testid="run" data-status={status} data-seq={state.lastSeq}>
+      <Head state={state} extras={extras} actions={actions} onCancel={() => setConfirming(true)} onSay={setSaying} />
+      {locked && <TripBanner trip={extras.trip} reason={state.run.reason ?? null} onOpen={() => setTripOpen(true)} />}
+      {!RUN_ENDS.has(state.run.status) && asked.map((x) => (
+        <div key={x.node} className="ask-banner" role="status" data-testid="ask-banner">
+          <Icon name="person" size={15} />
+          <b>{r("needs", { node: titleOf(def, x.node, state.nodes.get(x.node)?.name) })}</b>
+          {x.instructions && <span className="ask-what">{x.instructions}</span>}
+          <span className="grow" />
+          <TimeLeft deadline={x.deadlineAt} />
+          <Button small kind="primary" onClick={() => goTo("review-" + x.node)} testId="ask-go">{r("show")}</Button>
+        </div>
+      ))}
       <div className="run-grid" ref={grid} style={{ gridTemplateColumns: columns }}>
         <section className="panel graph" aria-label={t("canvas.title")}>
           <header className="panel-head">
@@ -106,26 +159,29 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
           </header>
           <div className="panel-body">
             <Suspense fallback={<Skeleton rows={5} />}>
-              <Canvas store={store} state={state} selected={node} onSelect={select} fitSignal={fitSignal} />
+              <Canvas store={store} state={state} extras={extras} selected={node} onSelect={select} fitSignal={fitSignal} />
             </Suspense>
           </div>
         </section>
         <Splitter axis="x" label={t("split.canvas")} value={split.canvas} min={15} max={60} step={2} toValue={(x) => fraction(x)} onChange={(v) => set({ canvas: v })} />
         <div className="streams-cell">
-          <Streams store={store} state={state} streamPaths={view.streamPaths} selected={node} onSelect={select} />
+          <Streams store={store} state={state} extras={extras} streamPaths={view.streamPaths} selected={node} onSelect={select} />
           <Button small kind="ghost" icon="panel" pressed={right} label={t(right ? "inspector.hide" : "inspector.show")} onClick={() => set({ inspectorOpen: !right })} />
         </div>
         {right && (
           <>
             <Splitter axis="x" label={t("split.inspector")} value={split.inspector} min={15} max={45} step={2} toValue={(x) => 100 - fraction(x)} onChange={(v) => set({ inspector: v })} />
-            <Inspector store={store} state={state} selected={node} onClose={() => select(null)} />
+            <Inspector store={store} state={state} extras={extras} selected={node} onSelect={select} onClose={() => select(null)} />
           </>
         )}
       </div>
       {split.logOpen && <Splitter axis="y" label={t("split.log")} value={split.log} min={90} max={520} step={24} toValue={(_x, y) => window.innerHeight - y} onChange={(v) => set({ log: v })} />}
       <div className="log-cell" style={split.logOpen ? { height: split.log } : undefined}>
-        <EventLog store={store} open={split.logOpen} onToggle={() => set({ logOpen: !split.logOpen })} onSelect={select} step={step} />
+        <EventLog store={store} state={state} selected={node} open={split.logOpen} onToggle={() => set({ logOpen: !split.logOpen })} onSelect={select} step={step} />
       </div>
+      {locked && tripOpen && <TripDialog state={state} store={store} trip={extras.trip} onClose={() => setTripOpen(false)} />}
+      {saying === "input" && <Interject runId={id} onClose={() => setSaying(null)} />}
+      {saying === "signal" && <SendSignal state={state} onClose={() => setSaying(null)} />}
       {confirming && <ConfirmCancel state={state} onClose={() => setConfirming(false)} onYes={() => void actions.act("cancel")} />}
     </div>
   );

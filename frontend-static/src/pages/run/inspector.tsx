@@ -2,22 +2,30 @@ import { useEffect, useState, useSyncExternalStore } from "react";
 import type { Json } from "../../api/types";
 import { t } from "../../i18n";
 import type { RunStore } from "../../state/run-store";
-import { NODE_ENDS, RUN_ENDS, type RunState } from "../../state/run";
+import { isOpen, type Extras, type Retrieval, type Review } from "../../state/extras";
+import { NODE_ENDS, RUN_ENDS, type LogEntry, type RunState } from "../../state/run";
 import { clock, count, duration, full, span, usd } from "../../util/format";
-import { Button, CopyButton, Tabs } from "../../ui/controls";
+import { Button, Tabs } from "../../ui/controls";
 import { Icon, kindIcon } from "../../ui/icons";
 import { JsonView } from "../../ui/json";
 import { NodeState } from "../../ui/status";
 import { Outputs } from "./streams";
-import { locate, titleOf } from "./paths";
+import { Changes, TimeLeft } from "../review/panel";
+import { w as r } from "../review/words";
+import { JsonTool } from "./json-tool";
+import { brief } from "./log";
+import { Rounds } from "./loops";
+import { locate, parentOf, titleOf } from "./paths";
+import { Votes } from "./votes";
+import { w } from "./words";
 
-type NodeTab = "output" | "attempts" | "definition";
+type NodeTab = "output" | "input" | "rounds" | "votes" | "review" | "memory" | "events" | "attempts" | "cost" | "definition" | "raw";
 type RunTab = "outputs" | "inputs" | "details";
 
-export function Inspector({ store, state, selected, onClose }: { store: RunStore; state: RunState; selected: string | null; onClose: () => void }) {
+export function Inspector({ store, state, extras, selected, onSelect, onClose }: { store: RunStore; state: RunState; extras: Extras; onSelect: (path: string) => void; selected: string | null; onClose: () => void }) {
   return (
     <section className="panel inspector" aria-label={t("inspector.title")}>
-      {selected ? <NodeInspector key={selected} store={store} state={state} path={selected} onClose={onClose} /> : <RunInspector state={state} />}
+      {selected ? <NodeInspector key={selected} store={store} state={state} extras={extras} path={selected} onSelect={onSelect} onClose={onClose} /> : <RunInspector state={state} />}
     </section>
   );
 }
@@ -38,7 +46,7 @@ function RunInspector({ state }: { state: RunState }) {
       <Tabs label={t("inspector.run")} value={tab} onChange={setTab} tabs={[{ id: "inputs", label: t("tab.inputs") }, { id: "outputs", label: t("tab.outputs") }, { id: "details", label: t("tab.details") }]} />
       <div className="panel-body pad" role="tabpanel">
         {tab === "inputs" && (run.inputs && Object.keys(run.inputs).length ? <Outputs value={run.inputs as Json} /> : <p className="faint">{t("inputs.none")}</p>)}
-        {tab === "outputs" && (run.outputs !== null && run.outputs !== undefined ? <WithCopy value={run.outputs}><Outputs value={run.outputs} /></WithCopy> : <p className="faint">{t(ended ? "outputs.none" : "outputs.later")}</p>)}
+        {tab === "outputs" && (run.outputs !== null && run.outputs !== undefined ? <JsonTool value={run.outputs} name={run.workflow}><Outputs value={run.outputs} /></JsonTool> : <p className="faint">{t(ended ? "outputs.none" : "outputs.later")}</p>)}
         {tab === "details" && (
           <dl className="facts">
             <Fact k={t("fact.id")} v={run.id} mono />
@@ -59,31 +67,51 @@ function RunInspector({ state }: { state: RunState }) {
   );
 }
 
-function WithCopy({ value, children }: { value: Json; children: React.ReactNode }) {
-  return (
-    <div className="with-copy">
-      <CopyButton text={() => JSON.stringify(value, null, 2)} label={t("copy.json")} />
-      {children}
-    </div>
-  );
+/* Tabs are there when there is something to see in them. */
+function tabsOf(a: { error: boolean; attempts: number; rounds: number | undefined; isLoop: boolean; votes: number | undefined; review: boolean; memory: boolean; cost: boolean; events: number }) {
+  const tabs: { id: NodeTab; label: string; count?: number }[] = [];
+  const add = (on: boolean, id: NodeTab, label: string, count?: number) => on && tabs.push({ id, label, count });
+  add(a.isLoop || a.rounds !== undefined, "rounds", w("tab.rounds"), a.rounds);
+  add(a.votes !== undefined, "votes", w("tab.votes"), a.votes);
+  add(a.review, "review", w("tab.review"));
+  add(a.memory, "memory", w("tab.memory"));
+  add(true, "output", t(a.error ? "tab.error" : "tab.output"));
+  add(true, "input", w("tab.input"));
+  add(true, "attempts", t("tab.attempts"), a.attempts > 1 ? a.attempts : undefined);
+  add(a.cost, "cost", w("tab.cost"));
+  add(true, "events", w("tab.events"), a.events || undefined);
+  add(true, "definition", t("tab.definition"));
+  add(true, "raw", w("tab.raw"));
+  return tabs;
 }
 
-function NodeInspector({ store, state, path, onClose }: { store: RunStore; state: RunState; path: string; onClose: () => void }) {
+function NodeInspector({ store, state, extras, path, onSelect, onClose }: { store: RunStore; state: RunState; extras: Extras; path: string; onSelect: (path: string) => void; onClose: () => void }) {
   const n = state.nodes.get(path);
   const def = locate(state.run.definition, path)?.node;
-  const [tab, setTab] = useState<NodeTab>("output");
+  const rounds = extras.rounds.get(path);
+  const votes = extras.votes.get(path);
+  const review = extras.reviews.get(path);
+  const memory = extras.retrievals.get(path);
+  const known = extras.knowledge.get(path);
+  const isLoop = (n?.type ?? def?.type) === "loop";
+  const [chosen, setTab] = useState<NodeTab | null>(null);
   const needs = n !== undefined && NODE_ENDS.has(n.status) && n.status === "completed" && n.output === undefined;
   useEffect(() => {
     if (needs) void store.refresh();
   }, [needs, store]);
   const log = useSyncExternalStore(store.log.subscribe, store.log.get);
   useEffect(() => {
-    if (tab === "attempts") void store.loadLog();
-  }, [tab, store]);
+    if (chosen === "attempts" || chosen === "events") void store.loadLog();
+  }, [chosen, store]);
   const status = n?.status ?? "pending";
   const ms = span(n?.started_at, n?.finished_at);
   const type = n?.type ?? def?.type ?? "";
-  const steps = log.filter((e) => e.node === path && (e.event === "node_state_change" || e.event === "stream_reset"));
+  const own = log.filter((e) => e.node === path);
+  const steps = own.filter((e) => e.event === "node_state_change" || e.event === "stream_reset");
+  const spent = costOf(state, path);
+  const tabs = tabsOf({ error: Boolean(n?.error), attempts: n?.attempt ?? 0, rounds: rounds?.length, isLoop, votes: votes?.length, review: review !== undefined || (n?.type ?? def?.type) === "human_review", memory: memory !== undefined || known !== undefined, cost: spent !== null, events: own.length });
+  const tab = chosen && tabs.some((x) => x.id === chosen) ? chosen : n?.error ? "output" : tabs[0]!.id;
+  const file = `${state.run.workflow}-${path}`;
   return (
     <>
       <header className="panel-head">
@@ -104,7 +132,7 @@ function NodeInspector({ store, state, path, onClose }: { store: RunStore; state
         {n?.due_at ? <Fact k={t("fact.due")} v={full(n.due_at)} /> : null}
         {n?.expected ? <Fact k={t("fact.arrived")} v={`${n.arrived ?? 0} / ${n.expected}`} /> : null}
       </dl>
-      <Tabs label={t("inspector.title")} value={tab} onChange={setTab} tabs={[{ id: "output", label: n?.error ? t("tab.error") : t("tab.output") }, { id: "attempts", label: t("tab.attempts"), count: n && n.attempt > 1 ? n.attempt : undefined }, { id: "definition", label: t("tab.definition") }]} />
+      <Tabs label={t("inspector.title")} value={tab} onChange={setTab} tabs={tabs} />
       <div className="panel-body pad" role="tabpanel">
         {tab === "output" && (
           <>
@@ -116,12 +144,20 @@ function NodeInspector({ store, state, path, onClose }: { store: RunStore; state
               </div>
             )}
             {n?.output !== undefined && n.output !== null ? (
-              <WithCopy value={n.output}><JsonView value={n.output} /></WithCopy>
+              <JsonTool value={n.output} name={file} />
             ) : n?.error ? null : (
               <p className="faint">{needs ? t("loading") : status === "completed" ? t("output.none") : status === "skipped" ? t("output.skipped") : t("output.later")}</p>
             )}
           </>
         )}
+        {tab === "rounds" && <Rounds rounds={rounds ?? []} title={titleOf(state.run.definition, path, n?.name)} total={typeof def?.params?.["max_rounds"] === "number" ? def.params["max_rounds"] : null} />}
+        {tab === "votes" && votes && <Votes votes={votes} />}
+        {tab === "review" && <ReviewTab review={review} />}
+        {tab === "memory" && <MemoryTab found={memory} known={known} />}
+        {tab === "input" && <InputTab state={state} path={path} onSelect={onSelect} />}
+        {tab === "cost" && spent && <CostTab spent={spent} model={n?.model} state={state} />}
+        {tab === "events" && <EventsTab events={own} />}
+        {tab === "raw" && n && <JsonTool value={n as unknown as Json} name={file} />}
         {tab === "attempts" && (
           <ol className="attempts">
             {steps.length === 0 && <li className="faint">{t("attempts.none")}</li>}
@@ -136,17 +172,128 @@ function NodeInspector({ store, state, path, onClose }: { store: RunStore; state
             ))}
           </ol>
         )}
-        {tab === "definition" && (def ? <WithCopy value={def as unknown as Json}><JsonView value={withoutBody(def as unknown as { [key: string]: Json })} /></WithCopy> : <p className="faint">{t("definition.none")}</p>)}
+        {tab === "definition" && (def ? <JsonTool value={withoutBody(def as unknown as { [key: string]: Json })} name={file} /> : <p className="faint">{t("definition.none")}</p>)}
       </div>
     </>
   );
 }
 
+interface Spent {
+  input: number;
+  output: number;
+  cost: number;
+  inside: boolean; // the sum of what a container's nodes used
+}
+
+function costOf(state: RunState, path: string): Spent | null {
+  const n = state.nodes.get(path);
+  if (n?.usage) return { input: n.usage.input_tokens, output: n.usage.output_tokens, cost: n.cost_usd ?? n.usage.cost_usd ?? 0, inside: false };
+  const s: Spent = { input: 0, output: 0, cost: 0, inside: true };
+  for (const [p, x] of state.nodes)
+    if (x.usage && p.startsWith(path + "#")) {
+      s.input += x.usage.input_tokens;
+      s.output += x.usage.output_tokens;
+      s.cost += x.cost_usd ?? x.usage.cost_usd ?? 0;
+    }
+  return s.input + s.output > 0 ? s : null;
+}
+
+function CostTab({ spent, model, state }: { spent: Spent; model?: string | null; state: RunState }) {
+  const total = state.run.cost_usd ?? 0;
+  return (
+    <dl className="facts">
+      {model && <Fact k={t("fact.model")} v={model} mono />}
+      <Fact k={t("fact.in")} v={count(spent.input)} />
+      <Fact k={t("fact.out")} v={count(spent.output)} />
+      <Fact k={t("fact.cost")} v={usd(spent.cost)} />
+      {total > 0 && <Fact k={w("cost.share")} v={`${((spent.cost / total) * 100).toFixed(spent.cost / total < 0.1 ? 1 : 0)} %`} />}
+    </dl>
+  );
+}
+
+/* The evaluated parameters are not recorded; what they were made of is. */
+function InputTab({ state, path, onSelect }: { state: RunState; path: string; onSelect: (path: string) => void }) {
+  const at = locate(state.run.definition, path);
+  const prefix = path.includes("/") ? parentOf(path) + "/" : "";
+  const before = (at?.graph.edges ?? []).filter((e) => e.to === at!.node.id).map((e) => prefix + e.from);
+  const params = at ? Object.entries(at.node.params ?? {}).filter(([k]) => k !== "body") : [];
+  return (
+    <div className="stack">
+      <h3>{w("input.from")}</h3>
+      {before.length === 0 && <p className="faint">{w("input.from.none")}</p>}
+      {before.map((p) => {
+        const n = state.nodes.get(p);
+        return (
+          <details key={p} className="fold" open={before.length === 1}>
+            <summary><button type="button" className="link" onClick={() => onSelect(p)}>{titleOf(state.run.definition, p, n?.name)}</button> <NodeState status={n?.status ?? "pending"} word={false} /></summary>
+            {n?.output !== undefined && n.output !== null ? <JsonView value={n.output} /> : <p className="faint">{w("input.pending")}</p>}
+          </details>
+        );
+      })}
+      {params.length > 0 && (
+        <>
+          <h3>{w("input.params")}</h3>
+          <JsonTool value={Object.fromEntries(params) as Json} name={path} />
+        </>
+      )}
+    </div>
+  );
+}
+
+function EventsTab({ events }: { events: LogEntry[] }) {
+  if (events.length === 0) return <p className="faint">{w("events.none")}</p>;
+  return (
+    <ol className="attempts">
+      {events.slice(-300).map((e) => (
+        <li key={e.seq}>
+          <span className="mono faint num">{clock(e.ts)}</span>
+          <span>{e.event} <span className="muted">{brief(e)}</span></span>
+          <span className="faint num">#{e.seq}</span>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function ReviewTab({ review }: { review: Review | undefined }) {
+  if (!review || review.asked === 0) return <p className="faint">{w("review.none")}</p>;
+  const text = (v: Json) => (typeof v === "string" ? v : JSON.stringify(v, null, 2));
+  return (
+    <div className="stack">
+      {isOpen(review) ? <TimeLeft deadline={review.deadlineAt} /> : <p><b>{w("review.answered", { who: review.reviewer ?? w("someone"), action: review.action ? r(("action." + review.action) as "action.approve") : "" })}</b>{review.reason && <> <q>{review.reason}</q></>}</p>}
+      {review.action === "modify" ? <Changes a={text(review.draft)} b={text(review.content)} /> : review.draft !== null && <JsonTool value={review.draft} name={review.node} />}
+    </div>
+  );
+}
+
+function MemoryTab({ found, known }: { found: Retrieval | undefined; known: Extras["knowledge"] extends ReadonlyMap<string, infer V> ? V | undefined : never }) {
+  return (
+    <div className="stack">
+      {found?.query && <p><span className="faint">{w("memory.query")}</span> {found.query}</p>}
+      {found?.degraded !== null && found?.degraded !== undefined && <p className="note">{w("memory.degraded", { why: found.degraded ? ": " + found.degraded : "" })}</p>}
+      {found && found.items.length === 0 && <p className="faint">{w("memory.none")}</p>}
+      <ul className="memories">
+        {found?.items.map((m) => (
+          <li key={m.id}>
+            <span className="chip">{m.tier}</span> <span className={m.verified ? "chip chip-ok" : "chip"}>{w(m.verified ? "memory.verified" : "memory.unverified")}</span>
+            {m.score !== null && <span className="num faint"> {m.score.toFixed(2)}</span>}
+            <p>{m.excerpt}</p>
+          </li>
+        ))}
+        {known?.map((k) => <li key={k.seq}><span className="chip">{k.tier}</span> <b>{k.action}</b> <span className="mono faint">{k.id}</span>{k.reason && <p>{k.reason}</p>}</li>)}
+      </ul>
+    </div>
+  );
+}
+
 /* A container's body has its own nodes to look at. */
 function withoutBody(def: { [key: string]: Json }): Json {
-  const { position: _p, ...rest } = def;
+  const { position: _p, params, ...rest } = def;
   void _p;
-  return rest;
+  if (params === undefined || params === null || typeof params !== "object" || Array.isArray(params)) return rest;
+  const { body: _b, ...own } = params;
+  void _b;
+  return { ...rest, params: own };
 }
 
 function errorOf(v: Json | undefined): string | null {

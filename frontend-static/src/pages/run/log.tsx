@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import { t } from "../../i18n";
 import type { RunStore } from "../../state/run-store";
-import type { LogEntry } from "../../state/run";
+import type { LogEntry, RunState } from "../../state/run";
 import { useStore } from "../../state/store";
 import { clock } from "../../util/format";
 import { Button, CopyButton } from "../../ui/controls";
@@ -9,6 +9,9 @@ import { useFollow, useSize } from "../../ui/hooks";
 import { Icon } from "../../ui/icons";
 import { JsonView } from "../../ui/json";
 import { nodeWord } from "../../ui/status";
+
+import { Timeline } from "./timeline";
+import { w } from "./words";
 
 const ROW = 24;
 type Kind = "all" | "run" | "node" | "usage" | "other";
@@ -27,7 +30,8 @@ export function matches(e: LogEntry, kind: Kind, q: string): boolean {
   return e.event.toLowerCase().includes(s) || (e.node ?? "").toLowerCase().includes(s) || String(e.seq) === s || JSON.stringify(e.data).toLowerCase().includes(s);
 }
 
-export function EventLog({ store, open, onToggle, onSelect, step }: { store: RunStore; open: boolean; onToggle: () => void; onSelect: (path: string) => void; step: { by: number; n: number } }) {
+export function EventLog({ store, state, selected, open, onToggle, onSelect, step }: { store: RunStore; state: RunState; selected: string | null; open: boolean; onToggle: () => void; onSelect: (path: string) => void; step: { by: number; n: number } }) {
+  const [timeline, setTimeline] = useState(false);
   const log = useStore(store.log);
   const [kind, setKind] = useState<Kind>("all");
   const [q, setQ] = useState("");
@@ -71,7 +75,8 @@ export function EventLog({ store, open, onToggle, onSelect, step }: { store: Run
           <Icon name="chevronRight" size={12} className={open ? "turn" : ""} />
           <h2>{t("log.title")}</h2>
         </button>
-        {open ? (
+        <Button small kind="ghost" pressed={open && timeline} onClick={() => { setTimeline(!timeline || !open); if (!open) onToggle(); }} testId="timeline-toggle">{w("timeline")}</Button>
+        {open && timeline ? null : open ? (
           <>
             <label className="search search-sm">
               <Icon name="search" size={12} />
@@ -96,7 +101,8 @@ export function EventLog({ store, open, onToggle, onSelect, step }: { store: Run
           )
         )}
       </header>
-      {open && (
+      {open && timeline && <Timeline state={state} selected={selected} onSelect={onSelect} />}
+      {open && !timeline && (
         <div className="log-split">
           <div className="log-rows" ref={scroller} onScroll={(e) => setTop(e.currentTarget.scrollTop)} tabIndex={0} role="listbox" aria-label={t("log.title")} data-testid="log"
             onKeyDown={(e) => {
@@ -137,7 +143,7 @@ export function EventLog({ store, open, onToggle, onSelect, step }: { store: Run
   );
 }
 
-function brief(e: LogEntry): string {
+export function brief(e: LogEntry): string {
   const d = e.data;
   const err = d["error"] as { code?: string; message?: string } | null | undefined;
   if (e.event === "node_state_change") {
@@ -150,6 +156,13 @@ function brief(e: LogEntry): string {
   }
   if (e.event === "token_usage") return `${d["model"] ?? ""} ${d["input_tokens"] ?? 0} → ${d["output_tokens"] ?? 0}`;
   if (err?.code) return `${err.code}: ${err.message ?? ""}`;
+  if (e.event === "loop:round") return [`#${d["round"]}/${d["of"]}`, d["score"] === null ? null : d["score"], d["note"], d["exit_reason"] ?? d["decision"]].filter((x) => x !== null && x !== undefined).join(" · ");
+  if (e.event === "progress") return `${d["done"] ?? 0}/${d["of"] ?? 0}`;
+  if (e.event === "vote:cast") return `${d["voter"] ?? ""}: ${d["vote"] ?? ""}`;
+  if (e.event === "human_review:resolved") return [d["action"], d["reviewer"], d["reason"]].filter((x) => typeof x === "string").join(" · ");
+  if (e.event === "user_input") return String(d["text"] ?? "");
+  if (e.event === "signal:received") return String(d["signal"] ?? "");
+  if (e.event === "memory_retrieved") return `${d["count"] ?? 0} · ${d["query"] ?? ""}`;
   const said = d["message"] ?? d["reason"];
   return typeof said === "string" ? said : "";
 }

@@ -12,10 +12,20 @@ import { Icon, kindIcon } from "../../ui/icons";
 import { JsonView } from "../../ui/json";
 import { Markdown } from "../../ui/markdown";
 import { NodeState, runWord } from "../../ui/status";
-import { groupsOf, shownText, type Group } from "./text";
+import { isOpen, type Extras, type Review, type Said } from "../../state/extras";
+import { ReviewPanel } from "../review/panel";
+import { w as r } from "../review/words";
+import { LoopStrip } from "./loops";
+import { SaidView } from "./people";
+import { groupsOf, lastOf, shownText, type Group } from "./text";
 import { splitPath, titleOf } from "./paths";
+import { w } from "./words";
 
-export function Streams({ store, state, streamPaths, selected, onSelect }: { store: RunStore; state: RunState; streamPaths: readonly string[]; selected: string | null; onSelect: (path: string) => void }) {
+const PANES = 45; // drawn at first; more on demand
+
+type Item = { kind: "group"; at: string; g: Group } | { kind: "review"; at: string; r: Review } | { kind: "said"; at: string; s: Said };
+
+export function Streams({ store, state, extras, streamPaths, selected, onSelect }: { store: RunStore; state: RunState; extras: Extras; streamPaths: readonly string[]; selected: string | null; onSelect: (path: string) => void }) {
   const scroller = useRef<HTMLDivElement>(null);
   const { following, pin, jump } = useFollow(scroller);
   const { width } = useSize(scroller);
@@ -24,21 +34,41 @@ export function Streams({ store, state, streamPaths, selected, onSelect }: { sto
   const groups = useMemo(() => groupsOf(def, state.nodes, state.order, streamPaths), [def, state.nodes, state.order, streamPaths]);
   const ended = RUN_ENDS.has(state.run.status);
   const columns = Math.max(1, Math.min(3, Math.floor((width - 24) / 250)));
-  useLayoutEffect(pin, [pin, groups.length, ended, state.run.outputs]);
+  const [panes, setPanes] = useState(PANES);
+  const [folded, setFolded] = useState<ReadonlySet<string>>(() => new Set());
+  const { shown, left } = useMemo(() => lastOf(groups, panes), [groups, panes]);
+  const items = useMemo(() => {
+    const from = left > 0 ? (shown[0]?.at ?? "") : "";
+    const all: Item[] = [
+      ...shown.map((g): Item => ({ kind: "group", at: g.at, g })),
+      ...[...extras.reviews.values()].filter((x) => x.asked > 0).map((x): Item => ({ kind: "review", at: isOpen(x) ? "9" : (x.requestedAt ?? ""), r: x })),
+      ...extras.said.map((x): Item => ({ kind: "said", at: x.at, s: x })),
+    ];
+    return all.filter((i) => i.kind === "group" || i.at >= from).map((i, n) => ({ i, n })).sort((a, b) => (a.i.at < b.i.at ? -1 : a.i.at > b.i.at ? 1 : a.n - b.n)).map((x) => x.i);
+  }, [shown, left, extras.reviews, extras.said]);
+  useLayoutEffect(pin, [pin, items.length, ended, state.run.outputs]);
   let before = "";
   return (
     <section className="panel streams" aria-label={t("streams.title")}>
       <header className="panel-head">
         <h2>{t("streams.title")}</h2>
         <span className="grow" />
-        <Button small kind="ghost" pressed={raw} hint={t("streams.raw.hint")} onClick={() => reading.set({ raw: !raw })} testId="raw">{t("streams.raw")}</Button>
+        <Button small kind="ghost" pressed={raw} hint={t("streams.raw.hint")} onClick={() => reading.set((x) => ({ ...x, raw: !raw }))} testId="raw">{t("streams.raw")}</Button>
       </header>
+      <LoopStrip extras={extras} state={state} onSelect={onSelect} />
       <div className="panel-body streams-scroll" ref={scroller} tabIndex={0} role="log" aria-live="off" aria-label={t("streams.title")}>
-        {groups.length === 0 && <Nothing state={state} />}
-        {groups.map((g) => {
-          const head = g.prefix !== before ? g.prefix : "";
-          before = g.prefix;
-          return <GroupView key={g.key} g={g} head={head} state={state} store={store} columns={columns} raw={raw} selected={selected} onSelect={onSelect} onGrow={pin} />;
+        {items.length === 0 && <Nothing state={state} />}
+        {left > 0 && <button type="button" className="pane-more streams-earlier" onClick={() => setPanes((n) => n + 4 * PANES)}>{w("earlier", { n: left })}</button>}
+        {items.map((i) => {
+          if (i.kind === "said") return <SaidView key={"said" + i.s.seq} s={i.s} />;
+          if (i.kind === "review") return <ReviewCard key={`review ${i.r.node} ${i.r.asked}`} review={i.r} state={state} onSelect={onSelect} />;
+          const head = i.g.prefix !== before ? i.g.prefix : "";
+          before = i.g.prefix;
+          const off = folded.has(i.g.prefix);
+          return (
+            <GroupView key={i.g.key} g={i.g} head={head} folded={off} state={state} store={store} columns={columns} raw={raw} selected={selected} onSelect={onSelect} onGrow={pin}
+              onFold={() => setFolded((f) => { const n = new Set(f); if (!n.delete(i.g.prefix)) n.add(i.g.prefix); return n; })} />
+          );
         })}
         {ended && <Final state={state} />}
       </div>
@@ -62,23 +92,58 @@ function Nothing({ state }: { state: RunState }) {
   );
 }
 
-function GroupView({ g, head, state, store, columns, raw, selected, onSelect, onGrow }: { g: Group; head: string; state: RunState; store: RunStore; columns: number; raw: boolean; selected: string | null; onSelect: (p: string) => void; onGrow: () => void }) {
+function GroupView({ g, head, folded, state, store, columns, raw, selected, onSelect, onGrow, onFold }: { g: Group; head: string; folded: boolean; state: RunState; store: RunStore; columns: number; raw: boolean; selected: string | null; onSelect: (p: string) => void; onGrow: () => void; onFold: () => void }) {
   const cols = Math.min(columns, g.paths.length);
+  const def = state.run.definition;
+  const names = head ? splitPath(head).map((s, i, all) => ({ name: titleOf(def, all.slice(0, i + 1).map((x, k) => (k < i && x.index !== null ? `${x.id}#${x.index}` : x.id)).join("/")), index: s.index })) : [];
+  // Items of a map stand together, so each says which one it is.
+  const title = (p: string) => {
+    const own = titleOf(def, p, state.nodes.get(p)?.name);
+    const item = splitPath(p).at(-2);
+    return item && item.index !== null && !g.prefix.endsWith("#" + item.index) && state.nodes.get(g.prefix)?.type !== "vote" ? `${own} #${item.index}` : own;
+  };
   return (
     <>
       {head && (
         <h3 className="round-head">
-          {splitPath(head).map((s, i) => (
-            <span key={i}>{titleOf(state.run.definition, splitPath(head).slice(0, i + 1).map((x, k) => (k < i && x.index !== null ? `${x.id}#${x.index}` : x.id)).join("/"))}{s.index !== null && <b> #{s.index}</b>}</span>
-          ))}
+          <button type="button" aria-expanded={!folded} aria-label={w("group.fold", { what: head })} onClick={onFold}><Icon name="chevronRight" size={11} className={folded ? "" : "turn"} /></button>
+          {names.map((s, i) => <span key={i}>{s.name}{s.index !== null && <b> #{s.index}</b>}</span>)}
         </h3>
       )}
-      <div className="cols" style={{ gridTemplateColumns: `repeat(${cols}, minmax(0, 1fr))` }}>
-        {g.paths.map((p) => (
-          <Pane key={p} path={p} node={state.nodes.get(p)} store={store} title={titleOf(state.run.definition, p, state.nodes.get(p)?.name)} bounded={g.paths.length > 1} raw={raw} active={selected === p} onSelect={onSelect} onGrow={onGrow} />
-        ))}
-      </div>
+      {!folded && (
+        <div className="cols" style={{ gridTemplateColumns: `repeat(${cols}, minmax(0, 1fr))` }}>
+          {g.paths.map((p) => (
+            <Pane key={p} path={p} node={state.nodes.get(p)} store={store} title={title(p)} bounded={g.paths.length > 1} raw={raw} active={selected === p} onSelect={onSelect} onGrow={onGrow} />
+          ))}
+        </div>
+      )}
     </>
+  );
+}
+
+/* One that was open when it came on the screen keeps its place and says how it ended; an old one is a line. */
+function ReviewCard({ review, state, onSelect }: { review: Review; state: RunState; onSelect: (p: string) => void }) {
+  const [wasOpen] = useState(() => isOpen(review));
+  const [asked] = useState(review);
+  const title = titleOf(state.run.definition, review.node, state.nodes.get(review.node)?.name);
+  if (!wasOpen)
+    return (
+      <p className="said">
+        <Icon name="person" size={13} />
+        <button type="button" className="link" onClick={() => onSelect(review.node)}>{title}</button>
+        <b>{w("review.answered", { who: review.reviewer ?? w("someone"), action: review.action ? r(("action." + review.action) as "action.approve") : "" })}</b>
+        {review.reason && <span>{review.reason}</span>}
+      </p>
+    );
+  const gone = RUN_ENDS.has(state.run.status) && isOpen(review);
+  if (gone) return null;
+  return (
+    <article className={"pane pane-review" + (isOpen(review) ? " st-waiting is-live" : "")} id={"review-" + review.node} tabIndex={-1}>
+      <header className="pane-head">
+        <button type="button" className="pane-title" onClick={() => onSelect(review.node)}><Icon name="person" size={14} /><b>{r("panel", { node: title })}</b></button>
+      </header>
+      <div className="pane-body"><ReviewPanel runId={state.run.id} review={asked} now={review} /></div>
+    </article>
   );
 }
 

@@ -15,8 +15,27 @@ export function shownText(n: RunNode | undefined, s: NodeStream | undefined): { 
 
 export interface Group {
   key: string;
-  prefix: string; // the container and round, or ""
+  prefix: string; // the container and round, or ""; items of a map and voters share their container
   paths: string[];
+  at: string; // when the first of them began
+}
+
+/* What is drawn of it: the last `panes` of all panes; those before are a click away, so a map over a thousand items stays light. */
+export function lastOf(groups: readonly Group[], panes: number): { shown: Group[]; left: number } {
+  const shown: Group[] = [];
+  let room = panes;
+  let left = 0;
+  for (let i = groups.length - 1; i >= 0; i--) {
+    const g = groups[i]!;
+    if (room <= 0) left += g.paths.length;
+    else if (g.paths.length <= room) shown.unshift(g);
+    else {
+      shown.unshift({ ...g, paths: g.paths.slice(-room) });
+      left += g.paths.length - room;
+    }
+    room -= g.paths.length;
+  }
+  return { shown, left };
 }
 
 /* Nodes that speak, in the order they began; those of one layer of one body side by side. */
@@ -32,7 +51,10 @@ export function groupsOf(def: Definition | null | undefined, nodes: ReadonlyMap<
   const groups = new Map<string, Group>();
   for (const p of paths) {
     const at = locate(def, p);
-    const prefix = parentOf(p);
+    const parent = parentOf(p);
+    const container = parent.replace(/#\d+$/, "");
+    const kind = parent === "" ? "" : (nodes.get(container)?.type ?? locate(def, container)?.node.type ?? "");
+    const prefix = kind === "map" || kind === "vote" ? container : parent;
     let key = p;
     if (at) {
       let l = layers.get(at.graph);
@@ -41,8 +63,8 @@ export function groupsOf(def: Definition | null | undefined, nodes: ReadonlyMap<
     }
     const g = groups.get(key);
     if (g) g.paths.push(p);
-    else groups.set(key, { key, prefix, paths: [p] });
+    else groups.set(key, { key, prefix, paths: [p], at: "" });
   }
-  const first = (g: Group) => g.paths.reduce((m, p) => (began(p) < m ? began(p) : m), "9");
-  return [...groups.values()].map((g, i) => ({ g, i, at: first(g) })).sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : a.i - b.i)).map((x) => x.g);
+  for (const g of groups.values()) g.at = g.paths.reduce((m, p) => (began(p) < m ? began(p) : m), "9");
+  return [...groups.values()].map((g, i) => ({ g, i })).sort((a, b) => (a.g.at < b.g.at ? -1 : a.g.at > b.g.at ? 1 : a.i - b.i)).map((x) => x.g);
 }

@@ -1,0 +1,233 @@
+/* The routes of the operator's pages and of people in a run: reviews, memory, personas, models, figures, administration. Shapes are read
+ * leniently: what is missing is not shown. */
+import { api } from "./client";
+import type { Json, JsonSchema, Page, Run } from "./types";
+
+const enc = encodeURIComponent;
+
+/* People in a run */
+
+export type ReviewAction = "approve" | "modify" | "reject" | "skip";
+
+export interface PendingReview {
+  run_id: string;
+  node: string;
+  workflow: string;
+  project?: string;
+  draft: Json;
+  instructions?: string | null;
+  fields?: JsonSchema | null;
+  allow_skip?: boolean;
+  requested_at: string;
+  deadline_at?: string | null;
+}
+
+export const reviews = (cursor?: string | null, limit = 100) => api.request<Page<PendingReview>>("GET", "/reviews", { query: { status: "pending", limit, cursor } });
+export const review = (run: string, node: string, action: ReviewAction, more: { content?: Json; reason?: string } = {}) => api.request<Run>("POST", `/runs/${enc(run)}/review`, { body: { node, action, ...more } });
+export const signal = (run: string, name: string, payload: Json) => api.request<Run>("POST", `/runs/${enc(run)}/signal`, { body: { signal: name, payload } });
+export const interject = (run: string, text: string) => api.request<Run>("POST", `/runs/${enc(run)}/input`, { body: { text } });
+export const unlock = (run: string, how: { justification: string } | { confirmations: [true, true, true] }) => api.request<Run>("POST", `/runs/${enc(run)}/unlock`, { body: how });
+export const retryRun = (run: string, from?: string) => api.request<Run>("POST", `/runs/${enc(run)}/retry`, { body: from ? { from } : {} });
+
+/* Memory */
+
+export type Tier = "quarantine" | "working" | "long_term";
+export const TIERS: readonly Tier[] = ["quarantine", "working", "long_term"];
+
+export interface Memory {
+  id: string;
+  content: string;
+  tier: Tier;
+  project?: string;
+  verified?: boolean;
+  confidence?: number | null;
+  metadata?: { [key: string]: Json } | null;
+  created_at: string;
+  expires_at?: string | null;
+  source?: string | null;
+  run_id?: string | null;
+  node?: string | null;
+  used_by?: { run_id: string; node?: string; at?: string; workflow?: string }[];
+  uses?: number;
+}
+
+export interface MemoryHit extends Memory {
+  score: number;
+  why?: string | null;
+}
+
+export interface Digest {
+  items: (Memory & { why?: string | null })[];
+  text?: string | null;
+  counts?: { [tier: string]: number };
+}
+
+export const memories = (q: { tier?: string; project?: string; cursor?: string | null; limit?: number }, abort?: AbortSignal) => api.request<Page<Memory> & { total?: number }>("GET", "/memories", { query: q, signal: abort });
+export const memory = (id: string) => api.request<Memory>("GET", `/memories/${enc(id)}`);
+export const searchMemories = (b: { project?: string; query: string; max_results?: number; tiers?: string[]; relevance_threshold?: number }, abort?: AbortSignal) =>
+  api.request<{ items: MemoryHit[]; degraded?: string | boolean | null }>("POST", "/memories/search", { body: b, signal: abort });
+export const addMemory = (b: { content: string; tier: Tier; project: string; confidence?: number }) => api.request<{ id?: string; tier?: Tier; accepted: boolean; reason?: string }>("POST", "/memories", { body: b });
+export const promoteMemory = (id: string, reason?: string) => api.request<Memory>("POST", `/memories/${enc(id)}/promote`, { body: reason ? { reason } : {} });
+export const dropMemory = (id: string) => api.request<unknown>("DELETE", `/memories/${enc(id)}`);
+export const digest = (project: string) => api.request<Digest>("GET", "/memories/digest", { query: { project } });
+
+/* Personas and models */
+
+export interface Agent {
+  name: string;
+  profile: string;
+  system: string;
+  description?: string | null;
+  params?: { [key: string]: Json } | null;
+  updated_at?: string;
+}
+
+export const agents = () => api.request<{ items: Agent[] }>("GET", "/agents", { query: { limit: 500 } });
+export const putAgent = (name: string, b: Omit<Agent, "name" | "updated_at">) => api.request<Agent>("PUT", `/agents/${enc(name)}`, { body: b });
+export const dropAgent = (name: string) => api.request<unknown>("DELETE", `/agents/${enc(name)}`);
+
+export interface FullProfile {
+  name: string;
+  provider: string;
+  model: string;
+  base_url?: string | null;
+  kind?: string;
+  default?: boolean;
+  simulated?: boolean;
+  origin?: string; // environment, stored, built_in
+  keys?: string[]; // the last characters of each
+  params?: { [key: string]: Json } | null;
+  limits?: { rpm?: number; tpm?: number; max_concurrency?: number } | null;
+  timeouts?: { connect_ms?: number; first_byte_ms?: number; idle_ms?: number; total_ms?: number } | null;
+  fallbacks?: string[] | null;
+  price?: { input_usd_per_1m?: number; output_usd_per_1m?: number; cached_usd_per_1m?: number } | null;
+}
+
+export interface Provider {
+  id: string;
+  protocol?: string | null;
+  base_url?: string | null;
+  model?: string | null;
+  variable?: string | null; // the environment variable with its key
+  supported?: boolean;
+}
+
+export interface ProfileTest {
+  ok: boolean;
+  model?: string;
+  simulated?: boolean;
+  first_token_ms?: number;
+  total_ms?: number;
+  text?: string;
+  usage?: { input_tokens: number; output_tokens: number };
+  http_status?: number;
+  error?: { code: string; message: string } | null;
+}
+
+export const fullProfiles = () => api.request<{ items: FullProfile[] }>("GET", "/llm/profiles");
+export const fullProfile = (name: string) => api.request<FullProfile>("GET", `/llm/profiles/${enc(name)}`);
+export const providers = () => api.request<{ items: Provider[] }>("GET", "/llm/providers");
+export const putProfile = (name: string, b: { [key: string]: unknown }) => api.request<FullProfile>("PUT", `/llm/profiles/${enc(name)}`, { body: b });
+export const dropProfile = (name: string) => api.request<unknown>("DELETE", `/llm/profiles/${enc(name)}`);
+export const testProfile = (name: string) => api.request<ProfileTest>("POST", `/llm/profiles/${enc(name)}/test`, { body: {} });
+
+export interface Price {
+  model: string;
+  provider?: string | null;
+  input_usd_per_1m: number;
+  output_usd_per_1m: number;
+  as_of?: string | null;
+  source?: string | null;
+}
+
+export const prices = () => api.request<{ items: Price[] }>("GET", "/llm/prices");
+export const putPrices = (items: Price[]) => api.request<{ items: Price[] }>("PUT", "/llm/prices", { body: { items } });
+
+/* Figures */
+
+export interface Stats {
+  now: { runs_active: number; runs_waiting: number; tokens_per_s: number; requests_per_s: number; error_rate: number; cache_hit_rate: number; cost_usd_today: number; ws_clients: number };
+  series: StatPoint[];
+  models: { profile: string; model: string; calls: number; errors: number; latency_p50_ms: number; latency_p95_ms: number; ttft_p50_ms: number; tokens: number; cost_usd: number }[];
+  errors: { code: string; count: number }[];
+  pools: { workers: number; busy: number; queue: number; db_connections: number };
+  caches: { [name: string]: { entries: number; bytes: number; hits: number; misses: number } };
+}
+
+export interface StatPoint {
+  at: string;
+  runs_started: number;
+  runs_succeeded: number;
+  runs_failed: number;
+  input_tokens: number;
+  output_tokens: number;
+  cost_usd: number;
+  latency_p50_ms: number | null;
+  latency_p95_ms: number | null;
+  latency_p99_ms: number | null;
+  ttft_p50_ms: number | null;
+}
+
+export const stats = (abort?: AbortSignal) => api.request<Stats>("GET", "/stats", { signal: abort });
+
+/* Administration */
+
+export interface Breaker {
+  key: string;
+  state: string; // closed, open, half_open
+  failures?: number;
+  successes?: number;
+  opened_at?: string | null;
+  retry_at?: string | null;
+  reason?: string | null;
+}
+
+export interface Token {
+  id: string;
+  name: string;
+  role: string;
+  last4?: string;
+  projects?: string[] | null;
+  created_at?: string;
+  expires_at?: string | null;
+  revoked_at?: string | null;
+}
+
+export interface AuditRow {
+  id: string | number;
+  at: string;
+  actor: string;
+  action: string;
+  target?: string | null;
+  detail?: Json;
+}
+
+export interface Instance {
+  id: string;
+  host?: string | null;
+  version?: string | null;
+  started_at?: string | null;
+  seen_at?: string | null;
+  state?: string | null;
+  runs?: number;
+  workers?: number;
+  self?: boolean;
+  leader?: boolean;
+}
+
+export type Limits = { [key: string]: Json };
+
+export const admin = {
+  breakers: () => api.request<{ items: Breaker[] }>("GET", "/admin/breakers"),
+  resetBreaker: (key: string) => api.request<unknown>("POST", `/admin/breakers/${enc(key)}/reset`, { body: {} }),
+  limits: () => api.request<Limits>("GET", "/admin/limits"),
+  putLimits: (b: Limits) => api.request<Limits>("PUT", "/admin/limits", { body: b }),
+  tokens: () => api.request<{ items: Token[] }>("GET", "/admin/tokens"),
+  makeToken: (b: { name: string; role: string; projects?: string[]; expires_at?: string }) => api.request<Token & { token: string }>("POST", "/admin/tokens", { body: b }),
+  revokeToken: (id: string) => api.request<unknown>("DELETE", `/admin/tokens/${enc(id)}`),
+  audit: (cursor: string | null, q: { action?: string; actor?: string }) => api.request<Page<AuditRow>>("GET", "/admin/audit", { query: { limit: 100, cursor, ...q } }),
+  instances: () => api.request<{ items: Instance[] }>("GET", "/admin/instances"),
+  all: (what: "pause" | "resume" | "drain", b: { reason?: string } = {}) => api.request<unknown>("POST", "/admin/" + what, { body: b }),
+  cache: () => api.request<{ [name: string]: Json }>("GET", "/cache/stats"),
+  clearCache: (cache?: string) => api.request<{ cleared?: number }>("POST", "/cache/clear", { body: cache ? { cache } : {} }),
+};

@@ -1,0 +1,52 @@
+/* The graph as it is drawn. The body of a vote is made by the server, one node a voter, and is not in the definition: it is put together
+ * from the voters' names, or from the nodes seen. */
+import type { Definition, Graph, GraphNode, Json } from "../../api/types";
+import { bodyOf, splitPath } from "./paths";
+
+/* Changes only when a voter is seen that was not before, so the layout is not computed with every event. */
+export function votersSeen(order: readonly string[]): string {
+  return order.filter((p) => p.includes("#")).join("\n");
+}
+
+export function withVotes(def: Definition | null | undefined, order: readonly string[]): Definition | null | undefined {
+  if (!def || !hasVote(def)) return def;
+  return fill(def, [], order) as Definition;
+}
+
+export function hasVote(g: Graph): boolean {
+  return g.nodes.some((n) => n.type === "vote" || (bodyOf(n) !== null && hasVote(bodyOf(n)!)));
+}
+
+function fill(g: Graph, at: string[], order: readonly string[]): Graph {
+  return {
+    ...g,
+    nodes: g.nodes.map((n): GraphNode => {
+      const path = [...at, n.id];
+      const body = bodyOf(n);
+      if (body) return withBody(n, fill(body, path, order));
+      if (n.type !== "vote") return n;
+      const names = voters(n, path, order);
+      return names.length ? withBody(n, { nodes: names.map((v) => ({ id: v, type: "llm" })), edges: [] }) : n;
+    }),
+  };
+}
+
+const withBody = (n: GraphNode, body: Graph): GraphNode => ({ ...n, params: { ...n.params, body } as GraphNode["params"] });
+
+function voters(n: GraphNode, path: string[], order: readonly string[]): string[] {
+  const seen = new Set<string>();
+  for (const p of order) {
+    const s = splitPath(p);
+    if (s.length === path.length + 1 && s[path.length - 1]!.index !== null && s.slice(0, -1).every((x, i) => x.id === path[i])) seen.add(s[path.length]!.id);
+  }
+  if (seen.size) return [...seen];
+  const list = n.params?.["voters"];
+  return Array.isArray(list) ? [...new Set(list.flatMap((v) => nameOf(v)))] : [];
+}
+
+const nameOf = (v: Json): string[] => {
+  if (typeof v === "string") return [v];
+  if (v === null || typeof v !== "object" || Array.isArray(v)) return [];
+  const s = v["name"] ?? v["agent"] ?? v["profile"];
+  return typeof s === "string" ? [s] : [];
+};
