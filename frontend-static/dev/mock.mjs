@@ -79,13 +79,14 @@ class Run {
   node(p, type, status, extra = {}) {
     const n = this.nodes.get(p) ?? { path: p, type, status: "pending", attempt: 0, started_at: null, finished_at: null };
     this.nodes.set(p, n);
+    this.run.nodes_total = Math.max(this.run.nodes_total, this.nodes.size);
     const { output, ...seen } = extra;
     Object.assign(n, seen, { status });
     if (output !== undefined) n.output = output;
     if (status === "running") n.started_at = now();
     if (["completed", "failed", "skipped", "cancelled"].includes(status)) {
       n.finished_at = now();
-      if (!p.includes("/")) this.run.nodes_done++;
+      this.run.nodes_done++;
     }
     this.emit("node_state_change", { node_id: p, type, status, attempt: n.attempt, ...seen });
   }

@@ -1,8 +1,9 @@
 /* Every page beside the runs, in the order of the navigation. `id` is the first part of its address; what follows is handed to the page.
  * A page is loaded when it is first opened, and brings its own words (see dictionary() in i18n) and styles. */
-import { type ComponentType, type LazyExoticComponent } from "react";
+import { lazy, type ComponentType, type LazyExoticComponent } from "react";
 import type { Key } from "./i18n";
 import type { Route } from "./state/router";
+import { pendingCount } from "./state/reviews";
 import type { Store } from "./state/store";
 import type { IconName } from "./ui/icons";
 
@@ -21,6 +22,8 @@ export interface Area {
 }
 
 /* One row an area, each with a Page of its own: Page: lazy(() => import("./pages/workflows")). */
-export const areas: Area[] = [];
+export const areas: Area[] = [
+  { id: "approvals", icon: "approvals", label: "nav.approvals", badge: pendingCount, Page: lazy(() => import("./pages/review")) },
+];
 
 export const areaOf = (r: Route): Area | undefined => (r.page === "area" ? areas.find((a) => a.id === r.area) : undefined);

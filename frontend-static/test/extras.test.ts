@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { foldAll, isOpen, noExtras, openReviews, scoresOf, type Round } from "../src/state/extras";
+import type { Definition, Json, RunNode } from "../src/api/types";
+import { withVotes } from "../src/pages/run/bodies";
+import { searchJson } from "../src/pages/run/json-tool";
+import { locate } from "../src/pages/run/paths";
+import { groupsOf, lastOf } from "../src/pages/run/text";
+import { barsOf } from "../src/pages/run/timeline";
 import type { LogEntry } from "../src/state/run";
 
 const at = (seq: number, event: string, data: LogEntry["data"]): LogEntry => ({ seq, ts: "t" + seq, event, node: typeof data["node_id"] === "string" ? data["node_id"] : null, data });
@@ -90,5 +96,56 @@ describe("the scores of a loop", () => {
   });
   it("are none when nothing was scored", () => {
     expect(scoresOf([r(1, null)])).toBeNull();
+  });
+});
+
+describe("the timeline", () => {
+  it("nests what is nested, in the order it began", () => {
+    const n = (path: string, from: number, to: number | null): [string, RunNode] => [path, { path, type: "llm", status: to === null ? "running" : "completed", attempt: 1, started_at: new Date(from).toISOString(), finished_at: to === null ? null : new Date(to).toISOString() }];
+    const bars = barsOf(new Map([n("end", 90, 95), n("l", 10, null), n("l#1/b", 20, 30), n("l#1/a", 12, 19), n("l#2/in", 40, null), n("l#2/in#1/x", 41, 60), ["z", { path: "z", type: "llm", status: "pending", attempt: 0 }]]), (p) => p);
+    expect(bars.map((b) => [b.path + (b.group ? b.label : ""), b.depth, b.from, b.to])).toEqual([
+      ["l", 0, 10, null],
+      ["l#1", 1, 12, 30],
+      ["l#1/a", 2, 12, 19],
+      ["l#1/b", 2, 20, 30],
+      ["l#2", 1, 40, null],
+      ["l#2/in", 2, 40, null],
+      ["l#2/in#1", 3, 41, 60],
+      ["l#2/in#1/x", 4, 41, 60],
+      ["end", 0, 90, 95],
+    ]);
+  });
+});
+
+describe("bodies the definition does not hold", () => {
+  const def = { name: "d", nodes: [{ id: "l", type: "loop", params: { body: { nodes: [{ id: "p", type: "vote", params: { voters: ["a", { agent: "b" }, "a"] } }] } } }] } as unknown as Definition;
+  const names = (order: string[]) => locate(withVotes(def, order), "l#1/p")!.node.params!.body?.nodes.map((x) => x.id);
+  it("are made of the voters' names, and of those seen once there are some", () => {
+    expect(names([])).toEqual(["a", "b"]);
+    expect(names(["l#1/p", "l#1/p#1/x", "l#2/p#1/y", "q#1/z"])).toEqual(["x", "y"]);
+    expect(locate(withVotes(def, ["l#1/p#1/x"]), "l#1/p#1/x")?.node.type).toBe("llm");
+  });
+});
+
+describe("words of many nodes", () => {
+  const def = { name: "d", nodes: [{ id: "each", type: "map", params: { body: { nodes: [{ id: "ask", type: "llm" }] } } }] } as unknown as Definition;
+  const nodes = new Map<string, RunNode>();
+  for (let i = 1; i <= 100; i++) nodes.set(`each#${i}/ask`, { path: `each#${i}/ask`, type: "llm", status: "completed", attempt: 1, started_at: "1" + String(i).padStart(3, "0") });
+  const groups = groupsOf(def, nodes, [...nodes.keys()], []);
+  it("of one map stand together, and only the last are drawn", () => {
+    expect(groups).toHaveLength(1);
+    expect(groups[0]).toMatchObject({ prefix: "each", at: "1001" });
+    const { shown, left } = lastOf(groups, 30);
+    expect([shown[0]!.paths.length, shown[0]!.paths.at(-1), left]).toEqual([30, "each#100/ask", 70]);
+    expect(lastOf(groups, 500)).toMatchObject({ left: 0 });
+  });
+});
+
+describe("a search in a value", () => {
+  it("finds names and plain values, and says where in the notation of expressions", () => {
+    const v: Json = { items: [{ text: "A cat", "odd key": 1 }, { text: "dog" }], cat: null };
+    expect(searchJson(v, "cat").map((h) => h.path)).toEqual(["items[0].text", "cat"]);
+    expect(searchJson(v, "odd").map((h) => h.path)).toEqual(['items[0]["odd key"]']);
+    expect(searchJson(v, " ")).toEqual([]);
   });
 });

@@ -32,6 +32,7 @@ export function Button(p: ButtonProps) {
       data-tip={p.why ?? p.hint ?? (p.children ? undefined : p.label)}
       data-testid={p.testId}
       autoFocus={p.autoFocus}
+      data-autofocus={p.autoFocus || undefined}
       onClick={(e) => {
         if (off) {
           e.preventDefault();
@@ -90,7 +91,10 @@ export function Dialog({ title, onClose, children, wide = false, alert = false, 
   const id = useId();
   useEffect(() => {
     const d = ref.current;
-    if (d && !d.open) d.showModal();
+    if (!d || d.open) return;
+    d.showModal();
+    // The browser would choose the first thing that can be focused, which is the cross.
+    d.querySelector<HTMLElement>("[data-autofocus]")?.focus();
   }, []);
   return (
     <dialog
@@ -244,7 +248,9 @@ export function Tabs<T extends string>({ tabs, value, onChange, label }: { tabs:
         e.preventDefault();
         const next = tabs[(to + tabs.length) % tabs.length]!;
         onChange(next.id);
-        e.currentTarget.querySelector<HTMLElement>(`[data-tab="${next.id}"]`)?.focus();
+        const el = e.currentTarget.querySelector<HTMLElement>(`[data-tab="${next.id}"]`);
+        el?.focus();
+        el?.scrollIntoView({ block: "nearest", inline: "nearest" });
       }}
     >
       {tabs.map((x) => (

@@ -162,7 +162,7 @@ export function TextField({ value, onChange, rows, mono, name, placeholder, auto
   return (
     <Frame {...frame}>
       {(id, noteId) => {
-        const common = { id, name, value, placeholder, autoFocus, disabled, className: mono ? "mono" : undefined, "aria-invalid": frame.error !== undefined, "aria-describedby": noteId, spellCheck: !mono };
+        const common = { id, name, value, placeholder, autoFocus, "data-autofocus": autoFocus || undefined, disabled, className: mono ? "mono" : undefined, "aria-invalid": frame.error !== undefined, "aria-describedby": noteId, spellCheck: !mono };
         return rows ? <textarea {...common} rows={rows} onChange={(e) => onChange(e.target.value)} /> : <input {...common} type={type === "number" ? "text" : type} inputMode={type === "number" ? "decimal" : undefined} autoComplete="off" onChange={(e) => onChange(e.target.value)} />;
       }}
     </Frame>

@@ -22,6 +22,7 @@ const GAP_MAIN = 46;
 const GAP_CROSS = 22;
 const PAD = 14;
 export const GROUP_HEAD = 40;
+const GROUP_W = 312; // its head holds a name, figures and the choice of a round
 
 export function layout(graph: Graph, dir: Direction): Placed[] {
   const out: Placed[] = [];
@@ -39,7 +40,7 @@ function place(graph: Graph, dir: Direction, parent: string | null, out: Placed[
     let height = NODE_H;
     if (body && body.nodes.length) {
       const size = place(body, dir, key, inner, depth + 1);
-      width = Math.max(NODE_W + 2 * PAD, size.width + 2 * PAD);
+      width = Math.max(GROUP_W, size.width + 2 * PAD);
       height = size.height + GROUP_HEAD + PAD;
       const dx = (width - size.width) / 2;
       for (const p of inner)

@@ -66,6 +66,7 @@ function Spark({ s }: { s: Scores }) {
 export function currentLoop(x: Extras, state: RunState): string | null {
   let best: { path: string; seq: number; alive: boolean } | null = null;
   for (const [path, rounds] of x.rounds) {
+    if (rounds.every((r) => r.score === null)) continue; // nothing to show of it
     const seq = rounds.reduce((m, r) => Math.max(m, r.seq), 0);
     const alive = !NODE_ENDS.has(state.nodes.get(path)?.status ?? "pending");
     if (!best || (alive && !best.alive) || (alive === best.alive && seq > best.seq)) best = { path, seq, alive };

@@ -138,7 +138,7 @@ function ReviewCard({ review, state, onSelect }: { review: Review; state: RunSta
   const gone = RUN_ENDS.has(state.run.status) && isOpen(review);
   if (gone) return null;
   return (
-    <article className={"pane pane-review" + (isOpen(review) ? " st-waiting is-live" : "")} id={"review-" + review.node} tabIndex={-1}>
+    <article className={"pane pane-review" + (isOpen(review) ? " st-waiting" : "")} id={"review-" + review.node} tabIndex={-1}>
       <header className="pane-head">
         <button type="button" className="pane-title" onClick={() => onSelect(review.node)}><Icon name="person" size={14} /><b>{r("panel", { node: title })}</b></button>
       </header>

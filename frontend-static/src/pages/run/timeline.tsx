@@ -13,6 +13,7 @@ import { w } from "./words";
 
 export const ROW = 24;
 const NAMES = 230;
+const END = 70; // for the figure after the last bar
 
 export interface Bar {
   path: string;
@@ -68,6 +69,8 @@ export function barsOf(nodes: ReadonlyMap<string, RunNode>, title: (path: string
   return out;
 }
 
+const tick = (ms: number, step: number) => (ms === 0 ? "0" : step < 10 ? `${ms} ms` : step < 1000 ? `${(ms / 1000).toFixed(step < 100 ? 2 : 1)} s` : duration(ms).replace(".0", ""));
+
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000, 7_200_000, 21_600_000, 86_400_000];
 
 export function Timeline({ state, selected, onSelect }: { state: RunState; selected: string | null; onSelect: (path: string) => void }) {
@@ -83,7 +86,7 @@ export function Timeline({ state, selected, onSelect }: { state: RunState; selec
   const from = Math.min(Date.parse(run.started_at ?? "") || Infinity, ...bars.slice(0, 1).map((b) => b.from));
   const last = ended ? Math.max(Date.parse(run.finished_at ?? "") || 0, ...bars.map((b) => b.to ?? b.from)) : now;
   const total = Math.max(50, last - from);
-  const room = Math.max(200, width - NAMES - 24) * zoom;
+  const room = Math.max(200, width - NAMES - END) * zoom;
   const x = (at: number) => ((at - from) / total) * room;
   const step = STEPS.find((s) => (s / total) * room >= 78) ?? STEPS[STEPS.length - 1]!;
   const first = Math.max(0, Math.floor(top / ROW) - 6);
@@ -99,9 +102,9 @@ export function Timeline({ state, selected, onSelect }: { state: RunState; selec
       </div>
       <div className="timeline-box" ref={box} tabIndex={0} role="list" aria-label={w("timeline.label")} onScroll={(e) => setTop(e.currentTarget.scrollTop)}
         onWheel={(e) => { if (e.ctrlKey || e.metaKey) zoomBy(e.deltaY < 0 ? 1.25 : 0.8); }}>
-        <div style={{ width: NAMES + room + 24, height: bars.length * ROW + 22, position: "relative" }}>
+        <div style={{ width: NAMES + room + END, height: bars.length * ROW + 22, position: "relative" }}>
           <div className="timeline-axis" aria-hidden="true">
-            {ticks.map((s) => <span key={s} className="num" style={{ left: NAMES + x(from + s) }}>{step < 1000 ? `${s} ms` : duration(s).replace(".0", "")}</span>)}
+            {ticks.map((s) => <span key={s} className="num" style={{ left: NAMES + x(from + s) }}>{tick(s, step)}</span>)}
           </div>
           {rows.map((b, i) => {
             const until = b.to ?? (ended ? last : now);
