@@ -3,7 +3,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "llm/services.h"
 #include "tests/lib/test.h"
 
 struct stored {
@@ -41,6 +43,7 @@ struct world {
 	struct held *held;
 	struct count *counts;
 	struct json_object *shown;
+	struct sl_services *services;
 	unsigned notices;
 	enum sl_code submit_rc;
 	struct sl_run_id submit_id;
@@ -48,13 +51,16 @@ struct world {
 
 /* ---- the fake node ---- */
 
-struct sl_services {
+struct world_services {
+	struct sl_services services;
 	struct world *world;
 };
 
+static struct world_services services; /* over all lives of one world */
+
 static struct world *fake_world(struct sl_node *n)
 {
-	return sl_node_services(n)->world;
+	return SL_CONTAINER_OF(sl_node_services(n), struct world_services, services)->world;
 }
 
 static struct count *count_of(struct world *w, const char *path)
@@ -325,7 +331,6 @@ static int64_t fake_wall(void *ctx)
 static void make_engine(struct world *w)
 {
 	static struct sl_clock clock;
-	static struct sl_services services;
 	static const struct sl_node_type *types[64];
 	size_t n = 0;
 	while (sl_node_types[n] && n < 60) {
@@ -337,11 +342,12 @@ static void make_engine(struct world *w)
 	types[n] = NULL;
 	clock = (struct sl_clock){fake_mono, fake_wall, w};
 	services.world = w;
+	w->services = &services.services;
 	struct sl_engine_config c = {
 		.clock = &clock,
 		.journal = {journal_append, journal_claim, journal_load, w},
 		.bus = {bus_publish, w},
-		.services = &services,
+		.services = &services.services,
 		.node_types = types,
 		.middleware = sl_middlewares,
 		.seed = w->seed,
@@ -354,6 +360,7 @@ static void make_engine(struct world *w)
 struct world *world_new(uint64_t seed)
 {
 	struct world *w = calloc(1, sizeof(*w));
+	services = (struct world_services){0};
 	w->seed = seed ? seed : 1;
 	w->mono = 1000;
 	w->wall = 1700000000000;
@@ -414,6 +421,22 @@ struct sl_engine *world_engine(struct world *w)
 void world_auto_commit(struct world *w, bool on)
 {
 	w->auto_commit = on;
+}
+
+struct sl_services *world_services(struct world *w)
+{
+	return w->services;
+}
+
+bool world_await(struct world *w, struct sl_run_id id, const char *path, const char *status)
+{
+	for (unsigned ms = 0; ms < 20000; ms++) {
+		world_settle(w);
+		if (strcmp(path ? world_node_status(w, id, path) : world_status(w, id), status) == 0)
+			return true;
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); /* for threads that the world does not turn */
+	}
+	return false;
 }
 
 void world_settle(struct world *w)

@@ -22,6 +22,12 @@ struct sl_run_id world_submit(struct world *w, const char *definition, const cha
 struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key,
 				    enum sl_code *rc);
 
+/* What nodes and middleware are given: empty until the test fills it in; lent, shared by all lives of the world. */
+struct sl_services *world_services(struct world *w);
+/* For what comes from other threads (a real transfer): settles until the run, or its node, has that status. False: it
+ * took more than 20 s. */
+bool world_await(struct world *w, struct sl_run_id id, const char *path, const char *status);
+
 void world_settle(struct world *w);               /* turns the crank until nothing moves without time or a commit */
 void world_advance(struct world *w, uint64_t ms); /* time goes by, timer by timer, settling in between */
 void world_auto_commit(struct world *w, bool on); /* default on */
