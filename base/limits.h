@@ -1,16 +1,18 @@
 /* base/limits.h: everything a client can make grow has its cap here, with its unit and what happens there. */
 #pragma once
 
-#define SL_LIMIT_BODY_BYTES          (1u << 20)  /* a request body or workflow definition; more gets 413 */
-#define SL_LIMIT_JSON_DEPTH          64          /* nesting of any JSON we parse; more is invalid */
-#define SL_LIMIT_NODES               1000        /* nodes in one definition, nested ones included; more is invalid */
-#define SL_LIMIT_EDGES               4000        /* edges in one definition; more is invalid */
-#define SL_LIMIT_NESTING             8           /* containers inside containers; deeper is invalid */
-#define SL_LIMIT_BODIES              10000       /* rounds of a loop, items of a map; more is invalid, or fails the node */
-#define SL_LIMIT_DEFINITION_ERRORS   100         /* errors reported for one definition; the rest is counted */
-#define SL_LIMIT_DEFINITION_VALUES   30000       /* JSON values in one definition; more is invalid */
-#define SL_LIMIT_DEFINITION_EXPRS    3000        /* expressions and {{ }} in one definition; more is invalid */
-#define SL_LIMIT_RUN_EVENTS          50000       /* events in one run; the run fails with limit_exceeded */
+#define SL_LIMIT_BODY_BYTES          (1u << 20) /* a request body or workflow definition; more gets 413 */
+#define SL_LIMIT_JSON_DEPTH          64         /* nesting of any JSON we parse; more is invalid */
+#define SL_LIMIT_NODES               1000       /* nodes in one definition, nested ones included; more is invalid */
+#define SL_LIMIT_EDGES               4000       /* edges in one definition; more is invalid */
+#define SL_LIMIT_NESTING             8          /* containers inside containers; deeper is invalid */
+#define SL_LIMIT_BODIES              10000 /* rounds of a loop, items of a map; more is invalid, or fails the node */
+#define SL_LIMIT_SIGNALS             1000  /* signals of a run nobody has taken; then the oldest goes */
+#define SL_LIMIT_INTERJECTIONS       50    /* what people said into a run; then the oldest goes */
+#define SL_LIMIT_DEFINITION_ERRORS   100   /* errors reported for one definition; the rest is counted */
+#define SL_LIMIT_DEFINITION_VALUES   30000 /* JSON values in one definition; more is invalid */
+#define SL_LIMIT_DEFINITION_EXPRS    3000  /* expressions and {{ }} in one definition; more is invalid */
+#define SL_LIMIT_RUN_EVENTS          50000 /* events in one run; the run fails with limit_exceeded */
 #define SL_LIMIT_RUN_BYTES           (50u << 20) /* journal bytes of one run; likewise */
 #define SL_LIMIT_PAYLOAD_BYTES       (2u << 20)  /* one node output, one input document; the node fails */
 #define SL_LIMIT_STREAM_BYTES        (2u << 20)  /* text of one model stream; the node fails */
@@ -34,23 +36,23 @@
 #else
 #define SL_LIMIT_LUA_MS 100 /* processor time of one evaluation */
 #endif
-#define SL_LIMIT_SSE_LINE_BYTES   (1u << 20) /* one line of a provider's stream; the call fails */
-#define SL_LIMIT_HTTP_BODY_BYTES  (8u << 20) /* a provider's whole answer; the call fails */
-#define SL_LIMIT_PROVIDER_HEADERS 256        /* header lines of a provider's answer; the call fails */
-#define SL_LIMIT_URL_BYTES           8192        /* an address that a workflow author wrote; longer is refused */
-#define SL_LIMIT_EGRESS_REQUESTS     100         /* requests of workflows to others under way; further ones wait */
-#define SL_LIMIT_EGRESS_IDLE         20          /* their open connections kept for reuse; the oldest is closed */
-#define SL_LIMIT_EGRESS_BODY_BYTES   (1u << 20)  /* one answer to them, unpacked; the request fails */
-#define SL_LIMIT_EGRESS_REDIRECTS    10          /* redirects followed, whatever was asked for; the request fails */
-#define SL_LIMIT_EGRESS_LOOKUPS      16          /* names looked up at once; further ones wait */
-#define SL_LIMIT_ADDRESSES           32          /* addresses of one name that are looked at; the rest is not used */
-#define SL_LIMIT_HEADER_LINES     100        /* header lines of one request; more gets 431 */
-#define SL_LIMIT_HTTP_CONNECTIONS 20000      /* open HTTP connections; more gets 503 */
-#define SL_LIMIT_HTTP_HEAD_MS     10000  /* from the first byte of a request to the end of its head; closed with 408 */
-#define SL_LIMIT_HTTP_BODY_MS     30000  /* from the end of the head to the end of the body; closed with 408 */
-#define SL_LIMIT_HTTP_IDLE_MS     75000  /* between two requests of a connection; closed */
-#define SL_LIMIT_HTTP_STALLED_MS  30000  /* takes nothing of an answer; closed */
-#define SL_LIMIT_HTTP_ANSWER_MS   150000 /* the longest a handler may take; then 504 */
+#define SL_LIMIT_SSE_LINE_BYTES    (1u << 20) /* one line of a provider's stream; the call fails */
+#define SL_LIMIT_HTTP_BODY_BYTES   (8u << 20) /* a provider's whole answer; the call fails */
+#define SL_LIMIT_PROVIDER_HEADERS  256        /* header lines of a provider's answer; the call fails */
+#define SL_LIMIT_URL_BYTES         8192       /* an address that a workflow author wrote; longer is refused */
+#define SL_LIMIT_EGRESS_REQUESTS   100        /* requests of workflows to others under way; further ones wait */
+#define SL_LIMIT_EGRESS_IDLE       20         /* their open connections kept for reuse; the oldest is closed */
+#define SL_LIMIT_EGRESS_BODY_BYTES (1u << 20) /* one answer to them, unpacked; the request fails */
+#define SL_LIMIT_EGRESS_REDIRECTS  10         /* redirects followed, whatever was asked for; the request fails */
+#define SL_LIMIT_EGRESS_LOOKUPS    16         /* names looked up at once; further ones wait */
+#define SL_LIMIT_ADDRESSES         32         /* addresses of one name that are looked at; the rest is not used */
+#define SL_LIMIT_HEADER_LINES      100        /* header lines of one request; more gets 431 */
+#define SL_LIMIT_HTTP_CONNECTIONS  20000      /* open HTTP connections; more gets 503 */
+#define SL_LIMIT_HTTP_HEAD_MS      10000  /* from the first byte of a request to the end of its head; closed with 408 */
+#define SL_LIMIT_HTTP_BODY_MS      30000  /* from the end of the head to the end of the body; closed with 408 */
+#define SL_LIMIT_HTTP_IDLE_MS      75000  /* between two requests of a connection; closed */
+#define SL_LIMIT_HTTP_STALLED_MS   30000  /* takes nothing of an answer; closed */
+#define SL_LIMIT_HTTP_ANSWER_MS    150000 /* the longest a handler may take; then 504 */
 #define SL_LIMIT_HTTP_PIPELINED_BYTES                                                                                  \
 	(64u << 10)            /* bytes of later requests kept while one is answered; then reading pauses */
 #define SL_LIMIT_TAGS      32  /* tags of one run; more is invalid */

@@ -126,6 +126,9 @@ enum sl_command_kind {
 	SL_CMD_RESUME,
 	SL_CMD_CANCEL,
 	SL_CMD_UNLOCK, /* payload: { justification } or { confirmations: [true, true, true] } */
+	SL_CMD_REVIEW, /* of `node`; payload: { action, content?, reason? }. SL_CONFLICT when somebody was first */
+	SL_CMD_SIGNAL, /* payload: { signal, payload? }: for who waits for it now, else for who waits next */
+	SL_CMD_INPUT,  /* payload: { text }: later model calls of the run see it */
 };
 /* What somebody asks of a run. Everything is copied. */
 struct sl_order {

@@ -15,6 +15,8 @@ static const char *const names[SL_EVENT_KINDS] = {
 	[SL_EV_CANCELLED] = "execution:cancelled",
 	[SL_EV_LOCKED] = "circuit_breaker:tripped",
 	[SL_EV_UNLOCKED] = "circuit_breaker:unlocked",
+	[SL_EV_SIGNAL] = "signal:received",
+	[SL_EV_INPUT] = "user_input",
 	[SL_EV_NODE] = "node_state_change",
 	[SL_EV_RESET] = "stream_reset",
 	[SL_EV_USAGE] = "token_usage",
@@ -136,7 +138,7 @@ static void put_data(struct sl_buf *b, const struct sl_event *e)
 
 static bool put_detail(struct sl_buf *b, const struct sl_event *e)
 {
-	if (e->kind != SL_EV_NODE || (!e->output && !e->stream && !e->n_taken && !e->tries))
+	if (e->kind != SL_EV_NODE || (!e->output && !e->stream && !e->n_taken && !e->tries && !e->took))
 		return false;
 	sl_buf_addc(b, '{');
 	if (e->output) {
@@ -157,6 +159,8 @@ static bool put_detail(struct sl_buf *b, const struct sl_event *e)
 	}
 	if (e->tries)
 		sl_buf_json_ku64(b, "tries", e->tries);
+	if (e->took)
+		sl_buf_json_ku64(b, "took", e->took);
 	sl_buf_addc(b, '}');
 	return true;
 }
@@ -213,6 +217,7 @@ static enum sl_code get_node(struct json_object *data, struct json_object *detai
 	e->output = json_object_get(sl_json_get(detail, "output"));
 	e->stream = json_object_get(sl_json_get(detail, "stream"));
 	e->tries = (uint32_t)sl_json_get_i64(detail, "tries", 0);
+	e->took = (uint64_t)sl_json_get_i64(detail, "took", 0);
 	struct json_object *taken = sl_json_get(detail, "taken");
 	if (taken && json_object_is_type(taken, json_type_array)) {
 		size_t n = json_object_array_length(taken);
@@ -271,6 +276,10 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 		double cost = sl_json_get_f64(data, "estimated_cost_usd", 0) * 1e6;
 		e->cost_microusd = cost > -1e15 && cost < 1e15 ? (int64_t)(cost + (cost < 0 ? -0.5 : 0.5)) : 0;
 		e->simulated = sl_json_get_bool(data, "simulated", false);
+		break;
+	case SL_EV_SIGNAL:
+	case SL_EV_INPUT:
+		e->data = json_object_get(data);
 		break;
 	case SL_EV_PAUSED:
 		e->now = sl_str_is(sl_json_get_str(data, "mode"), "now");

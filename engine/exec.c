@@ -278,6 +278,7 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 			       x->node ? x->node->attempt : ns->attempt,
 			       sl_clock_mono(r->engine->config.clock) - x->began_ms};
 	leave(x, false, &o);
+	e.took = x->node ? x->node->took : 0;
 	e.status = code == SL_OK ? SL_NODE_COMPLETED : SL_NODE_FAILED;
 	e.attempt = o.attempt;
 	e.path = sl_z(x->path);
@@ -736,6 +737,17 @@ void sl_exec_bodies(struct sl_exec *x)
 	}
 	x->depth--;
 	sl_exec_settle(x);
+}
+
+enum sl_code sl_exec_deliver(struct sl_exec *x, const struct sl_delivery *d, struct sl_error *err)
+{
+	if (!x->node || !x->node->started || x->node->ended || !x->def->type->deliver)
+		return sl_fail(err, SL_NOT_FOUND, "'%s' does not wait for this", x->path);
+	x->depth++;
+	enum sl_code rc = x->def->type->deliver(x->node, d, err);
+	x->depth--;
+	sl_exec_settle(x);
+	return rc;
 }
 
 /* ---- calling it off ---- */

@@ -31,6 +31,7 @@ struct sl_node {
 	struct sl_error err;
 	struct json_object *output;
 	char *kase;
+	uint64_t took; /* seq of the signal it has taken; 0: none */
 	bool has_usage;
 	struct sl_usage reported; /* its strings are those of `usage`, or NULL once that is out */
 	struct sl_event usage;

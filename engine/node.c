@@ -320,6 +320,40 @@ enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct s
 	return SL_PENDING;
 }
 
+enum sl_step sl_node_wait(struct sl_node *n)
+{
+	n->waiting = true;
+	return SL_PENDING;
+}
+
+int64_t sl_node_due_ms(const struct sl_node *n)
+{
+	return n->due_ms ? n->due_ms : n->x->scope->nodes[n->x->index].due_ms;
+}
+
+struct json_object *sl_node_signal(struct sl_node *n, const char *name, uint64_t *seq)
+{
+	struct json_object *all = n->x->run->state.signals;
+	for (size_t i = 0; all && i < json_object_array_length(all); i++) {
+		struct json_object *o = json_object_array_get_idx(all, i);
+		if (sl_str_is(sl_json_get_str(o, "signal"), name)) {
+			*seq = (uint64_t)sl_json_get_i64(o, "seq", 0);
+			return o;
+		}
+	}
+	return NULL;
+}
+
+void sl_node_took(struct sl_node *n, uint64_t seq)
+{
+	n->took = seq;
+}
+
+struct json_object *sl_node_said(struct sl_node *n)
+{
+	return n->x->run->state.said;
+}
+
 void sl_node_drop_timer(struct sl_node *n)
 {
 	sl_run_timer_stop(&n->timer);

@@ -41,6 +41,15 @@ struct sl_join_policy {
 	bool tolerates;      /* a failed branch is an edge that did not come, not the end of the run */
 };
 
+/* Something from outside for a node that waits. */
+enum sl_delivery_kind { SL_DELIVER_REVIEW, SL_DELIVER_SIGNAL };
+struct sl_delivery {
+	enum sl_delivery_kind kind;
+	const char *by;              /* who; "" when nobody is known */
+	struct json_object *payload; /* review: { action, content?, reason? } · signal: { signal, payload, by } */
+	uint64_t seq;                /* of a signal: give it to sl_node_took() when it is taken */
+};
+
 struct sl_node_type {
 	const char *name;          /* "delay" */
 	const char *summary;       /* one line, a sentence */
@@ -63,6 +72,9 @@ struct sl_node_type {
 	 * as written are listed by this into out (at most max, returns the number) so that edges can be checked. [any],
 	 * pure. */
 	uint32_t (*cases)(struct json_object *params, const char **out, uint32_t max);
+	/* Optional. Something came for a waiting node. SL_OK: taken (the node may have ended by it); SL_NOT_FOUND: it
+	 * waits for something else; SL_INVALID, SL_CONFLICT: err says why not, and it goes on waiting. */
+	enum sl_code (*deliver)(struct sl_node *n, const struct sl_delivery *d, struct sl_error *err);
 	/* Containers: types with an x-graph parameter, or with `expand`. A body has ended or failed; every body once,
 	 * in the order of their numbers within one call from the engine. Bodies that had ended when a restarted server
 	 * called start are not told again: start looks at them. */
@@ -163,6 +175,15 @@ uint32_t sl_node_events(
 
 /* Waiting. The deadline is journaled, so a restart waits only the rest. fn [run] once, unless the node ended before. */
 enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err);
+/* Waits for a delivery, without a deadline; sl_node_wait_ms() is the same with one. */
+enum sl_step sl_node_wait(struct sl_node *n);
+int64_t sl_node_due_ms(
+	const struct sl_node *n); /* wall; of the wait, also of one that an earlier life began; 0: none */
+/* The oldest signal of this name that nobody has taken: { signal, payload, by }, borrowed, and its seq. NULL: none. */
+struct json_object *sl_node_signal(struct sl_node *n, const char *name, uint64_t *seq);
+void sl_node_took(struct sl_node *n, uint64_t seq); /* its completion says so, and nobody else gets it */
+/* What people said into the run so far: [{ text, by, at }]; borrowed. NULL: nothing. */
+struct json_object *sl_node_said(struct sl_node *n);
 void sl_node_drop_timer(struct sl_node *n); /* a ready-made `cancel` for nodes that only wait */
 
 /* A node type's own memory of this attempt; freed with the node. NULL: no memory. */

@@ -981,23 +981,81 @@ static enum sl_code unlock_payload(struct json_object *payload, struct json_obje
 	return SL_OK;
 }
 
-enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, struct sl_error *err)
+static enum sl_code review(struct sl_run *r, const struct sl_order_copy *order, struct sl_error *err)
+{
+	struct sl_scope *sc;
+	uint32_t i;
+	const char *path = order->node ? order->node : "";
+	struct sl_node_state *n = sl_state_find(&r->state, sl_str(path), &sc, &i);
+	const struct sl_delivery d = {SL_DELIVER_REVIEW, order->by ? order->by : "", order->payload, 0};
+	if (!n)
+		return sl_fail(err, SL_NOT_FOUND, "the run has no node '%s'", path);
+	enum sl_code rc = sc->rt[i].exec ? sl_exec_deliver(sc->rt[i].exec, &d, err) : SL_NOT_FOUND;
+	if (rc != SL_NOT_FOUND)
+		return rc;
+	const char *action = sl_json_get_z(n->output, "action"), *who = sl_json_get_z(n->output, "reviewer");
+	if (action && who)
+		return sl_fail(err, SL_CONFLICT, "'%s' has been decided: %s, by %s", path, action, who);
+	return sl_fail(err, SL_CONFLICT, "'%s' is %s and waits for no review", path, sl_node_states[n->status].wire);
+}
+
+/* Into the journal first; then to all who wait for it. */
+static enum sl_code come_in(struct sl_run *r, const struct sl_order_copy *order, struct sl_event *e,
+			    struct sl_error *err)
+{
+	struct sl_str name = sl_json_get_str(order->payload, "signal");
+	struct sl_str text = sl_str_trim(sl_json_get_str(order->payload, "text"));
+	bool is_signal = order->kind == SL_CMD_SIGNAL;
+	if (is_signal && !(name.len && name.len <= 128))
+		return sl_fail(err, SL_INVALID, "`signal` is a name of at most 128 bytes");
+	if (!is_signal && !(text.len && text.len <= SL_LIMIT_WS_MESSAGE_BYTES))
+		return sl_fail(err, SL_INVALID, "`text` is what you want to say, at most %u bytes",
+			       SL_LIMIT_WS_MESSAGE_BYTES);
+	e->data = json_object_new_object();
+	if (!e->data)
+		return sl_fail(err, SL_NO_MEMORY, "no memory");
+	if (is_signal) {
+		sl_json_set_str(e->data, "signal", name);
+		sl_json_set(e->data, "payload", json_object_get(sl_json_get(order->payload, "payload")));
+	} else {
+		sl_json_set_str(e->data, "text", text);
+	}
+	e->by = sl_z(order->by);
+	if (!sl_run_emit(r, e) || !is_signal)
+		return SL_OK; /* a cap may have ended the run; the caller sees the state */
+	uint64_t seq = r->state.last_seq;
+	struct json_object *all = r->state.signals;
+	SL_AUTO_JSON it = json_object_get(json_object_array_get_idx(all, json_object_array_length(all) - 1));
+	const struct sl_delivery d = {SL_DELIVER_SIGNAL, order->by ? order->by : "", it, seq};
+	for (uint32_t k = 0; k < r->state.n_scopes; k++)
+		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++)
+			if (r->state.scopes[k]->rt[i].exec)
+				SL_IGNORE(sl_exec_deliver(r->state.scopes[k]->rt[i].exec, &d,
+							  err)); /* not for this one: fine */
+	return SL_OK;
+}
+
+enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order, struct sl_error *err)
 {
 	struct sl_event e;
 	bool nothing;
-	enum sl_code rc = sl_decide(&r->state, cmd->kind, &e, &nothing, err);
+	enum sl_code rc = sl_decide(&r->state, order->kind, &e, &nothing, err);
 	if (rc != SL_OK || nothing)
 		return rc;
-	if (cmd->kind == SL_CMD_UNLOCK && (rc = unlock_payload(cmd->payload, &e.data, err)) != SL_OK)
+	if (order->kind == SL_CMD_REVIEW)
+		return review(r, order, err);
+	if (order->kind == SL_CMD_SIGNAL || order->kind == SL_CMD_INPUT)
+		return come_in(r, order, &e, err);
+	if (order->kind == SL_CMD_UNLOCK && (rc = unlock_payload(order->payload, &e.data, err)) != SL_OK)
 		return rc;
-	e.by = sl_z(cmd->by);
-	e.reason = sl_z(cmd->reason && *cmd->reason ? cmd->reason : NULL);
-	if (cmd->kind == SL_CMD_CANCEL)
+	e.by = sl_z(order->by);
+	e.reason = sl_z(order->reason && *order->reason ? order->reason : NULL);
+	if (order->kind == SL_CMD_CANCEL)
 		cancel_scope(&r->state.root, "the run was cancelled");
-	if (cmd->kind == SL_CMD_PAUSE_NOW)
+	if (order->kind == SL_CMD_PAUSE_NOW)
 		call_off_running(r, "called off by a pause, will be repeated");
 	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
-	if (cmd->kind == SL_CMD_RESUME || cmd->kind == SL_CMD_UNLOCK)
+	if (order->kind == SL_CMD_RESUME || order->kind == SL_CMD_UNLOCK)
 		sl_run_arm_deadline(r);
 	return SL_OK;
 }

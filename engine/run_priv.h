@@ -177,7 +177,9 @@ enum sl_exec_how {
 void sl_exec_start(struct sl_scope *sc, uint32_t node, enum sl_exec_how how);
 void sl_exec_retry_later(struct sl_scope *sc, uint32_t node,
 			 uint64_t due_mono_ms); /* recovered while it was retrying */
-void sl_exec_bodies(struct sl_exec *x);         /* a container: tells it of the bodies that have ended */
+/* As the type's slot says; SL_NOT_FOUND also when it does not wait, or takes no deliveries. x may be gone. */
+SL_MUST_USE enum sl_code sl_exec_deliver(struct sl_exec *x, const struct sl_delivery *d, struct sl_error *err);
+void sl_exec_bodies(struct sl_exec *x); /* a container: tells it of the bodies that have ended */
 void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to,
 		    const char *reason);  /* to: cancelled, or pending (called off) */
 void sl_exec_kill(struct sl_exec *x);     /* the same without a word: the run is lost, or the server stops */

@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 
-#define TO(s)  (1u << SL_RUN_##s)
-#define ENDS   (TO(FAILED) | TO(CANCELLED))
-#define NTO(s) (1u << SL_NODE_##s)
-#define NENDS  (NTO(COMPLETED) | NTO(FAILED) | NTO(CANCELLED))
+#define TO(s)      (1u << SL_RUN_##s)
+#define UNFINISHED (TO(QUEUED) | TO(RUNNING) | TO(PAUSED) | TO(WAITING) | TO(LOCKED))
+#define ENDS       (TO(FAILED) | TO(CANCELLED))
+#define NTO(s)     (1u << SL_NODE_##s)
+#define NENDS      (NTO(COMPLETED) | NTO(FAILED) | NTO(CANCELLED))
 
 const struct sl_state sl_run_states[SL_RUN_STATUSES] = {
 	/*                     wire name     may become */
@@ -98,6 +100,8 @@ void sl_run_state_fini(struct sl_run_state *s)
 	}
 	free(s->scopes);
 	json_object_put(s->outputs);
+	json_object_put(s->signals);
+	json_object_put(s->said);
 	free(s->message);
 	free(s->failed_node);
 	free(s->reason);
@@ -280,6 +284,15 @@ static void take_text(char **to, char **from)
 	*from = NULL;
 }
 
+static void signal_taken(struct sl_run_state *s, uint64_t seq)
+{
+	for (size_t i = 0; s->signals && i < json_object_array_length(s->signals); i++)
+		if ((uint64_t)sl_json_get_i64(json_object_array_get_idx(s->signals, i), "seq", 0) == seq) {
+			json_object_array_del_idx(s->signals, i, 1);
+			return;
+		}
+}
+
 static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
 {
 	struct sl_scope *sc;
@@ -342,6 +355,8 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 		n->due_ms = 0;
 		break;
 	}
+	if (e->took)
+		signal_taken(s, e->took);
 	n->status = e->status;
 	take_text(&n->reason, &e->reason);
 	if (e->status == SL_NODE_FAILED || e->status == SL_NODE_RETRYING) {
@@ -370,6 +385,28 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 		if (sl_scope_ended(sc))
 			sl_scope_touch(sc->parent, sc->parent_node);
 	}
+	return SL_OK;
+}
+
+/* What came from outside: kept until a node takes it (signals), or for good (words). */
+static enum sl_code keep(struct json_object **list, uint32_t most, const struct sl_event *e, struct sl_error *err)
+{
+	char at[SL_TIME_TEXT_BYTES];
+	struct json_object *o = sl_json_dup(e->data);
+	if (!*list)
+		*list = json_object_new_array();
+	if (!o || !*list || !json_object_is_type(o, json_type_object)) {
+		json_object_put(o);
+		return sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)e->seq);
+	}
+	sl_time_format(e->wall_ms, at);
+	sl_json_set_i64(o, "seq", (int64_t)e->seq);
+	sl_json_set_str(o, "at", sl_str(at));
+	if (e->by)
+		sl_json_set_str(o, "by", sl_str(e->by));
+	if (json_object_array_length(*list) >= most) /* the oldest goes; who waits for none never asked for it */
+		json_object_array_del_idx(*list, 0, 1);
+	json_object_array_add(*list, o);
 	return SL_OK;
 }
 
@@ -449,6 +486,12 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 		}
 		break;
 	}
+	case SL_EV_SIGNAL:
+		rc = keep(&s->signals, SL_LIMIT_SIGNALS, e, err);
+		break;
+	case SL_EV_INPUT:
+		rc = keep(&s->said, SL_LIMIT_INTERJECTIONS, e, err);
+		break;
 	case SL_EV_CUSTOM: {
 		struct sl_scope *sc;
 		uint32_t i;
@@ -479,6 +522,9 @@ enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, s
 		[SL_CMD_PAUSE_NOW] = {"paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED)},
 		[SL_CMD_RESUME] = {"resumed", SL_EV_RESUMED, TO(PAUSED), TO(RUNNING) | TO(WAITING)},
 		[SL_CMD_UNLOCK] = {"unlocked", SL_EV_UNLOCKED, TO(LOCKED), 0},
+		[SL_CMD_REVIEW] = {"reviewed", SL_EV_CUSTOM, UNFINISHED, 0},
+		[SL_CMD_SIGNAL] = {"signalled", SL_EV_SIGNAL, UNFINISHED, 0},
+		[SL_CMD_INPUT] = {"spoken to", SL_EV_INPUT, UNFINISHED, 0},
 		[SL_CMD_CANCEL] = {"cancelled", SL_EV_CANCELLED,
 				   TO(QUEUED) | TO(RUNNING) | TO(PAUSED) | TO(WAITING) | TO(LOCKED), TO(CANCELLED)},
 	};

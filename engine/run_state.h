@@ -62,6 +62,8 @@ enum sl_event_kind {
 	SL_EV_CANCELLED, /* execution:cancelled */
 	SL_EV_LOCKED,    /* circuit_breaker:tripped */
 	SL_EV_UNLOCKED,  /* circuit_breaker:unlocked */
+	SL_EV_SIGNAL,    /* signal:received */
+	SL_EV_INPUT,     /* user_input */
 	SL_EV_NODE,      /* node_state_change */
 	SL_EV_RESET,     /* stream_reset */
 	SL_EV_USAGE,     /* token_usage */
@@ -83,10 +85,12 @@ struct sl_event {
 	int64_t due_ms;             /* wall; waiting and retrying */
 	int64_t started_ms;         /* completed or failed without a journaled start: when it began; else 0 */
 	struct json_object *output; /* node output, or the run's outputs; owned */
-	struct json_object *data;   /* SL_EV_CUSTOM: the public data; locked and unlocked: what else is told; owned */
+	struct json_object
+		*data; /* SL_EV_CUSTOM: the public data; locked, unlocked, signal, input: what else is told; owned */
 	struct json_object *stream; /* completed or failed: { attempt, segments, text?, thinking? }; owned */
 	uint32_t *taken;            /* completed: edges taken (indexes in the graph); owned */
 	uint32_t n_taken;
+	uint64_t took;          /* completed: the signal it has taken; 0: none */
 	enum sl_code code;      /* of the failure; SL_OK: none */
 	char *message;          /* of the failure */
 	char *reason;           /* why delayed, skipped, cancelled, paused … */
@@ -157,6 +161,8 @@ struct sl_run_state {
 	uint64_t input_tokens, output_tokens;
 	int64_t cost_microusd;
 	bool simulated;
+	struct json_object *signals; /* not taken yet: [{ seq, signal, payload, by }]; NULL: none */
+	struct json_object *said;    /* [{ text, by, at }]; NULL: nothing */
 	struct json_object *outputs;
 	enum sl_code code;
 	char *message, *failed_node, *reason;

@@ -45,6 +45,7 @@ struct world {
 	struct json_object *shown;
 	struct sl_services *services;
 	unsigned notices;
+	char told[SL_ERROR_TEXT_BYTES];
 	enum sl_code submit_rc;
 	struct sl_run_id submit_id;
 };
@@ -155,6 +156,39 @@ static const struct sl_node_type fake_type = {
 	.effects = SL_EFFECTS_MODEL,
 	.start = fake_start,
 	.cancel = fake_cancel,
+};
+
+static enum sl_step fake_llm_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
+{
+	struct sl_str agent = sl_json_get_str(params, "agent");
+	struct json_object *out = json_object_new_object(), *json = json_object_new_object();
+	count_of(fake_world(n), sl_node_path(n))->calls++;
+	if (sl_str_starts(agent, SL_STR("bad"))) {
+		json_object_put(out);
+		json_object_put(json);
+		(void)sl_fail(err, SL_PROVIDER_REJECTED, "this voter is out");
+		return SL_FAILED;
+	}
+	if (agent.len > 1 && agent.p[0] == 's')
+		sl_json_set_i64(json, "score", agent.p[1] - '0');
+	else
+		sl_json_set_str(json, "vote",
+				sl_str_starts(agent, SL_STR("yes"))  ? SL_STR("yes")
+				: sl_str_starts(agent, SL_STR("no")) ? SL_STR("no")
+								     : SL_STR("abstain"));
+	sl_json_set(out, "json", json);
+	sl_json_set(out, "prompt", json_object_get(sl_json_get(params, "prompt")));
+	sl_json_set(out, "said", json_object_get(sl_node_said(n)));
+	sl_node_complete(n, out);
+	return SL_DONE;
+}
+
+static const struct sl_node_type fake_llm_type = {
+	.name = "llm",
+	.summary = "Answers as its agent is called.",
+	.params_schema = "{\"type\":\"object\"}",
+	.effects = SL_EFFECTS_MODEL,
+	.start = fake_llm_start,
 };
 
 static enum sl_step external_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
@@ -328,15 +362,28 @@ static int64_t fake_wall(void *ctx)
 	return ((struct world *)ctx)->wall;
 }
 
+static const struct sl_middleware *further;
+
+void world_middleware(const struct sl_middleware *m)
+{
+	further = m;
+}
+
 static void make_engine(struct world *w)
 {
 	static struct sl_clock clock;
 	static const struct sl_node_type *types[64];
+	static const struct sl_middleware *middleware[64];
 	size_t n = 0;
 	while (sl_node_types[n] && n < 60) {
-		types[n] = sl_node_types[n];
+		types[n] = strcmp(sl_node_types[n]->name, "llm") == 0 ? &fake_llm_type : sl_node_types[n];
 		n++;
 	}
+	size_t k = 0;
+	for (; sl_middlewares[k] && k < 60; k++)
+		middleware[k] = sl_middlewares[k];
+	middleware[k++] = further;
+	middleware[k] = NULL;
 	types[n++] = &fake_type;
 	types[n++] = &external_type;
 	types[n] = NULL;
@@ -349,7 +396,7 @@ static void make_engine(struct world *w)
 		.bus = {bus_publish, w},
 		.services = &services.services,
 		.node_types = types,
-		.middleware = sl_middlewares,
+		.middleware = middleware,
 		.seed = w->seed,
 	};
 	struct sl_error err = {0};
@@ -547,18 +594,39 @@ unsigned world_cancels(struct world *w, const char *path)
 	return count_of(w, path)->cancels;
 }
 
+struct told {
+	struct world *world;
+	enum sl_code rc;
+};
+
 static void commanded(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
 {
-	*(enum sl_code *)arg = rc;
+	struct told *t = arg;
+	t->rc = rc;
+	(void)snprintf(t->world->told, sizeof(t->world->told), "%s", err ? err->text : "");
+}
+
+enum sl_code world_order(struct world *w, struct sl_run_id id, enum sl_command_kind kind, const char *node,
+			 const char *payload)
+{
+	struct told t = {w, SL_INTERNAL};
+	const struct sl_order order = {.kind = kind,
+				       .by = SL_STR("tester"),
+				       .node = sl_str(node ? node : ""),
+				       .payload = sl_str(payload ? payload : "")};
+	assert_int_equal(sl_engine_command(w->engine, id, &order, commanded, &t), SL_OK);
+	world_settle(w);
+	return t.rc;
 }
 
 enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command_kind kind)
 {
-	enum sl_code rc = SL_INTERNAL;
-	const struct sl_order order = {.kind = kind, .by = SL_STR("tester")};
-	assert_int_equal(sl_engine_command(w->engine, id, &order, commanded, &rc), SL_OK);
-	world_settle(w);
-	return rc;
+	return world_order(w, id, kind, NULL, NULL);
+}
+
+const char *world_told(struct world *w)
+{
+	return w->told;
 }
 
 static void viewed(void *arg, enum sl_code rc, struct sl_view *v)

@@ -3,7 +3,8 @@
  * The journal keeps batches in flight until they are committed (at once, or when the test says so), and a crash forgets
  * what was in flight: just what a killed server does. Besides the real node types there is `fake`:
  *   { "answer": any, "text"?: streamed, "fail"?: code, "fail_times"?: n, "hold"?: bool }
- * It completes on world_turn() unless it holds; world_release() lets a held one go.
+ * It completes on world_turn() unless it holds; world_release() lets a held one go. In place of `llm` there is one that
+ * answers as its agent is called: yes…, no…, abstain…, s7… (a score), bad… (fails).
  * Thread    everything on the test's own.
  */
 #pragma once
@@ -38,6 +39,12 @@ bool world_is_held(struct world *w, const char *path);
 unsigned world_calls(struct world *w, const char *path); /* how often a fake node was started, over all lives */
 unsigned world_cancels(struct world *w, const char *path);
 enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command_kind kind); /* settles */
+/* The same with all that an order can have (NULL: without). What it was told last is in world_told(). */
+enum sl_code world_order(struct world *w, struct sl_run_id id, enum sl_command_kind kind, const char *node,
+			 const char *payload);
+const char *world_told(struct world *w);
+/* Middleware of the test's own beside the real ones, from the next world_new() on; NULL: none. */
+void world_middleware(const struct sl_middleware *m);
 
 const char *world_status(struct world *w, struct sl_run_id id); /* of the run, committed */
 const char *world_node_status(struct world *w, struct sl_run_id id, const char *path);

@@ -86,11 +86,10 @@ static void commands_follow_the_table(void **state)
 {
 	/*                             queued  running paused waiting locked done failed cancelled: k kept, y yes, n no
 	 */
-	static const char *const want[] = {[SL_CMD_PAUSE_DRAIN] = "nykynnnn",
-					   [SL_CMD_PAUSE_NOW] = "nykynnnn",
-					   [SL_CMD_RESUME] = "nkyknnnn",
-					   [SL_CMD_CANCEL] = "yyyyynnk",
-					   [SL_CMD_UNLOCK] = "nnnnynnn"};
+	static const char *const want[] = {
+		[SL_CMD_PAUSE_DRAIN] = "nykynnnn", [SL_CMD_PAUSE_NOW] = "nykynnnn", [SL_CMD_RESUME] = "nkyknnnn",
+		[SL_CMD_CANCEL] = "yyyyynnk",      [SL_CMD_UNLOCK] = "nnnnynnn",    [SL_CMD_REVIEW] = "yyyyynnn",
+		[SL_CMD_SIGNAL] = "yyyyynnn",      [SL_CMD_INPUT] = "yyyyynnn"};
 	for (unsigned cmd = 0; cmd < SL_COUNT_OF(want); cmd++)
 		for (unsigned s = 0; s < SL_RUN_STATUSES; s++) {
 			struct sl_run_state st = {.status = (enum sl_run_status)s};

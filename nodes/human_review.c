@@ -1,0 +1,178 @@
+/* nodes/human_review.c: waits for a person. Exactly one decision counts: the run takes its messages one by one, the
+ * first ends the node, and whoever comes later is told who was first. */
+#include "base/clock.h"
+#include "engine/node.h"
+#include "engine/schema.h"
+
+struct review_state { /* [run] */
+	struct json_object *params;
+};
+
+static void review_let_go(struct review_state *s)
+{
+	json_object_put(s->params);
+	s->params = NULL;
+}
+
+/* Ends the node with a decision. content: borrowed. */
+static void review_decide(struct sl_node *n, struct sl_str action, struct json_object *content, struct sl_str reason,
+			  struct sl_str reviewer)
+{
+	struct json_object *o = json_object_new_object(), *e = json_object_new_object();
+	if (o && e) {
+		struct json_object *const both[] = {o, e};
+		for (size_t i = 0; i < 2; i++) {
+			sl_json_set_str(both[i], "action", action);
+			sl_json_set(both[i], "content", json_object_get(content));
+			if (reason.len)
+				sl_json_set_str(both[i], "reason", reason);
+			sl_json_set_str(both[i], "reviewer", reviewer);
+		}
+		if (json_object_is_type(content, json_type_string))
+			sl_json_set_str(o, "text", sl_json_str(content));
+		sl_node_event(n, "human_review:resolved", e);
+	} else {
+		json_object_put(e);
+	}
+	sl_node_complete(n, o);
+}
+
+static void review_expired(struct sl_node *n) /* [run] */
+{
+	struct review_state *s = sl_node_state(n, sizeof(*s));
+	struct sl_error err;
+	if (sl_json_get_bool(s->params, "allow_skip", false)) {
+		review_decide(n, SL_STR("skip"), sl_json_get(s->params, "draft"), SL_STR("nobody decided in time"),
+			      SL_STR("deadline"));
+	} else {
+		struct json_object *e = json_object_new_object();
+		if (e) {
+			sl_json_set_str(e, "action", SL_STR("expired"));
+			sl_json_set_str(e, "reviewer", SL_STR("deadline"));
+			sl_node_event(n, "human_review:resolved", e);
+		}
+		(void)sl_fail(&err, SL_EXPIRED, "nobody decided within %.15g s",
+			      sl_json_get_f64(s->params, "timeout_s", 0));
+		sl_node_fail(n, &err);
+	}
+	review_let_go(s);
+}
+
+static void review_request(struct sl_node *n, struct json_object *params)
+{
+	static const char *const shown[] = {"draft", "instructions", "fields"};
+	char at[SL_TIME_TEXT_BYTES];
+	struct json_object *e = sl_node_events(n) ? NULL : json_object_new_object();
+	if (!e)
+		return; /* requested by an earlier life of the server; or an event less, and the node still waits */
+	for (size_t i = 0; i < SL_COUNT_OF(shown); i++)
+		if (sl_json_get(params, shown[i]))
+			sl_json_set(e, shown[i], json_object_get(sl_json_get(params, shown[i])));
+	sl_json_set_bool(e, "allow_skip", sl_json_get_bool(params, "allow_skip", false));
+	sl_time_format(sl_node_now_ms(n), at);
+	sl_json_set_str(e, "requested_at", sl_str(at));
+	if (sl_node_due_ms(n)) {
+		sl_time_format(sl_node_due_ms(n), at);
+		sl_json_set_str(e, "deadline_at", sl_str(at));
+	} else {
+		sl_json_set(e, "deadline_at", NULL);
+	}
+	sl_node_event(n, "human_review:requested", e);
+}
+
+static enum sl_step review_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
+{
+	struct review_state *s = sl_node_state(n, sizeof(*s));
+	uint64_t ms = sl_json_ms(params, "timeout_s");
+	if (!s) {
+		(void)sl_fail(err, SL_NO_MEMORY, "no memory for a review");
+		return SL_FAILED;
+	}
+	s->params = json_object_get(params);
+	enum sl_step step = ms ? sl_node_wait_ms(n, ms, review_expired, err) : sl_node_wait(n);
+	if (step == SL_PENDING)
+		review_request(n, params);
+	else
+		review_let_go(s);
+	return step;
+}
+
+/* A form's answer must fit the form. */
+static enum sl_code review_fits(struct json_object *fields, struct json_object *content, struct sl_error *err)
+{
+	SL_AUTO(sl_schema) schema = NULL;
+	struct sl_problems problems = {0};
+	enum sl_code rc = sl_schema_compile(fields, SL_STR("/fields"), &schema, &problems);
+	if (rc == SL_OK && schema && !sl_schema_check(schema, content, SL_SCHEMA_STRICT, SL_STR("/content"), &problems))
+		rc = sl_fail(err, SL_INVALID, "the content does not fit the form: %s: %s",
+			     problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
+	sl_problems_fini(&problems);
+	return rc;
+}
+
+static enum sl_code review_deliver(struct sl_node *n, const struct sl_delivery *d, struct sl_error *err) /* [run] */
+{
+	struct review_state *s = sl_node_state(n, sizeof(*s));
+	struct sl_str action = sl_json_get_str(d->payload, "action");
+	struct sl_str reason = sl_str_trim(sl_json_get_str(d->payload, "reason"));
+	struct json_object *content = sl_json_get(d->payload, "content"), *fields = sl_json_get(s->params, "fields");
+	if (d->kind != SL_DELIVER_REVIEW)
+		return SL_NOT_FOUND;
+	bool modify = sl_str_is(action, "modify"), reject = sl_str_is(action, "reject"),
+	     skip = sl_str_is(action, "skip");
+	if (!sl_str_is(action, "approve") && !modify && !reject && !skip)
+		return sl_fail(err, SL_INVALID, "`action` is \"approve\", \"modify\", \"reject\"%s",
+			       sl_json_get_bool(s->params, "allow_skip", false) ? " or \"skip\"" : "");
+	if (skip && !sl_json_get_bool(s->params, "allow_skip", false))
+		return sl_fail(err, SL_INVALID, "this review may not be skipped: approve, modify or reject it");
+	if (modify && !content)
+		return sl_fail(err, SL_INVALID, "\"modify\" needs the new `content`");
+	if (reject && !reason.len)
+		return sl_fail(err, SL_INVALID, "\"reject\" needs a `reason`, so that it can be mended");
+	if (fields && (modify || (content && !reject))) {
+		enum sl_code rc = review_fits(fields, content, err);
+		if (rc != SL_OK)
+			return rc;
+	}
+	if (!content || !(modify || fields))
+		content = sl_json_get(s->params, "draft");
+	review_decide(n, action, content, reason, sl_str(d->by));
+	sl_node_drop_timer(n);
+	review_let_go(s);
+	return SL_OK;
+}
+
+static void review_cancel(struct sl_node *n) /* [run] */
+{
+	struct review_state *s = sl_node_state(n, sizeof(*s));
+	sl_node_drop_timer(n);
+	review_let_go(s);
+}
+
+const struct sl_node_type sl_node_type_human_review = {
+	.name = "human_review",
+	.summary = "Waits until a person approves, changes or rejects a draft.",
+	.params_schema =
+		"{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"draft\"], \"properties\": {"
+		"  \"draft\": { \"title\": \"Draft\", \"description\": \"What is to be looked at: a text, or any "
+		"value.\" "
+		"},"
+		"  \"instructions\": { \"type\": \"string\", \"title\": \"Instructions\","
+		"    \"description\": \"What the person should look for.\" },"
+		"  \"timeout_s\": { \"type\": \"number\", \"minimum\": 1, \"maximum\": 31622400, \"title\": "
+		"\"Deadline, "
+		"s\","
+		"    \"description\": \"How long there is to decide. Without it there is no deadline.\" },"
+		"  \"allow_skip\": { \"type\": \"boolean\", \"default\": false, \"title\": \"May be skipped\","
+		"    \"description\": \"A person may skip it, and a deadline that passes takes the draft as it is "
+		"instead "
+		"of failing.\" },"
+		"  \"fields\": { \"type\": \"object\", \"x-constant\": true, \"title\": \"Form\","
+		"    \"description\": \"A JSON Schema of the form the person fills in; without it the draft is edited "
+		"as "
+		"text.\" } } }",
+	.effects = SL_EFFECTS_NONE,
+	.start = review_start,
+	.deliver = review_deliver,
+	.cancel = review_cancel,
+};
