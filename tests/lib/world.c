@@ -96,7 +96,12 @@ static enum sl_step fake_start(struct sl_node *n, struct json_object *params, st
 	c->calls++;
 	sl_json_set(out, "value", json_object_get(sl_json_get(params, "answer")));
 	if (text.len) {
-		assert_int_equal(sl_stream_append(sl_node_stream(n), SL_STREAM_TEXT, text), SL_OK);
+		enum sl_code said = sl_stream_append(sl_node_stream(n), SL_STREAM_TEXT, text);
+		if (said != SL_OK) { /* what watches it put a stop to it */
+			json_object_put(out);
+			(void)sl_fail(err, said, "the text could not be taken");
+			return SL_FAILED;
+		}
 		sl_json_set_str(out, "text", text);
 		struct sl_usage u = {
 			.input_tokens = 10, .output_tokens = text.len, .cost_microusd = 7, .model = "fake"};
