@@ -1,5 +1,5 @@
 import { lazy, Suspense } from "react";
-import { t } from "./i18n";
+import { t, useLanguage } from "./i18n";
 import { Link } from "./ui/link";
 import { Problem, Skeleton } from "./ui/controls";
 import { Shell } from "./shell";
@@ -14,6 +14,7 @@ const RunPage = lazy(() => import("./pages/run"));
 
 export function App() {
   const s = useStore(session);
+  useLanguage(); // every word below is read anew
   return (
     <>
       <div id="announcer" className="sr-only" role="status" aria-live="polite" />

@@ -21,8 +21,9 @@ export interface Area {
   needs?: "run" | "edit" | "admin"; // who cannot do this does not see the entry
 }
 
-/* One row an area, each with a Page of its own: Page: lazy(() => import("./pages/workflows")). */
 export const areas: Area[] = [
+  { id: "workflows", icon: "workflows", label: "nav.workflows", Page: lazy(() => import("./pages/workflows")) },
+  { id: "templates", icon: "templates", label: "nav.templates", Page: lazy(() => import("./pages/templates")) },
   { id: "approvals", icon: "approvals", label: "nav.approvals", badge: pendingCount, Page: lazy(() => import("./pages/review")) },
 ];
 

@@ -79,6 +79,8 @@ export interface Graph {
 }
 
 export interface Definition extends Graph {
+  sluice?: number;
+  durability?: string;
   name: string;
   description?: string;
   inputs?: JsonSchema;

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "react";
 import { api, ApiError } from "../api/client";
-import type { Workflow, WorkflowSummary } from "../api/types";
+import type { Definition, Json, Workflow, WorkflowSummary } from "../api/types";
 import { t } from "../i18n";
 import { SimulatorNote } from "../shell";
 import { navigate, runsUrl, runUrl } from "../state/router";
@@ -70,11 +70,12 @@ function Form({ name, onClose }: { name: string; onClose: () => void }) {
   }, [name]);
   if (failed) return <Problem title={t("start.failed")} detail={failed.message} code={failed.code} requestId={failed.requestId} />;
   if (!flow) return <Skeleton rows={4} />;
-  return <Fields flow={flow} onClose={onClose} />;
+  return <RunForm definition={flow.definition} start={(inputs, key) => api.startRun(flow.name, flow.version, inputs, key)} onClose={onClose} />;
 }
 
-function Fields({ flow, onClose }: { flow: Workflow; onClose: () => void }) {
-  const [fields] = useState(() => fieldsOf(flow.definition.inputs));
+/* The form of a run's inputs, made from their schema; also for a definition that nobody has saved yet. */
+export function RunForm({ definition, start, onClose }: { definition: Definition; start: (inputs: { [key: string]: Json }, key: string) => Promise<{ id: string }>; onClose: () => void }) {
+  const [fields] = useState(() => fieldsOf(definition.inputs));
   const [draft, setDraft] = useState<Draft>(() => initialDraft(fields));
   const [errors, setErrors] = useState<{ [name: string]: string }>({});
   const [problem, setProblem] = useState<Problem_ | null>(null);
@@ -92,7 +93,7 @@ function Fields({ flow, onClose }: { flow: Workflow; onClose: () => void }) {
     if (Object.keys(said).length) return focusFirst(Object.keys(said));
     setBusy(true);
     try {
-      const r = await api.startRun(flow.name, flow.version, inputs, `${key}-${hash(JSON.stringify(inputs))}`);
+      const r = await start(inputs, `${key}-${hash(JSON.stringify(inputs))}`);
       navigate(runUrl(r.id));
     } catch (e) {
       setBusy(false);
@@ -131,7 +132,7 @@ function Fields({ flow, onClose }: { flow: Workflow; onClose: () => void }) {
       }}
       data-testid="start-form"
     >
-      {flow.definition.description && <p className="muted lead">{flow.definition.description}</p>}
+      {definition.description && <p className="muted lead">{definition.description}</p>}
       {fields.length === 0 && <p className="note">{t("start.noinputs")}</p>}
       {fields.map((f, i) => (
         <FieldView key={f.name} f={f} first={i === 0} value={draft[f.name]!} error={errors[f.name]} onChange={(v) => setDraft((d) => ({ ...d, [f.name]: v }))} />

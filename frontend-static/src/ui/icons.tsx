@@ -33,6 +33,12 @@ const paths = {
   fit: <path d="M2.500 6V2.500H6M10 2.500h3.500V6M13.500 10v3.500H10M6 13.500H2.500V10" />,
   panel: <><rect x="2" y="3" width="12" height="10" rx="1.500" /><path d="M10 3v10" /></>,
   help: <><circle cx="8" cy="8" r="5.800" /><path d="M6.300 6.400c.1-1.100.9-1.600 1.800-1.600 1 0 1.700.6 1.700 1.500 0 1.300-1.800 1.300-1.800 2.600M8 11.200v.1" /></>,
+  undo: <path d="M5.500 3 2.500 6l3 3M2.500 6h6.500a4 4 0 0 1 0 8H6" />,
+  redo: <path d="m10.500 3 3 3-3 3M13.500 6H7a4 4 0 0 0 0 8h3" />,
+  minus: <path d="M3 8h10" />,
+  grid: <path d="M2.500 6h11M2.500 10h11M6 2.500v11M10 2.500v11" />,
+  arrange: <><rect x="1.800" y="6" width="4" height="4" rx="1" /><rect x="10.200" y="2.200" width="4" height="4" rx="1" /><rect x="10.200" y="9.800" width="4" height="4" rx="1" /><path d="M5.800 8h1.700q.8 0 .8-.8V5q0-.8.8-.8h1.100M7.500 8q.8 0 .8.8V11q0 .8.8.8h1.100" /></>,
+  alert: <><path d="M8 2.200 14.500 13.500h-13z" /><path d="M8 6.500v3.200M8 11.600v.1" /></>,
   // areas
   workflows: <><rect x="2" y="2.500" width="4.500" height="4" rx="1" /><rect x="9.500" y="9.500" width="4.500" height="4" rx="1" /><path d="M6.500 4.500H9a2 2 0 0 1 2 2v3" /></>,
   templates: <><rect x="2.500" y="2.500" width="11" height="11" rx="1.500" /><path d="M2.500 6h11M6.500 6v7.500" /></>,
