@@ -194,7 +194,7 @@ export function Canvas({ store, graph, scopeKey, nodes: chosen, edges: chosenEdg
     [graph, chosenEdges, counts, act, readOnly],
   );
 
-  const fit = useCallback(() => void flow?.fitView({ padding: 0.14, maxZoom: 1, duration: 0 }), [flow]);
+  const fit = useCallback(() => void flow?.fitView({ padding: 0.07, maxZoom: 1, duration: 0 }), [flow]);
   // A graph that is entered is shown whole.
   const first = graph.nodes.length > 0;
   useEffect(() => {

@@ -4,6 +4,7 @@ import { createContext, useContext, useEffect, useId, useLayoutEffect, useMemo, 
 import type { Json } from "../../api/types";
 import type { ParamSchema } from "../../api/workflows";
 import { Icon } from "../../ui/icons";
+import { inline } from "../../ui/markdown";
 import { blank, entriesOf, readAny, readNumber, resolve, showAny, titleOf, uiHint, variantFor, variantsOf, widgetOf, type Entry, type Widget } from "./fields";
 import { readJson } from "./json-text";
 import type { Ref } from "./refs";
@@ -71,14 +72,14 @@ function Labelled({ p, kind, children, group = false, onClear }: { p: FieldProps
           <label className="f-name" htmlFor={group ? undefined : id} id={id + "-name"}>{titleOf(p.name, p.schema)}</label>
           {p.required && <span className="f-mark">{w("field.required")}</span>}
           {p.schema["x-expr"] && <span className="f-mark" title={w("field.expr.tip")}>λ {w("field.expr")}</span>}
-          {p.schema["x-constant"] && (kind === "line" || kind === "text" || kind === "number" || kind === "integer") && <span className="f-mark" title={w("field.constant.tip")}>{w("field.constant")}</span>}
+          {p.schema["x-constant"] && p.path[0] === "params" && (kind === "line" || kind === "text" || kind === "number" || kind === "integer") && <span className="f-mark" title={w("field.constant.tip")}>{w("field.constant")}</span>}
           <span className="grow" />
           {refs && !p.schema["x-constant"] && !form.readOnly && <RefPicker onPick={(code) => insert.current?.(code)} />}
           {onClear && p.value !== undefined && !p.required && <button type="button" className="f-x" aria-label={w("field.remove")} title={w("field.remove")} onClick={onClear}><Icon name="close" size={11} /></button>}
         </div>
       )}
       {children(a)}
-      <span className={wrong ? "f-error" : "f-note"} id={id + "-note"} role={wrong ? "alert" : undefined}>{wrong ?? note}</span>
+      <span className={wrong ? "f-error" : "f-note"} id={id + "-note"} role={wrong ? "alert" : undefined}>{inline(wrong ?? note ?? "")}</span>
     </div>
   );
 }
@@ -319,7 +320,7 @@ export function RefPicker({ onPick }: { onPick: (code: string) => void }) {
             {found.length === 0 && <li className="faint">{w("field.refs.none")}</li>}
             {found.map((r, i) => (
               <li key={r.code}>
-                <button type="button" role="option" tabIndex={-1} aria-selected={i === at} onMouseEnter={() => setAt(i)} onClick={() => pick(r)} ref={i === at ? (el) => el?.scrollIntoView({ block: "nearest" }) : undefined}>
+                <button type="button" role="option" tabIndex={-1} aria-selected={i === at} onMouseEnter={() => setAt(i)} onClick={() => pick(r)} ref={i === at ? (el) => void el?.scrollIntoView({ block: "nearest" }) : undefined}>
                   <span className="mono">{r.code}</span>
                   <span className="faint">{r.from}</span>
                 </button>
@@ -346,7 +347,7 @@ function BooleanField(p: FieldProps) {
       <input type="checkbox" id={id} data-field={p.path.join("/")} disabled={form.readOnly} checked={on} aria-describedby={id + "-note"} onChange={(e) => p.onChange(e.target.checked === (p.schema.default ?? false) && !p.required ? undefined : e.target.checked)} />
       <div>
         <label className="f-name" htmlFor={id}>{titleOf(p.name, p.schema)}</label>
-        <span className={said.length ? "f-error" : "f-note"} id={id + "-note"}>{said.join(" ") || p.schema.description}</span>
+        <span className={said.length ? "f-error" : "f-note"} id={id + "-note"}>{inline(said.join(" ") || (p.schema.description ?? ""))}</span>
       </div>
     </div>
   );

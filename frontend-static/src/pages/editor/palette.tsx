@@ -28,7 +28,7 @@ export function TypeList({ types, onPick, input, hint, draggable = false, autoFo
   const list = useRef<HTMLDivElement>(null);
   const groups = useMemo(() => grouped(types, q), [types, q]);
   const flat = groups.flatMap((g) => g.types);
-  useEffect(() => list.current?.querySelector(`[data-at="${at}"]`)?.scrollIntoView({ block: "nearest" }), [at]);
+  useEffect(() => void list.current?.querySelector(`[data-at="${at}"]`)?.scrollIntoView({ block: "nearest" }), [at]);
   const pick = (x: NodeType | undefined) => {
     if (!x) return;
     onPick(x.name);
@@ -136,7 +136,7 @@ export function PickNode({ title, nodes, none, onPick, onClose }: { title: strin
             </label>
             <div className="palette-list" role="listbox" id="pick-list">
               {found.map((x, i) => (
-                <button key={x.id} type="button" role="option" tabIndex={-1} aria-selected={i === at} className={"palette-item k-" + kindOf(x.type) + (i === at ? " is-at" : "")} onMouseEnter={() => setAt(i)} onClick={() => onPick(x.id)} ref={i === at ? (el) => el?.scrollIntoView({ block: "nearest" }) : undefined}>
+                <button key={x.id} type="button" role="option" tabIndex={-1} aria-selected={i === at} className={"palette-item k-" + kindOf(x.type) + (i === at ? " is-at" : "")} onMouseEnter={() => setAt(i)} onClick={() => onPick(x.id)} ref={i === at ? (el) => void el?.scrollIntoView({ block: "nearest" }) : undefined}>
                   <span className="k-tile"><Icon name={kindIcon(x.type)} size={14} /></span>
                   <span className="palette-text"><b>{x.name}</b><span className="mono">{x.id}</span></span>
                 </button>

@@ -4,15 +4,15 @@ import type { Definition, Graph } from "../../api/types";
 import { layout, NODE_H, NODE_W } from "../run/layout";
 import { GRID, move, type Point, type Scope } from "./model";
 
-export const CARD_W = 220;
-export const CARD_H = 60;
+export const CARD_W = 210;
+export const CARD_H = 58;
 
 const grid = (v: number) => Math.round(v / GRID) * GRID;
 
 export function arranged(g: Graph): Map<string, Point> {
   // Containers are cards here, so their bodies have no part in it.
   const flat: Graph = { nodes: g.nodes.map((n) => ({ id: n.id, type: n.type })), edges: g.edges };
-  const sx = CARD_W / NODE_W + 0.12;
+  const sx = CARD_W / NODE_W + 0.08;
   const sy = CARD_H / NODE_H + 0.1;
   return new Map(layout(flat, "right").map((p) => [p.id, { x: grid(p.x * sx), y: grid(p.y * sy) }]));
 }

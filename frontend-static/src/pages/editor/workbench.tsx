@@ -12,6 +12,7 @@ import { announce } from "../../ui/announce";
 import { Button, Menu } from "../../ui/controls";
 import { Icon } from "../../ui/icons";
 import { Link } from "../../ui/link";
+import { inline } from "../../ui/markdown";
 import { Canvas, type CanvasActions, type CanvasApi } from "./canvas";
 import { Confirm, Keys, SaveTemplate, TestRun, told, Versions, type Told } from "./dialogs";
 import { isDefinition, JsonPane, printed } from "./json-view";
@@ -449,9 +450,9 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
       <header className="ed-head">
         <Link to="/workflows" className="back" label={w("back")}><Icon name="chevronLeft" size={14} /></Link>
         {store.isNew ? (
-          <input ref={nameField} className="ed-name mono" type="text" aria-label={w("name.label")} aria-invalid={nameBad} title={nameBad ? w("name.bad") : undefined} placeholder={w("name.placeholder")} autoComplete="off" spellCheck={false} readOnly={readOnly} value={def.name} data-testid="workflow-name" onChange={(e) => store.edit({ ...store.def, name: e.target.value }, w("name.label"), { tag: "name" })} />
+          <input ref={nameField} className="ed-name" type="text" aria-label={w("name.label")} aria-invalid={nameBad} title={nameBad ? w("name.bad") : undefined} placeholder={w("name.placeholder")} autoComplete="off" spellCheck={false} readOnly={readOnly} value={def.name} data-testid="workflow-name" onChange={(e) => store.edit({ ...store.def, name: e.target.value }, w("name.label"), { tag: "name" })} />
         ) : (
-          <h1 className="mono">{def.name}</h1>
+          <h1>{def.name}</h1>
         )}
         {s.base !== null && <span className="faint num">v{s.base}</span>}
         {dirty && <span className="tag ed-unsaved" title={s.kept ? w("unsaved.tip") : w("unsaved.lost")}>{s.kept ? w("unsaved") : w("unsaved.lost")}</span>}
@@ -644,7 +645,7 @@ function Problems({ problems, failed, def, onGo, onClose }: { problems: readonly
               <Icon name={p.level === "error" ? "cross" : "alert"} size={12} />
               <b>{where(p)}</b>
               {p.place.rest.length > 0 && <span className="mono faint">{p.place.rest.filter((x) => x !== "params").join(".")}</span>}
-              <span>{p.message}</span>
+              <span>{inline(p.message)}</span>
             </button>
           </li>
         ))}
