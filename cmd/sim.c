@@ -134,8 +134,8 @@ static int sim_main(struct sl_cli *cli)
 const struct sl_command sl_cmd_sim = {
 	.name = "sim",
 	.args = "",
-	.summary = "The model simulator: an HTTP server that speaks OpenAI chat completions, with settable speed, "
-		   "scripted answers and faults.",
+	.summary = "The model simulator: an HTTP server that speaks as OpenAI, Anthropic, Gemini and Ollama do, with "
+		   "settable speed, scripted answers and faults.",
 	.options = options,
 	.n_options = OPTIONS,
 	.run = sim_main,

@@ -1,11 +1,12 @@
-/* llm/sim.h: the model simulator: an HTTP server that speaks OpenAI chat completions, with settable speed, scripted
- * answers and injected faults. The default model when no key is configured, the upstream of the tests, and a product in
- * itself.
+/* llm/sim.h: the model simulator: an HTTP server that speaks the protocols of OpenAI, Anthropic, Gemini and Ollama,
+ * with settable speed, scripted answers and injected faults. The default model when no key is configured, the upstream
+ * of the tests, and a product in itself.
  *
  * Owns      a loop with its thread, the listening socket, all connections.
  * Thread    start, stop, stats [any]; nothing calls back.
- * Routes    POST /v1/chat/completions · POST /v1/embeddings · GET /v1/models · GET /sim/stats · GET /sim/requests
- *           (of conversations, newest last)
+ * Routes    POST /v1/chat/completions · /v1/embeddings · /v1/messages · /v1beta/models/NAME:generateContent and
+ *           :streamGenerateContent · /api/chat; GET /v1/models · /v1beta/models · /api/tags · /sim/stats ·
+ *           /sim/requests (of conversations, newest last)
  * Settings  weakest first: the scenario's "defaults", the config, the matching rule, a "+fault=F12,tps=5" suffix of the
  * model's name, headers x-sim-<key>: <value>, the body's "sim" object. Keys: see llm/sim_scenario.h.
  */

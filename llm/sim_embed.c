@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "llm/sim_priv.h"
+#include "llm/sim_dialect.h"
 
 #define EMBED_DIMENSIONS 384
 #define EMBED_MOST       4096
@@ -144,16 +144,17 @@ void sl_sim_embeddings(struct sim_conn *c, const struct sim_request *req)
 	size_t n = list ? json_object_array_length(input) : 1;
 	int64_t dimensions = sl_json_get_i64(doc, "dimensions", EMBED_DIMENSIONS);
 	if ((!list && sl_json_str(input).len == 0) || n == 0 || n > EMBED_INPUTS) {
-		sl_sim_refuse_request(c, "'input' must be a text that is not empty, or a list of up to 2048.");
+		sl_sim_refuse_request(c, &sl_sim_openai,
+				      "'input' must be a text that is not empty, or a list of up to 2048.");
 		return;
 	}
 	if (dimensions < 1 || dimensions > EMBED_MOST) {
-		sl_sim_refuse_request(c, "'dimensions' must be from 1 to 4096.");
+		sl_sim_refuse_request(c, &sl_sim_openai, "'dimensions' must be from 1 to 4096.");
 		return;
 	}
 	for (size_t i = 0; list && i < n; i++)
 		if (sl_json_str(json_object_array_get_idx(input, i)).len == 0) {
-			sl_sim_refuse_request(c, "each 'input' must be a text that is not empty.");
+			sl_sim_refuse_request(c, &sl_sim_openai, "each 'input' must be a text that is not empty.");
 			return;
 		}
 	struct sim_ask ask = {.model = sl_json_get_str(doc, "model"), .digest = SIM_DIGEST};

@@ -21,6 +21,7 @@ struct sim_entry {
 	uint8_t fault;
 	bool stream;
 	uint32_t tokens;
+	const char *dialect, *auth; /* the protocol; the header that brought a key, NULL: none */
 	char model[64], rule[64], gist[128], key[96];
 };
 
@@ -44,7 +45,10 @@ struct sl_sim {
 
 enum sim_part { SIM_PART_FIRST, SIM_PART_THINKING, SIM_PART_TEXT, SIM_PART_ENDING, SIM_PART_SILENT, SIM_PART_RESET };
 
+struct sim_dialect;
+
 struct sim_reply {
+	const struct sim_dialect *dialect;
 	struct sim_settings set;
 	enum sim_part part;
 	bool stream, tell_usage;
@@ -56,6 +60,7 @@ struct sim_reply {
 	uint64_t random, next_us;
 	uint32_t sent, prompt_tokens, thinking_tokens;
 	int64_t created_s;
+	int block, block_kind; /* Anthropic's: the number of the block, and what it holds */
 };
 
 struct sim_conn {
@@ -103,13 +108,13 @@ bool sl_sim_fault(struct sim_conn *c); /* true: a fault took the answer's place 
 /* sim_request.c */
 struct sim_entry *sl_sim_entry(struct sl_sim *s, uint64_t n); /* of a request in the log; NULL: too long ago */
 struct json_object;
-/* A reply with its settings: the base, then the rules' (`match` NULL: none apply), then the request's own. NULL: no
- * memory, and the connection is closed. */
+/* A reply in OpenAI's dialect with its settings: the base, then the rules' (`match` NULL: none apply), then the
+ * request's own. NULL: no memory, and the connection is closed. */
 struct sim_reply *sl_sim_reply_new(struct sim_conn *c, const struct sim_request *req, struct json_object *doc,
 				   struct sl_str suffix, const struct sim_ask *ask, struct sim_match *match);
 /* Begins it: the fault that comes at once, or the first token when it is due. */
 void sl_sim_reply_go(struct sim_conn *c, struct sim_reply *r);
-void sl_sim_refuse_request(struct sim_conn *c, const char *why); /* 400 */
+void sl_sim_refuse_request(struct sim_conn *c, const struct sim_dialect *d, const char *why); /* 400 */
 
 /* sim_embed.c */
 void sl_sim_embeddings(struct sim_conn *c, const struct sim_request *req);

@@ -1,10 +1,11 @@
-/* llm/sim_reply.c: an OpenAI chat completion, token by token or whole, and the faults that come in the middle of it. */
+/* llm/sim_reply.c: an answer, token by token or whole, and the faults that come in the middle of it. How it is written
+ * down is the dialect's. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "llm/sim_priv.h"
+#include "llm/sim_dialect.h"
 
 #define SIM_BURST 64u /* tokens written in one go when there is no pace */
 
@@ -39,72 +40,6 @@ static void reply_done(struct sim_conn *c)
 	sl_sim_conn_next(c);
 }
 
-/* ---- events of a stream ---- */
-
-static void event_open(struct sim_reply *r, struct sl_buf *b)
-{
-	sl_buf_addf(
-		b,
-		"data: {\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion.chunk\",\"created\":%lld,\"model\":",
-		(unsigned long long)r->n, (long long)r->created_s);
-	sl_buf_json_str(b, sl_str(r->model));
-	sl_buf_adds(b, ",\"system_fingerprint\":\"fp_sim\",\"choices\":[");
-}
-
-static void event_delta(struct sim_reply *r, struct sl_buf *b, const char *key, struct sl_str text, const char *finish)
-{
-	event_open(r, b);
-	sl_buf_adds(b, "{\"index\":0,\"delta\":{");
-	if (key) {
-		sl_buf_addf(b, "\"%s\":", key);
-		sl_buf_json_str(b, text);
-	}
-	sl_buf_adds(b, "},\"logprobs\":null,\"finish_reason\":");
-	if (finish)
-		sl_buf_json_str(b, sl_str(finish));
-	else
-		sl_buf_adds(b, "null");
-	sl_buf_adds(b, "}]}\n\n");
-}
-
-static void write_usage(struct sim_reply *r, struct sl_buf *b)
-{
-	sl_buf_addf(b,
-		    "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u,\"prompt_tokens_"
-		    "details\":"
-		    "{\"cached_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":%u}}",
-		    r->prompt_tokens, r->sent, r->prompt_tokens + r->sent, r->thinking_tokens);
-}
-
-static void write_tools(struct sim_reply *r,
-			struct sl_buf *b) /* as deltas: the name, then the arguments in two pieces */
-{
-	SL_AUTO_JSON list = json_tokener_parse(r->tools);
-	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-		struct json_object *t = json_object_array_get_idx(list, i);
-		SL_BUF(args, 1u << 20);
-		sl_json_write(&args, sl_json_get(t, "arguments"));
-		event_open(r, b);
-		sl_buf_addf(b,
-			    "{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":%zu,\"id\":\"call_sim%llu_%zu\","
-			    "\"type\":\"function\",\"function\":{\"name\":",
-			    i, (unsigned long long)r->n, i);
-		sl_buf_json_str(b, sl_json_get_str(t, "name"));
-		sl_buf_adds(b, ",\"arguments\":\"\"}}]},\"finish_reason\":null}]}\n\n");
-		for (size_t at = 0, half = args.len / 2; at < args.len; at += half, half = args.len - at) {
-			event_open(r, b);
-			sl_buf_addf(
-				b,
-				"{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":%zu,\"function\":{\"arguments\":",
-				i);
-			sl_buf_json_str(b, sl_str_n(args.data + at, half ? half : args.len));
-			sl_buf_adds(b, "}}]},\"finish_reason\":null}]}\n\n");
-			if (half == 0)
-				break;
-		}
-	}
-}
-
 /* One HTTP chunk around what was put into the buffer since `from`. */
 static size_t chunk_open(struct sl_buf *b)
 {
@@ -125,29 +60,24 @@ static void chunk_close(struct sl_buf *b, size_t from)
 	sl_buf_adds(b, "\r\n");
 }
 
-static const char *finish_reason(const struct sim_reply *r)
+bool sl_sim_refuses(const struct sim_reply *r)
 {
-	if (r->set.fault == 15 && strcmp(r->set.variant, "length") == 0)
-		return "length";
-	if (r->set.fault == 15 && strcmp(r->set.variant, "content_filter") == 0)
-		return "content_filter";
+	return r->set.fault == 15 && strcmp(r->set.variant, "refusal") == 0;
+}
+
+const char *sl_sim_finish(const struct sim_reply *r)
+{
+	if (r->set.fault == 15 && !sl_sim_refuses(r))
+		return r->set.variant; /* "length" when nothing was said */
 	return r->tools ? "tool_calls" : "stop";
 }
 
-static struct sl_str error_object(const struct sim_reply *r)
+static const struct sim_failure *failure_of(const struct sim_reply *r)
 {
-	if (strcmp(r->set.variant, "string") == 0)
-		return SL_STR("{\"error\":\"the simulator was told to fail here\"}");
+	const struct sim_failure *all = r->dialect->failures;
 	if (strcmp(r->set.variant, "overloaded") == 0)
-		return SL_STR("{\"error\":{\"message\":\"Overloaded\",\"type\":\"overloaded_error\",\"param\":null,"
-			      "\"code\":null}}");
-	if (strcmp(r->set.variant, "limit") == 0)
-		return SL_STR(
-			"{\"error\":{\"message\":\"Rate limit reached, please try again in 2s.\",\"type\":\"tokens\","
-			"\"param\":null,\"code\":\"rate_limit_exceeded\"}}");
-	return SL_STR("{\"error\":{\"message\":\"The server had an error while processing your "
-		      "request\",\"type\":\"server_error\","
-		      "\"param\":null,\"code\":null}}");
+		return &all[SIM_OVERLOADED];
+	return strcmp(r->set.variant, "limit") == 0 ? &all[SIM_RATE] : &all[SIM_BROKEN];
 }
 
 /* The connection ends in the middle. A reset waits a moment: it would take back what the client has not read yet. */
@@ -160,6 +90,15 @@ static void drop(struct sim_conn *c)
 	}
 	sl_sim_reply_end(c, SIM_DROPPED);
 	sl_sim_conn_half_close(c);
+}
+
+static void stream_over(struct sim_conn *c, struct sl_buf *b, size_t chunk)
+{
+	chunk_close(b, chunk);
+	sl_buf_adds(b, "0\r\n\r\n");
+	sl_sim_conn_send(c, sl_buf_str(b));
+	sl_sim_reply_end(c, SIM_DROPPED);
+	sl_sim_conn_next(c);
 }
 
 /* The fault that comes in the middle. true: the stream is over, or silent. */
@@ -175,24 +114,27 @@ static bool stream_breaks(struct sim_conn *c, struct sl_buf *b, size_t chunk)
 		sl_sim_conn_send(c, sl_buf_str(b));
 		r->part = SIM_PART_SILENT;
 		return true;
-	case 13:
-		sl_buf_adds(b, strcmp(v, "line") == 0 ? "error: " : "data: ");
-		sl_buf_add(b, error_object(r).p, error_object(r).len);
-		sl_buf_adds(b, "\n\n");
-		chunk_close(b, chunk);
-		sl_buf_adds(b, "0\r\n\r\n");
-		sl_sim_conn_send(c, sl_buf_str(b));
-		sl_sim_reply_end(c, SIM_DROPPED);
-		sl_sim_conn_next(c);
+	case 13: {
+		struct sim_failure f = *failure_of(r);
+		char text[160];
+		if (strcmp(v, "limit") == 0) {
+			(void)snprintf(text, sizeof(text), "%.100s Please try again in 2s.", f.message);
+			f.message = text;
+		}
+		f.list = strcmp(v, "list") == 0;
+		r->dialect->failure_event(&f, strcmp(v, "string") == 0, f.list || strcmp(v, "line") == 0, b);
+		stream_over(c, b, chunk);
 		return true;
+	}
 	case 14:
+		if (strcmp(v, "late") == 0) {
+			if (r->part != SIM_PART_ENDING)
+				return false;
+			r->dialect->end(r, b, true);
+		}
 		if (strcmp(v, "no_marker") == 0) {
-			event_delta(r, b, NULL, sl_str(""), "stop");
-			chunk_close(b, chunk);
-			sl_buf_adds(b, "0\r\n\r\n");
-			sl_sim_conn_send(c, sl_buf_str(b));
-			sl_sim_reply_end(c, SIM_DROPPED);
-			sl_sim_conn_next(c);
+			r->dialect->end(r, b, false);
+			stream_over(c, b, chunk);
 			return true;
 		}
 		chunk_close(b, chunk);
@@ -204,16 +146,11 @@ static bool stream_breaks(struct sim_conn *c, struct sl_buf *b, size_t chunk)
 		return false;
 	case 16:
 		if (strcmp(v, "nul") == 0)
-			sl_buf_adds(b, "data: "
-				       "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\\u0000b\"},\"finish_"
-				       "reason\":null}]}\n\n");
+			r->dialect->raw(r, b, SL_STR("a\\u0000b"), false);
 		else if (strcmp(v, "utf8") == 0)
-			sl_buf_adds(b, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xff\xfe\xc0 "
-				       "\"},\"finish_reason\":null}]}\n\n");
+			r->dialect->raw(r, b, SL_STR("\xff\xfe\xc0 "), false);
 		else
-			sl_buf_adds(b, "data: "
-				       "{\"id\":\"chatcmpl-sim\",\"choices\":[{\"index\":0,\"delta\":{\"content\":"
-				       "\"half a\n\n");
+			r->dialect->raw(r, b, SL_STR("half a"), true);
 		r->set.fault = 0; /* and goes on as if nothing had happened */
 		return false;
 	default:
@@ -233,7 +170,7 @@ static void add_token(struct sim_conn *c, struct sl_buf *b)
 		(void)snprintf(stamp, sizeof(stamp), "t%016llu ", (unsigned long long)sl_clock_mono_us());
 		token = sl_str(stamp);
 	}
-	event_delta(r, b, thinking ? "reasoning_content" : "content", token, NULL);
+	r->dialect->token(r, b, thinking, token);
 	r->at += n;
 	r->sent++;
 	r->thinking_tokens += thinking;
@@ -253,7 +190,8 @@ static void stream_turn(struct sim_conn *c)
 	sl_buf_reset(b);
 	size_t chunk = chunk_open(b);
 	if (r->part == SIM_PART_FIRST) {
-		event_delta(r, b, "role", SL_STR("assistant"), NULL);
+		if (r->dialect->begin)
+			r->dialect->begin(r, b);
 		r->part = r->thinking_len ? SIM_PART_THINKING : r->text_len ? SIM_PART_TEXT : SIM_PART_ENDING;
 		r->next_us = now;
 	}
@@ -280,18 +218,7 @@ static void stream_turn(struct sim_conn *c)
 	}
 	if (r->set.fault && stream_breaks(c, b, chunk)) /* the text was shorter than `after` */
 		return;
-	if (r->set.fault == 15 && strcmp(r->set.variant, "refusal") == 0)
-		event_delta(r, b, "refusal", SL_STR("I cannot help with that."), NULL);
-	if (r->tools)
-		write_tools(r, b);
-	event_delta(r, b, NULL, sl_str(""), finish_reason(r));
-	if (r->tell_usage) {
-		event_open(r, b);
-		sl_buf_adds(b, "],");
-		write_usage(r, b);
-		sl_buf_adds(b, "}\n\n");
-	}
-	sl_buf_adds(b, "data: [DONE]\n\n");
+	r->dialect->end(r, b, true);
 	chunk_close(b, chunk);
 	sl_buf_adds(b, "0\r\n\r\n");
 	sl_sim_conn_send(c, sl_buf_str(b));
@@ -300,63 +227,28 @@ static void stream_turn(struct sim_conn *c)
 
 /* ---- a whole answer ---- */
 
-static void write_whole(struct sim_reply *r, struct sl_buf *b)
-{
-	bool refusal = r->set.fault == 15 && strcmp(r->set.variant, "refusal") == 0;
-	for (size_t at = 0; at < r->text_len; r->sent++)
-		at += sl_sim_token(sl_str_n(r->text + at, r->text_len - at));
-	for (size_t at = 0; at < r->thinking_len; r->sent++, r->thinking_tokens++)
-		at += sl_sim_token(sl_str_n(r->thinking + at, r->thinking_len - at));
-	sl_buf_addf(b, "{\"id\":\"chatcmpl-sim%06llu\",\"object\":\"chat.completion\",\"created\":%lld,",
-		    (unsigned long long)r->n, (long long)r->created_s);
-	sl_buf_json_kz(b, "model", r->model);
-	sl_buf_adds(b, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\"");
-	if (refusal)
-		sl_buf_json_kz(b, "refusal", "I cannot help with that.");
-	sl_buf_json_kstr(b, "content", refusal ? sl_str("") : sl_str_n(r->text, r->text_len));
-	if (r->thinking_len)
-		sl_buf_json_kstr(b, "reasoning_content", sl_str_n(r->thinking, r->thinking_len));
-	if (r->tools) {
-		SL_AUTO_JSON list = json_tokener_parse(r->tools);
-		sl_buf_json_key(b, "tool_calls");
-		sl_buf_addc(b, '[');
-		for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-			struct json_object *t = json_object_array_get_idx(list, i);
-			SL_BUF(args, 1u << 20);
-			sl_json_write(&args, sl_json_get(t, "arguments"));
-			sl_buf_addf(b, "%s{\"id\":\"call_sim%llu_%zu\",\"type\":\"function\",\"function\":{",
-				    i ? "," : "", (unsigned long long)r->n, i);
-			sl_buf_json_kstr(b, "name", sl_json_get_str(t, "name"));
-			sl_buf_json_kstr(b, "arguments", sl_buf_str(&args));
-			sl_buf_adds(b, "}}");
-		}
-		sl_buf_addc(b, ']');
-	}
-	sl_buf_adds(b, "},\"logprobs\":null,");
-	sl_buf_json_kz(b, "finish_reason", finish_reason(r));
-	sl_buf_adds(b, "}],");
-	if (!r->set.no_usage)
-		write_usage(r, b);
-	else
-		sl_buf_adds(b, "\"system_fingerprint\":\"fp_sim\"");
-	sl_buf_addc(b, '}');
-}
-
 static void whole_turn(struct sim_conn *c)
 {
 	struct sim_reply *r = c->reply;
 	SL_BUF(b, 64u << 20);
 	const char *v = r->set.variant;
 	if (r->set.fault == 13) {
-		struct sl_str e = error_object(r); /* constant text */
+		if (strcmp(v, "string") == 0)
+			sl_buf_adds(&b, "{\"error\":\"the simulator was told to fail here\"}");
+		else
+			r->dialect->failure(failure_of(r), &b);
 		sl_sim_reply_end(c, SIM_DROPPED);
-		sl_sim_conn_answer(c, 200, "application/json", "", e);
+		sl_sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
 		return;
 	}
+	for (size_t at = 0; at < r->text_len; r->sent++)
+		at += sl_sim_token(sl_str_n(r->text + at, r->text_len - at));
+	for (size_t at = 0; at < r->thinking_len; r->sent++, r->thinking_tokens++)
+		at += sl_sim_token(sl_str_n(r->thinking + at, r->thinking_len - at));
 	if (r->body)
 		sl_buf_adds(&b, r->body);
 	else
-		write_whole(r, &b);
+		r->dialect->whole(r, &b);
 	atomic_fetch_add_explicit(&c->sim->tokens, r->sent, memory_order_relaxed);
 	if (r->set.fault == 16 && strcmp(v, "utf8") == 0 && !b.failed)
 		b.data[b.len / 2] = (char)0xff;

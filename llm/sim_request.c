@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/utf8.h"
-#include "llm/sim_priv.h"
+#include "llm/sim_dialect.h"
 
 /* ---- the log ---- */
 
@@ -24,7 +24,7 @@ static void copy_cut(char *to, size_t size, struct sl_str from)
 
 /* ---- a request ---- */
 
-static struct sl_str text_of(struct json_object *content) /* a string, or the first text part */
+struct sl_str sl_sim_text_of(struct json_object *content)
 {
 	if (json_object_is_type(content, json_type_array))
 		for (size_t i = 0; i < json_object_array_length(content); i++) {
@@ -125,12 +125,10 @@ static void settings_of_headers(struct sim_settings *set, struct sl_str headers)
 	}
 }
 
-static void choose_text(struct sim_reply *r, struct json_object *doc, const struct sim_match *m, struct sl_str gist,
-			struct sl_str user)
+static void choose_text(struct sim_reply *r, const struct sim_wish *w, const struct sim_match *m, struct sl_str gist)
 {
-	struct json_object *format = sl_json_get(doc, "response_format");
-	struct json_object *schema = sl_json_get(sl_json_get(format, "json_schema"), "schema");
-	bool json = schema || sl_str_is(sl_json_get_str(format, "type"), "json_object");
+	struct sl_str user = w->ask.user;
+	bool json = w->json;
 	SL_BUF(b, 8u << 20);
 	uint64_t random = r->random;
 	SL_AUTO_JSON trial = NULL;
@@ -148,8 +146,8 @@ static void choose_text(struct sim_reply *r, struct json_object *doc, const stru
 	else
 		json = false;
 	if (json && (say.len == 0 || sl_json_parse(say, &trial, NULL) != SL_OK)) {
-		if (schema) {
-			sl_sim_from_schema(schema, 0, &say, &b);
+		if (w->schema) {
+			sl_sim_from_schema(w->schema, 0, &say, &b);
 		} else {
 			sl_buf_adds(&b, "{\"simulated\":true,\"answer\":");
 			sl_buf_json_str(&b, say.len ? say : SL_STR("no model was asked"));
@@ -172,12 +170,12 @@ static void choose_text(struct sim_reply *r, struct json_object *doc, const stru
 	r->thinking_len = r->thinking ? strlen(r->thinking) : 0;
 }
 
-void sl_sim_refuse_request(struct sim_conn *c, const char *why)
+void sl_sim_refuse_request(struct sim_conn *c, const struct sim_dialect *d, const char *why)
 {
+	struct sim_failure f = d->failures[SIM_BAD];
 	SL_BUF(b, 1024);
-	sl_buf_adds(&b, "{\"error\":{");
-	sl_buf_json_kz(&b, "message", why);
-	sl_buf_adds(&b, ",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}");
+	f.message = why;
+	d->failure(&f, &b);
 	sl_sim_conn_answer(c, 400, "application/json", "", sl_buf_str(&b));
 }
 
@@ -206,6 +204,7 @@ struct sim_reply *sl_sim_reply_new(struct sim_conn *c, const struct sim_request 
 		memcpy(r->set.variant, "json", 5);
 	if (r->set.fault == 15 && !r->set.variant[0])
 		memcpy(r->set.variant, "length", 7);
+	r->dialect = &sl_sim_openai;
 	r->created_s = sl_clock_wall_ms() / 1000;
 	r->random = r->set.seed ^ digest;
 	r->prompt_tokens = (uint32_t)(req->body.len / 4 + 1);
@@ -223,8 +222,10 @@ void sl_sim_reply_go(struct sim_conn *c, struct sim_reply *r)
 		return;
 	if (r->stream) {
 		sl_buf_reset(&s->out);
-		sl_buf_adds(&s->out, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-				     "Transfer-Encoding: chunked\r\nx-sluice-simulator: 1\r\n");
+		sl_buf_addf(&s->out,
+			    "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nCache-Control: no-cache\r\n"
+			    "Transfer-Encoding: chunked\r\nx-sluice-simulator: 1\r\n",
+			    r->dialect->stream_type);
 		sl_buf_adds(&s->out, c->keep_alive ? "\r\n" : "Connection: close\r\n\r\n");
 		sl_sim_conn_send(c, sl_buf_str(&s->out));
 	}
@@ -237,48 +238,54 @@ void sl_sim_reply_go(struct sim_conn *c, struct sim_reply *r)
 	uv_timer_start(&c->timer, sl_sim_on_tick, wait, 0);
 }
 
-static void chat(struct sim_conn *c, const struct sim_request *req)
+/* Which header brought a key. The key itself is looked at by nobody. */
+static const char *auth_of(struct sl_str headers)
+{
+	static const char *const names[] = {"authorization", "x-api-key", "x-goog-api-key", "api-key"};
+	for (size_t i = 0; i < SL_COUNT_OF(names); i++)
+		if (sl_sim_header(headers, names[i]).len)
+			return names[i];
+	return NULL;
+}
+
+static void chat(struct sim_conn *c, const struct sim_request *req, const struct sim_dialect *dialect)
 {
 	struct sl_sim *s = c->sim;
 	SL_AUTO_JSON doc = NULL;
-	if (sl_json_parse(req->body, &doc, NULL) != SL_OK ||
-	    !json_object_is_type(sl_json_get(doc, "messages"), json_type_array)) {
-		sl_sim_refuse_request(c, "The body must be a JSON object with messages.");
+	struct sim_wish w = {.ask.digest = SIM_DIGEST};
+	const char *wrong = "The body must be a JSON object.";
+	if (sl_json_parse(req->body, &doc, NULL) == SL_OK && json_object_is_type(doc, json_type_object))
+		wrong = dialect->read(doc, req->path, &w);
+	if (dialect->needs_header && sl_sim_header(req->headers, dialect->needs_header).len == 0)
+		wrong = "A header is required that says which version of the API is meant.";
+	if (wrong) {
+		sl_sim_refuse_request(c, dialect, wrong);
 		return;
 	}
-	struct json_object *messages = sl_json_get(doc, "messages");
-	struct sim_ask ask = {.model = sl_json_get_str(doc, "model"), .digest = SIM_DIGEST};
 	struct sl_str suffix = SL_STR(""), head;
-	for (size_t i = 0; i < json_object_array_length(messages); i++) {
-		struct json_object *m = json_object_array_get_idx(messages, i);
-		struct sl_str role = sl_json_get_str(m, "role"), text = text_of(sl_json_get(m, "content"));
-		if (sl_str_is(role, "system") || sl_str_is(role, "developer"))
-			ask.system = text;
-		else if (sl_str_is(role, "user"))
-			ask.user = text;
-		ask.digest = sl_sim_digest(text, ask.digest);
-	}
-	if (sl_str_cut(ask.model, '+', &head, &suffix))
-		ask.model = head;
-	ask.topic = topic_of(ask.user);
+	if (sl_str_cut(w.ask.model, '+', &head, &suffix))
+		w.ask.model = head;
+	w.ask.topic = topic_of(w.ask.user);
 	struct sim_match match;
-	struct sim_reply *r = sl_sim_reply_new(c, req, doc, suffix, &ask, &match);
+	struct sim_reply *r = sl_sim_reply_new(c, req, doc, suffix, &w.ask, &match);
 	if (!r)
 		return;
 	SL_BUF(gist, 512);
-	gist_of(ask.user, &gist);
-	r->stream = sl_json_get_bool(doc, "stream", false);
-	r->tell_usage =
-		sl_json_get_bool(sl_json_get(doc, "stream_options"), "include_usage", false) && !r->set.no_usage;
+	gist_of(w.ask.user, &gist);
+	r->dialect = dialect;
+	r->stream = w.stream;
+	r->tell_usage = w.tell_usage && !r->set.no_usage;
 	r->n = ++s->n_requests;
-	choose_text(r, doc, &match, sl_buf_str(&gist), ask.user);
+	choose_text(r, &w, &match, sl_buf_str(&gist));
 
 	struct sim_entry *e = &s->log[r->n % SIM_LOG];
 	*e = (struct sim_entry){
 		.n = r->n, .wall_ms = sl_clock_wall_ms(), .began_us = sl_clock_mono_us(), .status = 200};
 	e->fault = r->set.fault;
 	e->stream = r->stream;
-	copy_cut(e->model, sizeof(e->model), ask.model);
+	copy_cut(e->model, sizeof(e->model), w.ask.model);
+	e->dialect = dialect->name;
+	e->auth = auth_of(req->headers);
 	copy_cut(e->rule, sizeof(e->rule), sl_str(match.rule));
 	copy_cut(e->gist, sizeof(e->gist), sl_buf_str(&gist));
 	copy_cut(e->key, sizeof(e->key), sl_sim_header(req->headers, "idempotency-key"));
@@ -322,6 +329,8 @@ static void show_requests(struct sim_conn *c)
 		sl_buf_json_ku64(&b, "n", e->n);
 		sl_buf_json_ktime(&b, "at", e->wall_ms);
 		sl_buf_json_kz(&b, "model", e->model);
+		sl_buf_json_kz(&b, "protocol", e->dialect);
+		sl_buf_json_kz(&b, "auth", e->auth);
 		sl_buf_json_kz(&b, "rule", e->rule);
 		sl_buf_json_kz(&b, "gist", e->gist);
 		sl_buf_json_kz(&b, "idempotency_key", e->key);
@@ -338,28 +347,60 @@ static void show_requests(struct sim_conn *c)
 	sl_sim_conn_answer(c, 200, "application/json", "", sl_buf_str(&b));
 }
 
+static bool ends(struct sl_str path, const char *tail)
+{
+	size_t n = strlen(tail);
+	return path.len >= n && memcmp(path.p + path.len - n, tail, n) == 0;
+}
+
+static const struct sim_dialect *dialect_of(struct sl_str path)
+{
+	if (ends(path, "/chat/completions"))
+		return &sl_sim_openai;
+	if (ends(path, "/messages"))
+		return &sl_sim_anthropic;
+	if (ends(path, ":streamGenerateContent") || ends(path, ":generateContent"))
+		return &sl_sim_gemini;
+	return ends(path, "/api/chat") ? &sl_sim_ollama : NULL;
+}
+
+/* What there is, as each provider lists it. */
+static const struct {
+	const char *path, *json;
+} lists[] = {
+	{"/v1/models", "{\"object\":\"list\",\"data\":[{\"id\":\"sim\",\"object\":\"model\",\"created\":1763596800,"
+		       "\"owned_by\":\"sluice-simulator\"},{\"id\":\"sim-embedding\",\"object\":\"model\","
+		       "\"created\":1763596800,\"owned_by\":\"sluice-simulator\"}]}"},
+	{"/v1beta/models", "{\"models\":[{\"name\":\"models/sim\",\"displayName\":\"Sluice simulator\","
+			   "\"supportedGenerationMethods\":[\"generateContent\"]}]}"},
+	{"/api/tags", "{\"models\":[{\"name\":\"sim\",\"model\":\"sim\"}]}"},
+};
+
 void sl_sim_reply_begin(struct sim_conn *c, const struct sim_request *r)
 {
-	bool get = sl_str_is(r->method, "GET");
-	if (sl_str_is(r->method, "POST") &&
-	    (sl_str_is(r->path, "/v1/chat/completions") || sl_str_is(r->path, "/chat/completions")))
-		chat(c, r);
-	else if (sl_str_is(r->method, "POST") &&
-		 (sl_str_is(r->path, "/v1/embeddings") || sl_str_is(r->path, "/embeddings")))
+	bool get = sl_str_is(r->method, "GET"), post = sl_str_is(r->method, "POST");
+	const struct sim_dialect *dialect = post ? dialect_of(r->path) : NULL;
+	if (dialect) {
+		chat(c, r, dialect);
+		return;
+	}
+	if (post && ends(r->path, "/embeddings")) {
 		sl_sim_embeddings(c, r);
-	else if (get && (sl_str_is(r->path, "/v1/models") || sl_str_is(r->path, "/models")))
-		sl_sim_conn_answer(c, 200, "application/json", "",
-				   SL_STR("{\"object\":\"list\",\"data\":[{\"id\":\"sim\",\"object\":\"model\","
-					  "\"created\":1763596800,\"owned_by\":\"sluice-simulator\"},"
-					  "{\"id\":\"sim-embedding\",\"object\":\"model\","
-					  "\"created\":1763596800,\"owned_by\":\"sluice-simulator\"}]}"));
-	else if (get && sl_str_is(r->path, "/sim/stats"))
+		return;
+	}
+	for (size_t i = 0; get && i < SL_COUNT_OF(lists); i++)
+		if (sl_str_is(r->path, lists[i].path)) {
+			sl_sim_conn_answer(c, 200, "application/json", "", sl_str(lists[i].json));
+			return;
+		}
+	if (get && sl_str_is(r->path, "/sim/stats"))
 		show_stats(c);
 	else if (get && sl_str_is(r->path, "/sim/requests"))
 		show_requests(c);
 	else
 		sl_sim_conn_answer(c, 404, "application/json", "",
-				   SL_STR("{\"error\":{\"message\":\"The simulator has POST /v1/chat/completions and "
-					  "/v1/embeddings, GET /v1/models, /sim/stats and /sim/requests.\",\"type\":"
+				   SL_STR("{\"error\":{\"message\":\"The simulator has POST /v1/chat/completions, "
+					  "/v1/embeddings, /v1/messages, /v1beta/models/NAME:streamGenerateContent and "
+					  "/api/chat, GET /v1/models, /sim/stats and /sim/requests.\",\"type\":"
 					  "\"invalid_request_error\",\"param\":null,\"code\":null}}"));
 }

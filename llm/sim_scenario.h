@@ -32,11 +32,21 @@
  *   usage     false: sends none                           status    HTTP status of an error answer
  *   times     the fault comes only for so many requests with the same messages, then none (0: always)
  *
- * F1 400 · F2 401 (variant 403) · F3 404 model · F4 context too long (413, 422) · F5 429 in whole seconds · F6 429 with
- * ms, float, date, body, reset or retryinfo · F7 429 insufficient_quota (spend) · F8 500 · F9 503 (529) · F10 reset
- * before an answer (close) · F11 no headers ever · F12 stall after `after` tokens · F13 error event: object, string,
- * line, overloaded, limit · F14 half_close, rst, no_marker · F15 refusal, content_filter, length · F16 json, utf8,
- * type, html, page (an HTML page with status 502)
+ * The faults, each in the words and forms of the protocol that is spoken; in brackets its variants:
+ *   F1  a bad request             F2  the key (403: may not use it)      F3  no such model
+ *   F4  context too long (413, 422)
+ *   F5  a rate limit, hint in whole seconds                              F6  the same, hint as the provider gives it
+ *       (seconds, ms, float, date, body, reset, retryinfo)
+ *   F7  a quota that waiting does not lift (spend)                       F8  500
+ *   F9  overloaded, no hint (503, 529)                                   F10 reset before an answer (close)
+ *   F11 no headers ever           F12 stall after `after` tokens
+ *   F13 an error in the middle (string, line, list, overloaded, limit)
+ *   F14 the connection ends in the middle (half_close, rst), or the stream without its marker (no_marker), or the
+ *       transfer right behind it (late)
+ *   F15 an end with a reason (length, content_filter, refusal, pause, window, recitation; what a protocol does not know
+ *       is its plain end, or the word itself)
+ *   F16 not what it should be (json, utf8, nul, type, html, page: an HTML page with status 502)
+ * F1 to F9 also take a number as variant (the status) and "list" (Gemini's array of one).
  */
 #pragma once
 

@@ -50,6 +50,24 @@ static inline int llm_world_setup(struct llm_world *w, const char *scenario)
 	return 0;
 }
 
+/* A profile `name` of a provider that points at the simulator. */
+static inline void llm_world_profile(struct llm_world *w, const char *name, const char *provider, const char *model)
+{
+	struct sl_profile_row row;
+	struct sl_error err = {0};
+	SL_AUTO_JSON doc = NULL;
+	SL_BUF(text, 4096);
+	bool openai = strcmp(provider, "openai") == 0 || strcmp(provider, "openai-compatible") == 0;
+	sl_buf_addf(
+		&text,
+		"{\"provider\":\"%s\",\"model\":\"%s\",\"base_url\":\"%s%s\",\"api_keys\":[\"sk-for-nobody-1234\"]}",
+		provider, model, w->root, openai ? "/v1" : "");
+	assert_int_equal(sl_json_parse(sl_buf_str(&text), &doc, &err), SL_OK);
+	if (sl_profiles_put(w->profiles, sl_str(name), doc, &row, NULL, &err) != SL_OK)
+		fail_msg("%s", err.text);
+	sl_profile_row_fini(&row);
+}
+
 static inline void llm_world_fini(struct llm_world *w)
 {
 	sl_llm_free(w->llm);
@@ -159,7 +177,7 @@ static inline void llm_on_http_done(void *ctx, enum sl_code rc, const struct sl_
 	llm_wake(s, rc, err);
 }
 
-/* One HTTP exchange with the simulator; the answer is in s->body. */
+/* One HTTP exchange with the simulator (GET when there is no body); the answer is in s->body. */
 static inline void llm_post(struct llm_world *w, const char *path, const char *body, struct llm_said *s)
 {
 	struct sl_http_header type = {SL_STR("Content-Type"), SL_STR("application/json")};
@@ -167,11 +185,11 @@ static inline void llm_post(struct llm_world *w, const char *path, const char *b
 	struct sl_error err = {0};
 	char url[256];
 	SL_BUF(b, 1 << 20);
-	sl_buf_adds(&b, body);
+	sl_buf_adds(&b, body ? body : "");
 	snprintf(url, sizeof(url), "%s%s", w->root, path);
 	struct sl_bytes *bytes = sl_buf_bytes(&b);
 	struct sl_http_request req = {
-		.method = "POST",
+		.method = body ? "POST" : "GET",
 		.url = url,
 		.headers = &type,
 		.n_headers = 1,

@@ -283,7 +283,7 @@ static const struct fault_case faults[] = {
 	{"sim+fault=F13", SL_PROVIDER_ERROR, 0, 0, "", "server_error"},
 	{"sim+fault=F13,variant=string", SL_PROVIDER_ERROR, 0, 0, "", "told to fail"},
 	{"sim+fault=F13,variant=line", SL_PROVIDER_ERROR, 0, 0, "", "server_error"},
-	{"sim+fault=F13,variant=overloaded", SL_OVERLOADED, 0, 0, "", "overloaded_error"},
+	{"sim+fault=F13,variant=overloaded", SL_OVERLOADED, 0, 0, "", "server_is_overloaded"},
 	{"sim+fault=F13,variant=limit", SL_RATE_LIMITED, 2000, 2000, "", "rate_limit_exceeded"},
 	{"sim+fault=F14", SL_TRUNCATED, 0, 0, "", ""},
 	{"sim+fault=F14,variant=rst", SL_TRUNCATED, 0, 0, "", ""},
