@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/server_priv.h"
+#include "base/json.h"
 #include "base/log.h"
 
 static const char security_headers[] =
@@ -174,13 +175,43 @@ static void problem_body(struct sl_buf *b, int status, enum sl_code code, struct
 	sl_buf_addc(b, '}');
 }
 
+void sl_openai_error(struct sl_buf *b, int status, enum sl_code code, struct sl_str message, struct sl_str errors)
+{
+	const char *type = status == 401   ? "authentication_error"
+			   : status == 403 ? "permission_error"
+			   : status == 429 ? "rate_limit_error"
+			   : status < 500  ? "invalid_request_error"
+					   : "server_error";
+	SL_AUTO_JSON all = NULL;
+	SL_BUF(array, 1 << 20);
+	sl_buf_addf(&array, "[" SL_STR_FMT "]", SL_STR_ARG(errors));
+	if (errors.len)
+		SL_IGNORE(sl_json_parse(sl_buf_str(&array), &all, NULL)); /* without it there is no param */
+	struct json_object *first = all && json_object_array_length(all) ? json_object_array_get_idx(all, 0) : NULL;
+	sl_buf_adds(b, "{\"error\":{");
+	SL_BUF(text, SL_ERROR_TEXT_BYTES + 1024);
+	sl_buf_add(&text, message.p, message.len);
+	if (first)
+		sl_buf_addf(&text, "%s%s: %s", text.len ? ": " : "", sl_json_get_z(first, "pointer"),
+			    sl_json_get_z(first, "message"));
+	sl_buf_json_kstr(b, "message", text.len && !text.failed ? sl_buf_str(&text) : sl_str(reason_of(status)));
+	sl_buf_json_kz(b, "type", type);
+	sl_buf_json_kz(b, "param", first ? sl_json_get_z(first, "pointer") : NULL);
+	sl_buf_json_kz(b, "code", sl_code_wire(code));
+	sl_buf_adds(b, "}}");
+}
+
 void sl_answer_problem_with(struct sl_request *r, int status, enum sl_code code, struct sl_str detail,
 			    struct sl_str errors, uint32_t retry_after_ms, struct sl_str members)
 {
 	SL_BUF(body, 1 << 20);
 	if (!r->conn)
 		return;
-	problem_body(&body, status, code, detail, errors, retry_after_ms, members, r->id);
+	bool openai = sl_str_starts(r->head.path, SL_STR("/v1/"));
+	if (openai)
+		sl_openai_error(&body, status, code, detail, errors);
+	else
+		problem_body(&body, status, code, detail, errors, retry_after_ms, members, r->id);
 	if (retry_after_ms) {
 		char text[16];
 		int n = snprintf(text, sizeof(text), "%u", (retry_after_ms + 999) / 1000);
@@ -189,8 +220,8 @@ void sl_answer_problem_with(struct sl_request *r, int status, enum sl_code code,
 	if (status == 401)
 		sl_answer_header(r, "WWW-Authenticate", SL_STR("Bearer realm=\"sluice\""));
 	sl_answer_header(r, "Cache-Control", SL_STR("no-store"));
-	send_answer(r, status, "application/problem+json", body.failed ? SL_STR("{}") : sl_buf_str(&body), CONN_COPY,
-		    NULL);
+	send_answer(r, status, openai ? "application/json" : "application/problem+json",
+		    body.failed ? SL_STR("{}") : sl_buf_str(&body), CONN_COPY, NULL);
 }
 
 static uint32_t retry_hint(enum sl_code code, uint32_t given_ms)

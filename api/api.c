@@ -11,6 +11,7 @@ static bool copy(char **to, const char *from)
 static void on_tick(void *ctx)
 {
 	sl_sse_tick(ctx);
+	sl_talk_tick(ctx);
 }
 
 enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out, struct sl_error *err)
@@ -23,6 +24,7 @@ enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out,
 	a->loop = config->loop;
 	a->clock = config->clock ? config->clock : &sl_clock_real;
 	sl_list_init(&a->streams);
+	sl_list_init(&a->talks);
 	a->started_ms = sl_clock_wall(a->clock);
 	if (!copy(&a->listen, config->listen) || !copy(&a->tls_cert, config->tls_cert) ||
 	    !copy(&a->tls_key, config->tls_key) || !copy(&a->hosts, config->hosts) ||

@@ -37,6 +37,7 @@ struct sl_api {
 	int64_t started_ms;
 	struct sl_bytes *node_types, *templates; /* made once */
 	struct sl_list streams;                  /* of sse.c */
+	struct sl_list talks;                    /* of routes_openai.c */
 };
 
 /* A request that waits for an answer from another thread. Whoever is asked fills in what it has and calls
@@ -102,10 +103,13 @@ sl_handler_fn sl_route_prices_get, sl_route_prices_put;
 sl_handler_fn sl_route_template_list, sl_route_template_create, sl_route_template_delete;
 sl_handler_fn sl_route_audit, sl_route_instances, sl_route_admin_pause, sl_route_admin_resume, sl_route_admin_drain;
 
+sl_handler_fn sl_route_models, sl_route_chat_completions, sl_route_responses;
+
 /* sse.c: the live stream of a run. `resume`: exactly what came after after_seq, else a snapshot first. */
 void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, bool resume, uint64_t after_seq,
 		  bool tokens);
 void sl_sse_tick(struct sl_api *a);
+void sl_talk_tick(struct sl_api *a);
 
 /* A file of this room that is in the binary: "openapi.json". NULL: there is none. */
 const struct sl_embedded *sl_api_file(const char *name);

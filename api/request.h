@@ -96,6 +96,10 @@ void sl_answer_problem_with(struct sl_request *r, int status, enum sl_code code,
 			    struct sl_str errors, uint32_t retry_after_ms,
 			    struct sl_str members); /* members: further ones, `"status":"paused"` */
 
+/* What a problem looks like under /v1, to clients of OpenAI: { "error": { "message", "type", "param", "code" } }.
+ * `errors` as above: the first pointer becomes `param`. */
+void sl_openai_error(struct sl_buf *b, int status, enum sl_code code, struct sl_str message, struct sl_str errors);
+
 /* A body of unknown length. Set on_gone and on_writable before. */
 enum sl_write { SL_WRITE_MORE, SL_WRITE_FULL, SL_WRITE_BUSY, SL_WRITE_GONE };
 void sl_answer_stream(struct sl_request *r, int status, const char *type);

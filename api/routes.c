@@ -62,6 +62,10 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_make},
 	{SL_DELETE, V1 "/admin/tokens/{id}", SL_ROLE_ADMIN, 0, sl_route_token_revoke},
 
+	{SL_GET, "/v1/models", SL_ROLE_VIEWER, 0, sl_route_models},
+	{SL_POST, "/v1/chat/completions", SL_ROLE_RUNNER, 0, sl_route_chat_completions},
+	{SL_POST, "/v1/responses", SL_ROLE_RUNNER, 0, sl_route_responses},
+
 	{SL_GET, "/", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui},
 	{SL_GET, "/{file+}", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui},
 };

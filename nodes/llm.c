@@ -228,7 +228,7 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	struct json_object *format = sl_json_get(params, "response_format"),
 			   *messages = sl_json_get(params, "messages");
 	char key[65];
-	size_t at[3];
+	size_t at[5];
 	SL_BUF(b, 2u * SL_LIMIT_PAYLOAD_BYTES);
 
 	if (!s || !stream || !c || !(c->remote = sl_node_remote(n))) {
@@ -257,6 +257,8 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	add_json(&b, messages, &messages_text, &at[0]);
 	add_json(&b, sl_json_get(params, "stop"), &req.stop, &at[1]);
 	add_json(&b, format, &req.response_format, &at[2]);
+	add_json(&b, sl_json_get(params, "tools"), &req.tools, &at[3]);
+	add_json(&b, sl_json_get(params, "tool_choice"), &req.tool_choice, &at[4]);
 	if (b.failed || text.failed)
 		rc = sl_fail(err, SL_TOO_LARGE, "the prompt is larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
 	const char *base = b.data ? b.data : "";
@@ -264,6 +266,8 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 		req.messages = sl_str_n(base + at[0], messages_text.len);
 	req.stop.p = base + at[1];
 	req.response_format.p = base + at[2];
+	req.tools.p = base + at[3];
+	req.tool_choice.p = base + at[4];
 	req.profile = sl_json_get_str(params, "profile");
 	req.provider = sl_json_get_str(params, "provider");
 	req.model = sl_json_get_str(params, "model");
@@ -350,6 +354,12 @@ const struct sl_node_type sl_node_type_llm = {
 		"  \"seed\": { \"type\": \"integer\", \"title\": \"Seed\" },"
 		"  \"thinking\": { \"type\": \"string\", \"enum\": [\"minimal\", \"low\", \"medium\", \"high\"], "
 		"\"title\": \"Thinking effort\" },"
+		"  \"tools\": { \"type\": \"array\", \"maxItems\": 128, \"items\": { \"type\": \"object\" }, "
+		"\"title\": \"Tools\","
+		"    \"description\": \"Functions the model may ask for, in OpenAI's form; what it asks for is in "
+		"`tool_calls`.\" },"
+		"  \"tool_choice\": { \"title\": \"Tool choice\", \"description\": \"auto, none, required, or one "
+		"function.\" },"
 		"  \"response_format\": { \"type\": \"object\", \"required\": [\"type\"], \"title\": \"Answer format\","
 		"    \"description\": \"JSON answers are parsed, checked against the schema and put into `json`.\","
 		"    \"properties\": { \"type\": { \"type\": \"string\", \"enum\": [\"text\", \"json_object\", "
