@@ -272,11 +272,7 @@ static void chat_on_done(void *ctx, enum sl_code rc, const struct sl_error *why,
 static enum sl_code chat_choose(struct sl_llm *l, const struct sl_chat_request *req, struct sl_profile **out,
 				const struct sl_provider **provider, struct sl_error *err)
 {
-	struct sl_profile *p;
-	if (req->profile.len == 0 && req->provider.len)
-		p = sl_profiles_find_provider(l->profiles, req->provider);
-	else
-		p = sl_profiles_get(l->profiles, req->profile);
+	struct sl_profile *p = sl_profiles_choose(l->profiles, req->profile, req->provider, req->model);
 	if (!p && req->profile.len)
 		return sl_fail(err, SL_NOT_FOUND, "there is no profile '" SL_STR_FMT "'", SL_STR_ARG(req->profile));
 	if (!p && req->provider.len)

@@ -36,9 +36,10 @@ enum sl_chat_mode { SL_CHAT_STREAM, SL_CHAT_WHOLE }; /* WHOLE: one answer, no st
 
 /* All slices are read during sl_chat_start() only. Start from SL_CHAT_REQUEST. An empty slice: not set. */
 struct sl_chat_request {
-	struct sl_str profile;     /* name; empty: `provider`'s, or else the default profile */
-	struct sl_str provider;    /* any profile of that provider; only read when `profile` is empty */
-	struct sl_str model;       /* goes before the profile's */
+	struct sl_str profile;  /* name; empty: `provider`'s, or else the default profile */
+	struct sl_str provider; /* any profile of that provider; only read when `profile` is empty */
+	/* Goes before the profile's. Alone, without profile and provider, it also chooses: see sl_profiles_choose(). */
+	struct sl_str model;
 	struct sl_str system;      /* put in front of the messages */
 	struct sl_str messages;    /* JSON array of {role, content, …} in the OpenAI shape */
 	double temperature, top_p; /* NAN: not set, then the profile's */

@@ -188,6 +188,22 @@ struct sl_profile *sl_profiles_find_provider(struct sl_profiles *p, struct sl_st
 	return one;
 }
 
+struct sl_profile *sl_profiles_choose(struct sl_profiles *p, struct sl_str profile, struct sl_str provider,
+				      struct sl_str model)
+{
+	if (profile.len == 0 && provider.len)
+		return sl_profiles_find_provider(p, provider);
+	struct sl_profile *one = sl_profiles_get(p, profile);
+	const struct sl_provider *guess = profile.len || model.len == 0 ? NULL : sl_provider_of_model(model);
+	if (!guess || (one && (one->default_since_ms || strcmp(one->provider, guess->id) == 0)))
+		return one;
+	struct sl_profile *better = sl_profiles_find_provider(p, sl_str(guess->id));
+	if (!better)
+		return one;
+	sl_profile_unref(one);
+	return better;
+}
+
 size_t sl_profiles_count(struct sl_profiles *p)
 {
 	pthread_mutex_lock(&p->lock);

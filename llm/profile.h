@@ -95,6 +95,10 @@ SL_MUST_USE enum sl_code sl_profiles_delete(struct sl_profiles *p, struct sl_str
 struct sl_profile *sl_profiles_get(struct sl_profiles *p, struct sl_str name);
 struct sl_profile *sl_profiles_find_provider(struct sl_profiles *p,
 					     struct sl_str provider); /* any of that provider; NULL */
+/* What a call that names these gets; each may be empty. Without profile and provider, a model whose name tells its
+ * provider goes to a profile of that provider, unless some profile asked to be the default. NULL: none. */
+struct sl_profile *sl_profiles_choose(struct sl_profiles *p, struct sl_str profile, struct sl_str provider,
+				      struct sl_str model);
 struct sl_profile *sl_profile_ref(struct sl_profile *p);
 void sl_profile_unref(struct sl_profile *p); /* NULL is fine */
 static inline void sl_profile_free(struct sl_profile *p)

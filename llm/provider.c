@@ -1,6 +1,7 @@
 /* llm/provider.c: see provider.h. Default models are cheap general ones; a stored profile names its own. */
 #include "llm/provider.h"
 
+#include "base/own.h"
 #include "llm/protocol.h"
 
 #define OPENAI_LIKE &sl_protocol_openai
@@ -88,6 +89,24 @@ const struct sl_provider sl_provider_table[] = {
 	},
 	{.id = "bedrock", .env = "AWS_ACCESS_KEY_ID"},
 	{
+		.id = "siliconflow",
+		.env = "SILICONFLOW_API_KEY",
+		.base_url = "https://api.siliconflow.com/v1",
+		.model = "Qwen/Qwen3-8B",
+		.protocol = OPENAI_LIKE,
+		.quirks = SL_QUIRK_NO_SCHEMA | SL_QUIRK_THINKING_BUDGET,
+		.can = SL_CAN_TOOLS | SL_CAN_SEE | SL_CAN_THINK,
+	},
+	{
+		.id = "zhipu",
+		.env = "ZHIPUAI_API_KEY",
+		.base_url = "https://open.bigmodel.cn/api/paas/v4",
+		.model = "glm-4.5-flash",
+		.protocol = OPENAI_LIKE,
+		.quirks = SL_QUIRK_NO_SCHEMA | SL_QUIRK_THINKING_SWITCH,
+		.can = SL_CAN_TOOLS | SL_CAN_SEE | SL_CAN_THINK,
+	},
+	{
 		.id = "ollama",
 		.env = "OLLAMA_HOST",
 		.env_is_url = true,
@@ -124,6 +143,26 @@ const struct sl_provider sl_provider_table[] = {
 	},
 	{0},
 };
+
+/* By how the names of its models begin; the first that fits. */
+static const struct {
+	const char *head, *provider;
+} families[] = {
+	{"gpt-", "openai"},        {"chatgpt-", "openai"},   {"o1", "openai"},      {"o3", "openai"},
+	{"o4", "openai"},          {"claude-", "anthropic"}, {"gemini-", "gemini"}, {"models/gemini-", "gemini"},
+	{"deepseek-", "deepseek"}, {"qwen", "dashscope"},    {"qwq", "dashscope"},  {"kimi-", "moonshot"},
+	{"moonshot-", "moonshot"}, {"glm-", "zhipu"},
+};
+
+const struct sl_provider *sl_provider_of_model(struct sl_str model)
+{
+	if (memchr(model.p, ':', model.len)) /* "qwen3:4b": a tag, so it is Ollama's */
+		return sl_provider_find(SL_STR("ollama"));
+	for (size_t i = 0; i < SL_COUNT_OF(families); i++)
+		if (sl_str_starts(model, sl_str(families[i].head)))
+			return sl_provider_find(sl_str(families[i].provider));
+	return NULL;
+}
 
 const struct sl_provider *sl_provider_find(struct sl_str id)
 {

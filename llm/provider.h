@@ -35,3 +35,5 @@ struct sl_provider {
 
 extern const struct sl_provider sl_provider_table[];          /* ends with a NULL id; in the contract's order */
 const struct sl_provider *sl_provider_find(struct sl_str id); /* NULL: unknown */
+/* Whose model that is, guessed from its name; NULL: no idea. */
+const struct sl_provider *sl_provider_of_model(struct sl_str model);

@@ -9,6 +9,8 @@
 #include "base/json.h"
 #include "llm/price.h"
 #include "llm/profile.h"
+#include "llm/protocol.h"
+#include "llm/provider.h"
 #include "llm/seal.h"
 #include "llm/sim.h"
 
@@ -436,6 +438,101 @@ static void a_bad_scenario_gets_pointers(void **state)
 	assert_int_equal(sl_sim_check(SL_STR("{\"sim\":1}"), NULL, &err), SL_OK);
 }
 
+static void a_models_name_tells_its_provider(void **state)
+{
+	static const char *const rows[][2] = {
+		{"gpt-4.1-mini", "openai"},   {"o4-mini", "openai"},         {"claude-opus-4-7", "anthropic"},
+		{"gemini-2.5-pro", "gemini"}, {"deepseek-chat", "deepseek"}, {"qwen-plus", "dashscope"},
+		{"qwen3:4b", "ollama"},       {"kimi-k2", "moonshot"},       {"glm-4.5", "zhipu"},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++)
+		assert_string_equal(sl_provider_of_model(sl_str(rows[i][0]))->id, rows[i][1]);
+	assert_null(sl_provider_of_model(SL_STR("sim")));
+	assert_null(sl_provider_of_model(SL_STR("my-model")));
+}
+
+static void a_model_alone_chooses_a_profile_of_its_provider(void **state)
+{
+	static const struct {
+		const char *profile, *provider, *model, *want; /* NULL: none */
+	} rows[] = {
+		{"", "", "", "openai"},
+		{"", "", "claude-sonnet-4-5", "anthropic"},
+		{"", "", "gpt-4o", "openai"},
+		{"", "", "kimi-k2", "openai"}, /* nobody has Kimi's */
+		{"", "", "my-model", "openai"},
+		{"groq", "", "claude-sonnet-4-5", "groq"},
+		{"", "groq", "claude-sonnet-4-5", "groq"},
+		{"nobody", "", "claude-sonnet-4-5", NULL},
+	};
+	struct sl_profiles *p = fresh();
+	(void)sl_profiles_from_env(p, fake_env);
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		SL_AUTO(sl_profile)
+		one = sl_profiles_choose(p, sl_str(rows[i].profile), sl_str(rows[i].provider), sl_str(rows[i].model));
+		assert_int_equal(one != NULL, rows[i].want != NULL);
+		if (one)
+			assert_string_equal(one->name, rows[i].want);
+	}
+	/* who was made the default stays it: a rehearsal must not leave the house */
+	assert_int_equal(
+		put(p, "rehearsal", "{\"provider\":\"sim\",\"base_url\":\"http://h/v1\",\"default\":true}", NULL, NULL),
+		SL_OK);
+	SL_AUTO(sl_profile) one = sl_profiles_choose(p, SL_STR(""), SL_STR(""), SL_STR("claude-sonnet-4-5"));
+	assert_string_equal(one->name, "rehearsal");
+	sl_profiles_free(p);
+}
+
+static const char *models_page(void)
+{
+	static char page[1u << 17];
+	char path[512];
+	snprintf(path, sizeof(path), "%s/docs/MODELS.md", getenv("SLUICE_ROOT"));
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	page[fread(page, 1, sizeof(page) - 1, f)] = 0;
+	fclose(f);
+	return page;
+}
+
+static void the_scenario_of_the_documents_is_one(void **state)
+{
+	struct sl_error err = {0};
+	const char *from = strstr(models_page(), "```json\n");
+	const char *to = from ? strstr(from + 8, "```") : NULL;
+	assert_non_null(to);
+	if (sl_sim_check(sl_str_n(from + 8, (size_t)(to - from - 8)), NULL, &err) != SL_OK)
+		fail_msg("%s", err.text);
+}
+
+static void the_documents_know_every_provider(void **state)
+{
+	const char *page = models_page();
+	const char *at = strstr(page, "|---|");
+	for (const struct sl_provider *p = sl_provider_table; p->id; p++) {
+		SL_BUF(row, 1024);
+		SL_BUF(word, 256);
+		sl_buf_addf(&word, "\n| `%s`", p->id);
+		at = at ? strstr(at, word.data) : NULL; /* in the table's order */
+		if (!at)
+			fail_msg("%s is not in docs/MODELS.md, or not in its place", p->id);
+		sl_buf_add(&row, at + 1, strcspn(at + 1, "\n"));
+		const char *const cells[] = {p->env, p->model, p->base_url, p->env_is_url ? NULL : p->env_url};
+		for (size_t i = 0; i < 3; i++) {
+			sl_buf_reset(&word);
+			sl_buf_addf(&word, "| `%s` |", cells[i] ? cells[i] : "");
+			if (cells[i] && !strstr(row.data, word.data))
+				fail_msg("%s: no %s in: %s", p->id, word.data, row.data);
+		}
+		sl_buf_reset(&word);
+		sl_buf_addf(&word, "| %s |", p->protocol ? p->protocol->name : "not supported yet");
+		if (!strstr(row.data, word.data))
+			fail_msg("%s: no %s in: %s", p->id, word.data, row.data);
+		if (cells[3] && !strstr(page, cells[3]))
+			fail_msg("%s is not in docs/MODELS.md", cells[3]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -451,6 +548,10 @@ int main(void)
 		cmocka_unit_test(an_operators_price_goes_before_the_table_and_after_the_profile),
 		cmocka_unit_test(a_bad_price_gets_pointers),
 		cmocka_unit_test(a_bad_scenario_gets_pointers),
+		cmocka_unit_test(a_models_name_tells_its_provider),
+		cmocka_unit_test(a_model_alone_chooses_a_profile_of_its_provider),
+		cmocka_unit_test(the_documents_know_every_provider),
+		cmocka_unit_test(the_scenario_of_the_documents_is_one),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
