@@ -62,11 +62,64 @@ static void read_unlock(struct json_object *body, struct sl_order_text *out, str
 	sl_buf_addc(&out->payload, '}');
 }
 
+/* Which actions a node allows is its own affair (a skip has to be allowed); here only that it is one. */
+static void read_review(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
+{
+	static const char *const actions[] = {"approve", "modify", "reject", "skip"};
+	struct sl_str action = sl_json_get_str(body, "action"), reason = sl_json_get_str(body, "reason");
+	struct json_object *content = sl_json_get(body, "content");
+	size_t i = 0;
+	while (i < SL_COUNT_OF(actions) && !sl_str_is(action, actions[i]))
+		i++;
+	out->order.node = sl_json_get_str(body, "node");
+	if (out->order.node.len == 0)
+		problem(errors, "/node", "is the path of the node that waits");
+	if (i == SL_COUNT_OF(actions))
+		problem(errors, "/action", "approve, modify, reject or skip");
+	if (sl_json_get(body, "reason") &&
+	    (!json_object_is_type(sl_json_get(body, "reason"), json_type_string) || reason.len > TEXT_BYTES))
+		problem(errors, "/reason", "is a text, and not that long");
+	sl_buf_addc(&out->payload, '{');
+	sl_buf_json_kstr(&out->payload, "action", action);
+	if (content) {
+		sl_buf_json_key(&out->payload, "content");
+		sl_json_write(&out->payload, content);
+	}
+	if (reason.len)
+		sl_buf_json_kstr(&out->payload, "reason", reason);
+	sl_buf_addc(&out->payload, '}');
+}
+
+static void read_signal(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
+{
+	struct sl_str name = sl_json_get_str(body, "signal");
+	if (name.len == 0 || name.len > 128)
+		problem(errors, "/signal", "is the name of a signal, at most 128 bytes");
+	sl_buf_addc(&out->payload, '{');
+	sl_buf_json_kstr(&out->payload, "signal", name);
+	sl_buf_json_key(&out->payload, "payload");
+	sl_json_write(&out->payload, sl_json_get(body, "payload"));
+	sl_buf_addc(&out->payload, '}');
+}
+
+static void read_input(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
+{
+	struct sl_str text = sl_str_trim(sl_json_get_str(body, "text"));
+	if (text.len == 0 || text.len > TEXT_BYTES)
+		problem(errors, "/text", "is what you want to say, at most 64 KiB");
+	sl_buf_addc(&out->payload, '{');
+	sl_buf_json_kstr(&out->payload, "text", text);
+	sl_buf_addc(&out->payload, '}');
+}
+
 const struct sl_order_row sl_order_rows[] = {
 	{"pause", "pause", SL_CMD_PAUSE_DRAIN, SL_ROLE_RUNNER, NULL, read_pause},
 	{"resume", "resume", SL_CMD_RESUME, SL_ROLE_RUNNER, NULL, read_reason},
 	{"cancel", "cancel", SL_CMD_CANCEL, SL_ROLE_RUNNER, NULL, read_reason},
 	{"unlock", "unlock", SL_CMD_UNLOCK, SL_ROLE_ADMIN, "run.unlock", read_unlock},
+	{"review", "review", SL_CMD_REVIEW, SL_ROLE_RUNNER, NULL, read_review},
+	{"signal", "signal", SL_CMD_SIGNAL, SL_ROLE_RUNNER, NULL, read_signal},
+	{"input", "user_input", SL_CMD_INPUT, SL_ROLE_RUNNER, NULL, read_input},
 };
 const size_t sl_n_order_rows = SL_COUNT_OF(sl_order_rows);
 

@@ -32,6 +32,9 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/runs/{id}/resume", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/cancel", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/unlock", SL_ROLE_ADMIN, 0, sl_route_run_order},
+	{SL_POST, V1 "/runs/{id}/review", SL_ROLE_RUNNER, 0, sl_route_run_order},
+	{SL_POST, V1 "/runs/{id}/signal", SL_ROLE_RUNNER, 0, sl_route_run_order},
+	{SL_POST, V1 "/runs/{id}/input", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_GET, V1 "/reviews", SL_ROLE_VIEWER, 0, sl_route_reviews},
 
 	{SL_GET, V1 "/llm/profiles", SL_ROLE_VIEWER, 0, sl_route_profile_list},

@@ -7,7 +7,7 @@
 static const struct sl_command *const commands[] = {
 	&sl_cmd_serve, &sl_cmd_run, &sl_cmd_validate, &sl_cmd_migrate, &sl_cmd_sim, &sl_cmd_doctor,
 };
-static const struct sl_command *const groups[] = {sl_cmd_runs, sl_cmd_workflows, sl_cmd_token};
+static const struct sl_command *const groups[] = {sl_cmd_runs, sl_cmd_workflows, sl_cmd_agents, sl_cmd_token};
 
 static void row(FILE *to, const struct sl_command *c)
 {
@@ -64,7 +64,7 @@ static bool is_group(const char *word)
 static const char *nearest(const char *word)
 {
 	static const char *const names[] = {"serve",  "run",  "validate",  "migrate", "sim",
-					    "doctor", "runs", "workflows", "token"};
+					    "doctor", "runs", "workflows", "token",   "agents"};
 	const char *best = NULL;
 	unsigned least = 3;
 	for (size_t i = 0; i < SL_COUNT_OF(names); i++) {

@@ -4,6 +4,7 @@
 
 #include "base/id.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "cmd/cli.h"
 #include "cmd/client.h"
 #include "cmd/follow.h"
@@ -39,6 +40,27 @@ static const struct sl_setting pause_options[PAUSE_OPTIONS] = {
 		  .value = "drain",
 		  .flag_only = true,
 		  .help = "let running model calls finish, or cut them and repeat them later"},
+};
+enum { JUSTIFICATION = SL_CLI_OWN, CONFIRM, UNLOCK_OPTIONS };
+static const struct sl_setting unlock_options[UNLOCK_OPTIONS] = {
+	SL_CLI_CLIENT_OPTIONS,
+	[JUSTIFICATION] = {.name = "justification",
+			   .arg = "TEXT",
+			   .flag_only = true,
+			   .help = "why it is safe to go on; kept in the audit trail"},
+	[CONFIRM] = {.name = "confirm_all",
+		     .type = SL_SETTING_BOOL,
+		     .flag_only = true,
+		     .help = "instead: the content is as expected, the cost is understood, the risk is accepted"},
+};
+enum { CONTENT = SL_CLI_OWN, REASON, REVIEW_OPTIONS };
+static const struct sl_setting review_options[REVIEW_OPTIONS] = {
+	SL_CLI_CLIENT_OPTIONS,
+	[CONTENT] = {.name = "content",
+		     .arg = "TEXT|@FILE",
+		     .flag_only = true,
+		     .help = "what replaces the draft, for modify; JSON, or else a text"},
+	[REASON] = {.name = "reason", .arg = "TEXT", .flag_only = true, .help = "why"},
 };
 static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
@@ -207,6 +229,95 @@ static int cancel_main(struct sl_cli *cli)
 	return command(cli, "/cancel", NULL);
 }
 
+static int unlock_main(struct sl_cli *cli)
+{
+	SL_AUTO_JSON body = json_object_new_object();
+	const char *why = sl_config_z(cli->config, JUSTIFICATION);
+	if (why)
+		sl_json_set_str(body, "justification", sl_str(why));
+	if (sl_config_bool(cli->config, CONFIRM)) {
+		struct json_object *all = json_object_new_array();
+		for (int i = 0; i < 3; i++)
+			json_object_array_add(all, json_object_new_boolean(true));
+		sl_json_set(body, "confirmations", all);
+	}
+	if (!why && !sl_json_get(body, "confirmations"))
+		return sl_cli_usage(cli, "say why with --justification, or --confirm-all");
+	return command(cli, "/unlock", body);
+}
+
+/* JSON when it is, else the text itself. */
+static struct json_object *value_of(struct sl_str text)
+{
+	struct json_object *v = NULL;
+	if (sl_json_parse(text, &v, NULL) == SL_OK && v)
+		return v;
+	return json_object_new_string_len(text.p, (int)text.len);
+}
+
+static int review_main(struct sl_cli *cli)
+{
+	SL_AUTO_JSON body = json_object_new_object();
+	const char *content = sl_config_z(cli->config, CONTENT), *reason = sl_config_z(cli->config, REASON);
+	SL_BUF(text, SL_LIMIT_BODY_BYTES);
+	struct sl_error err = {0};
+	sl_json_set_str(body, "node", sl_str(cli->args[1]));
+	sl_json_set_str(body, "action", sl_str(cli->args[2]));
+	if (reason)
+		sl_json_set_str(body, "reason", sl_str(reason));
+	if (content && content[0] == '@') {
+		if (sl_cli_read_file(content + 1, &text, &err) != SL_OK)
+			return sl_cli_fail(cli, &err);
+		sl_json_set(body, "content", value_of(sl_buf_str(&text)));
+	} else if (content) {
+		sl_json_set(body, "content", value_of(sl_str(content)));
+	}
+	return command(cli, "/review", body);
+}
+
+static int signal_main(struct sl_cli *cli)
+{
+	SL_AUTO_JSON body = json_object_new_object();
+	sl_json_set_str(body, "signal", sl_str(cli->args[1]));
+	if (cli->n_args > 2)
+		sl_json_set(body, "payload", value_of(sl_str(cli->args[2])));
+	return command(cli, "/signal", body);
+}
+
+static int input_main(struct sl_cli *cli)
+{
+	SL_AUTO_JSON body = json_object_new_object();
+	sl_json_set_str(body, "text", sl_str(cli->args[1]));
+	return command(cli, "/input", body);
+}
+
+static int reviews_main(struct sl_cli *cli)
+{
+	SL_AUTO(sl_client) client = NULL;
+	SL_AUTO_JSON page = NULL;
+	struct sl_error err = {0};
+	enum sl_code rc = sl_client_new(cli, &client, &err);
+	if (rc == SL_OK)
+		rc = sl_client_call(client, "GET", "/api/v1/reviews?limit=200", NULL, NULL, &page, &err);
+	if (rc != SL_OK)
+		return sl_cli_fail(cli, &err);
+	if (cli->json) {
+		sl_cli_put_json(page, false);
+		return SL_EXIT_DONE;
+	}
+	struct json_object *items = sl_json_get(page, "items");
+	size_t n = items ? json_object_array_length(items) : 0;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *r = json_object_array_get_idx(items, i);
+		printf("%-36s  %-24s  %-24s  %s\n", or_dash(sl_json_get_z(r, "run_id")),
+		       or_dash(sl_json_get_z(r, "requested_at")), or_dash(sl_json_get_z(r, "workflow")),
+		       or_dash(sl_json_get_z(r, "node")));
+	}
+	if (!n)
+		puts("nothing waits for a person");
+	return SL_EXIT_DONE;
+}
+
 #define ONE_RUN .args = "ID", .min_args = 1, .max_args = 1
 #define PLAIN   .options = plain_options, .n_options = SL_COUNT_OF(plain_options)
 const struct sl_command sl_cmd_runs[] = {
@@ -234,5 +345,34 @@ const struct sl_command sl_cmd_runs[] = {
 	 .summary = "Cancels a run; its model calls are cut at once.",
 	 PLAIN,
 	 .run = cancel_main},
+	{.name = "runs unlock",
+	 ONE_RUN,
+	 .summary = "Lets a run go on that the run breaker has locked.",
+	 .options = unlock_options,
+	 .n_options = UNLOCK_OPTIONS,
+	 .run = unlock_main},
+	{.name = "runs reviews", .args = "", .summary = "Lists what waits for a person.", PLAIN, .run = reviews_main},
+	{.name = "runs review",
+	 .args = "ID NODE ACTION",
+	 .min_args = 3,
+	 .max_args = 3,
+	 .summary = "Answers a node that waits for a person: approve, modify, reject or skip.",
+	 .options = review_options,
+	 .n_options = REVIEW_OPTIONS,
+	 .run = review_main},
+	{.name = "runs signal",
+	 .args = "ID SIGNAL [PAYLOAD]",
+	 .min_args = 2,
+	 .max_args = 3,
+	 .summary = "Sends a signal into a run; the payload is JSON, or else a text.",
+	 PLAIN,
+	 .run = signal_main},
+	{.name = "runs input",
+	 .args = "ID TEXT",
+	 .min_args = 2,
+	 .max_args = 2,
+	 .summary = "Interjects: later model calls of the run see it.",
+	 PLAIN,
+	 .run = input_main},
 	{0},
 };

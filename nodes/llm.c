@@ -207,6 +207,22 @@ static double f64_or_nan(struct json_object *o, const char *key)
 	return sl_json_get(o, key) ? sl_json_get_f64(o, key, 0) : NAN;
 }
 
+/* What people said into the run comes after what the workflow asks, as messages of theirs. */
+static void add_said(struct sl_buf *out, struct sl_str messages, struct json_object *said)
+{
+	sl_buf_add(out, messages.p, messages.len ? messages.len - 1 : 0); /* without the last bracket */
+	for (size_t i = 0; i < json_object_array_length(said); i++) {
+		struct json_object *one = json_object_array_get_idx(said, i);
+		SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
+		sl_buf_addf(&text, SL_STR_FMT " interjects: " SL_STR_FMT, SL_STR_ARG(sl_json_get_str(one, "by")),
+			    SL_STR_ARG(sl_json_get_str(one, "text")));
+		sl_buf_adds(out, ",{\"role\":\"user\",\"content\":");
+		sl_buf_json_str(out, sl_buf_str(&text));
+		sl_buf_addc(out, '}');
+	}
+	sl_buf_addc(out, ']');
+}
+
 static enum sl_step llm_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
 {
 	struct sl_llm *llm = sl_node_services(n)->llm;
@@ -264,6 +280,13 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	const char *base = b.data ? b.data : "";
 	if (messages)
 		req.messages = sl_str_n(base + at[0], messages_text.len);
+	SL_BUF(interjected, 4u * SL_LIMIT_PAYLOAD_BYTES);
+	if (sl_node_said(n)) {
+		add_said(&interjected, req.messages, sl_node_said(n));
+		req.messages = sl_buf_str(&interjected);
+		if (interjected.failed)
+			rc = sl_fail(err, SL_TOO_LARGE, "the prompt and what was interjected are too large");
+	}
 	req.stop.p = base + at[1];
 	req.response_format.p = base + at[2];
 	req.tools.p = base + at[3];

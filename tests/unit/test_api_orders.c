@@ -27,6 +27,19 @@ static void bodies_are_read_or_refused_with_a_pointer(void **state)
 		{"unlock", "{\"confirmations\":[true,true,false]}", "/confirmations", NULL},
 		{"unlock", "{\"confirmations\":[1,1,1]}", "/confirmations", NULL},
 		{"unlock", "{\"confirmations\":true}", "/confirmations", NULL},
+		{"review", "{\"node\":\"a#1/b\",\"action\":\"approve\"}", NULL, "{\"action\":\"approve\"}"},
+		{"review", "{\"node\":\"n\",\"action\":\"modify\",\"content\":{\"a\":[1]},\"reason\":\"r\"}", NULL,
+		 "{\"action\":\"modify\",\"content\":{\"a\":[1]},\"reason\":\"r\"}"},
+		{"review", "{\"action\":\"approve\"}", "/node", NULL},
+		{"review", "{\"node\":\"n\",\"action\":\"maybe\"}", "/action", NULL},
+		{"review", "{\"node\":\"n\",\"action\":\"reject\",\"reason\":7}", "/reason", NULL},
+		{"signal", "{\"signal\":\"go\",\"payload\":{\"n\":1}}", NULL,
+		 "{\"signal\":\"go\",\"payload\":{\"n\":1}}"},
+		{"signal", "{\"signal\":\"go\"}", NULL, "{\"signal\":\"go\",\"payload\":null}"},
+		{"signal", "{}", "/signal", NULL},
+		{"input", "{\"text\":\" hello \"}", NULL, "{\"text\":\"hello\"}"},
+		{"input", "{\"text\":\" \"}", "/text", NULL},
+		{"input", "{\"text\":7}", "/text", NULL},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		SL_AUTO_JSON body = NULL;

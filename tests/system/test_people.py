@@ -1,0 +1,133 @@
+"""People in a run: reviews, signals, interjections, over REST, WebSocket and the command line."""
+import json
+import subprocess
+import threading
+import unittest
+
+from rig import SLUICE, Case, edges, llm, wait_for
+
+
+def reviewed(**params):
+    return {'sluice': 1, 'name': 'reviewed', 'nodes': [
+        llm('draft', 'write'), {'id': 'check', 'type': 'human_review', 'params': {'draft': '{{ nodes.draft.text }}', **params}}],
+        'edges': edges(('draft', 'check')), 'outputs': {'all': '{{ nodes.check }}'}}
+
+
+class People(Case):
+    def quick(self):
+        return self.sim({'sim': 1, 'defaults': {'tps': 5000, 'first_ms': 1, 'jitter': 0}, 'rules': [
+            {'match': {'user': 'be short'}, 'answer': 'heard'}, {'answer': 'a first draft'}]})
+
+    def pending(self, s, run_id):
+        return [r for r in s.call('GET', '/reviews?status=pending&limit=200')['items'] if r['run_id'] == run_id]
+
+    def waiting(self, s, definition, **more):
+        run_id = s.submit(definition, **more)
+        wait_for('a review to be asked for', lambda: self.pending(s, run_id), 30)
+        return run_id
+
+    def test_a_review_is_listed_until_it_is_answered(self):
+        s = self.server(self.quick())
+        run_id = self.waiting(s, reviewed(instructions='read it', allow_skip=True), project='kitchen')
+        (item,) = self.pending(s, run_id)
+        self.assertEqual((item['node'], item['workflow'], item['project'], item['draft'], item['instructions'], item['allow_skip']),
+                         ('check', 'reviewed', 'kitchen', 'a first draft', 'read it', True))
+        self.assertEqual([r['run_id'] for r in s.call('GET', '/reviews?project=kitchen')['items'] if r['run_id'] == run_id], [run_id])
+        self.assertEqual(s.call('GET', '/reviews?project=garden')['items'], [])
+        s.call('GET', '/reviews?status=done', expect=(400,))
+        path = '/runs/%s/review' % run_id
+        s.call('POST', path, {'node': 'check', 'action': 'maybe'}, expect=(422,))
+        s.call('POST', path, {'node': 'nobody', 'action': 'approve'}, expect=(404,))
+        s.restart()  # a review waits as long as it takes
+        self.assertEqual(len(self.pending(s, run_id)), 1)
+        s.call('POST', path, {'node': 'check', 'action': 'modify', 'content': 'a better one', 'reason': 'style'})
+        run = s.wait_status(run_id, 'succeeded')
+        self.assertEqual(self.pending(s, run_id), [])
+        resolved = [e['data'] for e in s.events(run_id) if e['event'] == 'human_review:resolved']
+        self.assertEqual([(r['action'], r['content'], r['reviewer']) for r in resolved], [('modify', 'a better one', 'admin')])
+        self.assertIn('a better one', json.dumps(run['outputs']))
+        s.call('POST', path, {'node': 'check', 'action': 'approve'}, expect=(409,))
+
+    def test_of_many_answers_exactly_one_counts(self):
+        s = self.server(self.quick())
+        run_id = self.waiting(s, reviewed())
+        got = []
+
+        def answer(i):
+            status, _, _ = s.raw('POST', '/api/v1/runs/%s/review' % run_id, {'node': 'check', 'action': 'modify', 'content': 'by %d' % i})
+            got.append((status, i))
+        threads = [threading.Thread(target=answer, args=(i,)) for i in range(16)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        winners = [i for status, i in got if status == 200]
+        self.assertEqual((len(winners), sorted(set(st for st, _ in got))), (1, [200, 409]), got)
+        run = s.wait_status(run_id, 'succeeded')
+        self.assertIn('by %d' % winners[0], json.dumps(run['outputs']))
+        self.assertEqual(len([e for e in s.events(run_id) if e['event'] == 'human_review:resolved']), 1)
+
+    def test_a_socket_may_do_what_its_role_allows(self):
+        s = self.server(self.quick())
+        run_id = self.waiting(s, reviewed())
+        token = s.call('POST', '/admin/tokens', {'name': 'looker-%s' % run_id[-4:], 'role': 'viewer'}, expect=(201,))['token']
+        from rig import Socket
+        looker = Socket(s.port, token)
+        self.things.append(looker)
+        ws = self.socket(s)
+        for i, cmd in enumerate(('review', 'signal', 'user_input', 'unlock', 'pause')):
+            looker.send(cmd=cmd, id=i, run_id=run_id, node='check', action='approve', signal='x', text='x', justification='x')
+            answer = looker.until(lambda e, i=i: e.get('data', {}).get('id') == i or e.get('id') == i)
+            self.assertEqual((answer['event'], answer['data']['code']), ('error', 'forbidden'))
+        ws.send(cmd='unlock', id='u', run_id=run_id, justification='it is fine')
+        answer = ws.until(lambda e: e.get('data', {}).get('id') == 'u' or e.get('id') == 'u')
+        self.assertEqual((answer['event'], answer['data']['code']), ('error', 'conflict'))  # it is not locked
+        ws.send(cmd='review', id='r', run_id=run_id, node='check', action='approve')
+        ws.until(lambda e: e['event'] == 'ack' and (e.get('data', {}).get('id') == 'r' or e.get('id') == 'r'))
+        s.wait_status(run_id, 'succeeded')
+        # asked for in vain: nothing of it is in the audit trail
+        self.assertEqual([a for a in s.call('GET', '/admin/audit?action=run.unlock')['items'] if a['target'] == run_id], [])
+
+    def test_signals_and_interjections_reach_the_run(self):
+        s = self.server(self.quick())
+        run_id = s.submit({'sluice': 1, 'name': 'sig', 'nodes': [
+            {'id': 'w', 'type': 'wait_signal', 'params': {'signal': 'go'}}, llm('x', 'speak: {{ json.encode(nodes.w) }}')],
+            'edges': edges(('w', 'x')), 'outputs': {'text': '{{ nodes.x.text }}', 'w': '{{ nodes.w }}'}})
+        wait_for('it to wait', lambda: s.run(run_id)['status'] == 'waiting')
+        s.call('POST', '/runs/%s/input' % run_id, {'text': 'be short'})
+        s.call('POST', '/runs/%s/signal' % run_id, {}, expect=(422,))
+        s.call('POST', '/runs/%s/signal' % run_id, {'signal': 'go', 'payload': {'n': 7}})
+        run = s.wait_status(run_id, 'succeeded')
+        self.assertIn('7', json.dumps(run['outputs']['w']))
+        self.assertEqual(run['outputs']['text'], 'heard')
+        names = [e['event'] for e in s.events(run_id)]
+        self.assertIn('signal:received', names)
+        self.assertIn('user_input', names)
+
+    def cli(self, s, *args):
+        got = subprocess.run([SLUICE, *args, '--url', s.url, '--token', s.token], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, timeout=60, check=False)
+        return got.returncode, got.stdout.decode()
+
+    def test_the_command_line_does_the_same(self):
+        s = self.server(self.quick())
+        run_id = self.waiting(s, reviewed())
+        code, out = self.cli(s, 'runs', 'unlock', run_id, '--justification', 'fine')
+        self.assertEqual(code, 1, out)
+        code, out = self.cli(s, 'runs', 'reviews')
+        self.assertEqual((code, run_id in out), (0, True), out)
+        code, out = self.cli(s, 'runs', 'input', run_id, 'hello there')
+        self.assertEqual(code, 0, out)
+        code, out = self.cli(s, 'runs', 'signal', run_id, 'go', '{"n":1}')
+        self.assertEqual(code, 0, out)
+        code, out = self.cli(s, 'runs', 'review', run_id, 'check', 'approve')
+        self.assertEqual(code, 0, out)
+        s.wait_status(run_id, 'succeeded')
+        code, out = self.cli(s, 'agents', 'list')
+        self.assertEqual((code, 'advocate' in out), (0, True), out)
+        code, out = self.cli(s, 'agents', 'show', 'judge', '--json')
+        self.assertEqual((code, json.loads(out)['name']), (0, 'judge'))
+
+
+if __name__ == '__main__':
+    unittest.main()
