@@ -177,6 +177,23 @@ struct sl_profile *sl_profiles_get(struct sl_profiles *p, struct sl_str name)
 	return one;
 }
 
+struct sl_profile *sl_profiles_get_embedding(struct sl_profiles *p)
+{
+	struct sl_profile *best = NULL;
+	pthread_mutex_lock(&p->lock);
+	for (size_t i = 0; i < p->n; i++) {
+		struct sl_profile *one = p->items[i];
+		if (hidden(p, i) || one->kind != SL_PROFILE_EMBEDDING)
+			continue;
+		if (!best || one->default_since_ms > best->default_since_ms ||
+		    (one->default_since_ms == best->default_since_ms && one->origin < best->origin))
+			best = one;
+	}
+	sl_profile_ref(best);
+	pthread_mutex_unlock(&p->lock);
+	return best;
+}
+
 struct sl_profile *sl_profiles_find_provider(struct sl_profiles *p, struct sl_str provider)
 {
 	struct sl_profile *one = NULL;
@@ -506,19 +523,31 @@ size_t sl_profiles_from_env(struct sl_profiles *p, const char *(*get)(const char
 	return sl_profiles_count(p);
 }
 
-enum sl_code sl_profiles_add_sim(struct sl_profiles *p, const char *name, const char *base_url)
+static enum sl_code add_sim(struct sl_profiles *p, const char *name, enum sl_profile_kind kind, const char *model,
+			    const char *base_url)
 {
 	SL_AUTO(sl_profile) one = sl_profile_new(sl_str(name));
 	if (!one)
 		return SL_NO_MEMORY;
+	one->kind = kind;
 	one->origin = SL_PROFILE_BUILT_IN;
 	one->simulated = true;
 	one->provider = strdup("sim");
-	one->model = strdup("sim");
+	one->model = strdup(model);
 	one->base_url = strdup(base_url);
 	if (!one->provider || !one->model || !one->base_url)
 		return SL_NO_MEMORY;
 	return sl_profile_publish(p, SL_TAKE(one));
+}
+
+enum sl_code sl_profiles_add_sim(struct sl_profiles *p, const char *name, const char *base_url)
+{
+	return add_sim(p, name, SL_PROFILE_CHAT, "sim", base_url);
+}
+
+enum sl_code sl_profiles_add_sim_embedding(struct sl_profiles *p, const char *base_url)
+{
+	return add_sim(p, "sim-embed", SL_PROFILE_EMBEDDING, "sim-embed", base_url);
 }
 
 /* ---- JSON for clients ---- */

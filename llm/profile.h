@@ -74,6 +74,8 @@ size_t sl_profiles_from_env(struct sl_profiles *p, const char *(*get)(const char
 
 /* A profile that points at the simulator; becomes the default unless another one asks to be. */
 SL_MUST_USE enum sl_code sl_profiles_add_sim(struct sl_profiles *p, const char *name, const char *base_url);
+/* The same for embeddings: "sim-embed". */
+SL_MUST_USE enum sl_code sl_profiles_add_sim_embedding(struct sl_profiles *p, const char *base_url);
 
 /* PUT: checks the body, seals its keys, publishes, and gives the row to store. Without "api_keys" the old keys stay,
  * unless base_url now points to another host. SL_INVALID: `problems` gets the members of an errors array,
@@ -93,6 +95,9 @@ SL_MUST_USE enum sl_code sl_profiles_delete(struct sl_profiles *p, struct sl_str
 /* A reference; empty name: the default (the one marked so, else the first of the environment by the contract's order,
  * else the first by name, the simulator last). NULL: none. */
 struct sl_profile *sl_profiles_get(struct sl_profiles *p, struct sl_str name);
+/* The one for embeddings: the latest that asked to be the default, else one of the environment, else the first stored by
+ * name, the simulator's last. NULL: none. */
+struct sl_profile *sl_profiles_get_embedding(struct sl_profiles *p);
 struct sl_profile *sl_profiles_find_provider(struct sl_profiles *p,
 					     struct sl_str provider); /* any of that provider; NULL */
 /* What a call that names these gets; each may be empty. Without profile and provider, a model whose name tells its

@@ -8,9 +8,11 @@
 struct sl_agents;
 struct sl_egress;
 struct sl_llm;
+struct sl_memory;
 
 struct sl_services {
 	struct sl_llm *llm;       /* model calls */
 	struct sl_agents *agents; /* personas */
 	struct sl_egress *egress; /* requests to addresses that workflow authors choose */
+	struct sl_memory *memory; /* what runs have learned */
 };
