@@ -25,6 +25,11 @@ struct sl_run_id sl_node_run(const struct sl_node *n)
 	return n->x->run->id;
 }
 
+const char *sl_node_project(const struct sl_node *n)
+{
+	return n->x->run->head->project;
+}
+
 struct sl_services *sl_node_services(const struct sl_node *n)
 {
 	return n->x->run->engine->config.services;

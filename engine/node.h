@@ -94,6 +94,7 @@ const char *sl_node_path(const struct sl_node *n);
 const char *sl_node_id(const struct sl_node *n);
 uint32_t sl_node_attempt(const struct sl_node *n); /* from 1, counted over the whole life of the run */
 struct sl_run_id sl_node_run(const struct sl_node *n);
+const char *sl_node_project(const struct sl_node *n); /* of the run */
 struct sl_services *sl_node_services(const struct sl_node *n);
 /* Which of several equal ways this attempt takes; middleware decides, the node type gives the numbers a meaning. */
 struct sl_node_route {
