@@ -18,6 +18,7 @@ struct sl_engine;
 struct sl_egress;
 struct sl_llm;
 struct sl_loop;
+struct sl_memory;
 struct sl_registry;
 struct sl_store;
 struct sl_ws;
@@ -47,6 +48,7 @@ struct sl_api_parts {
 	struct sl_llm *llm;
 	struct sl_agents *agents;
 	struct sl_egress *egress;
+	struct sl_memory *memory; /* NULL: none */
 	struct sl_ws *ws;
 };
 

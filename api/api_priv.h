@@ -96,6 +96,8 @@ sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_
 	sl_route_reviews;
 sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put, sl_route_profile_delete,
 	sl_route_profile_test, sl_route_providers;
+sl_handler_fn sl_route_memory_list, sl_route_memory_get, sl_route_memory_store, sl_route_memory_search,
+	sl_route_memory_promote, sl_route_memory_invalidate, sl_route_memory_digest;
 sl_handler_fn sl_route_session_make, sl_route_session_get, sl_route_session_end, sl_route_ws_ticket;
 sl_handler_fn sl_route_token_list, sl_route_token_make, sl_route_token_revoke;
 sl_handler_fn sl_route_agent_list, sl_route_agent_get, sl_route_agent_put, sl_route_agent_delete;

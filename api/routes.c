@@ -61,6 +61,15 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/admin/pause", SL_ROLE_ADMIN, 0, sl_route_admin_pause},
 	{SL_POST, V1 "/admin/resume", SL_ROLE_ADMIN, 0, sl_route_admin_resume},
 	{SL_POST, V1 "/admin/drain", SL_ROLE_ADMIN, 0, sl_route_admin_drain},
+
+	{SL_GET, V1 "/memories", SL_ROLE_VIEWER, 0, sl_route_memory_list},
+	{SL_POST, V1 "/memories", SL_ROLE_RUNNER, 0, sl_route_memory_store},
+	{SL_POST, V1 "/memories/search", SL_ROLE_VIEWER, 0, sl_route_memory_search},
+	{SL_GET, V1 "/memories/digest", SL_ROLE_VIEWER, 0, sl_route_memory_digest},
+	{SL_GET, V1 "/memories/{id}", SL_ROLE_VIEWER, 0, sl_route_memory_get},
+	{SL_POST, V1 "/memories/{id}/promote", SL_ROLE_EDITOR, 0, sl_route_memory_promote},
+	{SL_DELETE, V1 "/memories/{id}", SL_ROLE_EDITOR, 0, sl_route_memory_invalidate},
+
 	{SL_GET, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_list},
 	{SL_POST, V1 "/admin/tokens", SL_ROLE_ADMIN, 0, sl_route_token_make},
 	{SL_DELETE, V1 "/admin/tokens/{id}", SL_ROLE_ADMIN, 0, sl_route_token_revoke},

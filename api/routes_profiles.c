@@ -3,6 +3,7 @@
 #include "api/api_priv.h"
 #include "llm/chat.h"
 #include "llm/profile.h"
+#include "memory/memory.h"
 #include "store/profiles.h"
 
 static struct sl_profiles *profiles_of(struct sl_api *a)
@@ -67,6 +68,8 @@ static void profile_stored(struct sl_task *t)
 	if (t->rc == SL_OK) {
 		SL_AUTO(sl_profile) p = sl_profiles_get(profiles_of(t->api), sl_str(row->name));
 		sl_api_audit(t->api, t->r, "profile.put", sl_str(row->name));
+		if (t->api->parts.memory && p && p->kind == SL_PROFILE_EMBEDDING)
+			sl_memory_profiles_changed(t->api->parts.memory);
 		if (p)
 			answer_profile(t->api, t->r, p);
 		else

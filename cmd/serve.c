@@ -1,8 +1,8 @@
 /* cmd/serve.c: `sluice serve`: what is started in which order, and stopped in the opposite one.
  *
- * Up:    settings, log → secrets → database (embedded or given), migrations → store → profiles, models, simulator → api
- * and sockets (made, not listening) → engine → recovery → listening. Down:  readiness says no → engine → models → api
- * and sockets → store (writes what waits, gives our runs back) → loops → simulator → database.
+ * Up:    settings, log → secrets → database (embedded or given), migrations → store → profiles, models, simulator,
+ * memory → api and sockets (made, not listening) → engine → recovery → listening. Down:  readiness says no → engine →
+ * models → api and sockets → memory → store (writes what waits, gives our runs back) → loops → simulator → database.
  */
 #include <errno.h>
 #include <semaphore.h>
@@ -34,6 +34,7 @@
 #include "llm/egress.h"
 #include "llm/services.h"
 #include "store/agents.h"
+#include "memory/memory.h"
 #include "store/embedded.h"
 #include "store/migrate.h"
 #include "store/prices.h"
@@ -58,6 +59,7 @@ struct serve {
 	struct sl_agents *agents;
 	struct sl_llm *llm;
 	struct sl_egress *egress;
+	struct sl_memory *memory;
 	struct sl_sim *sim;
 	struct sl_loop *front;
 	bool front_turns, listening;
@@ -252,6 +254,8 @@ static enum sl_code up_simulator(struct serve *s, struct sl_error *err)
 	if (rc != SL_OK)
 		return sl_wrap(err, rc, "simulator");
 	rc = sl_profiles_add_sim(s->profiles, "sim", sl_sim_url(s->sim));
+	if (rc == SL_OK)
+		rc = sl_profiles_add_sim_embedding(s->profiles, sl_sim_url(s->sim));
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "simulator");
 	sl_log(SL_LOG_WARN, "cmd", "no model is configured: the simulator answers", SL_KS("url", sl_sim_url(s->sim)));
@@ -304,6 +308,18 @@ static void keep_egress_out(struct serve *s)
 	uint64_t port = 0;
 	if (colon && sl_str_u64(sl_str(colon + 1), &port))
 		sl_egress_own_port(s->egress, (uint16_t)port);
+}
+
+static enum sl_code up_memory(struct serve *s, struct sl_error *err)
+{
+	const struct sl_memory_config memory = {
+		.store = s->store,
+		.llm = s->llm,
+		.working_ttl_s = (uint32_t)sl_config_u64(s->config, SL_SET_MEMORY_TTL_S),
+		.working_capacity = (uint32_t)sl_config_u64(s->config, SL_SET_MEMORY_CAPACITY),
+		.vector_bytes = (size_t)sl_config_u64(s->config, SL_SET_MEMORY_VECTORS_MB) << 20,
+	};
+	return sl_memory_new(&memory, &s->memory, err);
 }
 
 static enum sl_code up_doors(struct serve *s, struct sl_error *err)
@@ -365,6 +381,7 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	s->services.llm = s->llm;
 	s->services.agents = s->agents;
 	s->services.egress = s->egress;
+	s->services.memory = s->memory;
 	rc = sl_engine_new(&engine, &s->engine, err);
 	if (rc == SL_OK && (rc = sl_wire_start(&s->wire, s->engine)) != SL_OK)
 		rc = sl_fail(err, rc, "timer");
@@ -426,6 +443,8 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 		rc = up_models(s, err);
 	if (rc == SL_OK)
 		rc = up_egress(s, err);
+	if (rc == SL_OK)
+		rc = up_memory(s, err);
 	if (rc == SL_OK && (rc = sl_loop_new("front", &s->front)) != SL_OK)
 		rc = sl_fail(err, rc, "front loop");
 	if (rc == SL_OK)
@@ -440,6 +459,7 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 					   .registry = s->registry,
 					   .store = s->store,
 					   .llm = s->llm,
+					   .memory = s->memory,
 					   .agents = s->agents,
 					   .egress = s->egress,
 					   .ws = s->ws};
@@ -496,7 +516,9 @@ static void down(struct serve *s)
 	if (s->front_turns && s->ws)
 		SL_IGNORE(sl_loop_call(s->front, close_sockets,
 				       s->ws)); /* it fails without memory only, and then we end anyway */
-	sl_store_close(s->store, 10000);        /* while the front loop turns: callbacks post to it */
+	if (s->memory) /* while the store answers and the front loop turns: what it owes to both ends now */
+		sl_memory_stop(s->memory);
+	sl_store_close(s->store, 10000); /* while the front loop turns: callbacks post to it */
 	if (s->front_turns)
 		sl_loop_stop(s->front);
 	sl_wire_stop(&s->wire);
@@ -505,6 +527,7 @@ static void down(struct serve *s)
 	sl_api_free(s->api);
 	sl_registry_free(s->registry);
 	sl_loop_free(s->front);
+	sl_memory_free(s->memory);
 	sl_llm_free(s->llm);
 	sl_agents_free(s->agents);
 	sl_prices_free(s->prices);

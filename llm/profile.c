@@ -547,7 +547,7 @@ enum sl_code sl_profiles_add_sim(struct sl_profiles *p, const char *name, const 
 
 enum sl_code sl_profiles_add_sim_embedding(struct sl_profiles *p, const char *base_url)
 {
-	return add_sim(p, "sim-embed", SL_PROFILE_EMBEDDING, "sim-embed", base_url);
+	return add_sim(p, "sim-embed", SL_PROFILE_EMBEDDING, "sim-embedding", base_url);
 }
 
 /* ---- JSON for clients ---- */

@@ -66,8 +66,9 @@ static void files_that_the_pages_name_exist(void **state)
 	static const char *const pages[] = {"README.md", "docs/ARCHITECTURE.md", "docs/HACKING.md",
 					    "docs/CONFIGURATION.md", "CHANGELOG.md"};
 	static const char *const rooms[] = {
-		"base/",  "store/", "engine/",   "llm/",   "nodes/",      "middleware/",      "ws/",   "api/", "cmd/",
-		"tests/", "docs/",  "examples/", "tools/", "migrations/", "frontend-static/", "bench/"};
+		"base/", "store/", "engine/", "llm/",  "memory/",   "nodes/", "middleware/", "ws/",
+		"api/",  "cmd/",   "tests/",  "docs/", "examples/", "tools/", "migrations/", "frontend-static/",
+		"bench/"};
 	for (size_t p = 0; p < SL_COUNT_OF(pages); p++) {
 		char *page = read_page(pages[p]);
 		for (char *at = page; (at = strchr(at, '`')); at++) {
