@@ -177,7 +177,8 @@ describe("forms from schemas", () => {
   it("picks a control for each shape", () => {
     const w = (s: ParamSchema, name = "p") => widgetOf(name, s);
     expect([w({ enum: ["a"] }), w({ type: "boolean" }), w({ type: "integer" }), w({ type: "number" }), w({ type: "string" }), w({ type: "string", "x-ui": "textarea" }), w({ "x-ui": "textarea" })]).toEqual(["choice", "boolean", "integer", "number", "line", "text", "text"]);
-    expect([w({ type: "string", "x-expr": "value" }), w({ type: "string", "x-expr": "code" }), w({ type: "object", "x-graph": true }), w({ type: "array", items: { type: "string" } }), w({ type: "object", properties: { a: {} } }), w({ type: "object" }), w({}), w({ anyOf: [] })]).toEqual(["expr", "code", "graph", "list", "object", "json", "any", "variants"]);
+    expect([w({ type: "string", "x-expr": "value" }), w({ type: "string", "x-expr": "code" }), w({ type: "object", "x-graph": true }), w({ type: "array", items: { type: "string" } }), w({ type: "object", properties: { a: {} } }), w({ type: "object" }), w({}), w({ anyOf: [] })]).toEqual(["expr", "code", "graph", "list", "object", "map", "any", "variants"]);
+    expect([w({ type: "array", items: { enum: ["a"] } }), w({ type: "object" }, "schema"), w({ type: ["string", "object"], properties: { a: {} } })]).toEqual(["checks", "json", "variants"]);
     expect([w({ type: "object", additionalProperties: { type: "string" } }), w({ type: "string" }, "prompt"), w({ type: ["string", "null"] })]).toEqual(["map", "text", "line"]);
   });
   it("tells variants apart by the value they hold", () => {
@@ -188,6 +189,9 @@ describe("forms from schemas", () => {
     expect(variantFor({ quorum: 2 }, v)?.label).toBe("quorum");
     expect(variantFor(undefined, v)).toBeUndefined();
     expect(blank(v[2]!.schema, wait)).toEqual({ quorum: 1 });
+    const voter: ParamSchema = { type: ["string", "object"], properties: { agent: { type: "string" }, name: { type: "string" } } };
+    const list = variantsOf(voter, voter);
+    expect([variantFor("sceptic", list)?.label, variantFor({ agent: "x" }, list)?.label]).toEqual(["text", "agent, name"]);
   });
   it("follows $ref and keeps the order and need of the schema", () => {
     const s: ParamSchema = { type: "object", required: ["b"], properties: { a: { $ref: "#/$defs/x", title: "Own" }, b: { type: "integer" } }, $defs: { x: { type: "boolean", title: "X" } } };

@@ -7,11 +7,12 @@ import {
 } from "@xyflow/react";
 import "@xyflow/react/dist/base.css";
 import type { Graph, GraphNode } from "../../api/types";
-import { Icon, kindIcon } from "../../ui/icons";
-import { kindOf, summaryOf } from "./kinds";
+import { Icon, kindIcon, type IconName } from "../../ui/icons";
+import { kindOf } from "./kinds";
 import { edgeKey, GRID, isContainer, type Point } from "./model";
 import { CARD_H, CARD_W, placesOf } from "./places";
 import type { EditorStore, Problem } from "./store";
+import { summaryOf } from "./summary";
 import { w } from "./words";
 
 export const DRAG_TYPE = "application/x-sluice-node";
@@ -22,6 +23,7 @@ export interface CanvasActions {
   moved: (to: Map<string, Point>) => void;
   drop: (type: string, at: Point) => void;
   insert: (edge: string, at: Point) => void;
+  append: (from: string, at: Point | null) => void; // asks what to put behind it
   open: (id: string) => void;
   edit: (id: string) => void;
   duplicate: () => void;
@@ -68,10 +70,11 @@ const Card = memo(function Card({ id, data, selected }: NodeProps<CardNode>) {
       {data.alone && !data.readOnly && (
         <NodeToolbar isVisible position={Position.Top} offset={8}>
           <div className="card-tools" role="toolbar" aria-label={n.name || n.id}>
-            <Tool icon="plus" label={w("node.connect")} onClick={() => act.connectTo(id)} testId="tool-connect" />
+            <Tool icon="plus" label={w("node.append")} onClick={() => act.append(id, null)} />
+            <Tool icon="connect" label={w("node.connect")} onClick={() => act.connectTo(id)} testId="tool-connect" />
             {container && <Tool icon="workflows" label={w("node.open")} onClick={() => act.open(id)} testId="tool-open" />}
             <Tool icon="copy" label={w("node.copy")} onClick={act.duplicate} />
-            <Tool icon="cross" label={w("node.delete")} onClick={act.remove} />
+            <Tool icon="trash" label={w("node.delete")} onClick={act.remove} />
           </div>
         </NodeToolbar>
       )}
@@ -79,7 +82,7 @@ const Card = memo(function Card({ id, data, selected }: NodeProps<CardNode>) {
   );
 });
 
-function Tool({ icon, label, onClick, testId }: { icon: "plus" | "workflows" | "copy" | "cross"; label: string; onClick: () => void; testId?: string }) {
+function Tool({ icon, label, onClick, testId }: { icon: IconName; label: string; onClick: () => void; testId?: string }) {
   return (
     <button type="button" aria-label={label} title={label} onClick={onClick} data-testid={testId}>
       <Icon name={icon} size={13} />
@@ -288,6 +291,14 @@ export function Canvas({ store, graph, scopeKey, nodes: chosen, edges: chosenEdg
         onNodeDragStop={dropped}
         onSelectionDragStop={dropped}
         onConnect={(c: Connection) => act.connect(c.source, c.target)}
+        onConnectEnd={(e, c) => {
+          // A line that ends on the empty canvas asks what shall be there.
+          if (c.isValid || !c.fromNode || c.toNode || c.fromHandle?.type !== "source" || !flow) return;
+          const at = "changedTouches" in e ? e.changedTouches[0] : e;
+          if (!at || !(e.target as Element).closest(".react-flow__pane")) return;
+          const p = flow.screenToFlowPosition({ x: at.clientX, y: at.clientY });
+          act.append(c.fromNode.id, { x: p.x, y: p.y - CARD_H / 2 });
+        }}
         isValidConnection={(c) => c.source !== c.target}
         onNodeDoubleClick={(_, n) => (n.data.container ? act.open(n.id) : act.edit(n.id))}
         onPaneClick={() => store.select([])}

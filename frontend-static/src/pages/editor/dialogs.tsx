@@ -159,7 +159,7 @@ export function SaveTemplate({ definition, onSaved, onClose }: { definition: Def
   return (
     <Dialog title={w("template.title")} onClose={onClose}>
       <form className="dialog-body" noValidate onSubmit={(e) => (e.preventDefault(), void go())}>
-        <label className="field"><span className="field-name">{w("template.label")}</span><input ref={first} type="text" autoFocus value={title} onChange={(e) => setTitle(e.target.value)} /></label>
+        <label className="field"><span className="field-name">{w("template.label")}</span><input ref={first} type="text" data-autofocus value={title} onChange={(e) => setTitle(e.target.value)} /></label>
         <label className="field">
           <span className="field-name">{w("template.name")}</span>
           <input type="text" className="mono" value={name} aria-invalid={bad !== null} onChange={(e) => setName(e.target.value)} />
@@ -182,6 +182,7 @@ export function Keys({ onClose }: { onClose: () => void }) {
   const keys: [string[], Key][] = [
     [["/"], "help.search"],
     [["Enter"], "help.add"],
+    [["a"], "help.append"],
     [["e"], "help.connect"],
     [["←", "↑", "→", "↓"], "help.walk"],
     [["Alt", "←…"], "help.nudge"],

@@ -2,7 +2,7 @@
 import type { Json } from "../../api/types";
 import type { ParamSchema } from "../../api/workflows";
 
-export type Widget = "choice" | "boolean" | "number" | "integer" | "line" | "text" | "code" | "expr" | "list" | "object" | "map" | "variants" | "graph" | "json" | "any";
+export type Widget = "choice" | "boolean" | "number" | "integer" | "line" | "text" | "code" | "expr" | "checks" | "list" | "object" | "map" | "variants" | "graph" | "json" | "any";
 
 export function resolve(s: ParamSchema, root: ParamSchema): ParamSchema {
   let out = s;
@@ -40,7 +40,7 @@ export function widgetOf(name: string, s: ParamSchema): Widget {
   const types = typesOf(s);
   if (hint === "code") return "code";
   if (types.length === 0) return hint === "textarea" ? "text" : s.properties ? "object" : "any";
-  if (types.length > 1) return types.includes("string") && hint === "textarea" ? "text" : "any";
+  if (types.length > 1) return types.includes("string") && hint === "textarea" ? "text" : s.properties || s.items ? "variants" : "any";
   switch (types[0]) {
     case "boolean":
       return "boolean";
@@ -49,9 +49,10 @@ export function widgetOf(name: string, s: ParamSchema): Widget {
     case "integer":
       return "integer";
     case "array":
-      return "list";
+      return s.items?.enum ? "checks" : "list";
     case "object":
-      return s.properties && Object.keys(s.properties).length ? "object" : s.additionalProperties && typeof s.additionalProperties === "object" && ["string", "number", "integer", "boolean"].includes(String(s.additionalProperties.type)) ? "map" : "json";
+      // Schemas are written as JSON; every other object without named members is a list of names and values.
+      return s.properties && Object.keys(s.properties).length ? "object" : /^(schema|fields)$/.test(name) || hint === "json" ? "json" : "map";
     case "string":
       return hint === "textarea" || hint === "multiline" || (LONG.test(name) && (s.maxLength ?? 1e9) > 200 && !s.format) || (s.maxLength !== undefined && s.maxLength > 400) ? "text" : "line";
     default:
@@ -69,7 +70,9 @@ export interface Variant {
 
 export function variantsOf(s: ParamSchema, root: ParamSchema): Variant[] {
   const out: Variant[] = [];
-  for (const [i, raw] of (s.anyOf ?? s.oneOf ?? []).entries()) {
+  // A list of types is read the same way: one shape for each.
+  const shapes = s.anyOf ?? s.oneOf ?? typesOf(s).map((type): ParamSchema => (type === "object" ? { type, properties: s.properties, required: s.required, additionalProperties: s.additionalProperties } : type === "array" ? { type, items: s.items } : { type, "x-ui": s["x-ui"] }));
+  for (const [i, raw] of shapes.entries()) {
     const v = resolve(raw, root);
     if (v.const !== undefined) out.push({ id: `c${i}`, label: v.title ?? String(v.const), schema: v, fixed: v.const as Json });
     else if (v.enum) for (const e of v.enum) out.push({ id: `e${i}:${JSON.stringify(e)}`, label: typeof e === "string" ? e : JSON.stringify(e), schema: v, fixed: e });

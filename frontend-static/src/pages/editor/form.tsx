@@ -12,13 +12,13 @@ import { w, type Key } from "./words";
 
 export interface FormContext {
   problems: (path: readonly string[], deep: boolean) => string[];
-  refs: Ref[];
+  refs: (provides: readonly string[]) => Ref[];
   names: { [list: string]: string[] }; // profiles, agents, workflows: what a name may be
   onOpenBody?: () => void;
   bodyCount?: number;
   readOnly: boolean;
 }
-export const Form = createContext<FormContext>({ problems: () => [], refs: [], names: {}, readOnly: false });
+export const Form = createContext<FormContext>({ problems: () => [], refs: () => [], names: {}, readOnly: false });
 
 export interface FieldProps {
   name: string;
@@ -39,6 +39,7 @@ export function Field(p: FieldProps) {
   if (kind === "object") return <ObjectField {...p} schema={s} />;
   if (kind === "list") return <ListField {...p} schema={s} />;
   if (kind === "map") return <MapField {...p} schema={s} />;
+  if (kind === "checks") return <ChecksField {...p} schema={s} />;
   if (kind === "variants") return <VariantField {...p} schema={s} />;
   return <Labelled p={{ ...p, schema: s }} kind={kind}>{(a) => <Control p={{ ...p, schema: s }} kind={kind} a={a} />}</Labelled>;
 }
@@ -62,7 +63,7 @@ function Labelled({ p, kind, children, group = false, onClear }: { p: FieldProps
   const insert = useRef<((code: string) => void) | null>(null);
   const said = form.problems(p.path, !group);
   const wrong = own ?? (said.length ? said.join(" ") : null);
-  const refs = kind === "text" || kind === "expr" || kind === "code" || kind === "any" || kind === "line";
+  const refs = !listFor(p.name, p.schema) && kind !== "checks" && (kind === "text" || kind === "expr" || kind === "code" || kind === "any" || kind === "line");
   const a: Aria = { id, "aria-describedby": id + "-note", "aria-invalid": wrong !== null, "aria-required": p.required === true, "data-field": p.path.join("/"), insert, bad: setOwn };
   const note = p.schema.description;
   return (
@@ -74,12 +75,13 @@ function Labelled({ p, kind, children, group = false, onClear }: { p: FieldProps
           {p.schema["x-expr"] && <span className="f-mark" title={w("field.expr.tip")}>λ {w("field.expr")}</span>}
           {p.schema["x-constant"] && p.path[0] === "params" && (kind === "line" || kind === "text" || kind === "number" || kind === "integer") && <span className="f-mark" title={w("field.constant.tip")}>{w("field.constant")}</span>}
           <span className="grow" />
-          {refs && !p.schema["x-constant"] && !form.readOnly && <RefPicker onPick={(code) => insert.current?.(code)} />}
+          {refs && !p.schema["x-constant"] && !form.readOnly && <RefPicker provides={p.schema["x-provides"]} onPick={(code) => insert.current?.(code)} />}
           {onClear && p.value !== undefined && !p.required && <button type="button" className="f-x" aria-label={w("field.remove")} title={w("field.remove")} onClick={onClear}><Icon name="close" size={11} /></button>}
         </div>
       )}
+      {group && !wrong && note && <span className="f-note" id={id + "-note"}>{inline(note)}</span>}
       {children(a)}
-      <span className={wrong ? "f-error" : "f-note"} id={id + "-note"} role={wrong ? "alert" : undefined}>{inline(wrong ?? note ?? "")}</span>
+      {(!group || wrong) && <span className={wrong ? "f-error" : "f-note"} id={id + "-note"} role={wrong ? "alert" : undefined}>{inline(wrong ?? note ?? "")}</span>}
     </div>
   );
 }
@@ -92,6 +94,7 @@ function placeholderOf(s: ParamSchema): string | undefined {
 
 function listFor(name: string, s: ParamSchema): string | null {
   const hint = uiHint(s);
+  if (name === "voters") return "agents";
   for (const k of ["profile", "agent", "workflow"]) if (name === k || hint === k) return k + "s";
   return null;
 }
@@ -118,7 +121,7 @@ function Control({ p, kind, a }: { p: FieldProps; kind: Widget; a: Aria }) {
     const list = listFor(p.name, s);
     return <LineInput value={typeof p.value === "string" ? p.value : showAny(p.value)} placeholder={placeholderOf(s)} aria={aria} insert={insert} options={list ? form.names[list] : undefined} onChange={(v) => p.onChange(v === "" && !p.required ? undefined : v)} />;
   }
-  if (kind === "any") return <TextInput text={showAny(p.value)} mono={typeof p.value === "object"} aria={aria} insert={insert} wrap={(c) => `{{ ${c} }}`} rows={2} placeholder={placeholderOf(s)} onChange={(v) => p.onChange(readAny(v))} />;
+  if (kind === "any" || (kind === "text" && p.value !== null && typeof p.value === "object")) return <TextInput text={showAny(p.value)} mono={typeof p.value === "object"} aria={aria} insert={insert} wrap={(c) => `{{ ${c} }}`} rows={p.bare ? 1 : 2} placeholder={placeholderOf(s)} onChange={(v) => p.onChange(readAny(v))} />;
   const code = kind === "code" || kind === "expr";
   return (
     <TextInput
@@ -269,8 +272,10 @@ export function TextInput({ text, onChange, aria, insert, mono, rows, wrap, plac
 
 // ---- references ----
 
-export function RefPicker({ onPick }: { onPick: (code: string) => void }) {
-  const { refs } = useContext(Form);
+const NONE: readonly string[] = [];
+
+export function RefPicker({ onPick, provides = NONE }: { onPick: (code: string) => void; provides?: readonly string[] }) {
+  const form = useContext(Form);
   const [open, setOpen] = useState(false);
   const [q, setQ] = useState("");
   const [at, setAt] = useState(0);
@@ -281,7 +286,7 @@ export function RefPicker({ onPick }: { onPick: (code: string) => void }) {
     document.addEventListener("pointerdown", away);
     return () => document.removeEventListener("pointerdown", away);
   }, [open]);
-  const found = refs.filter((r) => (r.code + " " + r.from).toLowerCase().includes(q.toLowerCase()));
+  const found = !open ? [] : form.refs(provides).filter((r) => (r.code + " " + r.from).toLowerCase().includes(q.toLowerCase()));
   const pick = (r: Ref | undefined) => {
     if (!r) return;
     setOpen(false);
@@ -420,6 +425,32 @@ function ListField(p: FieldProps) {
   );
 }
 
+/* Some of a few. */
+function ChecksField(p: FieldProps) {
+  const form = useContext(Form);
+  const list = Array.isArray(p.value) ? p.value : [];
+  if (p.value !== undefined && !Array.isArray(p.value)) return <Labelled p={p} kind="any">{(a) => <Control p={p} kind="any" a={a} />}</Labelled>;
+  const all = p.schema.items?.enum ?? [];
+  const has = (v: Json) => list.some((x) => JSON.stringify(x) === JSON.stringify(v));
+  return (
+    <Labelled p={p} kind="checks" group>
+      {() => (
+        <div className="f-checks">
+          {all.map((v, i) => (
+            <label key={i} className="f-check">
+              <input type="checkbox" disabled={form.readOnly} checked={has(v)} data-field={i === 0 ? p.path.join("/") : undefined} onChange={() => {
+                const next = all.filter((x) => (JSON.stringify(x) === JSON.stringify(v) ? !has(x) : has(x)));
+                p.onChange(next.length || p.required ? next : undefined);
+              }} />
+              {String(v)}
+            </label>
+          ))}
+        </div>
+      )}
+    </Labelled>
+  );
+}
+
 /* Names chosen freely, values of one kind. */
 export function MapField(p: FieldProps) {
   const form = useContext(Form);
@@ -510,7 +541,7 @@ function BodyField(p: FieldProps) {
 }
 
 /* The settings people nearly always set stand open; the rest is one fold away, and open once it says something. */
-const OFTEN = /^(profile|agent|system|prompt|query|question|content|text|expr|code|url|method|cases|default|wait|merge|items|body|until|voters|kind|draft|instructions|sources|workflow|inputs|server|tool|arguments|payload|signal|seconds|response_format)$/;
+const OFTEN = /^(profile|agent|system|prompt|query|question|content|text|expr|code|url|method|cases|default|wait|merge|items|body|until|exit_on_score|voters|kind|draft|instructions|sources|workflow|inputs|server|tool|arguments|payload|signal|seconds|response_format)$/;
 
 export function splitEntries(entries: Entry[], value: { [key: string]: Json }): { open: Entry[]; folded: Entry[] } {
   if (entries.length <= 6) return { open: entries, folded: [] };

@@ -48,6 +48,7 @@ export function TypeList({ types, onPick, input, hint, draggable = false, autoFo
           aria-controls="palette-list"
           aria-activedescendant={flat[at] ? "type-" + flat[at].name : undefined}
           autoFocus={autoFocus}
+          data-autofocus={autoFocus || undefined}
           placeholder={w("palette.search")}
           aria-label={w("palette.search")}
           value={q}
@@ -125,7 +126,7 @@ export function PickNode({ title, nodes, none, onPick, onClose }: { title: strin
           <>
             <label className="search palette-search">
               <Icon name="search" size={14} />
-              <input type="search" autoFocus role="combobox" aria-expanded="true" aria-controls="pick-list" placeholder={w("connect.search")} aria-label={w("connect.search")} value={q} data-testid="connect-search" onChange={(e) => (setQ(e.target.value), setAt(0))} onKeyDown={(e) => {
+              <input type="search" autoFocus data-autofocus role="combobox" aria-expanded="true" aria-controls="pick-list" placeholder={w("connect.search")} aria-label={w("connect.search")} value={q} data-testid="connect-search" onChange={(e) => (setQ(e.target.value), setAt(0))} onKeyDown={(e) => {
                 if (e.key === "ArrowDown") setAt(Math.min(found.length - 1, at + 1));
                 else if (e.key === "ArrowUp") setAt(Math.max(0, at - 1));
                 else if (e.key === "Enter") {

@@ -1,5 +1,5 @@
 /* The right side: what is selected, as a form. Nothing selected: the workflow itself. */
-import { useEffect, useMemo, useState, type ReactNode } from "react";
+import { useCallback, useEffect, useMemo, useState, type ReactNode } from "react";
 import type { Definition, GraphEdge, GraphNode, Json, JsonSchema } from "../../api/types";
 import type { ParamSchema } from "../../api/workflows";
 import { useStore } from "../../state/store";
@@ -15,6 +15,7 @@ import { w } from "./words";
 
 export interface PanelProps {
   store: EditorStore;
+  problems: readonly Problem[];
   names: FormContext["names"];
   readOnly: boolean;
   focus: { path: string; n: number } | null; // a field to go to
@@ -27,9 +28,8 @@ export function Panel(p: PanelProps) {
   const g = graphAt(def, s.scope);
   const one = s.nodes.size === 1 && s.edges.size === 0 ? nodeAt(g, [...s.nodes][0]!) : undefined;
   const edge = s.edges.size === 1 && s.nodes.size === 0 ? g?.edges?.find((e) => s.edges.has(edgeKey(e))) : undefined;
-  const problems = s.problems ?? [];
-  if (one) return <NodePanel key={s.scope.join("/") + "/" + one.id} {...p} def={def} scope={s.scope} node={one} problems={problems} />;
-  if (edge) return <EdgePanel {...p} def={def} scope={s.scope} edge={edge} problems={problems} />;
+  if (one) return <NodePanel key={s.scope.join("/") + "/" + one.id} {...p} def={def} scope={s.scope} node={one} />;
+  if (edge) return <EdgePanel {...p} def={def} scope={s.scope} edge={edge} />;
   if (s.nodes.size + s.edges.size > 1)
     return (
       <div className="ed-panel-in">
@@ -37,7 +37,7 @@ export function Panel(p: PanelProps) {
         <div className="ed-panel-body"><Note>{w("panel.many.body")}</Note></div>
       </div>
     );
-  return <DocumentPanel {...p} def={def} problems={problems} />;
+  return <DocumentPanel {...p} def={def} />;
 }
 
 const under = (rest: readonly string[], path: readonly string[]) => path.every((x, i) => rest[i] === x);
@@ -96,7 +96,7 @@ const commonSchemas = (): { [key: string]: ParamSchema } => ({
   },
 });
 
-function NodePanel({ store, def, scope, node, problems, names, readOnly, focus, onOpen }: PanelProps & { def: Definition; scope: Scope; node: GraphNode; problems: readonly Problem[] }) {
+function NodePanel({ store, def, scope, node, problems, names, readOnly, focus, onOpen }: PanelProps & { def: Definition; scope: Scope; node: GraphNode }) {
   const type = store.types.get(node.type);
   const schema = type?.params_schema;
   const entries = useMemo(() => entriesOf(schema), [schema]);
@@ -120,7 +120,7 @@ function NodePanel({ store, def, scope, node, problems, names, readOnly, focus, 
   };
   const form: FormContext = {
     problems: find,
-    refs: useMemo(() => references(def, scope, node.id, store.types), [def, scope, node.id, store]),
+    refs: useCallback((provides: readonly string[]) => references(def, scope, node.id, store.types, provides), [def, scope, node.id, store]),
     names,
     readOnly,
     onOpenBody: () => onOpen(node.id),
@@ -178,7 +178,7 @@ function IdField({ id, taken, onChange, problems, readOnly }: { id: string; take
   );
 }
 
-function EdgePanel({ store, def, scope, edge, problems, readOnly, names, focus }: PanelProps & { def: Definition; scope: Scope; edge: GraphEdge; problems: readonly Problem[] }) {
+function EdgePanel({ store, def, scope, edge, problems, readOnly, names, focus }: PanelProps & { def: Definition; scope: Scope; edge: GraphEdge }) {
   useFocus(focus, () => {});
   const key = edgeKey(edge);
   const g = graphAt(def, scope);
@@ -188,7 +188,7 @@ function EdgePanel({ store, def, scope, edge, problems, readOnly, names, focus }
   const label = w("did.edge", { from: named(edge.from), to: named(edge.to) });
   const mine = (p: Problem) => p.place.edge === key && p.place.scope.join("/") === scope.join("/");
   // The source itself may be read, too: as if one stood right behind it.
-  const refs = useMemo(() => references(def, scope, edge.to, store.types), [def, scope, edge.to, store]);
+  const refs = useCallback(() => references(def, scope, edge.to, store.types), [def, scope, edge.to, store]);
   const general = problems.filter((p) => mine(p) && !["when", "case"].includes(p.place.rest[0] ?? ""));
   const set = (e: GraphEdge, tag: string) => store.edit(setEdge(store.def, scope, key, e), label, { tag: key + tag, edges: [edgeKey(e)] });
   return (
@@ -224,11 +224,11 @@ function EdgePanel({ store, def, scope, edge, problems, readOnly, names, focus }
 
 // ---- the workflow itself ----
 
-function DocumentPanel({ store, def, problems, names, readOnly, focus }: PanelProps & { def: Definition; problems: readonly Problem[] }) {
+function DocumentPanel({ store, def, problems, names, readOnly, focus }: PanelProps & { def: Definition }) {
   const [tab, setTab] = useState<"general" | "inputs" | "outputs">("general");
   useFocus(focus, (path) => setTab(path.startsWith("inputs") ? "inputs" : path.startsWith("outputs") ? "outputs" : "general"));
   const mine = (p: Problem) => p.place.node === null && p.place.edge === null && p.place.scope.length === 0;
-  const form: FormContext = { problems: problemsOf(problems, mine), refs: useMemo(() => references(def, [], null, store.types), [def, store]), names, readOnly };
+  const form: FormContext = { problems: problemsOf(problems, mine), refs: useCallback(() => references(def, [], null, store.types), [def, store]), names, readOnly };
   const general = problems.filter((p) => mine(p) && !["inputs", "outputs", "limits", "description", "durability", "name"].includes(p.place.rest[0] ?? ""));
   const set = (patch: Partial<Definition>, field: string, tag: string) => store.edit({ ...store.def, ...patch }, w("did.doc", { field }), { tag });
   const n = (k: string) => problems.filter((p) => mine(p) && p.place.rest[0] === k).length || undefined;

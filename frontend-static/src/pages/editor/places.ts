@@ -1,10 +1,10 @@
 /* Where the cards of one graph lie. The definition's own positions count when every node has one; else they are laid out, and the first
  * thing that moves writes the positions of all, so that they never jump. */
 import type { Definition, Graph } from "../../api/types";
-import { layout, NODE_H, NODE_W } from "../run/layout";
+import { layout, NODE_H } from "../run/layout";
 import { GRID, move, type Point, type Scope } from "./model";
 
-export const CARD_W = 210;
+export const CARD_W = 204;
 export const CARD_H = 58;
 
 const grid = (v: number) => Math.round(v / GRID) * GRID;
@@ -12,7 +12,8 @@ const grid = (v: number) => Math.round(v / GRID) * GRID;
 export function arranged(g: Graph): Map<string, Point> {
   // Containers are cards here, so their bodies have no part in it.
   const flat: Graph = { nodes: g.nodes.map((n) => ({ id: n.id, type: n.type })), edges: g.edges };
-  const sx = CARD_W / NODE_W + 0.08;
+  // Edges that carry a case or a condition need room for it.
+  const sx = g.edges?.some((e) => e.case !== undefined || e.when !== undefined) ? 1.19 : 1.08;
   const sy = CARD_H / NODE_H + 0.1;
   return new Map(layout(flat, "right").map((p) => [p.id, { x: grid(p.x * sx), y: grid(p.y * sy) }]));
 }

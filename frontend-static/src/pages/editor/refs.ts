@@ -62,9 +62,14 @@ function provided(n: GraphNode, types: Types): string[] {
 }
 
 /* id null: the document's outputs, which may read every node. */
-export function references(def: Definition, scope: Scope, id: string | null, types: Types): Ref[] {
+export function references(def: Definition, scope: Scope, id: string | null, types: Types, provides: readonly string[] = []): Ref[] {
   const out: Ref[] = Object.keys(def.inputs?.properties ?? {}).map((k) => ({ code: dot("input", k), from: "input" }));
   let inside: string | null = id;
+  // A container's own test sees the nodes of its body; a join's score sees one arrival as `item`.
+  const own = id === null ? undefined : nodeAt(graphAt(def, scope), id);
+  if (own && provides.includes("body")) for (const n of own.params?.body?.nodes ?? []) out.push(...ofNode("nodes", n));
+  if (own && provides.includes("loop")) out.push({ code: "loop.index", from: own.name || own.id });
+  for (const p of provides) if (p === "item" || p === "index") out.push({ code: p, from: own?.name || own?.id || "" });
   for (let n = scope.length; n >= 0; n--) {
     const at = scope.slice(0, n);
     const g = graphAt(def, at);

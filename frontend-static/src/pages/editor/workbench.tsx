@@ -28,6 +28,7 @@ type Asking =
   | { what: "test" | "versions" | "template" | "archive" | "keys" }
   | { what: "connect"; from: string }
   | { what: "insert"; edge: string; at: m.Point }
+  | { what: "append"; from: string; at: m.Point | null }
   | { what: "leave"; to: string };
 
 export function Workbench({ name, types, saved, draft, definition, names, at }: {
@@ -207,6 +208,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
       connectTo: (from) => setAsking({ what: "connect", from }),
       moved: (to) => store.edit(m.move(placed(), store.state.get().scope, to), w("did.move", { n: nodesWord(to.size) })),
       drop: (type, point) => add(type, point, null),
+      append: (from, point) => setAsking({ what: "append", from, at: point }),
       insert: (edge, point) => setAsking({ what: "insert", edge, at: point }),
       open,
       edit: (id) => edit(id),
@@ -227,8 +229,10 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
   );
 
   // ---- saving and running ----
-  const errors = (s.problems ?? []).filter((p) => p.level === "error").length;
-  const warnings = (s.problems?.length ?? 0) - errors;
+  // Nothing drawn yet: that it lacks nodes is no news to anybody.
+  const problems = def.nodes.length === 0 ? NOTHING : s.problems;
+  const errors = (problems ?? []).filter((p) => p.level === "error").length;
+  const warnings = (problems?.length ?? 0) - errors;
   const nameBad = def.name !== "" && !m.NAME.test(def.name);
   const save = useCallback(async () => {
     if (readOnly || store.state.get().saving || !store.dirty()) return;
@@ -354,6 +358,11 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
           done();
           removeChosen();
           break;
+        case "a":
+          if (!id || readOnly) return;
+          done();
+          setAsking({ what: "append", from: id, at: null });
+          break;
         case "e":
           if (!id || readOnly) return;
           done();
@@ -456,7 +465,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
         )}
         {s.base !== null && <span className="faint num">v{s.base}</span>}
         {dirty && <span className="tag ed-unsaved" title={s.kept ? w("unsaved.tip") : w("unsaved.lost")}>{s.kept ? w("unsaved") : w("unsaved.lost")}</span>}
-        <ProblemChip problems={s.problems} failed={s.checkFailed} errors={errors} warnings={warnings} open={showProblems} onToggle={() => setShowProblems(!showProblems)} />
+        {def.nodes.length > 0 && <ProblemChip problems={problems} failed={s.checkFailed} errors={errors} warnings={warnings} open={showProblems} onToggle={() => setShowProblems(!showProblems)} />}
         <span className="ed-flash" aria-hidden="true">{flash}</span>
         <span className="grow" />
         <Button small kind="ghost" icon="undo" label={s.history.past.length ? w("undo", { what: s.history.now.label }) : w("undo.none")} onClick={() => store.undo()} why={s.history.past.length ? null : w("undo.none")} testId="undo" />
@@ -536,7 +545,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
                 const id = card?.dataset["id"];
                 if (id && card === e.target && card.matches(":focus-visible") && !s.nodes.has(id)) store.select([id]);
               }}>
-                <Canvas store={store} graph={graph} scopeKey={scopeKey} nodes={s.nodes} edges={s.edges} problems={s.problems ?? NOTHING} act={act} readOnly={readOnly} snap={snap} map={map} onReady={ready} />
+                <Canvas store={store} graph={graph} scopeKey={scopeKey} nodes={s.nodes} edges={s.edges} problems={problems ?? NOTHING} act={act} readOnly={readOnly} snap={snap} map={map} onReady={ready} />
                 {graph.nodes.length === 0 && (
                   <div className="ed-empty">
                     <Icon name={s.scope.length ? "loop" : "workflows"} size={28} />
@@ -548,9 +557,9 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
               </div>
             </>
           )}
-          {showProblems && <Problems problems={s.problems} failed={s.checkFailed} def={def} onGo={goTo} onClose={() => setShowProblems(false)} />}
+          {showProblems && <Problems problems={problems} failed={s.checkFailed} def={def} onGo={goTo} onClose={() => setShowProblems(false)} />}
         </section>
-        {view === "canvas" && <aside className="ed-panel" aria-label={w("panel.node")}><Panel store={store} names={names} readOnly={readOnly} focus={focus} onOpen={open} /></aside>}
+        {view === "canvas" && <aside className="ed-panel" aria-label={w("panel.node")}><Panel store={store} problems={problems ?? NOTHING} names={names} readOnly={readOnly} focus={focus} onOpen={open} /></aside>}
       </div>
 
       {asking?.what === "test" && <TestRun definition={m.tidy(def)} onClose={() => setAsking(null)} onStarted={() => (store.keepNow(), (letGo.current = true))} />}
@@ -580,6 +589,12 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
             requestAnimationFrame(() => focusCard(asking.from));
           }}
         />
+      )}
+      {asking?.what === "append" && (
+        <PickType types={types} title={w("append.title", { name: m.nodeAt(graph, asking.from)?.name ?? asking.from })} onClose={() => setAsking(null)} onPick={(type) => {
+          setAsking(null);
+          add(type, asking.at, asking.from);
+        }} />
       )}
       {asking?.what === "insert" && (
         <PickType types={types} title={w("insert.title")} onClose={() => setAsking(null)} onPick={(type) => {
