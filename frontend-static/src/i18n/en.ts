@@ -24,6 +24,10 @@ export const en = {
   "split.log": "Height of the event log",
   "role.viewer": "Your role is viewer: you may look, not act",
 
+  "ago.now": "just now",
+  "ago.s": "{n} s ago",
+  "ago.min": "{n} min ago",
+
   // the frame
   "title.runs": "Runs · Sluice",
   "nav.label": "Main",

@@ -10,11 +10,30 @@ const words: Record<Language, Partial<Record<Key, string>>> = { en, "zh-CN": zhC
 const complete = (d: Partial<Record<Key, string>>) => Object.keys(en).every((k) => d[k as Key] !== undefined);
 
 export const LANGUAGES: { id: Language; short: string }[] = ([{ id: "en", short: "EN" }, { id: "zh-CN", short: "中" }] as const).filter((l) => complete(words[l.id]));
-const language = createStore<Language>("en");
+const offered = (l: string | null | undefined): Language | null => LANGUAGES.find((x) => x.id === l)?.id ?? null;
+
+/* What was chosen here before, else what the browser asks for, else English. */
+function first(): Language {
+  if (typeof navigator === "undefined") return "en";
+  let kept: string | null = null;
+  try {
+    kept = localStorage.getItem("sluice.language");
+  } catch {
+    /* nothing is kept in this window */
+  }
+  return offered(kept) ?? (/^zh\b/i.test(navigator.language ?? "") ? offered("zh-CN") : null) ?? "en";
+}
+const language = createStore<Language>(first());
+if (typeof document !== "undefined") document.documentElement.lang = language.get();
 
 export function setLanguage(l: Language): void {
   language.set(l);
   document.documentElement.lang = l;
+  try {
+    localStorage.setItem("sluice.language", l);
+  } catch {
+    /* then it lasts as long as the page */
+  }
 }
 export const useLanguage = () => useStore(language);
 

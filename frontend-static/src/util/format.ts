@@ -1,4 +1,6 @@
 /* Figures and times for people. Durations and counts keep a steady width, so nothing jumps while they tick. */
+import { t } from "../i18n";
+
 export function duration(ms: number): string {
   if (!Number.isFinite(ms) || ms < 0) return "–";
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -38,13 +40,13 @@ export function clock(ts: string | null | undefined): string {
 }
 
 export function ago(ts: string | null | undefined, now = Date.now()): string {
-  const t = ts ? Date.parse(ts) : NaN;
-  if (Number.isNaN(t)) return "–";
-  const s = Math.round((now - t) / 1000);
-  if (s < 5) return "just now";
-  if (s < 60) return `${s} s ago`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
-  const d = new Date(t);
+  const at = ts ? Date.parse(ts) : NaN;
+  if (Number.isNaN(at)) return "–";
+  const s = Math.round((now - at) / 1000);
+  if (s < 5) return t("ago.now");
+  if (s < 60) return t("ago.s", { n: s });
+  if (s < 3600) return t("ago.min", { n: Math.floor(s / 60) });
+  const d = new Date(at);
   const n = new Date(now);
   const hm = `${String(d.getHours()).padStart(2, "0")}:${String(d.getMinutes()).padStart(2, "0")}`;
   if (d.toDateString() === n.toDateString()) return hm;
