@@ -1,0 +1,70 @@
+"""Every protocol through the whole server: profiles from the environment, streams, failures that are tried again."""
+import unittest
+
+from rig import Case
+
+PROVIDERS = ('openai', 'anthropic', 'gemini', 'ollama', 'azure')
+MODELS = {'openai': 'gpt-x', 'anthropic': 'claude-sonnet-4-5', 'gemini': 'gemini-2.5-flash', 'ollama': 'llama3.2', 'azure': 'mine'}
+SCENARIO = {'sim': 1, 'defaults': {'tps': 0, 'first_ms': 0, 'jitter': 0}, 'rules': [
+    {'match': {'user': 'who are you'}, 'thinking': 'Hm, “who”?', 'answer': 'I am {model} – 你好.'},
+    {'name': 'broken', 'match': {'user': 'break', 'call': {'to': len(PROVIDERS)}}, 'answer': 'This text is cut off in the middle.',
+     'fault': 'F13', 'variant': 'overloaded', 'after': 3},
+    {'name': 'whole', 'match': {'user': 'break'}, 'answer': 'All of it.'},
+    {'match': {'user': 'spend'}, 'fault': 'F7'}]}
+
+
+def environment(sim):
+    root = 'http://127.0.0.1:%d' % sim.port
+    return {'OPENAI_API_KEY': 'k1', 'OPENAI_BASE_URL': root + '/v1', 'OPENAI_MODEL': 'gpt-x',
+            'ANTHROPIC_API_KEY': 'k2', 'ANTHROPIC_BASE_URL': root, 'GEMINI_API_KEY': 'k3', 'GEMINI_BASE_URL': root,
+            'OLLAMA_HOST': '127.0.0.1:%d' % sim.port, 'AZURE_OPENAI_API_KEY': 'k4', 'AZURE_OPENAI_ENDPOINT': root,
+            'AZURE_OPENAI_DEPLOYMENT': 'mine', 'AZURE_OPENAI_API_VERSION': '2024-10-21'}
+
+
+def ask(prompt, profiles=PROVIDERS, **params):
+    return {'sluice': 1, 'edges': [], 'outputs': {p: '{{ nodes.%s }}' % p for p in profiles},
+            'nodes': [{'id': p, 'type': 'llm', 'params': {'profile': p, 'prompt': prompt, **params}} for p in profiles]}
+
+
+class Providers(Case):
+    def test_profiles_of_the_environment_work_in_every_protocol(self):
+        sim = self.sim(SCENARIO)
+        s = self.server(None, env=environment(sim))
+
+        with self.subTest('answers, thinking and usage'):
+            run = s.wait_status(s.submit(ask('who are you?')), 'succeeded')
+            for p in PROVIDERS:
+                out = run['outputs'][p]
+                self.assertEqual(out['text'], 'I am %s – 你好.' % MODELS[p])
+                self.assertEqual(out['thinking'], 'Hm, “who”?')
+                self.assertEqual((out['finish_reason'], out['model'], out['simulated']), ('stop', MODELS[p], True))
+                self.assertGreater(out['usage']['output_tokens'], 10)
+            self.assertEqual(sorted(r['protocol'] for r in sim.requests()), ['anthropic', 'gemini', 'ollama', 'openai', 'openai'])
+
+        with self.subTest('an error in the middle of a stream is tried again, and the text before it is dropped'):
+            run = s.wait_status(s.submit(ask('break')), 'succeeded')
+            for p in PROVIDERS:
+                self.assertEqual(run['outputs'][p]['text'], 'All of it.')
+            rules = [r['rule'] for r in sim.requests()]
+            self.assertEqual((rules.count('broken'), rules.count('whole')), (len(PROVIDERS), len(PROVIDERS)))
+
+        with self.subTest('a quota is not asked again'):
+            for p in PROVIDERS:
+                before = len(sim.requests())
+                run = s.wait_status(s.submit(ask('spend', [p])), 'failed')
+                self.assertEqual(run['error']['code'], 'quota_exhausted', run['error'])
+                self.assertEqual(len(sim.requests()) - before, 1)
+
+        with self.subTest('a schema is kept'):
+            schema = {'type': 'object', 'required': ['score'], 'properties': {'score': {'type': 'integer', 'minimum': 0, 'maximum': 100}}}
+            run = s.wait_status(s.submit(ask('rate it', response_format={'type': 'json_schema', 'schema': schema})), 'succeeded')
+            for p in PROVIDERS:
+                self.assertIsInstance(run['outputs'][p]['json']['score'], int)
+
+        with self.subTest('what a model cannot do is said in words'):
+            run = s.wait_status(s.submit(ask('x', ['gemini'], model='gemini-2.0-flash', thinking='high')), 'failed')
+            self.assertIn('does not think', run['error']['message'])
+
+
+if __name__ == '__main__':
+    unittest.main()
