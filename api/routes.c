@@ -22,6 +22,7 @@ const struct sl_route sl_routes[] = {
 	{SL_GET, V1 "/workflows/{name}", SL_ROLE_VIEWER, 0, sl_route_workflow_get},
 	{SL_PUT, V1 "/workflows/{name}", SL_ROLE_EDITOR, 0, sl_route_workflow_put},
 	{SL_DELETE, V1 "/workflows/{name}", SL_ROLE_EDITOR, 0, sl_route_workflow_archive},
+	{SL_POST, V1 "/workflows/{name}/estimate", SL_ROLE_VIEWER, 0, sl_route_workflow_estimate},
 	{SL_GET, V1 "/workflows/{name}/versions", SL_ROLE_VIEWER, 0, sl_route_workflow_versions},
 
 	{SL_POST, V1 "/runs", SL_ROLE_RUNNER, 0, sl_route_run_start},

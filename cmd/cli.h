@@ -66,6 +66,7 @@ void sl_cli_put_json(struct json_object *o, bool pretty); /* and a newline */
 /* A whole file, or standard input for "-". SL_NOT_FOUND, SL_TOO_LARGE. */
 SL_MUST_USE enum sl_code sl_cli_read_file(const char *path, struct sl_buf *out, struct sl_error *err);
 
-extern const struct sl_command sl_cmd_serve, sl_cmd_run, sl_cmd_validate, sl_cmd_migrate, sl_cmd_sim, sl_cmd_doctor;
+extern const struct sl_command sl_cmd_estimate, sl_cmd_serve, sl_cmd_run, sl_cmd_validate, sl_cmd_migrate, sl_cmd_sim,
+	sl_cmd_doctor;
 extern const struct sl_command sl_cmd_agents[], sl_cmd_runs[], sl_cmd_token[],
 	sl_cmd_workflows[]; /* end with a NULL name */

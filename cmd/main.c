@@ -5,7 +5,7 @@
 #include "cmd/cli.h"
 
 static const struct sl_command *const commands[] = {
-	&sl_cmd_serve, &sl_cmd_run, &sl_cmd_validate, &sl_cmd_migrate, &sl_cmd_sim, &sl_cmd_doctor,
+	&sl_cmd_serve, &sl_cmd_run, &sl_cmd_validate, &sl_cmd_estimate, &sl_cmd_migrate, &sl_cmd_sim, &sl_cmd_doctor,
 };
 static const struct sl_command *const groups[] = {sl_cmd_runs, sl_cmd_workflows, sl_cmd_agents, sl_cmd_token};
 
