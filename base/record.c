@@ -16,6 +16,7 @@ void sl_run_head_free(struct sl_run_head *h)
 	free(h->project);
 	free(h->idempotency_key);
 	free(h->created_by);
+	free(h->parent_node);
 	sl_bytes_unref(h->definition);
 	sl_bytes_unref(h->inputs);
 	sl_bytes_unref(h->tags);

@@ -49,6 +49,10 @@ struct sl_run_head {
 		*idempotency_digest; /* digest of the request, to tell a repeat from a reuse; NULL with no key */
 	char *created_by;            /* token name, NULL: unknown */
 	int64_t created_ms;
+	/* A run that another run started; told in the event that creates it, and kept nowhere else. */
+	struct sl_run_id parent; /* all zero: nobody's child */
+	char *parent_node;       /* path; NULL: nobody's child */
+	uint32_t depth;          /* 0: nobody's child; of parents above it */
 };
 
 struct sl_batch {

@@ -378,6 +378,7 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	s->wire.store = s->store;
 	sl_wire_journal(&s->wire, &engine.journal);
 	sl_wire_bus(&s->wire, &engine.bus);
+	sl_wire_library(&s->wire, &engine.library);
 	s->services.llm = s->llm;
 	s->services.agents = s->agents;
 	s->services.egress = s->egress;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "store/journal.h"
 #include "store/runs.h"
+#include "store/workflows.h"
 #include "ws/conn.h"
 
 /* ---- the clock: one uv timer at the engine's earliest deadline */
@@ -101,6 +102,39 @@ void sl_wire_journal(struct sl_wire *w, struct sl_journal *out)
 		.load = sl_store_port_load,
 		.ctx = w->store,
 	};
+}
+
+struct look_up {
+	void (*fn)(void *arg, enum sl_code rc, struct sl_bytes *definition, int32_t version);
+	void *arg;
+};
+
+static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *w)
+{
+	struct look_up l = *(struct look_up *)arg;
+	free(arg);
+	l.fn(l.arg, rc, w ? w->definition : NULL, w ? w->version : 0);
+	sl_stored_workflow_free(w);
+}
+
+static enum sl_code find_workflow(void *ctx, struct sl_str name, int32_t version,
+				  void (*fn)(void *arg, enum sl_code rc, struct sl_bytes *definition, int32_t version),
+				  void *arg)
+{
+	struct sl_wire *w = ctx;
+	struct look_up *l = malloc(sizeof(*l));
+	if (!l)
+		return SL_NO_MEMORY;
+	*l = (struct look_up){fn, arg};
+	enum sl_code rc = sl_store_workflow_get(w->store, name, version, on_workflow, l);
+	if (rc != SL_OK)
+		free(l);
+	return rc;
+}
+
+void sl_wire_library(struct sl_wire *w, struct sl_library *out)
+{
+	*out = (struct sl_library){.find = find_workflow, .ctx = w};
 }
 
 static void publish(void *ctx, struct sl_notice *n)

@@ -31,6 +31,7 @@ SL_MUST_USE enum sl_code sl_wire_start(struct sl_wire *w, struct sl_engine *engi
 void sl_wire_stop(struct sl_wire *w); /* no tick is under way any more; idempotent */
 
 void sl_wire_journal(struct sl_wire *w, struct sl_journal *out);
+void sl_wire_library(struct sl_wire *w, struct sl_library *out);
 void sl_wire_bus(struct sl_wire *w, struct sl_bus *out);
 void sl_wire_hub_source(struct sl_wire *w, struct sl_hub_source *out);
 void sl_wire_wake_at(void *wire, uint64_t deadline_ms); /* [any] struct sl_engine_config.wake_at */

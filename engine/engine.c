@@ -323,6 +323,7 @@ static struct sl_run_head *head_dup(const struct sl_run_head *h)
 	d->project = sl_z(h->project);
 	d->idempotency_key = sl_z(h->idempotency_key);
 	d->created_by = sl_z(h->created_by);
+	d->parent_node = sl_z(h->parent_node);
 	d->definition = sl_bytes_ref(h->definition);
 	d->inputs = sl_bytes_ref(h->inputs);
 	d->tags = sl_bytes_ref(h->tags);
@@ -351,6 +352,13 @@ static void begin(struct sl_run *r, struct sl_msg *m)
 	struct begin_msg *b = SL_CONTAINER_OF(m, struct begin_msg, msg);
 	struct sl_event e = {.kind = SL_EV_CREATED, .by = sl_z(r->head->created_by)};
 	free(b);
+	if (r->head->parent_node && (e.data = json_object_new_object())) {
+		char parent[SL_UUID_TEXT_BYTES];
+		sl_uuid_format(r->head->parent.u, parent);
+		sl_json_set_str(e.data, "parent", sl_str(parent));
+		sl_json_set_str(e.data, "parent_node", sl_str(r->head->parent_node));
+		sl_json_set_i64(e.data, "depth", r->head->depth);
+	}
 	(void)sl_run_emit(r, &e); /* false: no memory, and then the run is laid aside; see below */
 	if (r->lost && r->submit_fn) {
 		r->submit_fn(r->submit_arg, SL_NO_MEMORY, r->id, false);

@@ -30,6 +30,16 @@ struct sl_journal {
 	void *ctx;
 };
 
+/* Where stored workflows are found by name. May be left out: then no run can start another by name. */
+struct sl_library {
+	/* version 0: the latest. fn [any] exactly once when find returned SL_OK; definition is lent, `version` the one
+	 * that was found. SL_NOT_FOUND. */
+	enum sl_code (*find)(void *ctx, struct sl_str name, int32_t version,
+			     void (*fn)(void *arg, enum sl_code rc, struct sl_bytes *definition, int32_t version),
+			     void *arg);
+	void *ctx;
+};
+
 /* What subscribers learn, after the commit. Shared and immutable; hold it with a reference. */
 struct sl_notice {
 	_Atomic uint32_t refs;
@@ -54,6 +64,7 @@ struct sl_engine_config {
 	const struct sl_clock *clock;
 	struct sl_journal journal;
 	struct sl_bus bus;
+	struct sl_library library;
 	struct sl_services *services;
 	const struct sl_node_type *const *node_types; /* NULL-terminated, the generated table */
 	const struct sl_middleware *const *middleware;
@@ -143,6 +154,13 @@ struct sl_order {
 typedef void sl_command_fn(void *arg, enum sl_code rc, const char *status, const struct sl_error *err);
 SL_MUST_USE enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const struct sl_order *order,
 					   sl_command_fn *fn, void *arg);
+
+/* How a run ended, once that is committed. fn [worker or store] once. SL_OK: it has, with `status`; outputs (JSON,
+ * succeeded) and err (failed: the code and the message) are lent. SL_UNAVAILABLE: it goes on somewhere else, ask again
+ * later. SL_NOT_FOUND. */
+typedef void sl_await_fn(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs,
+			 const struct sl_error *err);
+SL_MUST_USE enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_fn *fn, void *arg);
 
 /* A run as GET /runs/{id} shows it, and its streams: consistent as of last_seq, which is committed. */
 struct sl_view_stream {

@@ -277,6 +277,7 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 		e->cost_microusd = cost > -1e15 && cost < 1e15 ? (int64_t)(cost + (cost < 0 ? -0.5 : 0.5)) : 0;
 		e->simulated = sl_json_get_bool(data, "simulated", false);
 		break;
+	case SL_EV_CREATED:
 	case SL_EV_SIGNAL:
 	case SL_EV_INPUT:
 		e->data = json_object_get(data);

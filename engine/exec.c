@@ -39,6 +39,7 @@ static void node_free(struct sl_node *n)
 		sl_remote_unref(n->remote);
 	}
 	sl_run_timer_stop(&n->timer);
+	sl_child_release(n);
 	sl_stream_unref(n->stream);
 	json_object_put(n->output);
 	free(n->kase);

@@ -31,7 +31,8 @@ struct sl_node {
 	struct sl_error err;
 	struct json_object *output;
 	char *kase;
-	uint64_t took; /* seq of the signal it has taken; 0: none */
+	struct child *child; /* NULL: it started no run */
+	uint64_t took;       /* seq of the signal it has taken; 0: none */
 	bool has_usage;
 	struct sl_usage reported; /* its strings are those of `usage`, or NULL once that is out */
 	struct sl_event usage;
@@ -57,6 +58,9 @@ struct watches {
 	size_t n;
 	struct sl_watch *list[];
 };
+
+/* child.c */
+void sl_child_release(struct sl_node *n); /* [run] the attempt's end: forgets the child, which goes on */
 
 enum phase { PH_OUTER, PH_INNER, PH_RUNNING, PH_BACKOFF };
 

@@ -187,6 +187,14 @@ void sl_node_took(struct sl_node *n, uint64_t seq); /* its completion says so, a
 struct json_object *sl_node_said(struct sl_node *n);
 void sl_node_drop_timer(struct sl_node *n); /* a ready-made `cancel` for nodes that only wait */
 
+/* A run that this node starts, or goes on with when it has started it before a crash. fn [run] when it has ended: err
+ * is NULL and outputs borrowed when it succeeded. The run is paused, resumed and cancelled with ours. */
+typedef void sl_child_fn(struct sl_node *n, struct sl_run_id run, struct json_object *outputs,
+			 const struct sl_error *err);
+enum sl_step sl_node_child(struct sl_node *n, struct sl_str workflow, int32_t version, struct json_object *inputs,
+			   sl_child_fn *fn, struct sl_error *err);
+void sl_node_drop_child(struct sl_node *n); /* for `cancel`: the child is cancelled; not when the server merely stops */
+
 /* A node type's own memory of this attempt; freed with the node. NULL: no memory. */
 void *sl_node_state(struct sl_node *n, size_t bytes); /* the same pointer on every call, zeroed on the first */
 

@@ -85,6 +85,7 @@ void sl_run_unref(struct sl_run *r)
 		r->waiters = w->next;
 		w->fn(w, SL_CANCELLED);
 	}
+	sl_run_tell_ends(r, SL_UNAVAILABLE);
 	free(r->out);
 	free(r->begun);
 	for (size_t i = 0; r->mw_state && i < r->n_mw; i++)
@@ -549,8 +550,9 @@ static void call_off_running(struct sl_run *r, const char *reason)
 			enum sl_node_status status = sc->nodes[i].status;
 			if (!sc->rt[i].exec || status == SL_NODE_WAITING || status == SL_NODE_RETRYING)
 				continue;
-			if (sc->graph->nodes[i].body && status == SL_NODE_RUNNING)
-				continue; /* it only holds its bodies, and goes on holding them */
+			if ((sc->graph->nodes[i].body && status == SL_NODE_RUNNING) ||
+			    sl_exec_has_child(sc->rt[i].exec))
+				continue; /* it only holds its bodies or its child, and goes on holding them */
 			sl_exec_cancel(sc->rt[i].exec, SL_NODE_PENDING, reason);
 		}
 	}
@@ -569,6 +571,7 @@ static void lock_run(struct sl_run *r)
 		return;
 	}
 	call_off_running(r, "called off by the run breaker, will be repeated");
+	sl_run_order_children(r, SL_CMD_PAUSE_NOW);
 	e.reason = sl_z(trip.reason);
 	e.data = json_object_new_object();
 	if (e.data) {
@@ -751,6 +754,7 @@ static void lose(struct sl_run *r, enum sl_code rc)
 {
 	sl_run_silence(r);
 	waiters_up_to(r, 0, rc);
+	sl_run_tell_ends(r, SL_UNAVAILABLE);
 	sl_engine_forget(r->engine, r);
 }
 
@@ -798,6 +802,7 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 	}
 	if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
 		count_end(r);
+		sl_run_tell_ends(r, SL_OK);
 		sl_engine_forget(r->engine, r);
 	}
 }
@@ -1055,6 +1060,8 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 	if (order->kind == SL_CMD_PAUSE_NOW)
 		call_off_running(r, "called off by a pause, will be repeated");
 	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
+	if (order->kind != SL_CMD_CANCEL)
+		sl_run_order_children(r, order->kind == SL_CMD_UNLOCK ? SL_CMD_RESUME : order->kind);
 	if (order->kind == SL_CMD_RESUME || order->kind == SL_CMD_UNLOCK)
 		sl_run_arm_deadline(r);
 	return SL_OK;

@@ -52,6 +52,13 @@ struct sl_waiter {
 	void (*fn)(struct sl_waiter *w, enum sl_code rc); /* [run or store]; frees w */
 };
 
+/* Somebody who waits for the end of a run. */
+struct sl_end_waiter {
+	struct sl_end_waiter *next;
+	sl_await_fn *fn;
+	void *arg;
+};
+
 struct sl_run {
 	_Atomic uint32_t refs;
 	struct sl_engine *engine;
@@ -80,6 +87,7 @@ struct sl_run {
 	size_t n_begun, cap_begun;
 	bool projection_dirty;
 	struct sl_waiter *waiters;
+	struct sl_end_waiter *ends;
 	bool lost;        /* another instance owns it: say nothing any more */
 	bool wait_commit; /* a node with external effects waits for what is before it */
 	uint64_t random;
@@ -163,6 +171,11 @@ void sl_workflow_cache_free(struct sl_workflow_cache *c);
 SL_MUST_USE enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w,
 				 struct sl_run_state *state, struct sl_error *err);
 void sl_run_adopted(struct sl_run *r); /* [run] goes on where the journal ends */
+
+/* child.c */
+void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */
+void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run] passes an order on */
+bool sl_exec_has_child(const struct sl_exec *x);
 
 /* view.c */
 SL_MUST_USE enum sl_code sl_view_of_run(struct sl_run *r, struct sl_view **out); /* [run] */

@@ -100,6 +100,8 @@ void sl_run_state_fini(struct sl_run_state *s)
 	}
 	free(s->scopes);
 	json_object_put(s->outputs);
+	free(s->parent);
+	free(s->parent_node);
 	json_object_put(s->signals);
 	json_object_put(s->said);
 	free(s->message);
@@ -410,6 +412,11 @@ static enum sl_code keep(struct json_object **list, uint32_t most, const struct 
 	return SL_OK;
 }
 
+static char *dup_z(const char *z)
+{
+	return z ? sl_str_dup(sl_str(z)) : NULL;
+}
+
 static enum sl_code evolve_run(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
 {
 	static const enum sl_run_status leads_to[] = {
@@ -467,6 +474,9 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 	switch (e->kind) {
 	case SL_EV_CREATED:
 		s->created_ms = e->wall_ms;
+		s->depth = (uint32_t)sl_json_get_i64(e->data, "depth", 0);
+		s->parent = dup_z(sl_json_get_z(e->data, "parent"));
+		s->parent_node = dup_z(sl_json_get_z(e->data, "parent_node"));
 		break;
 	case SL_EV_NODE:
 		rc = evolve_node(s, e, err);
@@ -695,6 +705,10 @@ void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *hea
 	sl_buf_json_kz(out, "status", sl_run_states[s->status].wire);
 	if (s->reason)
 		sl_buf_json_kz(out, "reason", s->reason);
+	if (s->parent) {
+		sl_buf_json_kz(out, "parent", s->parent);
+		sl_buf_json_kz(out, "parent_node", s->parent_node ? s->parent_node : "");
+	}
 	sl_buf_json_ktime(out, "created_at", head->created_ms);
 	sl_buf_json_ktime(out, "started_at", s->started_ms);
 	sl_buf_json_ktime(out, "finished_at", s->finished_ms);

@@ -156,6 +156,8 @@ struct sl_run_state {
 	uint64_t last_seq;
 	size_t bytes; /* of the journal so far */
 	int64_t created_ms, started_ms, finished_ms;
+	char *parent, *parent_node; /* the run and node that started it; NULL: nobody's child */
+	uint32_t depth;
 	int64_t paused_since_ms, paused_ms; /* or locked; the clock of limits.timeout_s stands still meanwhile */
 	int64_t waiting_since_ms, waited_ms;
 	uint64_t input_tokens, output_tokens;

@@ -234,6 +234,7 @@ static struct sl_run_head *head_copy(const struct sl_run_head *h)
 	d->project = h->project ? strdup(h->project) : NULL;
 	d->idempotency_key = h->idempotency_key ? strdup(h->idempotency_key) : NULL;
 	d->created_by = h->created_by ? strdup(h->created_by) : NULL;
+	d->parent_node = h->parent_node ? strdup(h->parent_node) : NULL;
 	d->definition = ref(h->definition);
 	d->inputs = ref(h->inputs);
 	d->tags = ref(h->tags);
@@ -368,6 +369,44 @@ static int64_t fake_wall(void *ctx)
 }
 
 static const struct sl_middleware *further;
+static struct {
+	const char *name, *definition;
+} library[16];
+static size_t n_library;
+
+void world_workflow(const char *name, const char *definition)
+{
+	assert_true(n_library < SL_COUNT_OF(library));
+	library[n_library].name = name;
+	library[n_library++].definition = definition;
+}
+
+static enum sl_code library_find(void *ctx, struct sl_str name, int32_t version,
+				 void (*fn)(void *arg, enum sl_code rc, struct sl_bytes *definition, int32_t version),
+				 void *arg)
+{
+	for (size_t i = n_library; i-- > 0;)
+		if (sl_str_is(name, library[i].name) && version < 2) {
+			SL_AUTO(sl_bytes) b = sl_bytes_new(library[i].definition, strlen(library[i].definition));
+			fn(arg, SL_OK, b, 1);
+			return SL_OK;
+		}
+	fn(arg, SL_NOT_FOUND, NULL, 0);
+	return SL_OK;
+}
+
+struct sl_run_id world_child(struct world *w, struct sl_run_id parent)
+{
+	const struct sl_record *r;
+	struct sl_run_id id = {0};
+	for (size_t i = 0, n = world_records(w, parent, &r); i < n; i++)
+		if (strcmp(r[i].event, "subworkflow:started") == 0) {
+			SL_AUTO_JSON o = NULL;
+			assert_int_equal(sl_json_parse(sl_bytes_str(r[i].data), &o, NULL), SL_OK);
+			assert_true(sl_uuid_parse(sl_json_get_str(o, "run_id"), &id.u));
+		}
+	return id;
+}
 
 void world_middleware(const struct sl_middleware *m)
 {
@@ -398,6 +437,7 @@ static void make_engine(struct world *w)
 	struct sl_engine_config c = {
 		.clock = &clock,
 		.journal = {journal_append, journal_claim, journal_load, w},
+		.library = {library_find, w},
 		.bus = {bus_publish, w},
 		.services = &services.services,
 		.node_types = types,

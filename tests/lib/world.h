@@ -43,6 +43,9 @@ enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command
 enum sl_code world_order(struct world *w, struct sl_run_id id, enum sl_command_kind kind, const char *node,
 			 const char *payload);
 const char *world_told(struct world *w);
+/* Stores a workflow under a name, as version 1, for all worlds of this process. Both texts must stay. */
+void world_workflow(const char *name, const char *definition);
+struct sl_run_id world_child(struct world *w, struct sl_run_id parent); /* the run that this one started last */
 /* Middleware of the test's own beside the real ones, from the next world_new() on; NULL: none. */
 void world_middleware(const struct sl_middleware *m);
 

@@ -1,0 +1,481 @@
+/* engine/child.c: runs that a node of another run starts, and waiting for the end of a run.
+ *
+ * A child is submitted under the node's idempotency key, so a parent that was restarted finds the child it started
+ * before; the two need not even live in the same server. What is asked elsewhere (the library, the journal, the child)
+ * comes back through the parent's mailbox, or is dropped when the attempt is over.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/exec_priv.h"
+
+#define CHILD_ASK_AGAIN_MS 2000 /* of a child that goes on in another server */
+
+/* ---- waiting for an end ---- */
+
+static void error_of(const struct sl_run_state *s, struct sl_error *err)
+{
+	*err = (struct sl_error){0};
+	if (s->status == SL_RUN_CANCELLED)
+		(void)sl_fail(err, SL_CANCELLED, "the run was cancelled");
+	else if (s->status == SL_RUN_FAILED)
+		(void)sl_fail(err, s->code == SL_OK ? SL_INTERNAL : s->code, "%s", s->message ? s->message : "");
+}
+
+static void tell_end(sl_await_fn *fn, void *arg, const struct sl_run_state *s)
+{
+	struct sl_error err;
+	struct sl_bytes *outputs = NULL;
+	error_of(s, &err);
+	if (s->outputs) {
+		SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
+		sl_json_write(&b, s->outputs);
+		outputs = sl_buf_bytes(&b);
+	}
+	fn(arg, SL_OK, sl_run_states[s->status].wire, outputs, &err);
+	sl_bytes_unref(outputs);
+}
+
+void sl_run_tell_ends(struct sl_run *r, enum sl_code rc)
+{
+	while (r->ends) {
+		struct sl_end_waiter *w = r->ends;
+		r->ends = w->next;
+		if (rc == SL_OK)
+			tell_end(w->fn, w->arg, &r->state);
+		else
+			w->fn(w->arg, rc, "", NULL, &(struct sl_error){.code = rc});
+		free(w);
+	}
+}
+
+struct await {
+	struct sl_msg msg;
+	struct sl_engine *engine;
+	struct sl_run *run;
+	struct sl_run_id id;
+	sl_await_fn *fn;
+	void *arg;
+};
+
+static void await_end(struct await *a, enum sl_code rc)
+{
+	a->fn(a->arg, rc, "", NULL, &(struct sl_error){.code = rc});
+	free(a);
+}
+
+/* [store] */
+static void await_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored)
+{
+	struct await *a = arg;
+	SL_AUTO(sl_stored_run) run = stored;
+	SL_AUTO(sl_workflow) w = NULL;
+	struct sl_problems problems = {0};
+	struct sl_run_state state;
+	struct sl_error err;
+	if (rc == SL_OK)
+		rc = sl_engine_workflow(a->engine, sl_bytes_str(run->head->definition), &w, &problems);
+	sl_problems_fini(&problems);
+	if (rc == SL_OK)
+		rc = w ? sl_run_state_init(&state, w) : SL_INTERNAL;
+	if (rc != SL_OK) {
+		await_end(a, rc);
+		return;
+	}
+	rc = sl_fold(run, w, &state, &err);
+	if (rc == SL_OK && sl_run_status_final(state.status)) {
+		tell_end(a->fn, a->arg, &state);
+		free(a);
+	} else {
+		await_end(a, rc == SL_OK ? SL_UNAVAILABLE : rc);
+	}
+	sl_run_state_fini(&state);
+}
+
+static void await_load(struct await *a)
+{
+	const struct sl_journal *j = &a->engine->config.journal;
+	enum sl_code rc = j->load(j->ctx, a->id, await_loaded, a);
+	if (rc != SL_OK)
+		await_end(a, rc);
+}
+
+static void await_drop(struct sl_msg *m)
+{
+	struct await *a = SL_CONTAINER_OF(m, struct await, msg);
+	struct sl_run *r = a->run;
+	await_end(a, SL_UNAVAILABLE);
+	sl_run_unref(r);
+}
+
+static void await_run(struct sl_run *r, struct sl_msg *m)
+{
+	struct await *a = SL_CONTAINER_OF(m, struct await, msg);
+	struct sl_end_waiter *w = NULL;
+	if (r->lost) {
+		await_load(a);
+	} else if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
+		tell_end(a->fn, a->arg, &r->state);
+		free(a);
+	} else if ((w = calloc(1, sizeof(*w)))) {
+		*w = (struct sl_end_waiter){.next = r->ends, .fn = a->fn, .arg = a->arg};
+		r->ends = w;
+		free(a);
+	} else {
+		await_end(a, SL_NO_MEMORY);
+	}
+	sl_run_unref(r);
+}
+
+enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_fn *fn, void *arg)
+{
+	struct await *a = calloc(1, sizeof(*a));
+	if (!a)
+		return SL_NO_MEMORY;
+	*a = (struct await){.engine = e, .id = id, .fn = fn, .arg = arg, .run = sl_engine_find(e, id)};
+	if (a->run) {
+		a->msg.run = await_run;
+		a->msg.drop = await_drop;
+		sl_run_post(a->run, &a->msg);
+		return SL_OK;
+	}
+	enum sl_code rc = e->config.journal.load(e->config.journal.ctx, id, await_loaded, a);
+	if (rc != SL_OK)
+		free(a);
+	return rc;
+}
+
+/* ---- children ---- */
+
+struct child {
+	_Atomic uint32_t refs;
+	_Atomic bool cancelled; /* the parent does not want it any more */
+	struct sl_engine *engine;
+	struct sl_remote *remote; /* of the parent's node */
+	sl_child_fn *fn;
+	struct sl_run_timer *again; /* [run of the parent] */
+	struct sl_run_head *head;   /* until it is submitted */
+	struct sl_run_id id;        /* [run of the parent] once `started` */
+	bool started;
+};
+
+/* Something that came for the parent. */
+struct news {
+	struct child *child;
+	enum sl_code rc;
+	bool has_id;
+	struct sl_run_id id;
+	struct sl_bytes *text; /* definition, or outputs */
+	int32_t version;
+	struct sl_error err;
+};
+
+static struct child *child_ref(struct child *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	return c;
+}
+
+static void child_unref(struct child *c)
+{
+	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	sl_remote_unref(c->remote);
+	sl_run_head_free(c->head);
+	free(c);
+}
+
+static void ordered(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	/* a child that has ended meanwhile, or does so anyway: nothing to do */
+}
+
+static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind)
+{
+	const struct sl_order o = {
+		.kind = kind, .by = SL_STR("parent run"), .reason = SL_STR("with the run that started it")};
+	if (sl_engine_command(e, id, &o, ordered, NULL) != SL_OK)
+		sl_log(SL_LOG_WARN, "engine", "a child run could not be told", SL_KU("order", kind));
+}
+
+/* The attempt is over before its child was known: what nobody wants any more is cancelled. */
+static void news_drop(void *arg)
+{
+	struct news *n = arg;
+	if (n->child->cancelled && n->has_id)
+		order(n->child->engine, n->id, SL_CMD_CANCEL);
+	sl_bytes_unref(n->text);
+	child_unref(n->child);
+	free(n);
+}
+
+/* Takes n. */
+static void send(struct news *n, void (*fn)(struct sl_node *node, void *arg))
+{
+	if (sl_remote_call(n->child->remote, fn, news_drop, n) != SL_OK)
+		news_drop(n); /* no memory to say that there is none: the node's timeout, or the run's, ends it */
+}
+
+static struct news *news_new(struct child *c, enum sl_code rc)
+{
+	struct news *n = calloc(1, sizeof(*n));
+	if (n) {
+		n->child = child_ref(c);
+		n->rc = rc;
+		n->err.code = rc;
+	}
+	return n;
+}
+
+static void child_end(struct sl_node *n, struct child *c, struct json_object *outputs, const struct sl_error *err)
+{
+	c->fn(n, c->id, outputs, err);
+}
+
+static void ask(struct sl_node *n, struct child *c);
+
+static void ask_again(struct sl_run *r, void *arg)
+{
+	struct sl_node *n = arg;
+	struct sl_exec *x = n->x;
+	if (n->ended || !n->child)
+		return;
+	x->depth++;
+	ask(n, n->child);
+	x->depth--;
+	sl_exec_settle(x);
+}
+
+/* [run of the parent] */
+static void child_ended(struct sl_node *n, void *arg)
+{
+	struct news *news = arg;
+	struct child *c = news->child;
+	SL_AUTO_JSON outputs = NULL;
+	struct sl_error err = news->err;
+	if (news->rc == SL_UNAVAILABLE) {
+		struct sl_run *r = n->x->run;
+		if (!sl_run_timer_start(&c->again, r, sl_clock_mono(r->engine->config.clock) + CHILD_ASK_AGAIN_MS,
+					ask_again, n)) {
+			(void)sl_fail(&err, SL_NO_MEMORY, "no memory for a timer");
+			child_end(n, c, NULL, &err);
+		}
+	} else if (news->rc != SL_OK || err.code != SL_OK) {
+		child_end(n, c, NULL, &err);
+	} else if (news->text && sl_json_parse(sl_bytes_str(news->text), &outputs, &err) != SL_OK) {
+		child_end(n, c, NULL, &err);
+	} else {
+		child_end(n, c, outputs, NULL);
+	}
+	news_drop(news);
+}
+
+/* [any] */
+static void on_end(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs, const struct sl_error *err)
+{
+	struct child *c = arg;
+	struct news *n = news_new(c, rc);
+	if (n) {
+		if (err && rc == SL_OK)
+			n->err = *err;
+		n->text = sl_bytes_ref(outputs);
+		send(n, child_ended);
+	}
+	child_unref(c);
+}
+
+static void ask(struct sl_node *n, struct child *c)
+{
+	struct sl_error err;
+	enum sl_code rc = sl_engine_await(c->engine, c->id, on_end, child_ref(c));
+	if (rc == SL_OK)
+		return;
+	child_unref(c);
+	(void)sl_fail(&err, rc, "the child run could not be asked for");
+	child_end(n, c, NULL, &err);
+}
+
+/* [run of the parent] */
+static void child_started(struct sl_node *n, void *arg)
+{
+	struct news *news = arg;
+	struct child *c = news->child;
+	struct sl_run *r = n->x->run;
+	if (news->rc != SL_OK) {
+		struct sl_error err;
+		(void)sl_fail(&err, news->rc, "the child run could not be started");
+		child_end(n, c, NULL, &err);
+		news_drop(news);
+		return;
+	}
+	c->id = news->id;
+	c->started = true;
+	news->has_id = false; /* it is the node's to cancel now */
+	if (!sl_node_events(n)) {
+		char id[SL_UUID_TEXT_BYTES];
+		struct json_object *e = json_object_new_object();
+		sl_uuid_format(c->id.u, id);
+		if (e)
+			sl_json_set_str(e, "run_id", sl_str(id));
+		sl_node_event(n, "subworkflow:started", e);
+	}
+	bool held = r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
+	if (held || r->recoveries) /* before a restart it may have been told otherwise */
+		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME);
+	ask(n, c);
+	news_drop(news);
+}
+
+/* [store] */
+static void on_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request)
+{
+	struct child *c = arg;
+	struct news *n = news_new(c, rc == SL_CONFLICT ? SL_OK : rc); /* the key is this node's: it is the same child */
+	if (n) {
+		n->has_id = n->rc == SL_OK;
+		n->id = id;
+		send(n, child_started);
+	}
+	child_unref(c);
+}
+
+/* [run of the parent] */
+static void child_found(struct sl_node *n, void *arg)
+{
+	struct news *news = arg;
+	struct child *c = news->child;
+	struct sl_problems problems = {0};
+	struct sl_error err = {0};
+	struct sl_run_head *head = c->head;
+	enum sl_code rc = news->rc;
+	c->head = NULL;
+	if (rc != SL_OK) {
+		(void)sl_fail(&err, rc,
+			      rc == SL_NOT_FOUND ? "there is no workflow '%s' in that version"
+						 : "the workflow '%s' could not be read",
+			      head->workflow);
+		sl_run_head_free(head);
+	} else {
+		head->definition = sl_bytes_ref(news->text);
+		head->version = news->version;
+		rc = sl_engine_submit(c->engine, head, &problems, on_submitted, child_ref(c), &err);
+		if (rc != SL_OK)
+			child_unref(c);
+		if (rc != SL_OK && problems.n)
+			(void)sl_fail(&err, rc, "%s: %s: %s", err.text[0] ? "the child run" : "",
+				      problems.items[0].pointer, problems.items[0].message);
+		sl_problems_fini(&problems);
+	}
+	if (rc != SL_OK)
+		child_end(n, c, NULL, &err);
+	news_drop(news);
+}
+
+/* [any] */
+static void on_found(void *arg, enum sl_code rc, struct sl_bytes *definition, int32_t version)
+{
+	struct child *c = arg;
+	struct news *n = news_new(c, rc);
+	if (n) {
+		n->text = sl_bytes_ref(definition);
+		n->version = version;
+		send(n, child_found);
+	}
+	child_unref(c);
+}
+
+static struct sl_run_head *head_of(struct sl_node *n, struct sl_str workflow, struct json_object *inputs)
+{
+	const struct sl_run *r = n->x->run;
+	SL_AUTO(sl_run_head) h = sl_run_head_new();
+	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
+	char key[80];
+	if (!h)
+		return NULL;
+	if (inputs)
+		sl_json_write(&text, inputs);
+	else
+		sl_buf_adds(&text, "{}");
+	memcpy(key, "child-", 6);
+	sl_node_idempotency_key(n, key + 6);
+	h->workflow = sl_str_dup(workflow);
+	h->project = sl_z(r->head->project);
+	h->priority = r->head->priority;
+	h->inputs = sl_buf_bytes(&text);
+	h->idempotency_key = sl_z(key);
+	h->created_by = sl_z(r->head->created_by);
+	h->parent = r->id;
+	h->parent_node = sl_z(n->x->path);
+	h->depth = r->state.depth + 1;
+	return h->workflow && h->project && h->inputs && h->idempotency_key && h->parent_node ? SL_TAKE(h) : NULL;
+}
+
+enum sl_step sl_node_child(struct sl_node *n, struct sl_str workflow, int32_t version, struct json_object *inputs,
+			   sl_child_fn *fn, struct sl_error *err)
+{
+	struct sl_engine *e = n->x->run->engine;
+	if (!e->config.library.find) {
+		(void)sl_fail(err, SL_UNAVAILABLE, "there are no stored workflows here");
+		return SL_FAILED;
+	}
+	if (n->x->run->state.depth + 1 > SL_LIMIT_RUN_DEPTH) {
+		(void)sl_fail(err, SL_LIMIT, "runs start runs more than %d deep", SL_LIMIT_RUN_DEPTH);
+		return SL_FAILED;
+	}
+	struct child *c = calloc(1, sizeof(*c));
+	if (c) {
+		atomic_init(&c->refs, 1);
+		c->engine = e;
+		c->fn = fn;
+		c->remote = sl_node_remote(n);
+		c->head = head_of(n, workflow, inputs);
+	}
+	if (!c || !c->remote || !c->head) {
+		child_unref(c);
+		(void)sl_fail(err, SL_NO_MEMORY, "no memory for a child run");
+		return SL_FAILED;
+	}
+	n->child = c;
+	enum sl_code rc = e->config.library.find(e->config.library.ctx, workflow, version, on_found, child_ref(c));
+	if (rc == SL_OK)
+		return SL_PENDING;
+	child_unref(c);
+	(void)sl_fail(err, rc, "the workflow could not be asked for");
+	return SL_FAILED;
+}
+
+void sl_node_drop_child(struct sl_node *n)
+{
+	struct child *c = n->child;
+	struct sl_run *r = n->x->run;
+	if (!c || r->lost || atomic_load(&r->engine->stopping)) /* it goes on, here or elsewhere */
+		return;
+	if (!atomic_exchange(&c->cancelled, true) && c->started)
+		order(c->engine, c->id, SL_CMD_CANCEL);
+}
+
+void sl_child_release(struct sl_node *n)
+{
+	if (!n->child)
+		return;
+	sl_run_timer_stop(&n->child->again);
+	child_unref(n->child);
+	n->child = NULL;
+}
+
+bool sl_exec_has_child(const struct sl_exec *x)
+{
+	return x->node && x->node->child;
+}
+
+void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind)
+{
+	for (uint32_t k = 0; k < r->state.n_scopes; k++)
+		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++) {
+			const struct sl_exec *x = r->state.scopes[k]->rt[i].exec;
+			if (x && sl_exec_has_child(x) && x->node->child->started)
+				order(r->engine, x->node->child->id, kind);
+		}
+}

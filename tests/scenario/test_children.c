@@ -1,0 +1,163 @@
+/* Runs that start runs: outputs, failures, steering together, and one child whatever crashes. */
+#include "tests/lib/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/limits.h"
+#include "tests/lib/world.h"
+
+static const char child[] = "{\"sluice\":1,\"name\":\"child\",\"inputs\":{\"type\":\"object\",\"required\":[\"n\"],"
+			    "\"properties\":{\"n\":{\"type\":"
+			    "\"number\"}}},\"nodes\":[{\"id\":\"x\",\"type\":\"fake\",\"params\":{\"answer\":\"{{ "
+			    "input.n * 2 }}\",\"hold\":\"{{ "
+			    "input.n == 7 }}\"}}],\"outputs\":{\"twice\":\"{{ nodes.x.value }}\"}}";
+static const char failing[] =
+	"{\"sluice\":1,\"name\":\"failing\",\"nodes\":[{\"id\":\"x\",\"type\":\"fake\",\"params\":{"
+	"\"answer\":1,\"fail\":\"provider_rejected\"}}]}";
+static const char endless[] = "{\"sluice\":1,\"name\":\"endless\",\"nodes\":[{\"id\":\"x\",\"type\":\"subworkflow\","
+			      "\"params\":{\"workflow\":\"endless\"}}]}";
+
+static char parent[1024];
+static const char *parent_of(const char *params)
+{
+	(void)snprintf(parent, sizeof(parent),
+		       "{\"sluice\":1,\"name\":\"parent\",\"nodes\":[{\"id\":\"sub\",\"type\":\"subworkflow\","
+		       "\"params\":{%s}}],"
+		       "\"outputs\":{\"v\":\"{{ nodes.sub.twice }}\"}}",
+		       params);
+	return parent;
+}
+
+static int library(void **state)
+{
+	world_workflow("child", child);
+	world_workflow("failing", failing);
+	world_workflow("endless", endless);
+	return 0;
+}
+
+static int setup(void **state)
+{
+	sl_expect_aborts = true;
+	*state = world_new(9);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	world_free(*state);
+	return 0;
+}
+
+static struct json_object *error_of(struct world *w, struct sl_run_id id)
+{
+	return sl_json_get(world_run(w, id), "error");
+}
+
+static void the_outputs_of_the_child_are_the_node_s(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":21}"), "{}");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_int_equal(sl_json_get_i64(sl_json_get(world_run(w, id), "outputs"), "v", 0), 42);
+	struct sl_run_id sub = world_child(w, id);
+	char want[SL_UUID_TEXT_BYTES];
+	sl_uuid_format(id.u, want);
+	assert_string_equal(world_status(w, sub), "succeeded");
+	assert_string_equal(sl_json_get_z(world_run(w, sub), "parent"), want);
+	assert_string_equal(sl_json_get_z(world_run(w, sub), "parent_node"), "sub");
+}
+
+static void what_is_wrong_with_a_child_is_said_by_its_node(void **state)
+{
+	struct world *w = *state;
+	static const struct {
+		const char *params, *code, *words;
+	} rows[] = {
+		{"\"workflow\":\"failing\"", "provider_rejected", "the child run: "},
+		{"\"workflow\":\"nowhere\"", "not_found", "there is no workflow 'nowhere'"},
+		{"\"workflow\":\"child\",\"inputs\":{\"n\":\"many\"}", "invalid", "/inputs/n"},
+		{"\"workflow\":\"endless\"", "limit_exceeded", "runs start runs more than 10 deep"},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		struct sl_run_id id = world_submit(w, parent_of(rows[i].params), "{}");
+		world_settle(w);
+		world_settle(w);
+		assert_string_equal(world_status(w, id), "failed");
+		assert_string_equal(sl_json_get_z(error_of(w, id), "code"), rows[i].code);
+		if (!strstr(sl_json_get_z(error_of(w, id), "message"), rows[i].words))
+			fail_msg("row %zu: %s", i, sl_json_get_z(error_of(w, id), "message"));
+	}
+}
+
+static void a_child_is_steered_with_its_parent(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	assert_string_equal(world_status(w, id), "running");
+	assert_true(world_is_held(w, "x"));
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+	assert_string_equal(world_status(w, sub), "paused");
+	assert_string_equal(world_node_status(w, id, "sub"), "running");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	assert_string_equal(world_status(w, sub), "running");
+	assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK);
+	assert_string_equal(world_status(w, id), "cancelled");
+	assert_string_equal(world_status(w, sub), "cancelled");
+}
+
+static unsigned rnd(uint64_t *s)
+{
+	*s = *s * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(*s >> 33);
+}
+
+static void there_is_one_child_whatever_crashes(void **state)
+{
+	unsigned rounds = getenv("SLUICE_SIM_SCHEDULES") ? (unsigned)atoi(getenv("SLUICE_SIM_SCHEDULES")) : 300;
+	for (uint64_t seed = 1; seed <= rounds; seed++) {
+		struct world *w = world_new(seed);
+		uint64_t s = seed;
+		struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":4}"), "{}");
+		unsigned crashes = 0;
+		world_auto_commit(w, false);
+		for (unsigned step = 0; step < 120; step++) {
+			unsigned what = rnd(&s) % 12;
+			if (what < 6)
+				sl_engine_step(world_engine(w));
+			else if (what < 10)
+				world_commit_one(w);
+			else if (crashes < SL_LIMIT_RECOVERIES - 1 && rnd(&s) % 4 == 0) {
+				world_crash(w);
+				crashes++;
+			}
+		}
+		world_auto_commit(w, true);
+		world_advance(w, 10000);
+		if (strcmp(world_status(w, id), "succeeded") != 0)
+			fail_msg("seed %llu: %s", (unsigned long long)seed,
+				 json_object_to_json_string(world_run(w, id)));
+		assert_int_equal(sl_json_get_i64(sl_json_get(world_run(w, id), "outputs"), "v", 0), 8);
+		struct sl_run_id sub = world_child(w, id);
+		if (world_count(w, sub, "x", "completed") != 1)
+			fail_msg("seed %llu: the child's node completed %u times", (unsigned long long)seed,
+				 world_count(w, sub, "x", "completed"));
+		world_free(w);
+	}
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(the_outputs_of_the_child_are_the_node_s),
+		T(what_is_wrong_with_a_child_is_said_by_its_node),
+		T(a_child_is_steered_with_its_parent),
+		cmocka_unit_test(there_is_one_child_whatever_crashes),
+	};
+	return cmocka_run_group_tests(tests, library, NULL);
+}
