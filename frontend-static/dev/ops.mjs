@@ -37,22 +37,25 @@ const providers = [
   ["ollama", "openai", "http://127.0.0.1:11434/v1", "llama3.2", "OLLAMA_HOST"], ["bedrock", null, null, null, "AWS_ACCESS_KEY_ID"],
 ].map(([id, protocol, base_url, model, variable]) => ({ id, protocol, base_url, model, variable, supported: protocol !== null }));
 let prices = [
-  { model: "gpt-5-mini", provider: "openai", input_usd_per_1m: 0.25, output_usd_per_1m: 2, as_of: "2026-10-01", source: "built_in" },
-  { model: "claude-sonnet-4-5", provider: "anthropic", input_usd_per_1m: 3, output_usd_per_1m: 15, as_of: "2026-10-01", source: "built_in" },
+  { model: "gpt-5-mini", provider: "openai", input_usd_per_1m: 0.25, output_usd_per_1m: 2, as_of: "2026-10-01", source: "built-in" },
+  { model: "claude-sonnet-4-5", provider: "anthropic", input_usd_per_1m: 3, output_usd_per_1m: 15, as_of: "2026-10-01", source: "built-in" },
   { model: "gemini-2.5-flash", provider: "gemini", input_usd_per_1m: 0.3, output_usd_per_1m: 2.5, as_of: "2026-11-02", source: "operator" },
 ];
 let tokens = [{ id: "t1", name: "admin", role: "admin", last4: "x7Yq", created_at: ago(90 * HOUR), expires_at: null, revoked_at: null }, { id: "t2", name: "ci", role: "runner", last4: "Bn2k", created_at: ago(20 * HOUR), expires_at: ahead(240 * HOUR), revoked_at: null }];
 const audit = Array.from({ length: 260 }, (_, i) => ({ id: 260 - i, at: ago(i * 900_000), actor: i % 3 ? "admin" : "ci", action: ["run.start", "workflow.put", "profile.put", "token.create", "run.cancel"][i % 5], target: ["council-debate", "council-debate", "fast", "ci", "0193a7c2"][i % 5], detail: i % 5 === 1 ? { version: i } : null }));
-const breakers = [
-  { key: "openai/gpt-5-mini", state: "open", failures: 7, opened_at: ago(21_000), retry_at: ahead(9_000), reason: "overloaded" },
-  { key: "anthropic/claude-sonnet-4-5", state: "half_open", failures: 3, opened_at: ago(80_000), retry_at: null, reason: "timeout" },
-  { key: "sim/sim", state: "closed", failures: 0, opened_at: null, retry_at: null, reason: null },
-];
-let limits = {
-  budgets: [{ scope: "default", day_usd: 20, month_usd: 300, spent_day_usd: 6.42, spent_month_usd: 141.9 }],
-  runs: { max_active: 500, per_project: 100 },
-  breaker: { surge_tokens: 50000, velocity_tokens_per_s: 400, max_depth: 8, timeout_s: 3600, repeat: 8 },
+const governor = {
+  breakers: [
+    { key: "openai:gpt-5-mini:fast-1", state: "open", since_ms: 21000, failures: 7, consecutive: 7, calls: 12, opened: 3, retry_in_ms: 9000 },
+    { key: "anthropic:claude-sonnet-4-5:anthropic-1", state: "half_open", since_ms: 1200, failures: 3, consecutive: 3, calls: 9, opened: 1, retry_in_ms: 0 },
+    { key: "sim:sim:simulator-1", state: "closed", since_ms: 9000000, failures: 0, consecutive: 0, calls: 96, opened: 0, retry_in_ms: 0 },
+  ],
+  limiters: [{ name: "fast-1", rpm: 500, rpm_left: 412, tpm: 200000, tpm_left: 51000, reserved_tokens: 1800, in_flight: 3, waiting: 2, blocked_ms: 0, granted: 4210, granted_tokens: 2910000, learned: true }],
+  keys: [{ profile: "fast", lane: 1, key: "…k3Qd", state: "resting", rests_ms: 9000, in_flight: 0, calls: 2100, failures: 41 }, { profile: "fast", lane: 2, key: "…9aZm", state: "fit", rests_ms: 0, in_flight: 3, calls: 2110, failures: 22 }],
+  gates: [{ name: "fast", most: 8, inside: 3, waiting: 0 }],
+  retry_budgets: [{ profile: "fast", first: 4100, further: 110, left: 710, refused: 0 }],
+  budgets: [{ project: "default", period: "day", max_cost_usd: 20, spent_tokens: 2910000, spent_usd: 16.42, reserved_tokens: 1800, reserved_usd: 0.01, waiting: 0 }, { project: "support", period: "month", max_tokens: 5000000, spent_tokens: 1200000, spent_usd: 3.1, reserved_tokens: 0, reserved_usd: 0, waiting: 0 }],
 };
+let limits = { projects: { "*": { rpm: 300 }, default: { max_cost_usd: 20, period: "day" }, support: { max_tokens: 5000000, period: "month" } } };
 let paused = false;
 const caches = { response: { entries: 1240, bytes: 18_400_000, hits: 3120, misses: 8030 }, embedding: { entries: 8800, bytes: 36_100_000, hits: 20100, misses: 8800 } };
 
@@ -134,17 +137,20 @@ export async function operator({ req, res, p, b, url, role, runs, json, problem,
     const items = memories.filter((x) => (b.tiers ?? ["working", "long_term"]).includes(x.tier)).map((x) => ({ ...x, score: words.filter((w) => x.content.toLowerCase().includes(w)).length / words.length, why: "words" })).filter((x) => x.score > 0).sort((x, y) => y.score - x.score);
     return done({ items });
   }
-  if (p === "/memories/digest") return done({ items: memories.filter((x) => x.tier === "working").map((x) => ({ ...x, why: `used ${x.reuse_count} times` })) });
+  if (p === "/memories/digest") {
+    const pr = url.searchParams.get("project") ?? "default";
+    const raw = memories.filter((x) => x.tier === "quarantine" && x.project === pr);
+    return done({ items: raw.map((x, i) => ({ id: x.id, content: x.content, count: 3 - i, confidence: x.confidence, ids: [x.id], runs: 2, first_at: ago(90 * HOUR), last_at: x.created_at })), memories: raw.length, insights: raw.length });
+  }
   if ((k = /^\/memories\/([^/]+)(\/promote)?$/.exec(p))) {
     const i = memories.findIndex((x) => x.id === k[1]);
     if (i < 0) return no(404, "not_found", "There is no such memory.");
-    if (m === "GET") return done({ ...memories[i], used_by: memories[i].reuse_count ? [...runs.values()].slice(0, 3).map((r) => ({ run_id: r.id, workflow: r.run.workflow, node: "history", at: r.run.created_at })) : [] });
+    if (m === "GET") return done({ ...memories[i], history: [{ at: memories[i].created_at, action: "store", from: null, to: memories[i].tier, by: "run", reason: null }], used_by: memories[i].reuse_count ? [...runs.values()].slice(0, 3).map((r) => ({ run_id: r.id, workflow: r.run.workflow, path: "history", status: r.run.status, at: r.run.created_at })) : [] });
     if (need("editor")) return true;
     if (k[2]) {
-      const up = { quarantine: "working", working: "long_term" }[memories[i].tier];
-      if (!up) return no(409, "conflict", "It is in the highest tier already.");
-      Object.assign(memories[i], { tier: up, verified: true, expires_at: up === "working" ? ahead(24 * HOUR) : null });
-      return done(memories[i]);
+      const to = b.tier ?? "long_term";
+      Object.assign(memories[i], { tier: to, verified: true, expires_at: to === "working" ? ahead(24 * HOUR) : null });
+      return done({ accepted: true, id: memories[i].id, tier: to, moved: true });
     }
     memories.splice(i, 1);
     res.writeHead(204);
@@ -185,9 +191,9 @@ export async function operator({ req, res, p, b, url, role, runs, json, problem,
   if (p === "/llm/prices") {
     if (m === "PUT") {
       if (need("admin")) return true;
-      prices = b.items.map((x) => ({ as_of: ago(0).slice(0, 10), source: "operator", ...x }));
+      prices = [...b.items.map((x) => ({ as_of: ago(0).slice(0, 10), ...x, source: "operator" })), ...prices.filter((x) => x.source === "built-in")];
     }
-    return done({ items: prices });
+    return done({ items: prices, built_in_as_of: "2026-10-01", next_cursor: null });
   }
 
   if (p === "/stats") return done(figures(runs));
@@ -216,21 +222,21 @@ export async function operator({ req, res, p, b, url, role, runs, json, problem,
       tokens = tokens.map((t) => (t.id === k[1] ? { ...t, revoked_at: ago(0) } : t));
       return res.writeHead(204), res.end(), true;
     }
-    if (p === "/admin/breakers") return done({ items: breakers, next_cursor: null });
+    if (p === "/admin/breakers") return done(governor);
     if ((k = /^\/admin\/breakers\/(.+)\/reset$/.exec(p))) {
-      const x = breakers.find((y) => y.key === decodeURIComponent(k[1]));
+      const x = governor.breakers.find((y) => y.key === decodeURIComponent(k[1]));
       if (!x) return no(404, "not_found", "There is no such breaker.");
-      Object.assign(x, { state: "closed", failures: 0, opened_at: null, retry_at: null, reason: null });
+      Object.assign(x, { state: "closed", since_ms: 0, failures: 0, consecutive: 0, retry_in_ms: 0 });
       return done(x);
     }
     if (p === "/admin/limits") {
       if (m === "PUT") limits = b;
       return done(limits);
     }
-    if (p === "/admin/instances") return done({ items: [{ id: "0193a7c2-aaaa-7000-8000-000000000001", host: "sluice-1", version: "0.1.0", started_at: ago(30 * HOUR), seen_at: ago(1200), state: paused ? "paused" : "running", runs: 12, workers: 8, self: true }] });
+    if (p === "/admin/instances") return done({ items: [{ id: "81723498172349817", host: "sluice-1", pid: 812, version: "0.1.0", started_at: ago(30 * HOUR), expires_at: ahead(8000), self: true, alive: true, runs: 12 }], next_cursor: null });
     if (["/admin/pause", "/admin/resume", "/admin/drain"].includes(p)) {
-      paused = p !== "/admin/resume";
-      return done({ state: p === "/admin/resume" ? "running" : p === "/admin/drain" ? "draining" : "paused" });
+      paused = p === "/admin/pause" || (paused && p !== "/admin/resume");
+      return done({ paused, draining: p === "/admin/drain", runs_active: 12, ...(p === "/admin/pause" ? { runs_paused: 12 } : p === "/admin/resume" ? { runs_resumed: 12 } : {}) });
     }
     if (p === "/admin/audit") {
       const after = Number(url.searchParams.get("cursor") ?? 261);

@@ -25,6 +25,11 @@ export const areas: Area[] = [
   { id: "workflows", icon: "workflows", label: "nav.workflows", Page: lazy(() => import("./pages/workflows")) },
   { id: "templates", icon: "templates", label: "nav.templates", Page: lazy(() => import("./pages/templates")) },
   { id: "approvals", icon: "approvals", label: "nav.approvals", badge: pendingCount, Page: lazy(() => import("./pages/review")) },
+  { id: "memory", icon: "memory", label: "nav.memory", Page: lazy(() => import("./pages/memory")) },
+  { id: "agents", icon: "agents", label: "nav.agents", Page: lazy(() => import("./pages/agents")) },
+  { id: "models", icon: "models", label: "nav.models", Page: lazy(() => import("./pages/models")) },
+  { id: "dashboard", icon: "dashboard", label: "nav.dashboard", Page: lazy(() => import("./pages/dashboard")) },
+  { id: "admin", icon: "admin", label: "nav.admin", needs: "admin", Page: lazy(() => import("./pages/admin")) },
 ];
 
 export const areaOf = (r: Route): Area | undefined => (r.page === "area" ? areas.find((a) => a.id === r.area) : undefined);

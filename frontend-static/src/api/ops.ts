@@ -38,44 +38,56 @@ export interface Memory {
   id: string;
   content: string;
   tier: Tier;
-  project?: string;
+  project: string;
   verified?: boolean;
   confidence?: number | null;
   metadata?: { [key: string]: Json } | null;
   created_at: string;
+  created_by?: string | null;
   expires_at?: string | null;
-  source?: string | null;
+  invalidated_at?: string | null;
   run_id?: string | null;
-  node?: string | null;
-  used_by?: { run_id: string; node?: string; at?: string; workflow?: string }[];
-  uses?: number;
+  path?: string | null;
+  reuse_count?: number;
+  used_at?: string | null;
 }
 
-export interface MemoryHit extends Memory {
+export interface MemoryDetail extends Memory {
+  history?: { at: string; action: string; from?: string | null; to?: string | null; by?: string | null; reason?: string | null }[];
+  used_by?: { run_id: string; path?: string | null; at?: string | null; workflow?: string | null; status?: string | null }[];
+}
+
+export interface MemoryHit extends Omit<Memory, "project"> {
+  project?: string;
   score: number;
   why?: string | null;
 }
 
-export interface Digest {
-  items: (Memory & { why?: string | null })[];
-  text?: string | null;
-  counts?: { [tier: string]: number };
+/* Raw outputs of runs that say nearly the same, as one. */
+export interface Insight {
+  id: string;
+  content: string;
+  count: number;
+  confidence: number;
+  ids: string[];
+  runs?: number;
+  first_at?: string | null;
+  last_at?: string | null;
 }
 
-export const memories = (q: { tier?: string; project?: string; cursor?: string | null; limit?: number }, abort?: AbortSignal) => api.request<Page<Memory> & { total?: number }>("GET", "/memories", { query: q, signal: abort });
-export const memory = (id: string) => api.request<Memory>("GET", `/memories/${enc(id)}`);
-export const searchMemories = (b: { project?: string; query: string; max_results?: number; tiers?: string[]; relevance_threshold?: number }, abort?: AbortSignal) =>
-  api.request<{ items: MemoryHit[]; degraded?: string | boolean | null }>("POST", "/memories/search", { body: b, signal: abort });
+export const memories = (q: { tier?: string; project?: string; cursor?: string | null; limit?: number }, abort?: AbortSignal) => api.request<Page<Memory>>("GET", "/memories", { query: q, signal: abort });
+export const memory = (id: string) => api.request<MemoryDetail>("GET", `/memories/${enc(id)}`);
+export const searchMemories = (b: { project: string; query: string; max_results?: number }, abort?: AbortSignal) => api.request<{ items: MemoryHit[]; degraded?: string | null }>("POST", "/memories/search", { body: b, signal: abort });
 export const addMemory = (b: { content: string; tier: Tier; project: string; confidence?: number }) => api.request<{ id?: string; tier?: Tier; accepted: boolean; reason?: string }>("POST", "/memories", { body: b });
-export const promoteMemory = (id: string, reason?: string) => api.request<Memory>("POST", `/memories/${enc(id)}/promote`, { body: reason ? { reason } : {} });
-export const dropMemory = (id: string) => api.request<unknown>("DELETE", `/memories/${enc(id)}`);
-export const digest = (project: string) => api.request<Digest>("GET", "/memories/digest", { query: { project } });
+export const promoteMemory = (id: string, b: { tier: Tier; reason?: string; duplicates?: string[] }) => api.request<{ accepted: boolean; id?: string; tier?: Tier; reason?: string; moved?: boolean }>("POST", `/memories/${enc(id)}/promote`, { body: b });
+export const dropMemory = (id: string, reason: string) => api.request<unknown>("DELETE", `/memories/${enc(id)}`, { query: { reason } });
+export const digest = (project: string) => api.request<{ items: Insight[]; memories?: number; insights?: number }>("GET", "/memories/digest", { query: { project, limit: 100 } });
 
 /* Personas and models */
 
 export interface Agent {
   name: string;
-  profile: string;
+  profile?: string | null; // none: the default
   system: string;
   description?: string | null;
   params?: { [key: string]: Json } | null;
@@ -132,16 +144,18 @@ export const dropProfile = (name: string) => api.request<unknown>("DELETE", `/ll
 export const testProfile = (name: string) => api.request<ProfileTest>("POST", `/llm/profiles/${enc(name)}/test`, { body: {} });
 
 export interface Price {
-  model: string;
-  provider?: string | null;
+  model: string; // or its beginning
+  provider?: string | null; // none: whoever serves it
   input_usd_per_1m: number;
   output_usd_per_1m: number;
+  cached_usd_per_1m?: number | null;
   as_of?: string | null;
-  source?: string | null;
+  source?: string | null; // built-in, operator
 }
 
-export const prices = () => api.request<{ items: Price[] }>("GET", "/llm/prices");
-export const putPrices = (items: Price[]) => api.request<{ items: Price[] }>("PUT", "/llm/prices", { body: { items } });
+/* What is sent replaces the operator's own prices; those built in stay behind them. */
+export const prices = () => api.request<{ items: Price[]; built_in_as_of?: string }>("GET", "/llm/prices");
+export const putPrices = (items: Price[]) => api.request<{ items: Price[]; built_in_as_of?: string }>("PUT", "/llm/prices", { body: { items: items.map(({ source: _s, ...p }) => (void _s, p)) } });
 
 /* Figures */
 
@@ -172,14 +186,34 @@ export const stats = (abort?: AbortSignal) => api.request<Stats>("GET", "/stats"
 
 /* Administration */
 
-export interface Breaker {
-  key: string;
-  state: string; // closed, open, half_open
-  failures?: number;
-  successes?: number;
-  opened_at?: string | null;
-  retry_at?: string | null;
-  reason?: string | null;
+/* Everything that keeps model calls within limits, by name. */
+export interface Governor {
+  breakers: { key: string; state: string; since_ms?: number; failures?: number; consecutive?: number; calls?: number; opened?: number; retry_in_ms?: number }[];
+  limiters?: { name: string; [figure: string]: Json }[];
+  keys?: { profile: string; lane: number; key?: string | null; state: string; in_flight?: number; calls?: number; failures?: number; [more: string]: Json | undefined }[];
+  gates?: { name: string; most: number; inside: number; waiting: number }[];
+  retry_budgets?: { profile: string; first: number; further: number; left: number; refused: number }[];
+  budgets?: Budget[];
+}
+
+export interface Budget {
+  project: string;
+  period: string;
+  max_tokens?: number;
+  max_cost_usd?: number;
+  spent_tokens: number;
+  spent_usd: number;
+  reserved_tokens?: number;
+  reserved_usd?: number;
+  waiting?: number;
+}
+
+export interface ProjectLimit {
+  rpm?: number;
+  tpm?: number;
+  max_tokens?: number;
+  max_cost_usd?: number;
+  period?: "day" | "month" | "total";
 }
 
 export interface Token {
@@ -205,20 +239,30 @@ export interface AuditRow {
 export interface Instance {
   id: string;
   host?: string | null;
+  pid?: number;
   version?: string | null;
   started_at?: string | null;
-  seen_at?: string | null;
-  state?: string | null;
-  runs?: number;
-  workers?: number;
+  expires_at?: string | null;
   self?: boolean;
-  leader?: boolean;
+  alive?: boolean;
+  runs?: number;
 }
 
-export type Limits = { [key: string]: Json };
+/* "*" is every project without an entry of its own. */
+export interface Limits {
+  projects?: { [project: string]: ProjectLimit };
+}
+
+export interface ServerState {
+  paused: boolean;
+  draining: boolean;
+  runs_active?: number;
+  runs_paused?: number;
+  runs_resumed?: number;
+}
 
 export const admin = {
-  breakers: () => api.request<{ items: Breaker[] }>("GET", "/admin/breakers"),
+  breakers: () => api.request<Governor>("GET", "/admin/breakers"),
   resetBreaker: (key: string) => api.request<unknown>("POST", `/admin/breakers/${enc(key)}/reset`, { body: {} }),
   limits: () => api.request<Limits>("GET", "/admin/limits"),
   putLimits: (b: Limits) => api.request<Limits>("PUT", "/admin/limits", { body: b }),
@@ -227,7 +271,7 @@ export const admin = {
   revokeToken: (id: string) => api.request<unknown>("DELETE", `/admin/tokens/${enc(id)}`),
   audit: (cursor: string | null, q: { action?: string; actor?: string }) => api.request<Page<AuditRow>>("GET", "/admin/audit", { query: { limit: 100, cursor, ...q } }),
   instances: () => api.request<{ items: Instance[] }>("GET", "/admin/instances"),
-  all: (what: "pause" | "resume" | "drain", b: { reason?: string } = {}) => api.request<unknown>("POST", "/admin/" + what, { body: b }),
+  all: (what: "pause" | "resume" | "drain") => api.request<ServerState>("POST", "/admin/" + what, { body: {} }),
   cache: () => api.request<{ [name: string]: Json }>("GET", "/cache/stats"),
   clearCache: (cache?: string) => api.request<{ cleared?: number }>("POST", "/cache/clear", { body: cache ? { cache } : {} }),
 };

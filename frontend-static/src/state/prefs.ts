@@ -35,6 +35,8 @@ export const splits = kept<{ canvas: number; inspector: number; log: number; log
 });
 export const reading = kept<{ raw: boolean; chart?: boolean }>("reading", { raw: false });
 
+export const agentsView = kept<"grid" | "list">("agents", "grid");
+
 export function applyTheme(): void {
   const root = document.documentElement;
   const dark = theme.get() === "dark" || (theme.get() === "system" && matchMedia("(prefers-color-scheme: dark)").matches);

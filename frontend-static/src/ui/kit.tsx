@@ -2,7 +2,6 @@
  * nothing on it yet. */
 import { useCallback, useEffect, useId, useRef, useState, type ReactNode } from "react";
 import { ApiError } from "../api/client";
-import type { Json } from "../api/types";
 import { t } from "../i18n";
 import { Button, Code, Dialog, Problem, Skeleton } from "./controls";
 import { Icon, type IconName } from "./icons";
@@ -191,18 +190,6 @@ export function CheckField({ label, note, checked, onChange, name }: { label: st
       </span>
     </label>
   );
-}
-
-/* "" is nothing, otherwise a number; NaN when it is none. */
-export const numberOf = (s: string): number | undefined => (s.trim() === "" ? undefined : Number(s));
-
-export function parseJson(s: string): { value: Json | undefined; bad: boolean } {
-  if (s.trim() === "") return { value: undefined, bad: false };
-  try {
-    return { value: JSON.parse(s) as Json, bad: false };
-  } catch {
-    return { value: undefined, bad: true };
-  }
 }
 
 /* Shows at most `page` rows at first, more on demand: a long list costs only what is looked at. */

@@ -59,5 +59,7 @@ export function full(ts: string | null | undefined): string {
   return d && !Number.isNaN(d.getTime()) ? d.toLocaleString() : "";
 }
 
+export const bytes = (n: number) => (n < 1024 ? `${n} B` : n < 1_048_576 ? `${(n / 1024).toFixed(0)} KiB` : `${(n / 1_048_576).toFixed(1)} MiB`);
+
 /* UUIDv7: the first half is time, so two of one moment differ only at the end. */
 export const shortId = (id: string) => (id.length > 16 ? id.slice(0, 8) + "…" + id.slice(-6) : id);

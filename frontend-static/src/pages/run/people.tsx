@@ -5,10 +5,11 @@ import type { Graph } from "../../api/types";
 import { t } from "../../i18n";
 import type { Said } from "../../state/extras";
 import type { RunState } from "../../state/run";
+import { parseJson } from "../../util/fields";
 import { clock } from "../../util/format";
 import { Button, Dialog } from "../../ui/controls";
 import { Icon } from "../../ui/icons";
-import { parseJson, TextField, TroubleNote, useTask } from "../../ui/kit";
+import { TextField, TroubleNote, useTask } from "../../ui/kit";
 import { bodyOf } from "./paths";
 import { w } from "./words";
 
