@@ -17,6 +17,7 @@
 #include <sodium.h>
 
 #include "api/api.h"
+#include "base/json.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "cmd/cli.h"
@@ -32,6 +33,8 @@
 #include "llm/profile.h"
 #include "llm/sim.h"
 #include "llm/egress.h"
+#include "llm/budget.h"
+#include "llm/governor.h"
 #include "llm/services.h"
 #include "store/agents.h"
 #include "memory/memory.h"
@@ -39,6 +42,8 @@
 #include "store/migrate.h"
 #include "store/prices.h"
 #include "store/profiles.h"
+#include "store/settings.h"
+#include "store/spend.h"
 #include "store/store.h"
 #include "ws/conn.h"
 
@@ -57,6 +62,8 @@ struct serve {
 	struct sl_profiles *profiles;
 	struct sl_prices *prices;
 	struct sl_agents *agents;
+	struct sl_governor *governor;
+	_Atomic bool books_closed; /* the store is gone, or about to be: the engine stands still by then */
 	struct sl_llm *llm;
 	struct sl_egress *egress;
 	struct sl_memory *memory;
@@ -217,6 +224,71 @@ static enum sl_code up_catalog(struct serve *s, struct sl_error *err)
 	return rc == SL_OK ? rc : sl_fail(err, rc, "the stored agents and prices could not be read");
 }
 
+/* The ledger of budgets (llm/budget.h). */
+struct booking {
+	void (*done)(void *arg, enum sl_code rc);
+	void *arg;
+};
+
+static void on_booked(void *arg, enum sl_code rc)
+{
+	struct booking b = *(struct booking *)arg;
+	free(arg);
+	b.done(b.arg, rc);
+}
+
+static void book(void *ctx, struct sl_str project, int64_t day, uint64_t tokens, int64_t cost_microusd,
+		 void (*done)(void *arg, enum sl_code rc), void *arg)
+{
+	struct serve *s = ctx;
+	struct booking *b = s->books_closed ? NULL : malloc(sizeof(*b));
+	enum sl_code rc = b ? SL_OK : SL_NO_MEMORY;
+	if (b) {
+		*b = (struct booking){done, arg};
+		rc = sl_store_spend_put(s->store, project, day, tokens, cost_microusd, on_booked, b);
+	}
+	if (rc != SL_OK) {
+		free(b);
+		done(arg, rc);
+	}
+}
+
+static void on_spend(void *arg, enum sl_code rc, const struct sl_stored_spend *items, size_t n)
+{
+	struct answer *a = arg;
+	for (size_t i = 0; rc == SL_OK && i < n; i++)
+		rc = sl_budget_load(a->serve->governor->budgets, sl_str(items[i].project), items[i].day,
+				    items[i].tokens, items[i].cost_microusd);
+	a->rc = rc;
+	sem_post(&a->came);
+}
+
+static void on_limits(void *arg, enum sl_code rc, struct sl_bytes *json)
+{
+	struct answer *a = arg;
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err = {0};
+	if (rc == SL_OK && (sl_json_parse(sl_bytes_str(json), &doc, &err) != SL_OK ||
+			    sl_governor_set_limits(a->serve->governor, doc, NULL, &err) != SL_OK))
+		sl_log(SL_LOG_ERROR, "cmd", "the stored limits cannot be used", SL_KS("error", err.text));
+	a->rc = rc == SL_NOT_FOUND ? SL_OK : rc;
+	sem_post(&a->came);
+}
+
+static enum sl_code up_limits(struct serve *s, struct sl_error *err)
+{
+	const struct sl_ledger ledger = {book, s};
+	struct answer stored = {.serve = s};
+	sem_init(&stored.came, 0, 0);
+	enum sl_code rc = sl_governor_new(&ledger, &s->governor);
+	if (rc == SL_OK)
+		rc = came(&stored, sl_store_spend_list(s->store, on_spend, &stored));
+	if (rc == SL_OK)
+		rc = came(&stored, sl_store_setting_get(s->store, SL_STR("limits"), on_limits, &stored));
+	sem_destroy(&stored.came);
+	return rc == SL_OK ? rc : sl_fail(err, rc, "the stored limits could not be read");
+}
+
 static bool said(const struct serve *s, size_t setting)
 {
 	return sl_config_origin(s->config, setting) != SL_ORIGIN_DEFAULT;
@@ -277,11 +349,14 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 	rc = up_simulator(s, err);
 	if (rc == SL_OK)
 		rc = up_catalog(s, err);
+	if (rc == SL_OK)
+		rc = up_limits(s, err);
 	if (rc != SL_OK)
 		return rc;
 	const struct sl_llm_config llm = {
 		.profiles = s->profiles,
 		.prices = s->prices,
+		.governor = s->governor,
 		.http = {.loops = (uint32_t)sl_config_u64(s->config, SL_SET_IO_LOOPS),
 			 .ca_file = sl_config_z(s->config, SL_SET_CA_FILE)},
 	};
@@ -381,6 +456,7 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	sl_wire_library(&s->wire, &engine.library);
 	s->services.llm = s->llm;
 	s->services.agents = s->agents;
+	s->services.governor = s->governor;
 	s->services.egress = s->egress;
 	s->services.memory = s->memory;
 	rc = sl_engine_new(&engine, &s->engine, err);
@@ -519,6 +595,7 @@ static void down(struct serve *s)
 				       s->ws)); /* it fails without memory only, and then we end anyway */
 	if (s->memory) /* while the store answers and the front loop turns: what it owes to both ends now */
 		sl_memory_stop(s->memory);
+	s->books_closed = true;
 	sl_store_close(s->store, 10000); /* while the front loop turns: callbacks post to it */
 	if (s->front_turns)
 		sl_loop_stop(s->front);
@@ -530,6 +607,7 @@ static void down(struct serve *s)
 	sl_loop_free(s->front);
 	sl_memory_free(s->memory);
 	sl_llm_free(s->llm);
+	sl_governor_free(s->governor);
 	sl_agents_free(s->agents);
 	sl_prices_free(s->prices);
 	sl_egress_free(s->egress);

@@ -98,8 +98,9 @@ const char *sl_node_project(const struct sl_node *n); /* of the run */
 struct sl_services *sl_node_services(const struct sl_node *n);
 /* Which of several equal ways this attempt takes; middleware decides, the node type gives the numbers a meaning. */
 struct sl_node_route {
-	uint32_t candidate; /* place in a chain of alternatives: 0 is the first choice */
-	uint32_t lane;      /* which of the candidate's keys */
+	uint32_t candidate;  /* place in a chain of alternatives: 0 is the first choice */
+	uint32_t lane;       /* which of the candidate's keys */
+	uint64_t max_output; /* tokens: the answer may be no longer; 0: as the parameters say */
 };
 const struct sl_node_route *sl_node_route(const struct sl_node *n);
 int64_t sl_node_now_ms(const struct sl_node *n); /* wall */

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "llm/governor.h"
 #include "llm/price.h"
 #include "llm/profile.h"
 #include "llm/protocol.h"
@@ -26,6 +27,7 @@ struct sl_llm {
 	struct sl_profiles *profiles;
 	struct sl_prices *prices; /* NULL: only the table's */
 	struct sl_stats *stats;
+	struct sl_governor *governor; /* NULL: nobody cares about limits */
 	struct sl_http *http;
 };
 
@@ -35,7 +37,8 @@ struct sl_chat {
 	struct sl_http_call *call;
 	const struct sl_protocol *protocol;
 	struct sl_profile *profile; /* pinned */
-	char *model;                /* as asked */
+	uint32_t lane;
+	char *model; /* as asked */
 	struct sl_chat_callbacks cb;
 	void *ctx;
 	_Atomic bool cancelled;
@@ -56,6 +59,7 @@ enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out,
 		return sl_fail(err, SL_NO_MEMORY, "llm");
 	l->profiles = config->profiles;
 	l->prices = config->prices;
+	l->governor = config->governor;
 	enum sl_code rc = sl_stats_new(&l->stats);
 	rc = rc == SL_OK ? sl_http_new(&config->http, &l->http, err) : sl_fail(err, rc, "llm");
 	if (rc != SL_OK) {
@@ -205,6 +209,8 @@ static void chat_on_head(void *ctx, const struct sl_http_head *head)
 	c->head = head;
 	if (sl_http_find(head, "x-sluice-simulator").len) /* whatever the profile calls itself */
 		c->simulated = true;
+	if (c->llm->governor)
+		sl_governor_learn(c->llm->governor, c->profile, c->lane, head, sl_clock_mono_ms());
 }
 
 static enum sl_code chat_on_body(void *ctx, struct sl_str piece, struct sl_error *err)
@@ -272,7 +278,8 @@ static void chat_on_done(void *ctx, enum sl_code rc, const struct sl_error *why,
 static enum sl_code chat_choose(struct sl_llm *l, const struct sl_chat_request *req, struct sl_profile **out,
 				const struct sl_provider **provider, struct sl_error *err)
 {
-	struct sl_profile *p = sl_profiles_choose(l->profiles, req->profile, req->provider, req->model);
+	struct sl_profile *p = req->via ? sl_profile_ref(req->via)
+					: sl_profiles_choose(l->profiles, req->profile, req->provider, req->model);
 	if (!p && req->profile.len)
 		return sl_fail(err, SL_NOT_FOUND, "there is no profile '" SL_STR_FMT "'", SL_STR_ARG(req->profile));
 	if (!p && req->provider.len)
@@ -324,6 +331,7 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 	if (rc != SL_OK)
 		goto failed;
 	struct sl_profile *p = c->profile;
+	c->lane = req->lane;
 	c->protocol = provider->protocol;
 	c->model = sl_str_dup(req->model.len ? req->model : sl_str(p->model));
 	if (!c->model) {
@@ -333,7 +341,7 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 	rc = c->protocol->build(req, p, c->model, &body, err);
 	if (rc != SL_OK)
 		goto failed;
-	rc = sl_profile_open_key(l->profiles, p, 0, &key);
+	rc = sl_profile_open_key(l->profiles, p, req->lane, &key);
 	if (rc == SL_NOT_FOUND && provider->quirks & SL_QUIRK_KEYLESS) {
 		rc = SL_OK;
 	} else if (rc != SL_OK) {

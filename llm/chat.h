@@ -12,6 +12,8 @@
 
 struct sl_llm;
 struct sl_chat; /* a call; atomically counted */
+struct sl_governor;
+struct sl_profile;
 struct sl_profiles;
 struct sl_prices;
 struct sl_stats;
@@ -19,6 +21,7 @@ struct sl_stats;
 struct sl_llm_config {
 	struct sl_profiles *profiles; /* lent; must outlive the sl_llm */
 	struct sl_prices *prices;     /* likewise; NULL: the built-in ones */
+	struct sl_governor *governor; /* likewise; is told what providers say of their limits; NULL: nobody is */
 	struct sl_http_config http;
 };
 SL_MUST_USE enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out, struct sl_error *err);
@@ -38,6 +41,8 @@ enum sl_chat_mode { SL_CHAT_STREAM, SL_CHAT_WHOLE }; /* WHOLE: one answer, no st
 struct sl_chat_request {
 	struct sl_str profile;  /* name; empty: `provider`'s, or else the default profile */
 	struct sl_str provider; /* any profile of that provider; only read when `profile` is empty */
+	struct sl_profile *via; /* lent for sl_chat_start(): this very one, chosen before; goes before both */
+	uint32_t lane;          /* which of its keys */
 	/* Goes before the profile's. Alone, without profile and provider, it also chooses: see sl_profiles_choose(). */
 	struct sl_str model;
 	struct sl_str system;      /* put in front of the messages */

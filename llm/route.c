@@ -6,7 +6,9 @@
 
 #include "base/json.h"
 #include "llm/agents.h"
+#include "llm/chat.h"
 #include "llm/profile.h"
+#include "llm/services.h"
 #include "llm/tokens.h"
 
 static bool is_call(struct json_object *params)
@@ -60,8 +62,7 @@ enum sl_code sl_route_resolve(struct sl_profiles *profiles, struct sl_agents *ag
 			profile = sl_str(agent->profile);
 		out->system_tokens = agent->system ? sl_tokens_of_text(sl_str(agent->system)) : 0;
 	}
-	struct sl_profile *first = !profile.len && provider.len ? sl_profiles_find_provider(profiles, provider)
-								: sl_profiles_get(profiles, profile);
+	struct sl_profile *first = sl_profiles_choose(profiles, profile, provider, sl_str(out->model));
 	if (!first)
 		return sl_fail(err, SL_NOT_FOUND, "there is no profile '" SL_STR_FMT "'",
 			       SL_STR_ARG(profile.len ? profile : provider));
@@ -74,6 +75,13 @@ enum sl_code sl_route_resolve(struct sl_profiles *profiles, struct sl_agents *ag
 			sl_profile_unref(p);
 	}
 	return SL_OK;
+}
+
+bool sl_route_of(const struct sl_services *s, struct json_object *params, struct sl_route *out)
+{
+	*out = (struct sl_route){0};
+	return s && s->llm && s->governor &&
+	       sl_route_resolve(sl_llm_profiles(s->llm), s->agents, params, out, NULL) == SL_OK;
 }
 
 void sl_route_fini(struct sl_route *r)

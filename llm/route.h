@@ -31,6 +31,8 @@ struct sl_route {
  * sl_route_fini(). */
 SL_MUST_USE enum sl_code sl_route_resolve(struct sl_profiles *profiles, struct sl_agents *agents,
 					  struct json_object *params, struct sl_route *out, struct sl_error *err);
+/* The same for who has services: false when there is no way, or no governor that would care. */
+bool sl_route_of(const struct sl_services *s, struct json_object *params, struct sl_route *out);
 void sl_route_fini(struct sl_route *r);
 #define SL_ROUTE_AUTO __attribute__((cleanup(sl_route_fini))) struct sl_route
 

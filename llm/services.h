@@ -6,13 +6,17 @@
 #pragma once
 
 struct sl_agents;
+struct sl_cache;
 struct sl_egress;
+struct sl_governor;
 struct sl_llm;
 struct sl_memory;
 
 struct sl_services {
-	struct sl_llm *llm;       /* model calls */
-	struct sl_agents *agents; /* personas */
-	struct sl_egress *egress; /* requests to addresses that workflow authors choose */
-	struct sl_memory *memory; /* what runs have learned */
+	struct sl_llm *llm;           /* model calls */
+	struct sl_agents *agents;     /* personas */
+	struct sl_egress *egress;     /* requests to addresses that workflow authors choose */
+	struct sl_governor *governor; /* limits, breakers, keys and budgets of model calls; NULL: none */
+	struct sl_cache *cache;       /* answers to give again; NULL: none */
+	struct sl_memory *memory;     /* what runs have learned */
 };

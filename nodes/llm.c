@@ -10,6 +10,8 @@
 #include "engine/schema.h"
 #include "llm/agents.h"
 #include "llm/chat.h"
+#include "llm/profile.h"
+#include "llm/route.h"
 #include "llm/services.h"
 
 /* What the I/O thread knows of the node: no pointer to it, only the stream and the way back. */
@@ -301,6 +303,21 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	req.max_tokens = sl_json_get_i64(params, "max_tokens", 0);
 	req.has_seed = sl_json_get(params, "seed") != NULL;
 	req.seed = sl_json_get_i64(params, "seed", 0);
+	/* middleware has chosen among the profile, its fallbacks and their keys; without any it is the first of all */
+	const struct sl_node_route *way = sl_node_route(n);
+	SL_ROUTE_AUTO route = {0};
+	if (sl_route_resolve(sl_llm_profiles(llm), sl_node_services(n)->agents, params, &route, NULL) == SL_OK &&
+	    way->candidate < route.n) {
+		req.via = route.profiles[way->candidate];
+		req.lane = way->lane;
+		if (way->candidate) /* another provider's: it does not know the first one's models */
+			req.model = SL_STR("");
+	}
+	if (way->max_output) { /* a budget lets the answer be so long, and no longer */
+		int64_t most = req.max_tokens ? req.max_tokens : req.via ? req.via->max_tokens : 0;
+		if (!most || (uint64_t)most > way->max_output)
+			req.max_tokens = (int64_t)way->max_output;
+	}
 	sl_node_idempotency_key(n, key);
 	req.idempotency_key = sl_str(key);
 

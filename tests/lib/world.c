@@ -24,6 +24,7 @@ struct held {
 	struct sl_remote *remote;
 	char *path;
 	struct json_object *output;
+	struct sl_stream *stream;
 };
 
 struct count {
@@ -87,15 +88,33 @@ static void fake_drop(void *arg)
 	json_object_put(arg);
 }
 
+/* A member of the way that was chosen, else of the params. */
+static struct json_object *fake_param(struct sl_node *n, struct json_object *params, const char *key)
+{
+	struct json_object *ways = sl_json_get(params, "ways");
+	size_t at = sl_node_route(n)->candidate;
+	struct json_object *own =
+		ways && at < json_object_array_length(ways) ? json_object_array_get_idx(ways, at) : NULL;
+	struct json_object *v = sl_json_get(own, key);
+	return v ? v : sl_json_get(params, key);
+}
+
 static enum sl_step fake_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
 {
 	struct world *w = fake_world(n);
 	struct count *c = count_of(w, sl_node_path(n));
-	struct json_object *out = json_object_new_object();
-	struct sl_str text = sl_json_get_str(params, "text"), fail = sl_json_get_str(params, "fail");
+	struct json_object *out = json_object_new_object(), *tokens = fake_param(n, params, "output_tokens");
+	struct sl_str text = sl_json_str(fake_param(n, params, "text")),
+		      fail = sl_json_str(fake_param(n, params, "fail"));
+	const struct sl_node_route *way = sl_node_route(n);
 	c->calls++;
-	sl_json_set(out, "value", json_object_get(sl_json_get(params, "answer")));
+	sl_json_set(out, "value", json_object_get(fake_param(n, params, "answer")));
+	if (sl_json_get(params, "ways"))
+		sl_json_set_i64(out, "way", way->candidate);
 	if (text.len) {
+		uint64_t output = tokens ? (uint64_t)json_object_get_int64(tokens) : text.len;
+		if (way->max_output && output > way->max_output)
+			output = way->max_output; /* as a model does */
 		enum sl_code said = sl_stream_append(sl_node_stream(n), SL_STREAM_TEXT, text);
 		if (said != SL_OK) { /* what watches it put a stop to it */
 			json_object_put(out);
@@ -103,8 +122,7 @@ static enum sl_step fake_start(struct sl_node *n, struct json_object *params, st
 			return SL_FAILED;
 		}
 		sl_json_set_str(out, "text", text);
-		struct sl_usage u = {
-			.input_tokens = 10, .output_tokens = text.len, .cost_microusd = 7, .model = "fake"};
+		struct sl_usage u = {.input_tokens = 10, .output_tokens = output, .cost_microusd = 7, .model = "fake"};
 		sl_node_usage(n, &u);
 	}
 	if (fail.len && c->failed < (unsigned)sl_json_get_i64(params, "fail_times", 1000000)) {
@@ -113,15 +131,17 @@ static enum sl_step fake_start(struct sl_node *n, struct json_object *params, st
 		json_object_put(out);
 		assert_true(sl_code_from_wire(fail.p, fail.len, &code));
 		(void)sl_fail(err, code, "fake failure %u of %s", c->failed, sl_node_path(n));
+		err->retry_after_ms = (uint32_t)sl_json_get_i64(params, "retry_after_ms", 0);
 		return SL_FAILED;
 	}
 	struct sl_remote *remote = sl_node_remote(n);
-	if (sl_json_get_bool(params, "hold", false)) {
+	if (json_object_get_boolean(fake_param(n, params, "hold"))) {
 		struct held *h = calloc(1, sizeof(*h));
 		h->world = w;
 		h->remote = remote;
 		h->path = strdup(sl_node_path(n));
 		h->output = out;
+		h->stream = sl_stream_ref(sl_node_stream(n));
 		h->next = w->held;
 		w->held = h;
 		return SL_PENDING;
@@ -134,6 +154,7 @@ static enum sl_step fake_start(struct sl_node *n, struct json_object *params, st
 static void held_free(struct held *h)
 {
 	sl_remote_unref(h->remote);
+	sl_stream_unref(h->stream);
 	json_object_put(h->output);
 	free(h->path);
 	free(h);
@@ -157,7 +178,8 @@ static const struct sl_node_type fake_type = {
 	.summary = "Does what the test says.",
 	.params_schema = "{\"type\":\"object\",\"properties\":{\"answer\":{},\"text\":{\"type\":\"string\"},\"fail\":{"
 			 "\"type\":\"string\"},"
-			 "\"fail_times\":{\"type\":\"integer\"},\"hold\":{\"type\":\"boolean\"}}}",
+			 "\"fail_times\":{\"type\":\"integer\"},\"hold\":{\"type\":\"boolean\"},\"ways\":{\"type\":"
+			 "\"array\"}}}",
 	.effects = SL_EFFECTS_MODEL,
 	.start = fake_start,
 	.cancel = fake_cancel,
@@ -513,6 +535,30 @@ struct sl_engine *world_engine(struct world *w)
 void world_auto_commit(struct world *w, bool on)
 {
 	w->auto_commit = on;
+}
+
+static void fake_fails(struct sl_node *n, void *arg)
+{
+	struct sl_error err;
+	(void)sl_fail(&err, *(enum sl_code *)arg, "the stream failed");
+	free(arg);
+	sl_node_fail(n, &err);
+}
+
+enum sl_code world_say(struct world *w, const char *path, const char *text)
+{
+	for (struct held *h = w->held; h; h = h->next)
+		if (strcmp(h->path, path) == 0) {
+			enum sl_code rc = sl_stream_append(h->stream, SL_STREAM_TEXT, sl_str(text));
+			if (rc != SL_OK) { /* what a transfer does when its text is not taken */
+				enum sl_code *code = malloc(sizeof(*code));
+				*code = rc;
+				if (sl_remote_call(h->remote, fake_fails, free, code) != SL_OK)
+					free(code);
+			}
+			return rc;
+		}
+	return SL_NOT_FOUND;
 }
 
 struct sl_services *world_services(struct world *w)

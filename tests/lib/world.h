@@ -36,6 +36,8 @@ bool world_commit_one(struct world *w);           /* the oldest batch in flight;
 void world_crash(struct world *w);                /* kill -9, start again, recover */
 void world_release(struct world *w, const char *path); /* a held fake node ends */
 bool world_is_held(struct world *w, const char *path);
+/* A held fake node streams: the code of the append; when that is a failure, the node fails with it. */
+enum sl_code world_say(struct world *w, const char *path, const char *text);
 unsigned world_calls(struct world *w, const char *path); /* how often a fake node was started, over all lives */
 unsigned world_cancels(struct world *w, const char *path);
 enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command_kind kind); /* settles */

@@ -3,15 +3,25 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
+#include "base/json.h"
 #include "engine/graph.h"
 #include "engine/middleware.h"
+#include "llm/chat.h"
+#include "llm/governor.h"
+#include "llm/profile.h"
+#include "llm/services.h"
 
 struct sl_exec {
 	struct sl_node_def def;
 	struct sl_node_type type;
-	uint32_t tries;
+	uint32_t tries; /* retries so far are one less */
 	uint64_t random;
 	char reason[200];
+	struct sl_services services;
+	struct json_object *params;
+	uint64_t now_ms;
+	uint32_t state[8];
 };
 
 extern const struct sl_middleware sl_middleware_retry;
@@ -20,9 +30,32 @@ const struct sl_node_def *sl_exec_def(const struct sl_exec *x)
 {
 	return &x->def;
 }
-uint32_t sl_exec_tries(const struct sl_exec *x)
+void *sl_exec_state(struct sl_exec *x, const struct sl_middleware *m, size_t bytes)
 {
-	return x->tries;
+	assert_true(bytes <= sizeof(x->state));
+	return x->state;
+}
+struct sl_services *sl_exec_services(const struct sl_exec *x)
+{
+	return (struct sl_services *)(uintptr_t)&x->services;
+}
+struct json_object *sl_exec_params(struct sl_exec *x)
+{
+	return x->params;
+}
+static uint64_t fake_mono(void *ctx)
+{
+	return ((struct sl_exec *)ctx)->now_ms;
+}
+static int64_t fake_wall(void *ctx)
+{
+	return (int64_t)((struct sl_exec *)ctx)->now_ms;
+}
+const struct sl_clock *sl_exec_clock(const struct sl_exec *x)
+{
+	static struct sl_clock clock;
+	clock = (struct sl_clock){fake_mono, fake_wall, (void *)(uintptr_t)x};
+	return &clock;
 }
 uint64_t sl_exec_random(struct sl_exec *x)
 {
@@ -45,6 +78,7 @@ static int64_t ask(struct sl_exec *x, enum sl_code code, uint32_t hint_ms)
 	struct sl_outcome outcome = {.code = code, .err = &err, .attempt = x->tries};
 	uint64_t ms = 0;
 	x->def.type = &x->type;
+	x->state[0] = x->tries - 1;
 	if (sl_middleware_retry.applies && !sl_middleware_retry.applies(&x->def))
 		return -1;
 	return sl_middleware_retry.failed(x, &outcome, &ms) == SL_AGAIN_AFTER ? (int64_t)ms : -1;
@@ -108,6 +142,36 @@ static void jitter_takes_away_half_at_most(void **state)
 	assert_in_range(ask(&x, SL_TIMEOUT, 0), 499, 500);
 }
 
+/* A provider that fails each of 500 calls, which would all be tried twice more. */
+static void an_outage_brings_no_storm(void **state)
+{
+	static const uint8_t secret[SL_SECRET_KEY_BYTES] = {7};
+	SL_AUTO(sl_profiles) profiles = NULL;
+	SL_AUTO(sl_governor) governor = NULL;
+	SL_AUTO(sl_llm) llm = NULL;
+	SL_AUTO_JSON params = json_object_new_object();
+	struct sl_error err;
+	unsigned retries = 0;
+	assert_int_equal(sl_profiles_new(secret, &profiles), SL_OK);
+	assert_int_equal(sl_profiles_add_sim(profiles, "sim", "http://127.0.0.1:1/v1"), SL_OK);
+	assert_int_equal(sl_governor_new(NULL, &governor), SL_OK);
+	const struct sl_llm_config config = {.profiles = profiles, .governor = governor};
+	assert_int_equal(sl_llm_new(&config, &llm, &err), SL_OK);
+	sl_json_set_str(params, "prompt", SL_STR("hello"));
+	for (unsigned i = 0; i < 500; i++) {
+		struct sl_exec x = node(SL_EFFECTS_MODEL);
+		x.def.type = &x.type;
+		x.services = (struct sl_services){.llm = llm, .governor = governor};
+		x.params = params;
+		x.now_ms = 10 * i; /* five seconds of it */
+		assert_int_equal(sl_middleware_retry.enter(&x, &err), SL_PASS);
+		while (x.tries < 3 && ask(&x, SL_OVERLOADED, 0) >= 0)
+			x.tries++, retries++;
+		assert_true(x.tries > 1 || strstr(x.reason, "the retries of profile 'sim' are used up"));
+	}
+	assert_in_range(retries, 100, 100 + 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +180,7 @@ int main(void)
 		cmocka_unit_test(what_would_fail_the_same_way_is_not_tried_again),
 		cmocka_unit_test(a_hint_is_never_undercut_and_a_long_one_not_waited_for),
 		cmocka_unit_test(jitter_takes_away_half_at_most),
+		cmocka_unit_test(an_outage_brings_no_storm),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,15 +7,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "store/agents.h"
 #include "store/audit.h"
+#include "store/cache.h"
 #include "store/journal.h"
 #include "store/overview.h"
 #include "store/prices.h"
 #include "store/profiles.h"
 #include "store/runs.h"
 #include "store/settings.h"
+#include "store/spend.h"
 #include "store/templates.h"
 #include "store/tokens.h"
 #include "store/workflows.h"
@@ -622,6 +625,80 @@ static int clean(void **state)
 }
 
 #define TEST(f) cmocka_unit_test_setup(f, clean)
+static void on_spend(void *arg, enum sl_code rc, const struct sl_stored_spend *items, size_t n)
+{
+	ANSWER(got.n = n; if (n) {
+		snprintf(got.name, sizeof(got.name), "%s", items[0].project);
+		snprintf(got.config, sizeof(got.config), "%lld %llu %lld", (long long)items[0].day,
+			 (unsigned long long)items[0].tokens, (long long)items[0].cost_microusd);
+	});
+}
+
+static void spending_is_kept_as_totals_of_a_day(void **state)
+{
+	char today[64], expected[64];
+	sl_pg_text(&pg, "SELECT ((now() AT TIME ZONE 'UTC')::date - date '1970-01-01')::text", today, sizeof(today));
+	int64_t day = strtoll(today, NULL, 10);
+	assert_int_equal(ASK(sl_store_spend_put(s, SL_STR("p"), day, 100, 7, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_spend_put(s, SL_STR("p"), day, 150, 9, on_plain, NULL)), SL_OK);
+	sl_pg_exec(&pg, "INSERT INTO spend SELECT project, day, 42, 1000, 1 FROM spend"); /* another server's */
+	assert_int_equal(ASK(sl_store_spend_list(s, on_spend, NULL)), SL_OK);
+	assert_int_equal(got.n, 1);
+	assert_string_equal(got.name, "p");
+	snprintf(expected, sizeof(expected), "%lld 1150 10", (long long)day);
+	assert_string_equal(got.config, expected);
+	sl_pg_exec(&pg, "INSERT INTO spend SELECT 'p', day - 100 - n, 1, 5, 0 FROM spend, generate_series(1, 30) n "
+			"WHERE instance = 42");
+	assert_int_equal(ASK(sl_store_spend_list(s, on_spend, NULL)), SL_OK);
+	assert_int_equal(got.n, 2); /* what is older than forty days is one sum */
+}
+
+static void on_cached(void *arg, enum sl_code rc, const struct sl_stored_answer *a)
+{
+	ANSWER(if (a) {
+		snprintf(got.config, sizeof(got.config), SL_STR_FMT, SL_STR_ARG(a->output));
+		snprintf(got.name, sizeof(got.name), SL_STR_FMT, SL_STR_ARG(a->source));
+	});
+}
+
+static void cached(uint8_t id, const char *scope, int64_t lives_ms)
+{
+	uint8_t key[SL_CACHE_KEY_BYTES] = {id};
+	SL_AUTO(sl_bytes) output = sl_bytes_new("{\"text\":\"yes\"}", 14);
+	assert_int_equal(ASK(sl_store_cache_put(s, key, sl_str(scope), output, SL_STR("run/a"),
+						sl_clock_wall_ms() + lives_ms, on_plain, NULL)),
+			 SL_OK);
+}
+
+static void look(uint8_t id, enum sl_code expected)
+{
+	uint8_t key[SL_CACHE_KEY_BYTES] = {id};
+	assert_int_equal(ASK(sl_store_cache_get(s, key, on_cached, NULL)), expected);
+}
+
+static void answers_are_found_until_they_expire_or_are_cleared(void **state)
+{
+	cached(1, "llm", 60000);
+	cached(2, "node", 60000);
+	cached(3, "node", -1000);
+	look(1, SL_OK);
+	assert_string_equal(got.config, "{\"text\":\"yes\"}");
+	assert_string_equal(got.name, "run/a");
+	look(3, SL_NOT_FOUND);
+	look(4, SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_cache_clear(s, SL_STR("node"), on_plain, NULL)), SL_OK);
+	look(2, SL_NOT_FOUND);
+	look(1, SL_OK);
+	cached(5, "llm", -1000);
+	for (uint8_t id = 10; id < 20; id++)
+		cached(id, "llm", 60000);
+	assert_int_equal(ASK(sl_store_cache_sweep(s, 4, on_plain, NULL)), SL_OK);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM cache"), 4);
+	look(19, SL_OK); /* the newest stay */
+	assert_int_equal(ASK(sl_store_cache_clear(s, SL_STR(""), on_plain, NULL)), SL_OK);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM cache"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -637,6 +714,8 @@ int main(void)
 		TEST(open_reviews_are_those_without_an_end_in_unfinished_runs),
 		TEST(todays_sums_and_own_runs_are_counted),
 		TEST(settings_are_kept_to_the_byte),
+		TEST(spending_is_kept_as_totals_of_a_day),
+		TEST(answers_are_found_until_they_expire_or_are_cleared),
 		TEST(many_queries_share_a_bounded_pool),
 		TEST(a_broken_pool_connection_is_replaced_unseen),
 		TEST(an_idle_exclusive_store_asks_nothing),

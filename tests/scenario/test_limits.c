@@ -1,0 +1,620 @@
+/* What keeps model calls within limits, in whole runs under a fake clock: fallbacks, breakers, keys, rates, gates,
+ * budgets and the run breaker. */
+#include "tests/lib/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "llm/breaker.h"
+#include "llm/budget.h"
+#include "llm/chat.h"
+#include "llm/governor.h"
+#include "llm/profile.h"
+#include "llm/services.h"
+#include "tests/lib/world.h"
+
+struct fixture {
+	struct world *w;
+	struct sl_profiles *profiles;
+	struct sl_governor *governor;
+	struct sl_llm *llm;
+};
+
+static void put(struct fixture *f, const char *name, const char *body)
+{
+	SL_AUTO_JSON doc = NULL;
+	struct sl_profile_row row = {0};
+	struct sl_error err;
+	assert_int_equal(sl_json_parse(sl_str(body), &doc, &err), SL_OK);
+	if (sl_profiles_put(f->profiles, sl_str(name), doc, &row, NULL, &err) != SL_OK)
+		fail_msg("%s", err.text);
+	sl_profile_row_fini(&row);
+}
+
+#define PROFILE(more) "{\"provider\":\"openai\",\"model\":\"m\",\"api_keys\":[\"sk-aaaaaaaa1111\"]" more "}"
+
+static int setup(void **state)
+{
+	static const uint8_t secret[SL_SECRET_KEY_BYTES] = {7};
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct sl_error err;
+	assert_int_equal(sl_profiles_new(secret, &f->profiles), SL_OK);
+	assert_int_equal(sl_governor_new(NULL, &f->governor), SL_OK);
+	const struct sl_llm_config config = {.profiles = f->profiles, .governor = f->governor};
+	assert_int_equal(sl_llm_new(&config, &f->llm, &err), SL_OK);
+	f->w = world_new(1);
+	world_services(f->w)->llm = f->llm;
+	world_services(f->w)->governor = f->governor;
+	put(f, "main", PROFILE(""));
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	world_free(f->w);
+	sl_llm_free(f->llm);
+	sl_governor_free(f->governor);
+	sl_profiles_free(f->profiles);
+	free(f);
+	return 0;
+}
+
+/* One run of one node `a` with these parameters (beside the prompt). */
+static struct sl_run_id ask_with(struct fixture *f, const char *limits, const char *params, const char *more)
+{
+	char text[4096];
+	snprintf(text, sizeof(text),
+		 "{\"sluice\":1,\"name\":\"n\",\"limits\":{%s},\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{"
+		 "\"prompt\":\"what is it?\",%s}%s}],\"edges\":[],\"outputs\":{\"text\":\"{{ nodes.a.text }}\"}}",
+		 limits, params, more);
+	return world_submit(f->w, text, "{}");
+}
+
+static struct sl_run_id ask(struct fixture *f, const char *params)
+{
+	return ask_with(f, "", params, "");
+}
+
+static const char *output(struct fixture *f, struct sl_run_id id)
+{
+	return sl_json_get_z(sl_json_get(world_run(f->w, id), "outputs"), "text");
+}
+
+/* The last reason node `a` was given. */
+static const char *reason(struct fixture *f, struct sl_run_id id)
+{
+	static char last[400];
+	const struct sl_record *r;
+	size_t n = world_records(f->w, id, &r);
+	last[0] = 0;
+	for (size_t i = 0; i < n; i++) {
+		SL_AUTO_JSON data = NULL;
+		if (!r[i].data || sl_json_parse(sl_bytes_str(r[i].data), &data, NULL) != SL_OK)
+			continue;
+		const char *why = sl_json_get_z(data, "reason");
+		if (why && sl_json_get(data, "node_id"))
+			snprintf(last, sizeof(last), "%s", why);
+	}
+	return last;
+}
+
+static unsigned events(struct fixture *f, struct sl_run_id id, const char *event)
+{
+	const struct sl_record *r;
+	size_t n = world_records(f->w, id, &r);
+	unsigned found = 0;
+	for (size_t i = 0; i < n; i++)
+		found += strcmp(r[i].event, event) == 0;
+	return found;
+}
+
+/* ---- fallbacks ---- */
+
+static void a_provider_that_dies_in_mid_stream_is_followed_by_its_fallback(void **state)
+{
+	struct fixture *f = *state;
+	put(f, "second", PROFILE(""));
+	put(f, "main", PROFILE(",\"fallbacks\":[\"second\"]"));
+	struct sl_run_id id =
+		ask(f, "\"profile\":\"main\",\"ways\":[{\"text\":\"half an ans\",\"fail\":\"stream_truncated\"}"
+		       ",{\"text\":\"The whole answer.\"}]");
+	world_advance(f->w, 1);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+	assert_string_equal(output(f, id), "The whole answer.");
+	assert_int_equal(events(f, id, "stream_reset"), 1);
+	assert_int_equal(world_calls(f->w, "a"), 2); /* at once */
+	assert_int_equal(world_count(f->w, id, "a", "retrying"), 1);
+}
+
+static void a_retry_begins_with_the_profile_itself_again(void **state)
+{
+	struct fixture *f = *state;
+	put(f, "second", PROFILE(""));
+	put(f, "main", PROFILE(",\"fallbacks\":[\"second\",\"nobody\"]"));
+	struct sl_run_id id =
+		ask(f, "\"profile\":\"main\",\"fail\":\"provider_overloaded\",\"fail_times\":2,\"ways\":[{"
+		       "\"text\":\"from the first\"},{\"text\":\"from the second\"}]");
+	world_advance(f->w, 1);
+	assert_int_equal(world_calls(f->w, "a"), 2);
+	assert_string_equal(world_node_status(f->w, id, "a"), "retrying");
+	world_advance(f->w, 1000);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+	assert_string_equal(output(f, id), "from the first");
+}
+
+static void what_is_wrong_with_the_request_goes_nowhere_else(void **state)
+{
+	struct fixture *f = *state;
+	put(f, "second", PROFILE(""));
+	put(f, "main", PROFILE(",\"fallbacks\":[\"second\"]"));
+	struct sl_run_id id = ask(f, "\"profile\":\"main\",\"fail\":\"provider_rejected\"");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "failed");
+	assert_int_equal(world_calls(f->w, "a"), 1);
+}
+
+static void a_key_that_is_refused_is_followed_by_another_and_stays_out(void **state)
+{
+	struct fixture *f = *state;
+	put(f, "main",
+	    "{\"provider\":\"openai\",\"model\":\"m\",\"api_keys\":[\"sk-aaaaaaaa1111\",\"sk-bbbbbbbb2222\"]}");
+	struct sl_run_id id =
+		ask(f, "\"profile\":\"main\",\"fail\":\"provider_auth\",\"fail_times\":1,\"text\":\"yes\"");
+	world_advance(f->w, 1);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+	assert_int_equal(world_calls(f->w, "a"), 2);
+	SL_BUF(out, 1 << 16);
+	const struct sl_clock clock = sl_clock_real;
+	sl_governor_json(f->governor, &clock, &out);
+	assert_non_null(strstr(out.data, "\"lane\":1,\"key\":\"\xe2\x80\xa6"
+					 "1111\",\"state\":\"out\""));
+	/* nothing is left to try when both are out */
+	id = ask(f, "\"profile\":\"main\",\"fail\":\"provider_auth\"");
+	world_advance(f->w, 1);
+	id = ask(f, "\"profile\":\"main\",\"text\":\"yes\"");
+	world_advance(f->w, 1);
+	assert_string_equal(world_status(f->w, id), "failed");
+	assert_non_null(strstr(sl_json_get_z(sl_json_get(world_run(f->w, id), "error"), "message"),
+			       "the provider refuses all keys of profile 'main'"));
+}
+
+/* ---- an outage: P4, P5 ---- */
+
+static void an_outage_of_one_provider_is_met_by_the_other(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id[500];
+	unsigned calls = 0, ok = 0;
+	put(f, "second", PROFILE(""));
+	put(f, "main", PROFILE(",\"fallbacks\":[\"second\"]"));
+	for (int i = 0; i < 500; i++) {
+		char params[300];
+		snprintf(params, sizeof(params),
+			 "\"profile\":\"main\",\"ways\":[{\"fail\":\"provider_unreachable\"},{\"text\":\"answer %d\"}]",
+			 i);
+		id[i] = ask(f, params);
+		if (i % 10 == 9)
+			world_advance(f->w, 100);
+	}
+	world_advance(f->w, 60000);
+	for (int i = 0; i < 500; i++)
+		ok += strcmp(world_status(f->w, id[i]), "succeeded") == 0;
+	assert_int_equal(ok, 500);
+	calls = world_calls(f->w, "a");
+	/* each of them once at the second; the first one was only tried until its breaker opened, and once in a while
+	 */
+	assert_in_range(calls, 506, 500 + 30);
+}
+
+static void when_everything_fails_retries_stay_below_a_fifth(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id[500];
+	for (int i = 0; i < 500; i++) {
+		id[i] = ask(f, "\"profile\":\"main\",\"fail\":\"provider_error\"");
+		if (i % 10 == 9)
+			world_advance(f->w, 100);
+	}
+	world_advance(f->w, 600000);
+	unsigned failed = 0;
+	for (int i = 0; i < 500; i++)
+		failed += strcmp(world_status(f->w, id[i]), "failed") == 0;
+	assert_int_equal(failed, 500);
+	/* most were never called at all: the breaker was open; what was, stays below 1.2 times the first attempts */
+	assert_in_range(world_calls(f->w, "a"), 6, 500 + 100 + 10);
+	assert_true(sl_breakers_open(f->governor->breakers) == 1);
+}
+
+static void an_open_breaker_lets_one_trial_through_and_closes(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id;
+	for (int i = 0; i < 6; i++)
+		(void)ask_with(f, "", "\"profile\":\"main\",\"fail\":\"provider_error\"", ",\"retry\":{\"max\":0}");
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 6);
+	id = ask_with(f, "", "\"profile\":\"main\",\"text\":\"back\"", ",\"retry\":{\"max\":0}");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "failed");
+	assert_int_equal(world_calls(f->w, "a"), 6); /* refused without a call */
+	assert_string_equal(sl_json_get_z(sl_json_get(world_run(f->w, id), "error"), "code"), "breaker_open");
+	/* one that may be tried again waits for the trial, and is it */
+	id = ask(f, "\"profile\":\"main\",\"text\":\"back\"");
+	world_settle(f->w);
+	assert_string_equal(world_node_status(f->w, id, "a"), "retrying");
+	world_advance(f->w, 11000);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+	assert_int_equal(sl_breakers_open(f->governor->breakers), 0);
+}
+
+static void a_call_that_is_called_off_says_nothing_of_the_provider(void **state)
+{
+	struct fixture *f = *state;
+	for (int i = 0; i < 20; i++) {
+		struct sl_run_id id = ask(f, "\"profile\":\"main\",\"text\":\"so far\",\"hold\":true");
+		world_settle(f->w);
+		assert_int_equal(world_command(f->w, id, SL_CMD_CANCEL), SL_OK);
+	}
+	assert_int_equal(sl_breakers_open(f->governor->breakers), 0);
+}
+
+/* ---- rates and gates ---- */
+
+static void calls_wait_for_the_limit_of_their_profile_and_say_so(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id[13];
+	put(f, "main", PROFILE(",\"limits\":{\"rpm\":60}"));
+	for (int i = 0; i < 13; i++)
+		id[i] = ask(f, "\"profile\":\"main\",\"text\":\"yes\"");
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 10); /* a burst is ten seconds' worth */
+	assert_string_equal(world_node_status(f->w, id[10], "a"), "pending");
+	assert_string_equal(reason(f, id[10]), "waits 1.0 s: profile 'main' has 0 of 60 requests a minute left");
+	world_advance(f->w, 1000);
+	assert_int_equal(world_calls(f->w, "a"), 11);
+	world_advance(f->w, 2000);
+	assert_int_equal(world_calls(f->w, "a"), 13);
+	for (int i = 0; i < 13; i++)
+		assert_string_equal(world_status(f->w, id[i]), "succeeded");
+}
+
+static void tokens_are_settled_when_the_answer_is_there(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id[3];
+	put(f, "main", PROFILE(",\"limits\":{\"tpm\":6000}")); /* a burst of 1000 */
+	for (int i = 0; i < 3; i++)
+		id[i] = ask(
+			f,
+			"\"profile\":\"main\",\"max_tokens\":800,\"text\":\"yes\",\"output_tokens\":90,\"hold\":true");
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 1);
+	assert_non_null(strstr(reason(f, id[1]), "of 6000 tokens a minute left"));
+	world_release(f->w, "a"); /* took 100: there is room for the next one at once, no clock was turned */
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 2);
+	world_release(f->w, "a");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id[0]), "succeeded");
+	assert_string_equal(world_status(f->w, id[1]), "succeeded");
+	/* 800 are left of the burst, and 810 or so are asked for */
+	assert_int_equal(world_calls(f->w, "a"), 2);
+	world_advance(f->w, 500);
+	assert_int_equal(world_calls(f->w, "a"), 3);
+	world_release(f->w, "a");
+	world_settle(f->w);
+}
+
+static void a_run_that_is_cancelled_while_it_waits_leaves_the_queue(void **state)
+{
+	struct fixture *f = *state;
+	put(f, "main", PROFILE(",\"limits\":{\"rpm\":6}"));
+	struct sl_run_id a = ask(f, "\"profile\":\"main\",\"text\":\"yes\""),
+			 b = ask(f, "\"profile\":\"main\",\"text\":\"yes\""),
+			 c = ask(f, "\"profile\":\"main\",\"text\":\"yes\"");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, a), "succeeded");
+	assert_int_equal(world_command(f->w, b, SL_CMD_CANCEL), SL_OK);
+	world_advance(f->w, 10000);
+	assert_string_equal(world_status(f->w, c), "succeeded");
+	assert_int_equal(world_calls(f->w, "a"), 2);
+}
+
+static void a_project_has_a_limit_of_its_own(void **state)
+{
+	struct fixture *f = *state;
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err;
+	assert_int_equal(sl_json_parse(SL_STR("{\"projects\":{\"*\":{\"rpm\":6}}}"), &doc, &err), SL_OK);
+	assert_int_equal(sl_governor_set_limits(f->governor, doc, NULL, &err), SL_OK);
+	struct sl_run_id id[2] = {ask(f, "\"profile\":\"main\",\"text\":\"yes\""),
+				  ask(f, "\"profile\":\"main\",\"text\":\"yes\"")};
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id[0]), "succeeded");
+	assert_non_null(strstr(reason(f, id[1]), "the project '"));
+	assert_non_null(strstr(reason(f, id[1]), "has 0 of 6 requests a minute left"));
+	world_advance(f->w, 10000);
+	assert_string_equal(world_status(f->w, id[1]), "succeeded");
+}
+
+static void a_gate_lets_so_many_in_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id[5];
+	put(f, "main", PROFILE(",\"limits\":{\"max_concurrency\":2}"));
+	for (int i = 0; i < 5; i++)
+		id[i] = ask(f, "\"profile\":\"main\",\"text\":\"yes\",\"hold\":true");
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 2);
+	assert_string_equal(reason(f, id[2]), "waits: profile 'main' makes 2 calls at once");
+	for (unsigned i = 3; i <= 5; i++) {
+		world_release(f->w, "a");
+		world_settle(f->w);
+		assert_int_equal(world_calls(f->w, "a"), i);
+	}
+	assert_int_equal(world_command(f->w, id[4], SL_CMD_CANCEL), SL_OK);
+	world_release(f->w, "a");
+	world_settle(f->w);
+	for (int i = 0; i < 4; i++)
+		assert_string_equal(world_status(f->w, id[i]), "succeeded");
+}
+
+/* ---- budgets ---- */
+
+static void a_run_that_has_taken_its_tokens_fails_with_budget_exhausted(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id =
+		world_submit(f->w,
+			     "{\"sluice\":1,\"name\":\"n\",\"limits\":{\"max_tokens\":200},\"nodes\":["
+			     "{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"prompt\":\"first\",\"profile\":\"main\","
+			     "\"text\":\"x\",\"output_"
+			     "tokens\":120}},"
+			     "{\"id\":\"b\",\"type\":\"fake\",\"params\":{\"prompt\":\"then {{ nodes.a.text "
+			     "}}\",\"profile\":\"main\",\"text\":"
+			     "\"y\",\"output_tokens\":1000}},"
+			     "{\"id\":\"c\",\"type\":\"fake\",\"params\":{\"prompt\":\"and {{ nodes.b.text "
+			     "}}\",\"profile\":\"main\",\"text\":"
+			     "\"z\"}}],\"edges\":[{\"from\":\"a\",\"to\":\"b\"},{\"from\":\"b\",\"to\":\"c\"}]}",
+			     "{}");
+	world_settle(f->w);
+	/* b would have answered with 1000 tokens and was given what was left */
+	assert_string_equal(world_node_status(f->w, id, "b"), "completed");
+	assert_string_equal(world_node_status(f->w, id, "c"), "failed");
+	assert_string_equal(world_status(f->w, id), "failed");
+	struct json_object *run = world_run(f->w, id);
+	assert_string_equal(sl_json_get_z(sl_json_get(run, "error"), "code"), "budget_exhausted");
+	int64_t taken = sl_json_get_i64(sl_json_get(run, "usage"), "input_tokens", 0) +
+			sl_json_get_i64(sl_json_get(run, "usage"), "output_tokens", 0);
+	assert_in_range(taken, 180, 200);
+	assert_int_equal(world_calls(f->w, "c"), 0);
+}
+
+static void a_hundred_runs_on_one_budget_overspend_nothing(void **state)
+{
+	struct fixture *f = *state;
+	SL_AUTO_JSON doc = NULL;
+	struct sl_run_id id[100];
+	struct sl_budget_sums sums;
+	struct sl_error err;
+	unsigned ok = 0, refused = 0;
+	int64_t taken = 0;
+	const char *project = NULL;
+	id[0] = ask(
+		f,
+		"\"profile\":\"main\",\"text\":\"one\",\"output_tokens\":1"); /* to know what the project is called */
+	world_settle(f->w);
+	project = sl_json_get_z(world_run(f->w, id[0]), "project");
+	char limits[200], name[100];
+	snprintf(name, sizeof(name), "%s", project);
+	snprintf(limits, sizeof(limits), "{\"projects\":{\"%s\":{\"max_tokens\":5000,\"period\":\"total\"}}}", name);
+	assert_int_equal(sl_json_parse(sl_str(limits), &doc, &err), SL_OK);
+	assert_int_equal(sl_governor_set_limits(f->governor, doc, NULL, &err), SL_OK);
+	for (int i = 0; i < 100; i++) {
+		char params[200];
+		snprintf(params, sizeof(params),
+			 "\"profile\":\"main\",\"text\":\"answer\",\"max_tokens\":200,\"output_tokens\":%d,\"hold\":"
+			 "true",
+			 20 + i * 37 % 170);
+		id[i] = ask(f, params);
+	}
+	world_settle(f->w);
+	assert_in_range(world_calls(f->w, "a"), 10, 30); /* only as many as fit at their worst */
+	for (int i = 0; i < 200; i++) {
+		if (world_is_held(f->w, "a"))
+			world_release(f->w, "a");
+		world_settle(f->w);
+	}
+	for (int i = 0; i < 100; i++) {
+		struct json_object *run = world_run(f->w, id[i]);
+		if (strcmp(sl_json_get_z(run, "status"), "succeeded") == 0)
+			ok++;
+		else if (sl_str_is(sl_json_get_str(sl_json_get(run, "error"), "code"), "budget_exhausted"))
+			refused++;
+		taken += sl_json_get_i64(sl_json_get(run, "usage"), "input_tokens", 0) +
+			 sl_json_get_i64(sl_json_get(run, "usage"), "output_tokens", 0);
+	}
+	sl_budget_sums(f->governor->budgets, sl_str(name), 1700000000000, &sums);
+	assert_int_equal(ok + refused, 100);
+	assert_int_equal(sums.spent_tokens, taken); /* the ledger is the sum of what was used */
+	assert_int_equal(sums.reserved_tokens, 0);
+	assert_true(taken <= 5000);
+	assert_true(taken > 5000 - 250);
+	assert_true(refused > 0);
+}
+
+/* ---- the run breaker ---- */
+
+static const char *trip_of(struct fixture *f, struct sl_run_id id)
+{
+	static char why[64];
+	const struct sl_record *r;
+	size_t n = world_records(f->w, id, &r);
+	why[0] = 0;
+	for (size_t i = 0; i < n; i++) {
+		SL_AUTO_JSON data = NULL;
+		if (strcmp(r[i].event, "circuit_breaker:tripped") == 0 && r[i].data &&
+		    sl_json_parse(sl_bytes_str(r[i].data), &data, NULL) == SL_OK)
+			snprintf(why, sizeof(why), "%s", sl_json_get_z(data, "reason"));
+	}
+	return why;
+}
+
+static void a_stream_that_goes_in_circles_is_cut_within_two_windows(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id = ask(f, "\"profile\":\"main\",\"hold\":true");
+	unsigned said = 0;
+	world_settle(f->w);
+	enum sl_code rc = world_say(f->w, "a", "Let me think about this. ");
+	while (rc == SL_OK && said < 2 * 256 / 4)
+		rc = world_say(f->w, "a", "I should look again "), said++;
+	assert_int_equal(rc, SL_TRIPPED);
+	assert_in_range(said * 4, 256, 2 * 256);
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "locked");
+	assert_string_equal(trip_of(f, id), "LOOP_DETECTED");
+	/* a person lets it go on: the call is made again */
+	assert_int_equal(world_order(f->w, id, SL_CMD_UNLOCK, NULL, "{\"justification\":\"it is a mantra\"}"), SL_OK);
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 2);
+	assert_int_equal(world_say(f->w, "a", "A sentence."), SL_OK);
+	world_release(f->w, "a");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+}
+
+static void more_than_three_times_the_estimate_is_cut(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id = ask(f, "\"profile\":\"main\",\"max_tokens\":300,\"hold\":true");
+	uint32_t x = 7;
+	unsigned bytes = 0;
+	enum sl_code rc = SL_OK;
+	world_settle(f->w);
+	while (rc == SL_OK && bytes < 20000) {
+		char word[16];
+		x = x * 1664525u + 1013904223u;
+		bytes += (unsigned)snprintf(word, sizeof(word), "%c%c%c ", 'a' + (x >> 8) % 26, 'a' + (x >> 16) % 26,
+					    'a' + (x >> 24) % 26);
+		rc = world_say(f->w, "a", word);
+	}
+	assert_int_equal(rc, SL_TRIPPED);
+	assert_in_range(bytes, 3600, 3700);
+	world_settle(f->w);
+	assert_string_equal(trip_of(f, id), "TOKEN_SURGE");
+}
+
+static void a_run_that_takes_too_long_is_locked_and_may_go_on_as_long_again(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id = world_submit(
+		f->w,
+		"{\"sluice\":1,\"name\":\"n\",\"limits\":{\"timeout_s\":100000,\"breaker\":{\"run_s\":100}},\"nodes\":["
+		"{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\",\"profile\":\"main\",\"hold\":true}},"
+		"{\"id\":\"b\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\",\"profile\":\"main\",\"hold\":true}},"
+		"{\"id\":\"c\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\",\"profile\":\"main\",\"text\":\"end\"}}],"
+		"\"edges\":[{\"from\":\"a\",\"to\":\"b\"},{\"from\":\"b\",\"to\":\"c\"}]}",
+		"{}");
+	world_settle(f->w);
+	world_advance(f->w, 101000);
+	world_release(f->w, "a");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "locked");
+	assert_string_equal(trip_of(f, id), "TIMEOUT");
+	assert_string_equal(world_node_status(f->w, id, "a"), "completed");
+	assert_int_equal(world_order(f->w, id, SL_CMD_UNLOCK, NULL, "{\"justification\":\"long document\"}"), SL_OK);
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "running");
+	assert_int_equal(world_say(f->w, "b", "still at work"), SL_OK);
+	world_advance(f->w, 99000); /* as long again */
+	assert_int_equal(world_say(f->w, "b", "still at work"), SL_OK);
+	world_advance(f->w, 3000);
+	assert_int_equal(world_say(f->w, "b", "still at work"), SL_TRIPPED);
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "locked");
+	assert_int_equal(world_order(f->w, id, SL_CMD_UNLOCK, NULL, "{\"justification\":\"once more\"}"), SL_OK);
+	world_settle(f->w);
+	assert_true(world_is_held(f->w, "b"));
+	world_release(f->w, "b");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+	assert_int_equal(events(f, id, "circuit_breaker:tripped"), 2);
+}
+
+#define ROUNDS(limits, text)                                                                                           \
+	"{\"sluice\":1,\"name\":\"n\",\"limits\":{" limits                                                             \
+	"},\"nodes\":[{\"id\":\"refine\",\"type\":\"loop\",\"params\":{"                                               \
+	"\"max_rounds\":5,\"body\":{\"nodes\":[{\"id\":\"judge\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\","      \
+	"\"profile\":\"main\",\"text\":\"" text "\",\"output_tokens\":5}}],\"edges\":[]}}}],\"edges\":[]}"
+
+static void three_rounds_with_the_same_output_lock_the_run(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id = world_submit(
+		f->w, ROUNDS("", "The draft is fine as it is, but the third paragraph could be clearer."), "{}");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "locked");
+	assert_string_equal(trip_of(f, id), "LOOP_DETECTED");
+	assert_string_equal(world_node_status(f->w, id, "refine#3/judge"), "completed");
+	assert_int_equal(world_calls(f->w, "refine#4/judge"), 0);
+	assert_int_equal(world_order(f->w, id, SL_CMD_UNLOCK, NULL, "{\"confirmations\":[true,true,true]}"), SL_OK);
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "succeeded"); /* two more are no third */
+}
+
+static void outputs_that_differ_or_are_short_do_not(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id = world_submit(f->w, ROUNDS("", "no"), "{}");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+	id = world_submit(f->w, ROUNDS("\"breaker\":false", "The draft is fine as it is, and this is said five times."),
+			  "{}");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+	/* the items of a map may be alike */
+	id = world_submit(f->w,
+			  "{\"sluice\":1,\"name\":\"n\",\"nodes\":[{\"id\":\"each\",\"type\":\"map\",\"params\":{"
+			  "\"items\":[1,2,3,4,5],"
+			  "\"body\":{\"nodes\":[{\"id\":\"ask\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\","
+			  "\"profile\":\"main\","
+			  "\"text\":\"Nothing of note was found in this one.\"}}],\"edges\":[]}}}],\"edges\":[]}",
+			  "{}");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id), "succeeded");
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_provider_that_dies_in_mid_stream_is_followed_by_its_fallback),
+		T(a_retry_begins_with_the_profile_itself_again),
+		T(what_is_wrong_with_the_request_goes_nowhere_else),
+		T(a_key_that_is_refused_is_followed_by_another_and_stays_out),
+		T(an_outage_of_one_provider_is_met_by_the_other),
+		T(when_everything_fails_retries_stay_below_a_fifth),
+		T(an_open_breaker_lets_one_trial_through_and_closes),
+		T(a_call_that_is_called_off_says_nothing_of_the_provider),
+		T(calls_wait_for_the_limit_of_their_profile_and_say_so),
+		T(tokens_are_settled_when_the_answer_is_there),
+		T(a_run_that_is_cancelled_while_it_waits_leaves_the_queue),
+		T(a_project_has_a_limit_of_its_own),
+		T(a_gate_lets_so_many_in_at_once),
+		T(a_run_that_has_taken_its_tokens_fails_with_budget_exhausted),
+		T(a_hundred_runs_on_one_budget_overspend_nothing),
+		T(a_stream_that_goes_in_circles_is_cut_within_two_windows),
+		T(more_than_three_times_the_estimate_is_cut),
+		T(a_run_that_takes_too_long_is_locked_and_may_go_on_as_long_again),
+		T(three_rounds_with_the_same_output_lock_the_run),
+		T(outputs_that_differ_or_are_short_do_not),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
