@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/server_priv.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -106,6 +107,8 @@ static void send_answer(struct sl_request *r, int status, const char *type, stru
 	r->answered = true;
 	r->on_gone = NULL;
 	log_answer(r, status);
+	if (r->server->config.answered)
+		r->server->config.answered(r->server->config.ctx, r, status, sl_clock_mono_us() - r->began_us);
 	if (head.failed || r->extra.failed) {
 		conn_close(c);
 		return;

@@ -8,10 +8,17 @@ static bool copy(char **to, const char *from)
 	return !from || !*from || *to;
 }
 
+static void on_answered(void *ctx, const struct sl_request *r, int status, uint64_t took_us)
+{
+	struct sl_api *a = ctx;
+	sl_stats_spread_add(&a->counts.http, &sl_bounds_http, (double)took_us / 1e6);
+}
+
 static void on_tick(void *ctx)
 {
 	sl_sse_tick(ctx);
 	sl_talk_tick(ctx);
+	sl_counts_tick(ctx);
 }
 
 enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out, struct sl_error *err)
@@ -42,6 +49,7 @@ enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out,
 		.head = sl_api_head,
 		.handle = sl_api_handle,
 		.upgrade = sl_api_upgrade,
+		.answered = on_answered,
 		.tick = on_tick,
 		.ctx = a,
 	};

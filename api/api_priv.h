@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/utf8.h"
+#include "llm/stats.h"
+#include "store/overview.h"
 
 #define SL_ETAG_BYTES 40
 
@@ -22,6 +24,33 @@ struct sl_embedded;
 struct sl_problems;
 struct sl_stored_workflow;
 struct sl_view;
+
+/* What is written to the audit trail, for its count in the metrics; a test compares it with what is done. */
+#define SL_AUDIT_ACTIONS 16
+extern const char *const sl_audit_actions[]; /* NULL-terminated */
+
+#define SL_API_MINUTES 60
+#define SL_API_BEATS   13 /* samples of 5 s: rates are over the last minute */
+
+/* Of the engine and the door, in the minute that begins at at_ms. */
+struct sl_api_minute {
+	int64_t at_ms;
+	uint64_t runs_started, runs_succeeded, runs_failed, requests;
+};
+struct sl_api_beat {
+	uint64_t mono_ms, requests, output_tokens;
+};
+struct sl_api_counts {
+	struct sl_api_minute minutes[SL_API_MINUTES];                 /* number of the minute modulo the ring */
+	uint64_t runs_started, runs_succeeded, runs_failed, requests; /* as seen last */
+	struct sl_api_beat beats[SL_API_BEATS];
+	size_t n_beats;
+	_Atomic uint64_t audits[SL_AUDIT_ACTIONS];
+	struct sl_stats_spread http, openai, openai_first; /* seconds of answers */
+	struct sl_store_today today;
+	int64_t today_ms; /* wall, when it was asked for; 0: never */
+	bool today_asked;
+};
 
 struct sl_api {
 	struct sl_loop *loop;
@@ -35,6 +64,7 @@ struct sl_api {
 	_Atomic bool paused, drained; /* an operator said so: routes_admin.c */
 	bool tokens_loaded, tokens_loading;
 	int64_t started_ms;
+	struct sl_api_counts counts;             /* stats.c */
 	struct sl_bytes *node_types, *templates; /* made once */
 	struct sl_list streams;                  /* of sse.c */
 	struct sl_list talks;                    /* of routes_openai.c */
@@ -107,6 +137,13 @@ sl_handler_fn sl_route_template_list, sl_route_template_create, sl_route_templat
 sl_handler_fn sl_route_audit, sl_route_instances, sl_route_admin_pause, sl_route_admin_resume, sl_route_admin_drain;
 
 sl_handler_fn sl_route_models, sl_route_chat_completions, sl_route_responses;
+
+/* stats.c: what the dashboard shows, and what metrics.c takes from it. */
+sl_handler_fn sl_route_stats;
+void sl_counts_tick(struct sl_api *a);                           /* [front] twice a second */
+void sl_counts_audit(struct sl_api *a, const char *action);      /* [any] */
+void sl_counts_models(struct sl_buf *b, struct sl_stats *stats); /* Prometheus: the GenAI names */
+void sl_counts_door(struct sl_buf *b, const struct sl_api_counts *c);
 
 /* sse.c: the live stream of a run. `resume`: exactly what came after after_seq, else a snapshot first. */
 void sl_sse_start(struct sl_api *a, struct sl_request *r, struct sl_run_id run, bool resume, uint64_t after_seq,

@@ -129,7 +129,7 @@ static void http_numbers(struct sl_buf *b, const struct sl_server *server)
 
 void sl_route_metrics(struct sl_api *a, struct sl_request *r)
 {
-	SL_BUF(out, 256 << 10);
+	SL_BUF(out, 4u << 20);
 	about(&out, "sluice_build_info", "gauge", "The version of this server.");
 	of(&out, "sluice_build_info", "version", SL_VERSION, 1);
 	one(&out, "sluice_start_time_seconds", "gauge", "When it started, Unix time.", (double)a->started_ms / 1000.0);
@@ -156,6 +156,10 @@ void sl_route_metrics(struct sl_api *a, struct sl_request *r)
 	if (a->parts.egress)
 		egress_numbers(&out, a->parts.egress);
 	http_numbers(&out, a->server);
+	sl_counts_door(&out, &a->counts);
+	if (a->parts.llm)
+		sl_counts_models(&out, sl_llm_stats(a->parts.llm));
+	one(&out, "sluice_paused", "gauge", "1 while an operator has paused it.", atomic_load(&a->paused));
 	sl_answer_header(r, "Cache-Control", SL_STR("no-store"));
 	if (out.failed)
 		sl_answer_problem(r, SL_NO_MEMORY, "out of memory");

@@ -26,7 +26,7 @@ struct sl_reply {
 	char id[64], item[64]; /* "chatcmpl-…"; the message within a response */
 	char model[160];       /* as asked */
 	int64_t created_s;
-	uint64_t asked_ms, first_ms, sent_ms; /* monotonic */
+	uint64_t asked_ms, first_ms, sent_ms; /* monotonic; first_ms 0: no text yet */
 	struct sl_buf text, thinking;         /* all of it */
 	struct sl_buf unsent;                 /* waits for the client to take bytes */
 	uint64_t events;                      /* of a response: sequence_number */

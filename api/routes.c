@@ -57,6 +57,7 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/templates", SL_ROLE_EDITOR, 0, sl_route_template_create},
 	{SL_DELETE, V1 "/templates/{name}", SL_ROLE_EDITOR, 0, sl_route_template_delete},
 
+	{SL_GET, V1 "/stats", SL_ROLE_VIEWER, 0, sl_route_stats},
 	{SL_GET, V1 "/admin/audit", SL_ROLE_ADMIN, 0, sl_route_audit},
 	{SL_GET, V1 "/admin/instances", SL_ROLE_ADMIN, 0, sl_route_instances},
 	{SL_POST, V1 "/admin/pause", SL_ROLE_ADMIN, 0, sl_route_admin_pause},

@@ -49,6 +49,8 @@ static void agent_stored(struct sl_task *t)
 	struct sl_error err = {0};
 	struct sl_agents *agents = t->api->parts.agents;
 	if (t->rc == SL_OK)
+		sl_counts_audit(t->api, "agent.put");
+	if (t->rc == SL_OK)
 		t->rc = sl_agents_load(agents, t->r->params[0], sl_bytes_str(t->more), &err);
 	SL_AUTO(sl_agent) one = t->rc == SL_OK ? sl_agents_get(agents, t->r->params[0]) : NULL;
 	if (one)
@@ -88,6 +90,8 @@ static void agent_deleted(struct sl_task *t)
 {
 	if (t->rc == SL_OK || t->rc == SL_NOT_FOUND) /* also when another instance was quicker */
 		sl_agents_drop(t->api->parts.agents, t->r->params[0]);
+	if (t->rc == SL_OK)
+		sl_counts_audit(t->api, "agent.delete");
 	if (t->rc == SL_OK)
 		sl_answer_empty(t->r, 204);
 	else if (t->rc == SL_NOT_FOUND)
@@ -133,6 +137,8 @@ void sl_route_prices_get(struct sl_api *a, struct sl_request *r)
 static void prices_stored(struct sl_task *t)
 {
 	struct sl_error err = {0};
+	if (t->rc == SL_OK)
+		sl_counts_audit(t->api, "prices.put");
 	if (t->rc == SL_OK)
 		t->rc = sl_prices_load(sl_llm_prices(t->api->parts.llm), sl_bytes_str(t->more), &err);
 	if (t->rc == SL_OK)

@@ -134,6 +134,11 @@ static void completed(struct talk *k, struct json_object *outputs)
 	struct sl_str sent = sl_buf_str(&k->reply.text), all = sl_buf_str(&value);
 	if (sl_str_starts(all, sent))
 		sl_reply_piece(&k->reply, SL_REPLY_TEXT, sl_str_n(all.p + sent.len, all.len - sent.len), now_of(k));
+	struct sl_api_counts *counts = &k->api->counts;
+	sl_stats_spread_add(&counts->openai, &sl_bounds_time, (double)(now_of(k) - k->reply.asked_ms) / 1000);
+	if (k->reply.first_ms)
+		sl_stats_spread_add(&counts->openai_first, &sl_bounds_first_token,
+				    (double)(k->reply.first_ms - k->reply.asked_ms) / 1000);
 	sl_reply_done(&k->reply, finish_reason, sl_buf_str(&calls), &k->usage);
 	finish(k);
 }

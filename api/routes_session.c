@@ -268,6 +268,8 @@ void sl_api_audit_by(struct sl_api *a, struct sl_str actor, const char *action, 
 	enum sl_code rc = sl_store_audit(a->parts.store, actor, sl_str(action), target, detail, audited, NULL);
 	if (rc != SL_OK)
 		audited(NULL, rc);
+	else
+		sl_counts_audit(a, action);
 }
 
 void sl_api_audit(struct sl_api *a, const struct sl_request *r, const char *action, struct sl_str target)

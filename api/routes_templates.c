@@ -157,6 +157,7 @@ static void stored(struct sl_task *t)
 {
 	const struct fresh *f = t->more;
 	if (t->rc == SL_OK) {
+		sl_counts_audit(t->api, "template.create");
 		SL_BUF(out, SL_LIMIT_BODY_BYTES * 2);
 		sl_buf_addc(&out, '{');
 		sl_buf_json_kz(&out, "name", f->name);
@@ -222,6 +223,8 @@ void sl_route_template_create(struct sl_api *a, struct sl_request *r)
 
 static void deleted(struct sl_task *t)
 {
+	if (t->rc == SL_OK)
+		sl_counts_audit(t->api, "template.delete");
 	if (t->rc == SL_OK)
 		sl_answer_empty(t->r, 204);
 	else if (t->rc == SL_NOT_FOUND)

@@ -36,6 +36,8 @@ struct sl_server_config {
 	void (*handle)(void *ctx, struct sl_request *r);
 	/* [front] A handshake for ws_path. SL_OK fills who; otherwise it has answered. */
 	enum sl_code (*upgrade)(void *ctx, struct sl_request *r, struct sl_ws_identity *who);
+	/* [front] A whole answer was given (no stream), so long after the head came. NULL: not needed. */
+	void (*answered)(void *ctx, const struct sl_request *r, int status, uint64_t took_us);
 	void (*tick)(void *ctx); /* [front] about twice a second; NULL: not needed */
 	void *ctx;
 };

@@ -15,6 +15,7 @@ struct sl_stats {
 	size_t n;
 	struct sl_stats_minute minutes[SL_STATS_MINUTES];
 	uint64_t errors[CODES];
+	struct sl_stats_totals totals;
 };
 
 enum sl_code sl_stats_new(struct sl_stats **out)
@@ -57,14 +58,19 @@ static struct sl_stats_model *model_of(struct sl_stats *s, const struct sl_stats
 	return m;
 }
 
-static void spread_add(struct sl_stats_spread *d, double value, double first_bound, double factor)
+const struct sl_bounds sl_bounds_time = {
+	14, {.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}};
+const struct sl_bounds sl_bounds_tokens = {
+	14, {1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864}};
+const struct sl_bounds sl_bounds_first_token = {
+	16, {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}};
+const struct sl_bounds sl_bounds_http = {14, {.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}};
+
+void sl_stats_spread_add(struct sl_stats_spread *d, const struct sl_bounds *bounds, double value)
 {
 	unsigned i = 0;
-	double bound = first_bound;
-	while (i < SL_STATS_TIME_BOUNDS && value > bound) {
-		bound *= factor;
+	while (i < bounds->n && value > bounds->at[i])
 		i++;
-	}
 	d->counts[i]++;
 	d->n++;
 	d->sum += value;
@@ -72,12 +78,12 @@ static void spread_add(struct sl_stats_spread *d, double value, double first_bou
 
 static void add_time(struct sl_stats_spread *d, double seconds)
 {
-	spread_add(d, seconds, 0.01, 2);
+	sl_stats_spread_add(d, &sl_bounds_time, seconds);
 }
 
 static void add_tokens(struct sl_stats_spread *d, uint64_t tokens)
 {
-	spread_add(d, (double)tokens, 1, 4);
+	sl_stats_spread_add(d, &sl_bounds_tokens, (double)tokens);
 }
 
 /* [lock] */
@@ -103,6 +109,11 @@ void sl_stats_call(struct sl_stats *s, int64_t now_ms, const struct sl_stats_cal
 	t->input_tokens += c->input_tokens;
 	t->output_tokens += c->output_tokens;
 	t->cost_microusd += c->cost_microusd;
+	s->totals.calls++;
+	s->totals.errors += failed;
+	s->totals.input_tokens += c->input_tokens;
+	s->totals.output_tokens += c->output_tokens;
+	s->totals.cost_microusd += c->cost_microusd;
 	if (failed && -(int)c->rc < CODES)
 		s->errors[-(int)c->rc]++;
 	if (c->rc == SL_OK) {
@@ -159,6 +170,13 @@ void sl_stats_minutes(struct sl_stats *s, int64_t now_ms, struct sl_stats_minute
 		else
 			out[i] = (struct sl_stats_minute){.at_ms = number * MINUTE_MS};
 	}
+	pthread_mutex_unlock(&s->lock);
+}
+
+void sl_stats_totals(struct sl_stats *s, struct sl_stats_totals *out)
+{
+	pthread_mutex_lock(&s->lock);
+	*out = s->totals;
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -15,16 +15,24 @@ struct sl_stats;
 
 #define SL_STATS_MODELS  64
 #define SL_STATS_MINUTES 60
-/* Bounds as OpenTelemetry's GenAI conventions list them. */
-#define SL_STATS_TIME_BOUNDS  14 /* 10 ms, doubled 13 times: 81.92 s */
-#define SL_STATS_TOKEN_BOUNDS 14 /* 1, times four 13 times: 67108864 */
+/* Where the buckets of a distribution end, as OpenTelemetry's conventions list them. */
+#define SL_BOUNDS_MOST 16
+struct sl_bounds {
+	unsigned n;
+	double at[SL_BOUNDS_MOST];
+};
+extern const struct sl_bounds sl_bounds_time;        /* seconds of a model call */
+extern const struct sl_bounds sl_bounds_tokens;      /* tokens of a call */
+extern const struct sl_bounds sl_bounds_first_token; /* seconds, of a server */
+extern const struct sl_bounds sl_bounds_http;        /* seconds, of a server */
 
-/* A distribution with agreed bounds; the last count is of what lies beyond. */
+/* A distribution; the count behind the last bound is of what lies beyond. */
 struct sl_stats_spread {
-	uint64_t counts[SL_STATS_TIME_BOUNDS + 1]; /* not cumulative */
+	uint64_t counts[SL_BOUNDS_MOST + 1]; /* not cumulative */
 	uint64_t n;
 	double sum;
 };
+void sl_stats_spread_add(struct sl_stats_spread *d, const struct sl_bounds *bounds, double value);
 
 /* One call that has ended. */
 struct sl_stats_call {
@@ -57,6 +65,12 @@ void sl_stats_free(struct sl_stats *s); /* NULL is fine */
 SL_DEFINE_AUTO(sl_stats)
 
 void sl_stats_call(struct sl_stats *s, int64_t now_ms, const struct sl_stats_call *c);
+
+struct sl_stats_totals {
+	uint64_t calls, errors, input_tokens, output_tokens;
+	int64_t cost_microusd;
+};
+void sl_stats_totals(struct sl_stats *s, struct sl_stats_totals *out); /* since the start */
 
 /* Copies: models in the order they were first called; returns how many there are. */
 size_t sl_stats_models(struct sl_stats *s, struct sl_stats_model *out, size_t most);
