@@ -45,10 +45,11 @@ struct sl_chat_request {
 	uint32_t lane;          /* which of its keys */
 	/* Goes before the profile's. Alone, without profile and provider, it also chooses: see sl_profiles_choose(). */
 	struct sl_str model;
-	struct sl_str system;      /* put in front of the messages */
-	struct sl_str messages;    /* JSON array of {role, content, …} in the OpenAI shape */
-	double temperature, top_p; /* NAN: not set, then the profile's */
-	int64_t max_tokens;        /* 0: not set */
+	struct sl_str system;                       /* put in front of the messages */
+	struct sl_str messages;                     /* JSON array of {role, content, …} in the OpenAI shape */
+	double temperature, top_p;                  /* NAN: not set, then the profile's */
+	double frequency_penalty, presence_penalty; /* NAN: not set */
+	int64_t max_tokens;                         /* 0: not set */
 	bool has_seed;
 	int64_t seed;
 	struct sl_str stop;            /* JSON: string or array of strings */
@@ -62,7 +63,11 @@ struct sl_chat_request {
 	size_t n_headers;
 	struct sl_http_timeouts timeouts; /* fields that are not 0 go before the profile's */
 };
-#define SL_CHAT_REQUEST ((struct sl_chat_request){.temperature = __builtin_nan(""), .top_p = __builtin_nan("")})
+#define SL_CHAT_REQUEST                                                                                                \
+	((struct sl_chat_request){.temperature = __builtin_nan(""),                                                    \
+				  .top_p = __builtin_nan(""),                                                          \
+				  .frequency_penalty = __builtin_nan(""),                                              \
+				  .presence_penalty = __builtin_nan("")})
 
 struct sl_chat_usage {
 	uint64_t input_tokens;  /* cached ones included */

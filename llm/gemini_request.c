@@ -237,6 +237,10 @@ static enum sl_code build(struct sl_wish *w, const struct sl_chat_request *req, 
 		sl_buf_json_kf64(b, "temperature", w->temperature);
 	if (!isnan(w->top_p))
 		sl_buf_json_kf64(b, "topP", w->top_p);
+	if (!isnan(req->frequency_penalty))
+		sl_buf_json_kf64(b, "frequencyPenalty", req->frequency_penalty);
+	if (!isnan(req->presence_penalty))
+		sl_buf_json_kf64(b, "presencePenalty", req->presence_penalty);
 	if (w->max_tokens > 0)
 		sl_buf_json_ki64(b, "maxOutputTokens", w->max_tokens);
 	if (req->has_seed)

@@ -136,6 +136,10 @@ static enum sl_code build(struct sl_wish *w, const struct sl_chat_request *req, 
 		sl_buf_json_kf64(b, "temperature", w->temperature);
 	if (!isnan(w->top_p))
 		sl_buf_json_kf64(b, "top_p", w->top_p);
+	if (!isnan(req->frequency_penalty))
+		sl_buf_json_kf64(b, "frequency_penalty", req->frequency_penalty);
+	if (!isnan(req->presence_penalty))
+		sl_buf_json_kf64(b, "presence_penalty", req->presence_penalty);
 	if (w->max_tokens > 0)
 		sl_buf_json_ki64(b, "num_predict", w->max_tokens);
 	if (req->has_seed)

@@ -171,6 +171,10 @@ enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_
 		sl_buf_json_kf64(b, "temperature", temperature);
 	if (!isnan(top_p) && model_samples(provider, model))
 		sl_buf_json_kf64(b, "top_p", top_p);
+	if (!isnan(req->frequency_penalty) && model_samples(provider, model))
+		sl_buf_json_kf64(b, "frequency_penalty", req->frequency_penalty);
+	if (!isnan(req->presence_penalty) && model_samples(provider, model))
+		sl_buf_json_kf64(b, "presence_penalty", req->presence_penalty);
 	if (max_tokens > 0)
 		sl_buf_json_ki64(b, quirks & SL_QUIRK_MAX_COMPLETION_TOKENS ? "max_completion_tokens" : "max_tokens",
 				 max_tokens);

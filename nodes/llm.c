@@ -300,6 +300,8 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	req.thinking = sl_json_get_str(params, "thinking");
 	req.temperature = f64_or_nan(params, "temperature");
 	req.top_p = f64_or_nan(params, "top_p");
+	req.frequency_penalty = f64_or_nan(params, "frequency_penalty");
+	req.presence_penalty = f64_or_nan(params, "presence_penalty");
 	req.max_tokens = sl_json_get_i64(params, "max_tokens", 0);
 	req.has_seed = sl_json_get(params, "seed") != NULL;
 	req.seed = sl_json_get_i64(params, "seed", 0);
@@ -384,6 +386,10 @@ const struct sl_node_type sl_node_type_llm = {
 		"  \"temperature\": { \"type\": \"number\", \"minimum\": 0, \"maximum\": 2, \"title\": \"Temperature\" "
 		"},"
 		"  \"top_p\": { \"type\": \"number\", \"exclusiveMinimum\": 0, \"maximum\": 1, \"title\": \"Top p\" },"
+		"  \"frequency_penalty\": { \"type\": \"number\", \"minimum\": -2, \"maximum\": 2, "
+		"\"title\": \"Frequency penalty\" },"
+		"  \"presence_penalty\": { \"type\": \"number\", \"minimum\": -2, \"maximum\": 2, "
+		"\"title\": \"Presence penalty\" },"
 		"  \"max_tokens\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000, \"title\": \"Most "
 		"tokens\","
 		"    \"description\": \"Of the answer.\" },"

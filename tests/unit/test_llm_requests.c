@@ -61,6 +61,8 @@ static void check(struct json_object *row)
 	r.thinking = sl_json_get_str(ask, "thinking");
 	r.temperature = sl_json_get_f64(ask, "temperature", r.temperature);
 	r.top_p = sl_json_get_f64(ask, "top_p", r.top_p);
+	r.frequency_penalty = sl_json_get_f64(ask, "frequency_penalty", r.frequency_penalty);
+	r.presence_penalty = sl_json_get_f64(ask, "presence_penalty", r.presence_penalty);
 	r.max_tokens = sl_json_get_i64(ask, "max_tokens", 0);
 	r.has_seed = sl_json_get(ask, "seed") != NULL;
 	r.seed = sl_json_get_i64(ask, "seed", 0);
