@@ -116,6 +116,11 @@ describe("renaming", () => {
     expect(m.graphAt(def, ["refine"])!.nodes[0]!.params!["prompt"]).toContain("nodes.pro is prose");
     expect(m.graphAt(def, ["refine"])!.nodes[1]!.when).toBe("nodes['for-it'].text ~= nil");
   });
+  it("reaches into a parameter that is only called body", () => {
+    const d: Definition = { name: "x", nodes: [{ id: "a", type: "llm" }, { id: "h", type: "http", params: { body: "{{ nodes.a.text }}" } as never }], edges: [{ from: "a", to: "h" }] };
+    expect(m.isContainer(d.nodes[1]!, types)).toBe(false);
+    expect(m.rename(d, [], "a", "b", types).def.nodes[1]!.params).toEqual({ body: "{{ nodes.b.text }}" });
+  });
   it("renaming the container keeps the ways into it", () => {
     const { def } = m.rename(council(), [], "refine", "argue", types);
     expect(def.outputs!["verdict"]).toBe("{{ nodes.argue.last.judge.text }}");

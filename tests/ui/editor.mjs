@@ -151,5 +151,40 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await page.waitForSelector("[data-testid=editor][data-dirty=false][data-version='2']");
   check((await api("GET", `/workflows/${NAME}/versions`)).items.length === 2, "saving again makes a new version");
 
+  // Somebody else saves in between.
+  const theirs = (await api("GET", "/workflows/" + NAME)).definition;
+  await api("PUT", "/workflows/" + NAME, { ...theirs, description: "Theirs." });
+  await choose(page, "intro");
+  await field(page, "params/text").fill("Mine: {{ input.topic }}");
+  await page.keyboard.press("Control+s");
+  await page.waitForSelector("[data-testid=confirm-yes]");
+  check((await api("GET", "/workflows/" + NAME)).version === 3, "a version saved meanwhile is not outdated unseen");
+  await page.click("[data-testid=confirm-extra]");
+  await page.waitForSelector(".diff .diff-gone");
+  check(/Theirs\./.test(await page.textContent(".diff")), "the difference to it is shown line by line");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Control+s");
+  await page.click("[data-testid=confirm-yes]");
+  await page.waitForSelector("[data-testid=editor][data-dirty=false][data-version='4']");
+
+  await page.click(".ed-head .ed-menu:not(.ed-menu-tight) button");
+  await page.click(".menu-item:has-text('Save as template')");
+  await page.click("[data-testid=template-save]");
+  await page.waitForSelector("[data-testid=template-save]", { state: "detached" });
+  await page.click(`a[href="/templates"]`);
+  await page.click(`[data-testid="use-${NAME}"]`);
+  await page.waitForSelector(card("refine"));
+  check((await page.getAttribute("[data-testid=editor]", "data-version")) === "" && (await page.inputValue("[data-testid=workflow-name]")) === NAME, "a template opens as a draft of its own");
+  await api("DELETE", "/templates/" + NAME);
+
+  await settled(page, 0);
+  await page.click("[data-testid=test-run]");
+  await page.fill("[name=topic]", "tea");
+  await page.click("[data-testid=submit-run]");
+  await page.waitForURL(/\/runs\//);
+  const run = await api("GET", "/runs/" + decodeURIComponent(new URL(page.url()).pathname.split("/")[2]));
+  check(run.inputs.topic === "tea" && run.definition.nodes.length === 2, "a test run starts what was never saved");
+  await api("POST", `/runs/${run.id}/cancel`, {}).catch(() => {}); // it may have ended by itself
+
   await api("DELETE", "/workflows/" + NAME);
 });

@@ -137,6 +137,7 @@ export interface WorkflowSummary {
 }
 
 export interface Workflow extends WorkflowSummary {
+  created_by?: string | null;
   definition: Definition;
 }
 

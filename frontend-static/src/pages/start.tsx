@@ -152,7 +152,7 @@ export function RunForm({ definition, start, onClose }: { definition: Definition
 export function FieldView({ f, value, error, onChange, first }: { f: Field; value: string | boolean; error?: string; onChange: (v: string | boolean) => void; first: boolean }) {
   const id = "in-" + f.name;
   const s = f.schema;
-  const common = { id, name: f.name, "aria-invalid": error !== undefined, "aria-describedby": id + "-note", "aria-required": f.required, autoFocus: first };
+  const common = { id, name: f.name, "aria-invalid": error !== undefined, "aria-describedby": id + "-note", "aria-required": f.required, autoFocus: first, "data-autofocus": first || undefined };
   const example = s.examples?.[0];
   const hint = example === undefined ? undefined : typeof example === "string" ? example : JSON.stringify(example);
   if (f.kind === "boolean")

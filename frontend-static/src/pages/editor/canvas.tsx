@@ -121,11 +121,12 @@ const HANDLES = [
 export interface CanvasApi {
   fit: () => void;
   zoom: (by: 1 | -1) => void;
-  show: (id: string) => void;
+  show: (id: string) => boolean; // false: it is not drawn yet
   centre: () => Point;
 }
 
-export function Canvas({ store, graph, scopeKey, nodes: chosen, edges: chosenEdges, problems, act, readOnly, snap, map, onReady }: {
+/* Memoised: the workbench hands it what it shows a moment late when there is much of it, so that typing never waits for the canvas. */
+export const Canvas = memo(function Canvas({ store, graph, scopeKey, nodes: chosen, edges: chosenEdges, problems, act, readOnly, snap, map, onReady }: {
   store: EditorStore;
   graph: Graph;
   scopeKey: string;
@@ -162,25 +163,38 @@ export function Canvas({ store, graph, scopeKey, nodes: chosen, edges: chosenEdg
     return out;
   }, [problems, scopeKey]);
 
-  const nodes = useMemo<CardNode[]>(
-    () =>
-      graph.nodes.map((n) => ({
+  // A card that did not change stays the same object, so a letter typed into one form draws one card anew, not all of them.
+  const cards = useRef(new Map<string, CardNode>());
+  const nodes = useMemo<CardNode[]>(() => {
+    const before = cards.current;
+    cards.current = new Map();
+    return graph.nodes.map((n) => {
+      const position = drag?.get(n.id) ?? places.get(n.id) ?? { x: 0, y: 0 };
+      const c = counts.get(n.id);
+      const data: CardData = { node: n, container: isContainer(n, store.types), errors: c?.errors ?? 0, warnings: c?.warnings ?? 0, alone: chosen.size === 1 && chosenEdges.size === 0 && chosen.has(n.id) && !drag, act, readOnly };
+      const old = before.get(n.id);
+      const selected = chosen.has(n.id);
+      const same = old && old.position.x === position.x && old.position.y === position.y && old.selected === selected && (Object.keys(data) as (keyof CardData)[]).every((k) => old.data[k] === data[k]);
+      const card: CardNode = same ? old : {
         id: n.id,
         type: "card",
-        position: drag?.get(n.id) ?? places.get(n.id) ?? { x: 0, y: 0 },
+        position,
         width: CARD_W,
         height: CARD_H,
         measured: { width: CARD_W, height: CARD_H },
         handles: HANDLES,
-        selected: chosen.has(n.id),
+        selected,
         ariaLabel: `${n.name ?? n.id}, ${n.type}`,
-        data: { node: n, container: isContainer(n, store.types), errors: counts.get(n.id)?.errors ?? 0, warnings: counts.get(n.id)?.warnings ?? 0, alone: chosen.size === 1 && chosenEdges.size === 0 && chosen.has(n.id) && !drag, act, readOnly },
-      })),
-    [graph, places, drag, chosen, chosenEdges, counts, act, readOnly, store],
-  );
+        data,
+      };
+      cards.current.set(n.id, card);
+      return card;
+    });
+  }, [graph, places, drag, chosen, chosenEdges, counts, act, readOnly, store]);
+  const graphEdges = graph.edges;
   const edges = useMemo<Wire[]>(
     () =>
-      (graph.edges ?? []).map((e) => {
+      (graphEdges ?? []).map((e) => {
         const id = edgeKey(e);
         const on = chosenEdges.has(id);
         return {
@@ -194,7 +208,7 @@ export function Canvas({ store, graph, scopeKey, nodes: chosen, edges: chosenEdg
           data: { label: e.case ?? (e.when ? "if " + (e.when.length > 22 ? e.when.slice(0, 21) + "…" : e.when) : null), bad: counts.has(">" + id), act, readOnly },
         };
       }),
-    [graph, chosenEdges, counts, act, readOnly],
+    [graphEdges, chosenEdges, counts, act, readOnly],
   );
 
   const fit = useCallback(() => void flow?.fitView({ padding: 0.07, maxZoom: 1, duration: 0 }), [flow]);
@@ -214,10 +228,11 @@ export function Canvas({ store, graph, scopeKey, nodes: chosen, edges: chosenEdg
       show(id) {
         const p = latest.current.places.get(id);
         const r = box.current?.getBoundingClientRect();
-        if (!p || !r) return;
+        if (!p || !r) return false;
         const a = flow.flowToScreenPosition(p);
         const z = flow.flowToScreenPosition({ x: p.x + CARD_W, y: p.y + CARD_H });
         if (a.x < r.left + 8 || a.y < r.top + 8 || z.x > r.right - 8 || z.y > r.bottom - 8) void flow.setCenter(p.x + CARD_W / 2, p.y + CARD_H / 2, { zoom: flow.getZoom() });
+        return true;
       },
       centre() {
         const r = box.current!.getBoundingClientRect();
@@ -321,4 +336,4 @@ export function Canvas({ store, graph, scopeKey, nodes: chosen, edges: chosenEdg
       </ReactFlow>
     </div>
   );
-}
+});

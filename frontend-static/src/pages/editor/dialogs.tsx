@@ -20,7 +20,7 @@ export const told = (e: unknown): Told => {
   return { message: [e.message, ...e.fields.slice(0, 4).map((f) => `${f.pointer}: ${f.message}`)].join(" · "), code: e.code, requestId: e.requestId };
 };
 
-export function Confirm({ title, body, yes, danger = false, onYes, onClose, extra }: { title: string; body: string; yes: string; danger?: boolean; onYes: () => void; onClose: () => void; extra?: { label: string; onPick: () => void } }) {
+export function Confirm({ title, body, yes, danger = false, onYes, onClose, extra, no = extra ? w("leave.stay") : w("cancel") }: { title: string; body: string; yes: string; danger?: boolean; onYes: () => void; onClose: () => void; extra?: { label: string; onPick: () => void }; no?: string }) {
   return (
     <Dialog title={title} onClose={onClose} alert>
       <div className="dialog-body">
@@ -28,7 +28,7 @@ export function Confirm({ title, body, yes, danger = false, onYes, onClose, extr
         <footer className="dialog-foot">
           {extra && <Button kind="ghost" onClick={extra.onPick} testId="confirm-extra">{extra.label}</Button>}
           <span className="grow" />
-          <Button onClick={onClose}>{extra ? w("leave.stay") : w("cancel")}</Button>
+          <Button onClick={onClose}>{no}</Button>
           <Button kind={danger ? "danger" : "primary"} autoFocus onClick={onYes} testId="confirm-yes">{yes}</Button>
         </footer>
       </div>

@@ -541,7 +541,7 @@ function BodyField(p: FieldProps) {
 }
 
 /* The settings people nearly always set stand open; the rest is one fold away, and open once it says something. */
-const OFTEN = /^(profile|agent|system|prompt|query|question|content|text|expr|code|url|method|cases|default|wait|merge|items|body|until|exit_on_score|voters|kind|draft|instructions|sources|workflow|inputs|server|tool|arguments|payload|signal|seconds|response_format)$/;
+const OFTEN = /^(profile|agent|system|prompt|query|question|content|text|expr|code|url|method|headers|cases|default|wait|merge|items|body|until|exit_on_score|voters|kind|draft|instructions|sources|workflow|inputs|server|tool|arguments|payload|signal|seconds|response_format)$/;
 
 export function splitEntries(entries: Entry[], value: { [key: string]: Json }): { open: Entry[]; folded: Entry[] } {
   if (entries.length <= 6) return { open: entries, folded: [] };

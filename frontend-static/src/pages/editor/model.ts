@@ -21,8 +21,14 @@ export const emptyDefinition = (name = ""): Definition => ({ sluice: 1, name, de
 
 export const edgeKey = (e: GraphEdge) => `${e.from}>${e.to}>${e.case ?? ""}`;
 
+/* Other types have a parameter of that name, too: the body of a request, say. */
+export function bodyOf(n: GraphNode | undefined): Graph | null {
+  const body = n?.params?.body as unknown;
+  return typeof body === "object" && body !== null && Array.isArray((body as Graph).nodes) ? (body as Graph) : null;
+}
+
 export function isContainer(n: GraphNode, types: Types): boolean {
-  return n.params?.body !== undefined || types.get(n.type)?.params_schema?.properties?.["body"]?.["x-graph"] === true;
+  return bodyOf(n) !== null || types.get(n.type)?.params_schema?.properties?.["body"]?.["x-graph"] === true;
 }
 
 export function nodeAt(g: Graph | null, id: string): GraphNode | undefined {
@@ -34,8 +40,7 @@ export function graphAt(def: Definition, scope: Scope): Graph | null {
   for (const id of scope) {
     const n = nodeAt(g, id);
     if (!n) return null;
-    const body = n.params?.body;
-    g = body && Array.isArray(body.nodes) ? body : { nodes: [], edges: [] };
+    g = bodyOf(n) ?? { nodes: [], edges: [] };
   }
   return g;
 }
@@ -47,7 +52,7 @@ export function existing(def: Definition, scope: Scope): Scope {
 }
 
 export function countNodes(g: Graph): number {
-  return g.nodes.reduce((s, n) => s + 1 + (n.params?.body?.nodes ? countNodes(n.params.body) : 0), 0);
+  return g.nodes.reduce((s, n) => s + 1 + (bodyOf(n) ? countNodes(bodyOf(n)!) : 0), 0);
 }
 
 export function wouldCycle(g: Graph, from: string, to: string): boolean {
@@ -122,8 +127,7 @@ export function withGraph(def: Definition, scope: Scope, fn: (g: Graph) => Graph
       ...g,
       nodes: g.nodes.map((n) => {
         if (n.id !== scope[at]) return n;
-        const body = n.params?.body;
-        return { ...n, params: { ...n.params, body: go(body && Array.isArray(body.nodes) ? body : { nodes: [], edges: [] }, at + 1) } } as GraphNode;
+        return { ...n, params: { ...n.params, body: go(bodyOf(n) ?? { nodes: [], edges: [] }, at + 1) } } as GraphNode;
       }),
     };
   };
@@ -265,10 +269,10 @@ function mapNode(n: GraphNode, types: Types, code: (s: string) => string): Graph
   if (n.when !== undefined) out.when = code(n.when);
   for (const k of ["fallback", "cache"]) if (n[k] !== undefined) out[k] = mapStrings(n[k] as Json, undefined, text);
   if (n.params) {
-    const { body, ...rest } = n.params;
     const schema = types.get(n.type)?.params_schema;
-    const params = mapStrings(rest as Json, schema, text) as GraphNode["params"];
-    out.params = body === undefined ? params : ({ ...params, body } as GraphNode["params"]);
+    const { body, ...rest } = n.params;
+    const graph = bodyOf(n);
+    out.params = (graph ? { ...(mapStrings(rest as Json, schema, text) as object), body } : mapStrings(n.params as unknown as Json, schema, text)) as GraphNode["params"];
   }
   return out;
 }
@@ -279,8 +283,8 @@ function mapGraph(g: Graph, types: Types, code: (s: string) => string, stop: (in
     ...g,
     nodes: g.nodes.map((n) => {
       const m = mapNode(n, types, code);
-      const body = m.params?.body;
-      return body && Array.isArray(body.nodes) && !stop(body) ? ({ ...m, params: { ...m.params, body: mapGraph(body, types, code, stop) } } as GraphNode) : m;
+      const body = bodyOf(m);
+      return body && !stop(body) ? ({ ...m, params: { ...m.params, body: mapGraph(body, types, code, stop) } } as GraphNode) : m;
     }),
     edges: g.edges?.map((e) => (e.when === undefined ? e : { ...e, when: code(e.when) })),
   };
@@ -378,8 +382,8 @@ export function locatePointer(def: Definition, pointer: string): Place {
     const e = parts[0] === "edges" ? g.edges?.[Number(parts[1])] : undefined;
     if (e) return { scope, node: null, edge: edgeKey(e), rest: parts.slice(2) };
     if (!n) return { scope, node: null, edge: null, rest: parts };
-    const body = n.params?.body;
-    if (parts[2] === "params" && parts[3] === "body" && parts.length > 4 && body && Array.isArray(body.nodes)) {
+    const body = bodyOf(n);
+    if (parts[2] === "params" && parts[3] === "body" && parts.length > 4 && body) {
       scope.push(n.id);
       g = body;
       parts = parts.slice(4);
@@ -393,7 +397,7 @@ export function pointerOf(def: Definition, scope: Scope, id: string): string {
   for (const s of scope) {
     const at: number = g?.nodes.findIndex((n) => n.id === s) ?? -1;
     out += `/nodes/${at}/params/body`;
-    g = g ? (g.nodes[at]?.params?.body ?? null) : null;
+    g = bodyOf(g?.nodes[at]);
   }
   return out + `/nodes/${g?.nodes.findIndex((n) => n.id === id) ?? -1}`;
 }

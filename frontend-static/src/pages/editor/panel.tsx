@@ -8,7 +8,7 @@ import { Icon, kindIcon } from "../../ui/icons";
 import { entriesOf, titleOf } from "./fields";
 import { Field, Folded, Form, freeKey, JsonInput, KeyInput, Note, RefPicker, splitEntries, TextInput, type FormContext } from "./form";
 import { kindOf } from "./kinds";
-import { casesOf, countNodes, edgeKey, followCases, graphAt, ID, nodeAt, remove, rename, setEdge, setMember, setNode, setParam, type Scope } from "./model";
+import { bodyOf, casesOf, countNodes, edgeKey, followCases, graphAt, ID, nodeAt, remove, rename, setEdge, setMember, setNode, setParam, type Scope } from "./model";
 import { references } from "./refs";
 import type { EditorStore, Problem } from "./store";
 import { w } from "./words";
@@ -124,7 +124,7 @@ function NodePanel({ store, def, scope, node, problems, names, readOnly, focus, 
     names,
     readOnly,
     onOpenBody: () => onOpen(node.id),
-    bodyCount: node.params?.body?.nodes?.length ?? 0,
+    bodyCount: bodyOf(node)?.nodes.length ?? 0,
   };
   const field = (e: (typeof entries)[number]) => <Field key={e.name} name={e.name} schema={e.schema} root={schema ?? {}} path={["params", e.name]} value={params[e.name]} required={e.required} onChange={(v) => setP(e.name, e.schema, v)} />;
   return (

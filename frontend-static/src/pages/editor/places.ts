@@ -9,7 +9,16 @@ export const CARD_H = 58;
 
 const grid = (v: number) => Math.round(v / GRID) * GRID;
 
+/* It depends on ids and edges alone, and is asked for with every letter that is typed into a field. */
+let last: { key: string; places: Map<string, Point> } | null = null;
+
 export function arranged(g: Graph): Map<string, Point> {
+  const key = JSON.stringify([g.nodes.map((n) => n.id), g.edges?.map((e) => [e.from, e.to, e.case !== undefined || e.when !== undefined])]);
+  if (last?.key !== key) last = { key, places: lay(g) };
+  return new Map(last.places);
+}
+
+function lay(g: Graph): Map<string, Point> {
   // Containers are cards here, so their bodies have no part in it.
   const flat: Graph = { nodes: g.nodes.map((n) => ({ id: n.id, type: n.type })), edges: g.edges };
   // Edges that carry a case or a condition need room for it.

@@ -1,7 +1,7 @@
 /* What an expression at a place may read: the run's inputs, the outputs of nodes above it, and what the containers around it provide. */
 import type { Definition, GraphNode, JsonSchema } from "../../api/types";
 import type { ParamSchema } from "../../api/workflows";
-import { ancestors, graphAt, nodeAt, type Scope, type Types } from "./model";
+import { ancestors, bodyOf, graphAt, nodeAt, type Scope, type Types } from "./model";
 
 export interface Ref {
   code: string; // as it is written in an expression
@@ -47,7 +47,7 @@ function ofNode(base: string, n: GraphNode): Ref[] {
       for (const k of Object.keys(format?.schema?.properties ?? {})) out.push({ code: dot(`${own}.json`, k), from });
     }
     if (m === "last" && n.type === "loop")
-      for (const inner of n.params?.body?.nodes ?? []) {
+      for (const inner of bodyOf(n)?.nodes ?? []) {
         const first = outputs[inner.type]?.[0];
         out.push({ code: dot(`${own}.last`, inner.id) + (first ? "." + first : ""), from });
       }
@@ -67,7 +67,7 @@ export function references(def: Definition, scope: Scope, id: string | null, typ
   let inside: string | null = id;
   // A container's own test sees the nodes of its body; a join's score sees one arrival as `item`.
   const own = id === null ? undefined : nodeAt(graphAt(def, scope), id);
-  if (own && provides.includes("body")) for (const n of own.params?.body?.nodes ?? []) out.push(...ofNode("nodes", n));
+  if (own && provides.includes("body")) for (const n of bodyOf(own)?.nodes ?? []) out.push(...ofNode("nodes", n));
   if (own && provides.includes("loop")) out.push({ code: "loop.index", from: own.name || own.id });
   for (const p of provides) if (p === "item" || p === "index") out.push({ code: p, from: own?.name || own?.id || "" });
   for (let n = scope.length; n >= 0; n--) {

@@ -1,4 +1,5 @@
 import type { GraphNode } from "../../api/types";
+import { bodyOf } from "./model";
 import { nodesWord, w } from "./words";
 
 const clip = (s: string) => s.replace(/\s+/g, " ").trim().slice(0, 80);
@@ -15,9 +16,9 @@ export function summaryOf(n: GraphNode): string {
     case "join":
       return typeof p["wait"] === "object" && p["wait"] ? `quorum ${String((p["wait"] as { quorum?: unknown }).quorum ?? "")}` : [p["wait"] ?? "all", p["merge"]].filter(Boolean).join(" · ");
     case "loop":
-      return `${w("sum.rounds", { n: String(p["max_rounds"] ?? "?") })} · ${nodesWord(n.params?.body?.nodes?.length ?? 0)}`;
+      return `${w("sum.rounds", { n: String(p["max_rounds"] ?? "?") })} · ${nodesWord(bodyOf(n)?.nodes.length ?? 0)}`;
     case "map":
-      return `${str("items") || "?"} · ${nodesWord(n.params?.body?.nodes?.length ?? 0)}`;
+      return `${str("items") || "?"} · ${nodesWord(bodyOf(n)?.nodes.length ?? 0)}`;
     case "vote":
       return Array.isArray(p["voters"]) && p["voters"].length ? w("sum.voters", { n: p["voters"].length }) : str("question");
     case "delay":

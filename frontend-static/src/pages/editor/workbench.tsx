@@ -1,8 +1,8 @@
 /* The editor itself: palette, canvas or text, panel, problems; and what the keyboard does. */
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { ApiError } from "../../api/client";
 import type { Definition, Workflow } from "../../api/types";
-import { archiveWorkflow, type NodeType } from "../../api/workflows";
+import { archiveWorkflow, getWorkflow, type NodeType } from "../../api/workflows";
 import { draftUrl, dropDraft, newKey, writeDraft, type Draft } from "../../state/drafts";
 import { navigate, setGuard } from "../../state/router";
 import { roleAllows } from "../../state/session";
@@ -21,7 +21,7 @@ import * as m from "./model";
 import { PickNode, PickType, TypeList } from "./palette";
 import { Panel } from "./panel";
 import { arranged, freePlace, neighbour, placesOf, withPlaces } from "./places";
-import { EditorStore, type Problem } from "./store";
+import { EditorStore, textOf, type Problem } from "./store";
 import { nodesWord, w } from "./words";
 
 type Asking =
@@ -29,6 +29,7 @@ type Asking =
   | { what: "connect"; from: string }
   | { what: "insert"; edge: string; at: m.Point }
   | { what: "append"; from: string; at: m.Point | null }
+  | { what: "newer"; version: number; by: string | null }
   | { what: "leave"; to: string };
 
 export function Workbench({ name, types, saved, draft, definition, names, at }: {
@@ -43,7 +44,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
   const store = useMemo(() => new EditorStore(name, types, saved, definition, w(draft ? "did.draft" : "did.open")), [name, types, saved, draft, definition]);
   const s = useStore(store.state);
   const def = s.history.now.value;
-  const graph = m.graphAt(def, s.scope) ?? { nodes: [], edges: [] };
+  const graph = useMemo(() => m.graphAt(def, s.scope) ?? { nodes: [], edges: [] }, [def, s.scope]);
   const scopeKey = s.scope.join("/");
   const readOnly = !roleAllows("edit");
   const dirty = store.dirty();
@@ -128,10 +129,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
       const r = m.addNode(base, scope, type, store.types, { x: snapped(where.x), y: snapped(where.y) }, after ?? undefined);
       store.edit(r.def, w("did.add", { name: type }), { select: [r.id] });
       announce(w("did.add", { name: type }));
-      requestAnimationFrame(() => {
-        canvas.current?.show(r.id);
-        focusCard(r.id);
-      });
+      soon(() => (canvas.current?.show(r.id) ?? false) && focusCard(r.id));
     },
     [store, placed],
   );
@@ -223,7 +221,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
       if (view === "json") return setJsonJump((j) => ({ pointer: p.pointer, n: (j?.n ?? 0) + 1 }));
       store.goTo(p.place);
       setFocus((f) => ({ path: p.place.rest.join("/"), n: (f?.n ?? 0) + 1 }));
-      if (p.place.node) requestAnimationFrame(() => canvas.current?.show(p.place.node!));
+      if (p.place.node) soon(() => canvas.current?.show(p.place.node!) ?? false);
     },
     [store, view],
   );
@@ -233,8 +231,9 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
   const problems = def.nodes.length === 0 ? NOTHING : s.problems;
   const errors = (problems ?? []).filter((p) => p.level === "error").length;
   const warnings = (problems?.length ?? 0) - errors;
+  const drawn = useDeferredValue(useMemo(() => ({ graph, scopeKey, nodes: s.nodes, edges: s.edges, problems: problems ?? NOTHING }), [graph, scopeKey, s.nodes, s.edges, problems]));
   const nameBad = def.name !== "" && !m.NAME.test(def.name);
-  const save = useCallback(async () => {
+  const save = useCallback(async (anyway = false) => {
     if (readOnly || store.state.get().saving || !store.dirty()) return;
     setFailed(null);
     if (!m.NAME.test(store.def.name)) {
@@ -243,6 +242,11 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
       return;
     }
     const before = store.state.get().base;
+    // Somebody may have saved since this was opened. A version is never lost, but it should be seen before it is outdated.
+    if (before !== null && !anyway) {
+      const latest = await getWorkflow(store.key).catch(() => null); // gone or unreachable: saving itself will tell
+      if (latest && latest.version > before && textOf(latest.definition) !== textOf(store.def)) return setAsking({ what: "newer", version: latest.version, by: latest.created_by ?? null });
+    }
     try {
       const r = await store.save();
       setNotice(null);
@@ -545,7 +549,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
                 const id = card?.dataset["id"];
                 if (id && card === e.target && card.matches(":focus-visible") && !s.nodes.has(id)) store.select([id]);
               }}>
-                <Canvas store={store} graph={graph} scopeKey={scopeKey} nodes={s.nodes} edges={s.edges} problems={problems ?? NOTHING} act={act} readOnly={readOnly} snap={snap} map={map} onReady={ready} />
+                <Canvas store={store} {...drawn} act={act} readOnly={readOnly} snap={snap} map={map} onReady={ready} />
                 {graph.nodes.length === 0 && (
                   <div className="ed-empty">
                     <Icon name={s.scope.length ? "loop" : "workflows"} size={28} />
@@ -574,6 +578,17 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
           );
         }} />
       )}
+      {asking?.what === "newer" && (
+        <Confirm
+          title={w("newer.title", { version: asking.version })}
+          body={w("newer.body", { from: s.base ?? 0, who: asking.by ?? "?" })}
+          yes={w("newer.save")}
+          no={w("cancel")}
+          onClose={() => setAsking(null)}
+          onYes={() => (setAsking(null), void save(true))}
+          extra={{ label: w("newer.compare"), onPick: () => setAsking({ what: "versions" }) }}
+        />
+      )}
       {asking?.what === "leave" && (
         <Confirm title={w("leave.title")} body={s.kept ? w("leave.body") : w("unsaved.lost")} yes={w("leave.go")} onClose={() => setAsking(null)} onYes={() => go(asking.to)} extra={{ label: w("leave.discard"), onPick: () => (store.close(false), go(asking.to)) }} />
       )}
@@ -586,7 +601,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
           onPick={(to) => {
             setAsking(null);
             connect(asking.from, to);
-            requestAnimationFrame(() => focusCard(asking.from));
+            soon(() => focusCard(asking.from));
           }}
         />
       )}
@@ -611,8 +626,17 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
 const NOTHING: readonly Problem[] = [];
 const snapped = (v: number) => Math.round(v / m.GRID) * m.GRID;
 
-function focusCard(id: string): void {
-  document.querySelector<HTMLElement>(`.react-flow__node[data-id="${CSS.escape(id)}"]`)?.focus({ preventScroll: true });
+function focusCard(id: string): boolean {
+  const card = document.querySelector<HTMLElement>(`.react-flow__node[data-id="${CSS.escape(id)}"]`);
+  card?.focus({ preventScroll: true });
+  return card !== null;
+}
+
+/* The canvas may draw a moment later than the rest: tries again for a few frames until it could be done. */
+function soon(fn: () => boolean, left = 12): void {
+  requestAnimationFrame(() => {
+    if (!fn() && left > 0) soon(fn, left - 1);
+  });
 }
 
 function historyItems(store: EditorStore): { label: string; detail?: string; onPick: () => void }[] {

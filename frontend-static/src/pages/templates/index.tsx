@@ -8,6 +8,7 @@ import { Button, Problem, Skeleton } from "../../ui/controls";
 import { useKeys } from "../../ui/hooks";
 import { Icon, kindIcon } from "../../ui/icons";
 import { kindOf } from "../editor/kinds";
+import { bodyOf } from "../editor/model";
 import { openAsDraft } from "../workflows/draft";
 import { Ask, failedOf } from "../workflows/list";
 import { w } from "../workflows/words";
@@ -18,7 +19,7 @@ export default function Templates({ rest }: AreaProps) {
   return rest.length ? <Missing path={"/templates/" + rest.join("/")} /> : <All />;
 }
 
-const every = (g: Graph | undefined): GraphNode[] => (g?.nodes ?? []).flatMap((n) => [n, ...every(n.params?.body)]);
+const every = (g: Graph | undefined): GraphNode[] => (g?.nodes ?? []).flatMap((n) => [n, ...every(bodyOf(n) ?? undefined)]);
 
 function All() {
   const [list, setList] = useState<Template[] | null>(null);
