@@ -12,8 +12,10 @@
 struct gemini {
 	struct sl_reader r;
 	struct sl_calls calls;
-	struct sl_buf bare; /* JSON that came without "data:", so far */
-	bool finished;      /* a finishReason came */
+	struct sl_buf bare; /* JSON that came without "data:", so far; and where in it we are: */
+	int64_t depth;
+	bool in_text, escaped;
+	bool finished; /* a finishReason came */
 };
 
 static void count_into(struct json_object *u, const char *key, uint64_t *to)
@@ -132,6 +134,24 @@ static enum sl_code read_list(struct gemini *o, struct json_object *doc)
 	return rc;
 }
 
+/* Parsing again and again until it is whole would be quadratic; so brackets are counted. */
+static void count_brackets(struct gemini *o, struct sl_str line)
+{
+	for (size_t i = 0; i < line.len; i++) {
+		char c = line.p[i];
+		if (o->in_text) {
+			o->in_text = o->escaped || c != '"';
+			o->escaped = !o->escaped && c == '\\';
+		} else if (c == '"') {
+			o->in_text = true;
+		} else if (c == '{' || c == '[') {
+			o->depth++;
+		} else if (c == '}' || c == ']') {
+			o->depth--;
+		}
+	}
+}
+
 /* {
  *   "error": {…            one line after the other, until they are a whole value */
 static enum sl_code gemini_stray(struct sl_reader *r, struct sl_str line)
@@ -145,10 +165,14 @@ static enum sl_code gemini_stray(struct sl_reader *r, struct sl_str line)
 	sl_buf_addc(&o->bare, '\n');
 	if (o->bare.failed)
 		return sl_fail(r->err, SL_TOO_LARGE, "an error of more than %zu bytes", o->bare.max_bytes);
-	if (t.len == 0 || (t.p[t.len - 1] != '}' && t.p[t.len - 1] != ']') ||
-	    sl_json_parse(sl_buf_str(&o->bare), &doc, NULL) != SL_OK)
+	count_brackets(o, line);
+	if (o->depth > 0)
 		return SL_OK;
+	enum sl_code rc = sl_json_parse(sl_buf_str(&o->bare), &doc, r->err);
+	if (rc != SL_OK)
+		return rc == SL_NO_MEMORY ? rc : sl_wrap(r->err, SL_MALFORMED, "JSON in the stream");
 	sl_buf_reset(&o->bare);
+	o->depth = 0;
 	return read_list(o, doc);
 }
 
