@@ -126,4 +126,6 @@ void sl_sim_filler(uint64_t *random, uint32_t words, struct sl_buf *out); /* pla
 void sl_sim_own_words(struct sl_str gist, struct sl_buf *out);            /* the answer when nothing is scripted */
 /* The smallest value that fits. The first free text says `*say` and empties it; further ones say they are made up. */
 void sl_sim_from_schema(struct json_object *schema, int depth, struct sl_str *say, struct sl_buf *out);
+/* What the schema has and `given`, an object, has not. false: nothing is missing, or one of them is no object. */
+bool sl_sim_complete(struct json_object *schema, struct json_object *given, struct sl_buf *out);
 uint64_t sl_sim_random(uint64_t *state);

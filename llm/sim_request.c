@@ -155,6 +155,9 @@ static void choose_text(struct sim_reply *r, const struct sim_wish *w, const str
 		}
 		free(r->text);
 		r->text = NULL;
+	} else if (json && w->schema && sl_sim_complete(w->schema, trial, &b)) {
+		free(r->text);
+		r->text = NULL;
 	}
 	if (!r->text)
 		r->text = sl_buf_take(&b);
@@ -266,6 +269,7 @@ static void chat(struct sim_conn *c, const struct sim_request *req, const struct
 	if (sl_str_cut(w.ask.model, '+', &head, &suffix))
 		w.ask.model = head;
 	w.ask.topic = topic_of(w.ask.user);
+	w.ask.json = w.json;
 	struct sim_match match;
 	struct sim_reply *r = sl_sim_reply_new(c, req, doc, suffix, &w.ask, &match);
 	if (!r)

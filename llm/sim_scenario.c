@@ -16,6 +16,7 @@ struct sim_rule {
 	uint64_t call_from, call_to;
 	uint64_t calls; /* how often the other conditions held */
 	bool per_topic, stay, verbatim;
+	enum { ANY_FORM, ONLY_JSON, NEVER_JSON } form;
 	char **answers;
 	size_t n_answers;
 	char *thinking;
@@ -191,7 +192,12 @@ static void read_match(struct sl_problem_list *l, const char *at, struct json_ob
 		}
 		if (done)
 			continue;
-		if (strcmp(key, "call") == 0 && json_object_is_type(v, json_type_int) && json_object_get_int64(v) > 0) {
+		if (strcmp(key, "json") == 0) {
+			if (!json_object_is_type(v, json_type_boolean))
+				sl_problem(l, pointer, "must be true or false");
+			r->form = json_object_get_boolean(v) ? ONLY_JSON : NEVER_JSON;
+		} else if (strcmp(key, "call") == 0 && json_object_is_type(v, json_type_int) &&
+			   json_object_get_int64(v) > 0) {
 			r->call_from = r->call_to = (uint64_t)json_object_get_int64(v);
 		} else if (strcmp(key, "call") == 0 && json_object_is_type(v, json_type_object)) {
 			int64_t from = sl_json_get_i64(v, "from", 1), to = sl_json_get_i64(v, "to", INT64_MAX);
@@ -203,7 +209,7 @@ static void read_match(struct sl_problem_list *l, const char *at, struct json_ob
 			sl_problem(l, pointer, "must be a number from 1, or {\"from\", \"to\"}");
 		} else {
 			sl_problem(l, pointer,
-				   "there is no such key here: model, system, user, the same with _re, call");
+				   "there is no such key here: model, system, user, the same with _re, json, call");
 		}
 	}
 }
@@ -395,6 +401,8 @@ static bool occurs(struct sl_str text, const char *part)
 static bool matches(const struct sim_rule *r, const struct sim_ask *ask)
 {
 	const struct sl_str texts[3] = {ask->model, ask->system, ask->user};
+	if (r->form != ANY_FORM && ask->json != (r->form == ONLY_JSON))
+		return false;
 	for (int i = 0; i < 3; i++) {
 		if (r->has[i] && !occurs(texts[i], r->has[i]))
 			return false;

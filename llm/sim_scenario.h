@@ -7,6 +7,7 @@
  *   "name"?        text
  *   "match"?       { "model" | "system" | "user": text that must occur (any case),
  *                    "model_re" | "system_re" | "user_re": POSIX extended expression (any case),
+ *                    "json": whether JSON is asked for,
  *                    "call": n | { "from"?: n, "to"?: n } }: the how-manieth request this rule matched, from 1
  *   "per"?         "topic": count the requests of each {topic} by themselves
  *   "answer"?      text, or a list: the n-th request gets the n-th (texts; other values as their JSON)
@@ -20,7 +21,8 @@
  * settings, and the search goes on. In texts, {gist} stands for the beginning of the user's last message, {topic} for
  * its first line without a "Word: " in front, {model} for the model asked for, {call} for the count.
  * Who asks for JSON (response_format) gets JSON: an answer that is none goes into the first text of a value that fits
- * the schema, unless the rule says "verbatim" or the answer comes from the request itself.
+ * the schema, or chooses among its words; an object is completed with what the schema has and it has not. Unless the
+ * rule says "verbatim", or the answer comes from the request itself.
  *
  * Settings (also as header x-sim-KEY, "+KEY=VALUE,…" behind the model's name, and in the body's "sim" object):
  *   tps       tokens a second, 0: as fast as it goes      jitter    0 to 1, how much of the pause varies
@@ -103,6 +105,7 @@ void sl_sim_scenario_fini(struct sim_scenario *s);
 struct sim_ask {
 	struct sl_str model, system, user, topic;
 	uint64_t digest; /* of the whole conversation */
+	bool json;       /* JSON is asked for */
 };
 struct sim_match {
 	const char *rule;               /* name, or "" */

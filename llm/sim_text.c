@@ -93,6 +93,19 @@ static void schema_text(struct json_object *s, struct sl_str *say, struct sl_buf
 	sl_buf_json_str(out, sl_str_n(text.p, sl_utf8_cut(text.p, text.len, most > 0 ? (size_t)most : 0)));
 }
 
+/* The one that was to be said, else the first. */
+static size_t choice_of(struct json_object *choices, struct sl_str *say)
+{
+	for (size_t i = 0; say->len && i < json_object_array_length(choices); i++) {
+		struct sl_str one = sl_json_str(json_object_array_get_idx(choices, i));
+		if (one.len == say->len && strncasecmp(one.p, say->p, one.len) == 0) {
+			say->len = 0;
+			return i;
+		}
+	}
+	return 0;
+}
+
 void sl_sim_from_schema(struct json_object *s, int depth, struct sl_str *say, struct sl_buf *out)
 {
 	struct json_object *choices = sl_json_get(s, "enum"), *type = sl_json_get(s, "type"),
@@ -108,7 +121,7 @@ void sl_sim_from_schema(struct json_object *s, int depth, struct sl_str *say, st
 	} else if (json_object_is_type(either, json_type_array) && json_object_array_length(either) && depth <= 8) {
 		sl_sim_from_schema(json_object_array_get_idx(either, 0), depth + 1, say, out);
 	} else if (json_object_is_type(choices, json_type_array) && json_object_array_length(choices)) {
-		sl_json_write(out, json_object_array_get_idx(choices, 0));
+		sl_json_write(out, json_object_array_get_idx(choices, choice_of(choices, say)));
 	} else if (depth > 8) {
 		sl_buf_adds(out, "null");
 	} else if (sl_str_is(t, "object") || props) {
@@ -140,4 +153,39 @@ void sl_sim_from_schema(struct json_object *s, int depth, struct sl_str *say, st
 	} else {
 		schema_text(s, say, out);
 	}
+}
+
+static bool fits(struct json_object *schema, struct json_object *v)
+{
+	double d = json_object_get_double(v);
+	bool number = json_object_is_type(v, json_type_int) || json_object_is_type(v, json_type_double);
+	return !number || (d >= sl_json_get_f64(schema, "minimum", d) && d <= sl_json_get_f64(schema, "maximum", d));
+}
+
+bool sl_sim_complete(struct json_object *schema, struct json_object *given, struct sl_buf *out)
+{
+	struct json_object *props = sl_json_get(schema, "properties");
+	struct sl_str nothing = SL_STR("");
+	bool missing = false;
+	if (!json_object_is_type(given, json_type_object) || !json_object_is_type(props, json_type_object))
+		return false;
+	json_object_object_foreach (props, name, one) {
+		struct json_object *v = sl_json_get(given, name);
+		missing = missing || !v || !fits(one, v);
+	}
+	if (!missing)
+		return false;
+	sl_buf_addc(out, '{');
+	json_object_object_foreach (props, key, sub) {
+		struct json_object *v = sl_json_get(given, key);
+		sl_buf_json_comma(out);
+		sl_buf_json_str(out, sl_str(key));
+		sl_buf_addc(out, ':');
+		if (v && fits(sub, v))
+			sl_json_write(out, v);
+		else
+			sl_sim_from_schema(sub, 1, &nothing, out);
+	}
+	sl_buf_addc(out, '}');
+	return true;
 }

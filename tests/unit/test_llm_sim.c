@@ -13,7 +13,12 @@ static const char scenario[] =
 	"{\"match\":{\"user\":\"in turn\"},\"answer\":[\"one\",\"two {call}\"]},"
 	"{\"match\":{\"user\":\"broken\"},\"verbatim\":true,\"answer\":\"no {json\"},"
 	"{\"match\":{\"user\":\"prose\"},\"answer\":\"Paris is the capital.\"},"
-	"{\"match\":{\"user\":\"literal\"},\"json\":[1,{\"a\":\"b\"}]}"
+	"{\"match\":{\"user\":\"literal\"},\"json\":[1,{\"a\":\"b\"}]},"
+	"{\"match\":{\"user\":\"form\",\"json\":true},\"answer\":\"as JSON\"},"
+	"{\"match\":{\"user\":\"form\",\"json\":false},\"answer\":\"as text\"},"
+	"{\"match\":{\"user\":\"sort it\"},\"answer\":\"Billing\"},"
+	"{\"match\":{\"user\":\"part\"},\"json\":{\"score\":61,\"other\":1}},"
+	"{\"match\":{\"user\":\"beyond\"},\"json\":{\"score\":61,\"why\":\"because\"}}"
 	"]}";
 
 static int setup(void **state)
@@ -75,6 +80,42 @@ static void who_asks_for_json_gets_json(void **state)
 	expect(*state, "", "literal", VERDICT, "[1,{\"a\":\"b\"}]"); /* it is JSON, and what it says is the script's */
 	expect(*state, "", "broken", VERDICT, "no {json");
 	expect(*state, "", "prose", "", "Paris is the capital.");
+}
+
+#define SCORE(most)                                                                                                    \
+	"{\"type\":\"json_schema\",\"schema\":{\"properties\":{\"score\":{\"type\":\"integer\",\"minimum\":0,"         \
+	"\"maximum\":" most "},\"why\":{\"type\":\"string\"}}}}"
+
+static void scripted_values_are_fitted_to_the_schema(void **state)
+{
+	expect(*state, "", "form", SCORE("4"), "{\"score\":3,\"why\":\"as JSON\"}");
+	expect(*state, "", "form", "", "as text");
+	expect(*state, "", "sort it",
+	       "{\"type\":\"json_schema\",\"schema\":{\"properties\":{\"kind\":{\"enum\":[\"other\",\"billing\"]}}}}",
+	       "{\"kind\":\"billing\"}");
+	expect(*state, "", "part", SCORE("100"), "{\"score\":61,\"why\":\"simulated: no model was asked\"}");
+	expect(*state, "", "beyond", SCORE("100"), "{\"score\":61,\"why\":\"because\"}");
+	expect(*state, "", "beyond", SCORE("8"), "{\"score\":6,\"why\":\"because\"}");
+}
+
+static void the_built_in_judge_gives_scores_that_rise(void **state)
+{
+	static const char *const want[] = {"{\"score\":62,", "{\"score\":81,", "{\"score\":94,"};
+	struct llm_world w;
+	assert_int_equal(llm_world_setup(&w, ""), 0);
+	for (size_t i = 0; i < SL_COUNT_OF(want); i++) {
+		struct llm_said s;
+		struct sl_chat_request r = SL_CHAT_REQUEST;
+		r.model = SL_STR("sim+tps=0,first_ms=0");
+		r.system = SL_STR("You are a strict judge.");
+		r.response_format = SL_STR(SCORE("100"));
+		llm_ask(&w, &r, "A draft.", &s);
+		assert_int_equal(s.rc, SL_OK);
+		if (!strstr(s.text.data, want[i]))
+			fail_msg("%s", s.text.data);
+		llm_said_fini(&s);
+	}
+	llm_world_fini(&w);
 }
 
 /* ---- vectors ---- */
@@ -168,7 +209,8 @@ static void a_request_for_vectors_is_heard_out(void **state)
 static void a_scenarios_new_keys_are_checked(void **state)
 {
 	struct sl_error err;
-	static const char *const bad[] = {"\"per\":\"moon\"", "\"then\":\"stop\"", "\"verbatim\":1", "\"answer\":[]"};
+	static const char *const bad[] = {"\"per\":\"moon\"", "\"then\":\"stop\"", "\"verbatim\":1", "\"answer\":[]",
+					  "\"match\":{\"json\":1}"};
 	for (size_t i = 0; i < SL_COUNT_OF(bad); i++) {
 		SL_BUF(b, 256);
 		sl_buf_addf(&b, "{\"sim\":1,\"rules\":[{%s}]}", bad[i]);
@@ -182,6 +224,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_judges_score_rises_for_each_topic_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_list_is_taken_in_turn_from_the_beginning_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_asks_for_json_gets_json, setup, teardown),
+		cmocka_unit_test_setup_teardown(scripted_values_are_fitted_to_the_schema, setup, teardown),
+		cmocka_unit_test(the_built_in_judge_gives_scores_that_rise),
 		cmocka_unit_test_setup_teardown(similar_texts_have_near_vectors, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_request_for_vectors_is_heard_out, setup, teardown),
 		cmocka_unit_test(a_scenarios_new_keys_are_checked),
