@@ -95,6 +95,8 @@ static void exec_free(struct sl_exec *x)
 	node_free(x->node);
 	json_object_put(x->params);
 	json_object_put(x->answer);
+	json_object_put(x->word);
+	json_object_put(x->next_word);
 	free(x->reason);
 	free(x->told);
 	free(x->path);
@@ -499,6 +501,9 @@ static void start_node(struct sl_exec *x)
 		fail_for_good(x, sl_fail(&err, SL_NO_MEMORY, "node '%s'", x->def->id), &err);
 		return;
 	}
+	json_object_put(x->word);
+	x->word = x->next_word;
+	x->next_word = NULL;
 	n->x = x;
 	n->events_end = &n->events;
 	n->attempt = x->how == SL_EXEC_RESUMED && ns->attempt ? ns->attempt : ns->attempt + 1;

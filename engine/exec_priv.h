@@ -99,6 +99,7 @@ struct sl_exec {
 	struct sl_run_timer *recheck;
 	struct json_object *params;
 	struct json_object *answer;
+	struct json_object *word, *next_word; /* from the attempt before, for the one that follows */
 	struct sl_node *node;
 	struct sl_run_timer *retry;
 	size_t n_mw;

@@ -364,6 +364,17 @@ void sl_node_drop_timer(struct sl_node *n)
 	sl_run_timer_stop(&n->timer);
 }
 
+void sl_node_pass_on(struct sl_node *n, struct json_object *word)
+{
+	json_object_put(n->x->next_word);
+	n->x->next_word = word;
+}
+
+struct json_object *sl_node_passed_on(const struct sl_node *n)
+{
+	return n->x->word;
+}
+
 void *sl_node_state(struct sl_node *n, size_t bytes)
 {
 	if (!n->state)

@@ -196,6 +196,10 @@ enum sl_step sl_node_child(struct sl_node *n, struct sl_str workflow, int32_t ve
 			   sl_child_fn *fn, struct sl_error *err);
 void sl_node_drop_child(struct sl_node *n); /* for `cancel`: the child is cancelled; not when the server merely stops */
 
+/* Something for the next attempt of this execution: what was wrong with this one, say. Taken; gone after a crash. */
+void sl_node_pass_on(struct sl_node *n, struct json_object *word);
+struct json_object *sl_node_passed_on(const struct sl_node *n); /* by the attempt before; borrowed. NULL: nothing */
+
 /* A node type's own memory of this attempt; freed with the node. NULL: no memory. */
 void *sl_node_state(struct sl_node *n, size_t bytes); /* the same pointer on every call, zeroed on the first */
 

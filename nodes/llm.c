@@ -104,6 +104,34 @@ static enum sl_code parse_json(struct json_object *format, struct sl_str text, s
 	return rc;
 }
 
+/* What the next attempt needs to mend an answer that is not the JSON that was asked for. One that was a repair itself
+ * leaves nothing: what follows it begins anew. */
+static void ask_for_repair(struct sl_node *n, struct sl_str text, const struct sl_error *err)
+{
+	struct json_object *word = sl_node_passed_on(n) ? NULL : json_object_new_object();
+	if (word) {
+		sl_json_set_str(word, "answer", text);
+		sl_json_set_str(word, "why", sl_str(err->text));
+	}
+	sl_node_pass_on(n, word);
+}
+
+/* The conversation goes on with the answer that would not do, and what was wrong with it. */
+static void add_repair(struct sl_buf *out, struct sl_str messages, struct json_object *word)
+{
+	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
+	sl_buf_addf(&text,
+		    "This answer cannot be used: " SL_STR_FMT
+		    ". Answer again with the corrected JSON and nothing else.",
+		    SL_STR_ARG(sl_json_get_str(word, "why")));
+	sl_buf_add(out, messages.p, messages.len ? messages.len - 1 : 0); /* without the last bracket */
+	sl_buf_adds(out, ",{\"role\":\"assistant\",\"content\":");
+	sl_buf_json_str(out, sl_json_get_str(word, "answer"));
+	sl_buf_adds(out, "},{\"role\":\"user\",\"content\":");
+	sl_buf_json_str(out, sl_buf_str(&text));
+	sl_buf_adds(out, "}]");
+}
+
 /* [run] */
 static void finished(struct sl_node *n, void *arg)
 {
@@ -153,6 +181,8 @@ static void finished(struct sl_node *n, void *arg)
 			sl_json_set_bool(out, "simulated", true);
 		sl_node_complete(n, out);
 	} else {
+		if (rc == SL_OUTPUT_INVALID && text)
+			ask_for_repair(n, sl_bytes_str(text), &err);
 		json_object_put(parsed);
 		json_object_put(out);
 		err.code = rc;
@@ -288,6 +318,13 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 		req.messages = sl_buf_str(&interjected);
 		if (interjected.failed)
 			rc = sl_fail(err, SL_TOO_LARGE, "the prompt and what was interjected are too large");
+	}
+	SL_BUF(repair, 4u * SL_LIMIT_PAYLOAD_BYTES);
+	if (sl_node_passed_on(n)) {
+		add_repair(&repair, req.messages, sl_node_passed_on(n));
+		req.messages = sl_buf_str(&repair);
+		if (repair.failed)
+			rc = sl_fail(err, SL_TOO_LARGE, "the prompt and the answer to repair are too large");
 	}
 	req.stop.p = base + at[1];
 	req.response_format.p = base + at[2];
