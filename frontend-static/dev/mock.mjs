@@ -13,7 +13,7 @@ import { randomBytes } from "node:crypto";
 import { accept } from "./ws.mjs";
 import { workflows, say, think } from "./fixtures.mjs";
 import { operatorWorkflows } from "./ops-fixtures.mjs";
-import { operator } from "./ops.mjs";
+import { operator, roleOfMade } from "./ops.mjs";
 
 workflows.push(...operatorWorkflows);
 
@@ -222,7 +222,7 @@ const cookieOf = (req) => /sluice_session=(\w+)/.exec(req.headers.cookie ?? "")?
 /* TOKEN is an admin's; TOKEN-viewer, TOKEN-runner and TOKEN-editor are the others'. */
 const roleOfToken = (req) => {
   const m = /^Bearer (.*?)(?:-(viewer|runner|editor))?$/.exec(req.headers.authorization ?? "");
-  return m && m[1] === TOKEN ? (m[2] ?? "admin") : null;
+  return m && m[1] === TOKEN ? (m[2] ?? "admin") : roleOfMade(req.headers.authorization?.slice(7));
 };
 const roleOf = (req) => sessions.get(cookieOf(req)) ?? roleOfToken(req);
 

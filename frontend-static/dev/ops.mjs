@@ -80,6 +80,13 @@ function figures(runs) {
   };
 }
 
+/* Tokens made here open the stand-in, until they are revoked. */
+const secrets = new Map();
+export function roleOfMade(secret) {
+  const t = tokens.find((x) => x.id === secrets.get(secret));
+  return t && !t.revoked_at ? t.role : null;
+}
+
 export async function operator({ req, res, p, b, url, role, runs, json, problem, uuid7 }) {
   const need = (r) => (ranks[role] >= ranks[r] ? false : (problem(res, 403, "forbidden", `This needs the role ${r}; yours is ${role}.`), true));
   const done = (v, status) => (json(res, v, status), true);
@@ -145,10 +152,11 @@ export async function operator({ req, res, p, b, url, role, runs, json, problem,
   if ((k = /^\/memories\/([^/]+)(\/promote)?$/.exec(p))) {
     const i = memories.findIndex((x) => x.id === k[1]);
     if (i < 0) return no(404, "not_found", "There is no such memory.");
-    if (m === "GET") return done({ ...memories[i], history: [{ at: memories[i].created_at, action: "store", from: null, to: memories[i].tier, by: "run", reason: null }], used_by: memories[i].reuse_count ? [...runs.values()].slice(0, 3).map((r) => ({ run_id: r.id, workflow: r.run.workflow, path: "history", status: r.run.status, at: r.run.created_at })) : [] });
+    if (m === "GET") return done({ ...memories[i], history: [{ at: memories[i].created_at, action: "store", from: null, to: "quarantine", by: "run", reason: null }, ...(memories[i].moves ?? [])], used_by: memories[i].reuse_count ? [...runs.values()].slice(0, 3).map((r) => ({ run_id: r.id, workflow: r.run.workflow, path: "history", status: r.run.status, at: r.run.created_at })) : [] });
     if (need("editor")) return true;
     if (k[2]) {
       const to = b.tier ?? "long_term";
+      (memories[i].moves ??= []).push({ at: ago(0), action: "promote", from: memories[i].tier, to, by: role, reason: b.reason ?? null });
       Object.assign(memories[i], { tier: to, verified: true, expires_at: to === "working" ? ahead(24 * HOUR) : null });
       return done({ accepted: true, id: memories[i].id, tier: to, moved: true });
     }
@@ -216,6 +224,7 @@ export async function operator({ req, res, p, b, url, role, runs, json, problem,
       const secret = "slt_" + randomBytes(24).toString("base64url");
       const t = { id: uuid7(), name: b.name, role: b.role, last4: secret.slice(-4), created_at: ago(0), expires_at: b.expires_at ?? null, revoked_at: null };
       tokens.unshift(t);
+      secrets.set(secret, t.id);
       return done({ ...t, token: secret }, 201);
     }
     if ((k = /^\/admin\/tokens\/(.+)$/.exec(p))) {

@@ -1,6 +1,7 @@
 import { lazy, Suspense } from "react";
 import { t, useLanguage } from "./i18n";
 import { Link } from "./ui/link";
+import { Boundary } from "./ui/boundary";
 import { Problem, Skeleton } from "./ui/controls";
 import { Shell } from "./shell";
 import { SignIn } from "./pages/sign-in";
@@ -42,17 +43,21 @@ function Page() {
       return <Runs status={r.status} workflow={r.workflow} start={r.start} />;
     case "run":
       return (
-        <Suspense fallback={<div className="pad"><Skeleton rows={8} /></div>}>
-          <RunPage key={r.id} id={r.id} node={r.node} />
-        </Suspense>
+        <Boundary key={r.id}>
+          <Suspense fallback={<div className="pad"><Skeleton rows={8} /></div>}>
+            <RunPage key={r.id} id={r.id} node={r.node} />
+          </Suspense>
+        </Boundary>
       );
     case "area": {
       const a = areaOf(r);
       if (!a) return <Missing path={r.path} />;
       return (
-        <Suspense fallback={<div className="pad"><Skeleton rows={8} /></div>}>
-          <a.Page key={a.id} rest={r.rest} query={r.query} />
-        </Suspense>
+        <Boundary key={a.id}>
+          <Suspense fallback={<div className="pad"><Skeleton rows={8} /></div>}>
+            <a.Page key={a.id} rest={r.rest} query={r.query} />
+          </Suspense>
+        </Boundary>
       );
     }
   }

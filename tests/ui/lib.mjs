@@ -86,8 +86,9 @@ export async function main(name, body) {
   const page = await context.newPage();
   page.on("pageerror", (e) => errors.push(e.message));
   page.on("console", (m) => {
-    // Breaches of the Content-Security-Policy and of Trusted Types are reported here; a 401 before signing in is expected.
-    if (m.type() === "error" && !/status of 401|net::ERR_|WebSocket connection/.test(m.text())) errors.push(m.text());
+    // Breaches of the Content-Security-Policy and of Trusted Types are reported here; a 401 before signing in, a 409 and a 422 are
+    // answers a page is made to deal with.
+    if (m.type() === "error" && !/status of (401|409|422)|net::ERR_|WebSocket connection/.test(m.text())) errors.push(m.text());
   });
   console.log(name);
   try {

@@ -63,6 +63,8 @@ export const en = {
   "sim.run": "Simulated answers",
   "sim.run.tip": "The built-in simulator answered in this run. The words are made up, not a model's.",
   "unreachable.title": "The server cannot be reached",
+  "broken.title": "This page could not be drawn",
+  "broken.stale": "The server has a newer version of the pages. Load it.",
   "missing.title": "There is no such page",
   "missing.body": "Nothing is at {path}.",
   "missing.go": "Go to the runs",

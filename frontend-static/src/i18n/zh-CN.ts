@@ -63,6 +63,8 @@ export const zhCN: Partial<Record<Key, string>> = {
   "sim.run": "模拟的回答",
   "sim.run.tip": "此运行由内置模拟器回答。文字是编造的，并非来自模型。",
   "unreachable.title": "无法连接服务器",
+  "broken.title": "此页面无法显示",
+  "broken.stale": "服务器上有更新的页面版本，请重新加载。",
   "missing.title": "没有这个页面",
   "missing.body": "{path} 处没有内容。",
   "missing.go": "前往运行列表",

@@ -16,7 +16,7 @@ export interface Trouble {
 
 export function troubleOf(e: unknown): Trouble {
   if (e instanceof ApiError) return { message: e.message + (e.retryAfterS ? " " + t("retry.after", { s: e.retryAfterS }) : ""), code: e.code, requestId: e.requestId, status: e.status, fields: e.fields };
-  return { message: e instanceof Error ? e.message : String(e), code: "error", requestId: null, status: 0, fields: [] };
+  return { message: e instanceof Error ? e.message : String(e), code: "", requestId: null, status: 0, fields: [] };
 }
 
 export interface Loaded<T> {

@@ -16,7 +16,7 @@ import { Confirm, EmptyPage, SelectField, Show, TextField, TroubleNote, useLoad,
 import { Link } from "../../ui/link";
 import { Problem } from "../../ui/controls";
 import type { AreaProps } from "../../areas";
-import { w, type Word } from "./words";
+import { declined, w, type Word } from "./words";
 import "./memory.css";
 
 type Shown = Memory | (MemoryHit & { project: string });
@@ -52,7 +52,7 @@ export default function MemoryPage({ query }: AreaProps) {
   const promote = async (m: Shown, tier: Tier) => {
     await task.run(m.id, async () => {
       const r = await ops.promoteMemory(m.id, { tier });
-      if (!r.accepted) throw new Error(w("declined", { reason: r.reason ?? w("declined.reason") }));
+      if (!r.accepted) throw new Error(declined(r.reason));
       announce(w("said.promoted", { tier: w(("tier." + tier) as Word) }));
     });
     again();
@@ -247,7 +247,7 @@ function Add({ project, onClose, onDone }: { project: string; onClose: () => voi
   const [tier, setTier] = useState<Tier>("working");
   const [confidence, setConfidence] = useState("");
   const [bad, setBad] = useState<{ content?: string; confidence?: string }>({});
-  const [declined, setDeclined] = useState<string | null>(null);
+  const [refusal, setDeclined] = useState<string | null>(null);
   const task = useTask();
   const mayLong = roleAllows("edit");
   const go = async () => {
@@ -260,7 +260,7 @@ function Add({ project, onClose, onDone }: { project: string; onClose: () => voi
     const ok = await task.run("add", async () => {
       const r = await ops.addMemory({ content: content.trim(), tier, project: where.trim() || "default", ...(n === undefined ? {} : { confidence: n }) });
       taken = r.accepted;
-      if (!r.accepted) setDeclined(r.reason ?? w("declined.reason"));
+      if (!r.accepted) setDeclined(declined(r.reason));
     });
     if (ok && taken) onDone();
   };
@@ -273,7 +273,7 @@ function Add({ project, onClose, onDone }: { project: string; onClose: () => voi
           <TextField label={w("project")} name="project" value={where} onChange={setWhere} />
         </div>
         <TextField label={w("confidence.label")} optional name="confidence" type="number" value={confidence} onChange={setConfidence} note={w("confidence.note")} error={bad.confidence} />
-        {declined && <p className="note" role="alert">{w("declined", { reason: declined })}</p>}
+        {refusal && <p className="note" role="alert">{refusal}</p>}
         <TroubleNote of={task.trouble} title={w("add.failed")} />
         <footer className="dialog-foot">
           <span className="grow" />
@@ -309,7 +309,7 @@ function DigestDialog({ project, onClose }: { project: string; onClose: () => vo
                       <p className="memory-facts">
                         <span className="chip num">{w("digest.count", { n: i.count })}</span>
                         {i.runs ? <span className="faint num">{w("digest.runs", { n: i.runs })}</span> : null}
-                        <span className="faint num">{w("confidence", { n: i.confidence.toFixed(2) })}</span>
+                        {typeof i.confidence === "number" && <span className="faint num">{w("confidence", { n: i.confidence.toFixed(2) })}</span>}
                         {i.last_at && <span className="faint num" title={full(i.last_at)}>{ago(i.last_at)}</span>}
                         <span className="grow" />
                         {kept.has(i.id) ? (
@@ -318,7 +318,7 @@ function DigestDialog({ project, onClose }: { project: string; onClose: () => vo
                           <Button small kind="primary" busy={task.busy === i.id} why={why} testId="digest-keep"
                             onClick={() => void task.run(i.id, async () => {
                               const r = await ops.promoteMemory(i.id, { tier: "long_term", duplicates: i.ids });
-                              if (!r.accepted) throw new Error(w("declined", { reason: r.reason ?? w("declined.reason") }));
+                              if (!r.accepted) throw new Error(declined(r.reason));
                               setKept((k) => new Set([...k, i.id]));
                               announce(w("said.promoted", { tier: w("tier.long_term") }));
                             })}>{w("digest.promote")}</Button>

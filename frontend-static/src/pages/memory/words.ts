@@ -66,6 +66,11 @@ const en = {
   "add.failed": "It was not stored",
   declined: "The filter declined it: {reason}",
   "declined.reason": "reason unknown",
+  "declined.empty": "it is empty",
+  "declined.too_short": "it is too short to be of use",
+  "declined.trivial": "it says nothing that would be searched for",
+  "declined.low_confidence": "its confidence is too low",
+  "declined.duplicate": "the same is known already",
   "act.failed": "The memory was not changed",
   "said.promoted": "Promoted to {tier}.",
   "said.added": "Remembered.",
@@ -143,6 +148,11 @@ const zh: Record<keyof typeof en, string> = {
   "add.failed": "未能存储",
   declined: "过滤器拒绝收录：{reason}",
   "declined.reason": "原因不明",
+  "declined.empty": "内容为空",
+  "declined.too_short": "过短，没有用处",
+  "declined.trivial": "没有可供检索的内容",
+  "declined.low_confidence": "置信度过低",
+  "declined.duplicate": "已有相同内容",
   "act.failed": "记忆未更改",
   "said.promoted": "已提升为{tier}。",
   "said.added": "已记住。",
@@ -156,3 +166,8 @@ const zh: Record<keyof typeof en, string> = {
 
 export const w = dictionary(en, zh);
 export type Word = keyof typeof en;
+/* Why the filter declined; its own word when it is new. */
+export const declined = (reason: string | undefined): string => {
+  const key = "declined." + (reason ?? "reason");
+  return w("declined", { reason: key in en ? w(key as Word) : (reason ?? "") });
+};
