@@ -76,23 +76,35 @@ static struct sl_str topic_of(struct sl_str user)
 	return sl_str_n(line.p, sl_utf8_cut(line.p, line.len, 200));
 }
 
+static void put_words(struct sl_buf *b, struct sl_str words, bool in_json)
+{
+	SL_BUF(quoted, 1u << 20);
+	if (in_json) {
+		sl_buf_json_str(&quoted, words);
+		words = quoted.len >= 2 ? sl_str_n(quoted.data + 1, quoted.len - 2) : SL_STR("");
+	}
+	sl_buf_add(b, words.p, words.len);
+}
+
 static char *fill_in(struct sl_str text, struct sl_str gist, struct sl_str user, const char *model, uint64_t call)
 {
 	SL_BUF(b, 8u << 20);
+	SL_AUTO_JSON value = NULL;
+	/* in a text that is JSON, words that are filled in stand in its strings */
+	bool json = text.len && strchr("{[", text.p[0]) && sl_json_parse(text, &value, NULL) == SL_OK;
 	while (text.len) {
 		const char *brace = memchr(text.p, '{', text.len);
 		size_t n = brace ? (size_t)(brace - text.p) : text.len;
 		sl_buf_add(&b, text.p, n);
 		text.p += n, text.len -= n;
 		if (sl_str_starts(text, SL_STR("{gist}"))) {
-			sl_buf_add(&b, gist.p, gist.len);
+			put_words(&b, gist, json);
 			n = 6;
 		} else if (sl_str_starts(text, SL_STR("{topic}"))) {
-			struct sl_str topic = topic_of(user);
-			sl_buf_add(&b, topic.p, topic.len);
+			put_words(&b, topic_of(user), json);
 			n = 7;
 		} else if (sl_str_starts(text, SL_STR("{model}"))) {
-			sl_buf_adds(&b, model);
+			put_words(&b, sl_str(model), json);
 			n = 7;
 		} else if (sl_str_starts(text, SL_STR("{call}"))) {
 			sl_buf_addu(&b, call);

@@ -18,6 +18,7 @@ static const char scenario[] =
 	"{\"match\":{\"user\":\"form\",\"json\":false},\"answer\":\"as text\"},"
 	"{\"match\":{\"user\":\"sort it\"},\"answer\":\"Billing\"},"
 	"{\"match\":{\"user\":\"part\"},\"json\":{\"score\":61,\"other\":1}},"
+	"{\"match\":{\"user\":\"quoted\"},\"json\":{\"on\":\"{topic}\",\"gist\":\"{gist}\"}},"
 	"{\"match\":{\"user\":\"beyond\"},\"json\":{\"score\":61,\"why\":\"because\"}}"
 	"]}";
 
@@ -64,6 +65,12 @@ static void a_list_is_taken_in_turn_from_the_beginning_again(void **state)
 	expect(*state, "", "in turn a", "", "one");
 	expect(*state, "", "in turn b", "", "two 2");
 	expect(*state, "", "in turn c", "", "one");
+}
+
+static void words_that_are_filled_into_json_stay_inside_its_strings(void **state)
+{
+	expect(*state, "", "Say: \"yes\" \\ quoted", "",
+	       "{\"on\":\"\\\"yes\\\" \\\\ quoted\",\"gist\":\"Say: \\\"yes\\\" \\\\ quoted\"}");
 }
 
 #define VERDICT                                                                                                        \
@@ -222,6 +229,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_judges_score_rises_for_each_topic_by_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(words_that_are_filled_into_json_stay_inside_its_strings, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_list_is_taken_in_turn_from_the_beginning_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_asks_for_json_gets_json, setup, teardown),
 		cmocka_unit_test_setup_teardown(scripted_values_are_fitted_to_the_schema, setup, teardown),
