@@ -1,0 +1,78 @@
+"""The examples as they are shipped, with what the built-in simulator says: what a newcomer sees first has to work."""
+import json
+import os
+import unittest
+
+from rig import ROOT, Case, wait_for
+
+
+def example(name):
+    with open(os.path.join(ROOT, 'examples', name + '.json'), encoding='utf-8') as f:
+        return json.load(f)
+
+
+class Examples(Case):
+    def start(self):
+        return self.server(None, env={'SLUICE_SIM': 'on', 'SLUICE_SIM_SPEED': '0', 'SLUICE_SIM_FIRST_TOKEN_MS': '1'})
+
+    def review(self, s, run_id, **decision):
+        wait_for('somebody to be asked', lambda: s.node(run_id, 'review')['status'] == 'waiting')
+        return s.call('POST', '/runs/%s/review' % run_id, {'node': 'review', **decision})
+
+    def rounds(self, s, run_id):
+        return [e['data'] for e in s.events(run_id) if e['event'] == 'loop:round']
+
+    def test_a_proposal_gets_better_round_by_round_until_a_person_takes_it(self):
+        s = self.start()
+        s.call('POST', '/workflows', example('council-optimize'))
+        topic = 'Should we say "yes" to \\ bicycles?'
+        run_id = s.submit('council-optimize', {'topic': topic})
+        asked = wait_for('a review', lambda: s.call('GET', '/reviews?status=pending')['items'], 60)
+        self.assertIn(topic, asked[0]['draft'])
+        self.assertIn('93 of 100 after 4 rounds', asked[0]['instructions'])
+        rounds = self.rounds(s, run_id)
+        self.assertEqual([r['score'] for r in rounds], [64, 78, 86, 93])
+        self.assertEqual([r['decision'] for r in rounds], ['continue', 'continue', 'continue', 'exit'])
+        self.assertEqual(rounds[-1]['exit_reason'], 'score')
+        # each side was told what the others said
+        paths = {n['path']: n for n in s.run(run_id)['nodes']}
+        self.assertEqual(len({paths['refine#%d/pro' % i]['output']['text'] for i in (1, 2, 3, 4)}), 4)
+        self.review(s, run_id, action='approve')
+        run = s.wait_status(run_id, 'succeeded')
+        self.assertEqual((run['outputs']['score'], run['outputs']['rounds'], run['outputs']['decided']), (93, 4, 'approve'))
+        kept = s.call('GET', '/memories?tier=working')['items']
+        self.assertEqual(len(kept), 1)
+        self.assertIn(run['outputs']['proposal'], kept[0]['content'])
+
+        # a second run on the same topic begins anew, and is given what the first one kept
+        second = s.submit('council-optimize', {'topic': topic})
+        self.review(s, second, action='reject', reason='not now')
+        run = s.wait_status(second, 'succeeded')
+        self.assertEqual([r['score'] for r in self.rounds(s, second)], [64, 78, 86, 93])
+        status = {n['path']: n for n in run['nodes']}
+        self.assertEqual(status['keep']['status'], 'skipped')
+        self.assertEqual(status['history']['output']['count'], 1)
+        self.assertEqual(len(s.call('GET', '/memories?tier=working')['items']), 1)
+
+    def test_every_other_example_runs_to_its_end(self):
+        s = self.start()
+        inputs = {'council-debate': {'topic': 'Tea for all'}, 'triage': {'message': 'My invoice is wrong'}}
+        names = {f[:-5] for f in os.listdir(os.path.join(ROOT, 'examples')) if f.endswith('.json')} - {'sim-scenario', 'council-optimize'}
+        for name in sorted(names & set(inputs)):
+            run = s.wait_status(s.submit(example(name), inputs[name]), 'succeeded')
+            self.assertTrue(all(run['outputs'].values()), run['outputs'])
+
+    def test_each_has_a_forecast_and_is_a_template(self):
+        s = self.start()
+        templates = {t['name'] for t in s.call('GET', '/templates')['items']}
+        for name in ('council-debate', 'council-optimize', 'triage'):
+            self.assertIn(name, templates)
+            forecast = s.call('POST', '/workflows/%s/estimate' % name, {'definition': example(name)})
+            self.assertGreater(forecast['tokens']['expected'], 500)
+        self.assertEqual({n['path']: n['runs']['max'] for n in forecast['nodes']}.get('refine/judge'), None)
+        forecast = s.call('POST', '/workflows/x/estimate', {'definition': example('council-optimize')})
+        self.assertEqual({n['path']: n['runs'] for n in forecast['nodes']}['refine/judge'], {'min': 1, 'expected': 3, 'max': 5})
+
+
+if __name__ == '__main__':
+    unittest.main()
