@@ -21,6 +21,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "cmd/cli.h"
+#include "cmd/keep.h"
 #include "cmd/secrets.h"
 #include "cmd/settings.h"
 #include "cmd/stop.h"
@@ -34,6 +35,7 @@
 #include "llm/sim.h"
 #include "llm/egress.h"
 #include "llm/budget.h"
+#include "llm/cache.h"
 #include "llm/governor.h"
 #include "llm/services.h"
 #include "store/agents.h"
@@ -63,7 +65,8 @@ struct serve {
 	struct sl_prices *prices;
 	struct sl_agents *agents;
 	struct sl_governor *governor;
-	_Atomic bool books_closed; /* the store is gone, or about to be: the engine stands still by then */
+	struct sl_cache *cache;
+	struct sl_keep keep;
 	struct sl_llm *llm;
 	struct sl_egress *egress;
 	struct sl_memory *memory;
@@ -224,35 +227,6 @@ static enum sl_code up_catalog(struct serve *s, struct sl_error *err)
 	return rc == SL_OK ? rc : sl_fail(err, rc, "the stored agents and prices could not be read");
 }
 
-/* The ledger of budgets (llm/budget.h). */
-struct booking {
-	void (*done)(void *arg, enum sl_code rc);
-	void *arg;
-};
-
-static void on_booked(void *arg, enum sl_code rc)
-{
-	struct booking b = *(struct booking *)arg;
-	free(arg);
-	b.done(b.arg, rc);
-}
-
-static void book(void *ctx, struct sl_str project, int64_t day, uint64_t tokens, int64_t cost_microusd,
-		 void (*done)(void *arg, enum sl_code rc), void *arg)
-{
-	struct serve *s = ctx;
-	struct booking *b = s->books_closed ? NULL : malloc(sizeof(*b));
-	enum sl_code rc = b ? SL_OK : SL_NO_MEMORY;
-	if (b) {
-		*b = (struct booking){done, arg};
-		rc = sl_store_spend_put(s->store, project, day, tokens, cost_microusd, on_booked, b);
-	}
-	if (rc != SL_OK) {
-		free(b);
-		done(arg, rc);
-	}
-}
-
 static void on_spend(void *arg, enum sl_code rc, const struct sl_stored_spend *items, size_t n)
 {
 	struct answer *a = arg;
@@ -277,10 +251,16 @@ static void on_limits(void *arg, enum sl_code rc, struct sl_bytes *json)
 
 static enum sl_code up_limits(struct serve *s, struct sl_error *err)
 {
-	const struct sl_ledger ledger = {book, s};
+	struct sl_ledger ledger;
+	struct sl_cache_back back;
 	struct answer stored = {.serve = s};
 	sem_init(&stored.came, 0, 0);
+	s->keep.store = s->store;
+	sl_keep_ledger(&s->keep, &ledger);
+	sl_keep_cache(&s->keep, &back);
 	enum sl_code rc = sl_governor_new(&ledger, &s->governor);
+	if (rc == SL_OK)
+		rc = sl_cache_new(&back, &s->cache);
 	if (rc == SL_OK)
 		rc = came(&stored, sl_store_spend_list(s->store, on_spend, &stored));
 	if (rc == SL_OK)
@@ -457,6 +437,7 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	s->services.llm = s->llm;
 	s->services.agents = s->agents;
 	s->services.governor = s->governor;
+	s->services.cache = s->cache;
 	s->services.egress = s->egress;
 	s->services.memory = s->memory;
 	rc = sl_engine_new(&engine, &s->engine, err);
@@ -595,7 +576,7 @@ static void down(struct serve *s)
 				       s->ws)); /* it fails without memory only, and then we end anyway */
 	if (s->memory) /* while the store answers and the front loop turns: what it owes to both ends now */
 		sl_memory_stop(s->memory);
-	s->books_closed = true;
+	sl_keep_close(&s->keep);
 	sl_store_close(s->store, 10000); /* while the front loop turns: callbacks post to it */
 	if (s->front_turns)
 		sl_loop_stop(s->front);
@@ -608,6 +589,7 @@ static void down(struct serve *s)
 	sl_memory_free(s->memory);
 	sl_llm_free(s->llm);
 	sl_governor_free(s->governor);
+	sl_cache_free(s->cache);
 	sl_agents_free(s->agents);
 	sl_prices_free(s->prices);
 	sl_egress_free(s->egress);

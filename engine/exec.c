@@ -852,6 +852,11 @@ struct json_object *sl_exec_params(struct sl_exec *x)
 	return x->params;
 }
 
+struct json_object *sl_exec_said(const struct sl_exec *x)
+{
+	return x->run->state.said;
+}
+
 struct sl_node_route *sl_exec_route(struct sl_exec *x)
 {
 	return &x->route;

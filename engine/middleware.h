@@ -101,10 +101,11 @@ const char *sl_exec_path(const struct sl_exec *x);
 const char *sl_exec_project(const struct sl_exec *x);
 const struct sl_clock *sl_exec_clock(const struct sl_exec *x);
 struct sl_services *sl_exec_services(const struct sl_exec *x);
-struct json_object *sl_exec_params(struct sl_exec *x);  /* evaluated; borrowed */
-struct sl_node *sl_exec_node(struct sl_exec *x);        /* the running attempt; NULL outside of one */
-uint32_t sl_exec_tries(const struct sl_exec *x);        /* attempts of this execution so far, this one included */
-struct sl_node_route *sl_exec_route(struct sl_exec *x); /* which way the next attempt takes; kept between attempts */
+struct json_object *sl_exec_params(struct sl_exec *x);     /* evaluated; borrowed */
+struct json_object *sl_exec_said(const struct sl_exec *x); /* as sl_node_said() */
+struct sl_node *sl_exec_node(struct sl_exec *x);           /* the running attempt; NULL outside of one */
+uint32_t sl_exec_tries(const struct sl_exec *x);           /* attempts of this execution so far, this one included */
+struct sl_node_route *sl_exec_route(struct sl_exec *x);    /* which way the next attempt takes; kept between attempts */
 uint64_t sl_exec_random(struct sl_exec *x); /* seeded with the run: the same in a simulation with the same seed */
 /* What the attempt said it cost: in `leave` and `failed` of the inner slots. NULL: nothing said. */
 const struct sl_usage *sl_exec_usage(const struct sl_exec *x);

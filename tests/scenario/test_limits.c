@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "llm/breaker.h"
 #include "llm/budget.h"
+#include "llm/cache.h"
 #include "llm/chat.h"
 #include "llm/governor.h"
 #include "llm/profile.h"
@@ -20,6 +21,7 @@ struct fixture {
 	struct sl_profiles *profiles;
 	struct sl_governor *governor;
 	struct sl_llm *llm;
+	struct sl_cache *cache;
 };
 
 static void put(struct fixture *f, const char *name, const char *body)
@@ -47,6 +49,8 @@ static int setup(void **state)
 	f->w = world_new(1);
 	world_services(f->w)->llm = f->llm;
 	world_services(f->w)->governor = f->governor;
+	assert_int_equal(sl_cache_new(NULL, &f->cache), SL_OK);
+	world_services(f->w)->cache = f->cache;
 	put(f, "main", PROFILE(""));
 	*state = f;
 	return 0;
@@ -58,6 +62,7 @@ static int teardown(void **state)
 	world_free(f->w);
 	sl_llm_free(f->llm);
 	sl_governor_free(f->governor);
+	sl_cache_free(f->cache);
 	sl_profiles_free(f->profiles);
 	free(f);
 	return 0;
@@ -590,6 +595,103 @@ static void outputs_that_differ_or_are_short_do_not(void **state)
 	assert_string_equal(world_status(f->w, id), "succeeded");
 }
 
+/* ---- the cache ---- */
+
+static void the_very_same_question_is_asked_once(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id a = ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\"");
+	world_settle(f->w);
+	struct sl_run_id b = ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\"");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, b), "succeeded");
+	assert_int_equal(world_calls(f->w, "a"), 1);
+	assert_string_equal(output(f, b), "an answer");
+	char id[SL_UUID_TEXT_BYTES];
+	sl_uuid_format(a.u, id);
+	assert_non_null(strstr(reason(f, b), "cached: the answer of "));
+	assert_non_null(strstr(reason(f, b), id)); /* whose it is */
+	assert_int_equal(sl_json_get_i64(sl_json_get(world_run(f->w, b), "usage"), "output_tokens", 0), 0);
+	/* any part of the question makes it another one */
+	(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\",\"seed\":1");
+	(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\",\"model\":\"other\"");
+	(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"another answer\"");
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 4);
+	put(f, "main", "{\"provider\":\"openai\",\"model\":\"newer\",\"api_keys\":[\"sk-aaaaaaaa1111\"]}");
+	(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\"");
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 5);
+	/* and a model that may answer differently is asked each time */
+	for (int i = 0; i < 2; i++) {
+		(void)ask(f, "\"profile\":\"main\",\"temperature\":0.7,\"text\":\"an answer\"");
+		world_settle(f->w);
+	}
+	assert_int_equal(world_calls(f->w, "a"), 7);
+}
+
+static void who_asks_meanwhile_waits_for_that_answer(void **state)
+{
+	struct fixture *f = *state;
+	struct sl_run_id id[5];
+	for (int i = 0; i < 5; i++)
+		id[i] = ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\",\"hold\":true");
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 1);
+	assert_string_equal(reason(f, id[3]), "waits: the same is being asked right now");
+	assert_int_equal(world_command(f->w, id[2], SL_CMD_CANCEL), SL_OK);
+	world_release(f->w, "a");
+	world_settle(f->w);
+	assert_int_equal(world_calls(f->w, "a"), 1);
+	for (int i = 0; i < 5; i++)
+		assert_string_equal(world_status(f->w, id[i]), i == 2 ? "cancelled" : "succeeded");
+	/* when the one who makes it is called off, the next one does */
+	for (int i = 0; i < 3; i++)
+		id[i] = ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"other\",\"hold\":true");
+	world_settle(f->w);
+	assert_int_equal(world_command(f->w, id[0], SL_CMD_CANCEL), SL_OK);
+	assert_int_equal(world_calls(f->w, "a"), 3);
+	world_release(f->w, "a");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id[2]), "succeeded");
+	assert_int_equal(world_calls(f->w, "a"), 3);
+}
+
+static void failures_and_what_stands_in_for_them_are_not_kept(void **state)
+{
+	struct fixture *f = *state;
+	for (int i = 0; i < 2; i++) {
+		struct sl_run_id id =
+			ask_with(f, "", "\"profile\":\"main\",\"temperature\":0,\"fail\":\"provider_rejected\"",
+				 ",\"on_error\":\"fallback\",\"fallback\":\"canned\"");
+		world_settle(f->w);
+		assert_string_equal(output(f, id), "canned");
+	}
+	assert_int_equal(world_calls(f->w, "a"), 2);
+}
+
+static void a_node_may_say_what_makes_it_the_same(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const prompts[] = {"cats", "CATS", "dogs"};
+	for (size_t i = 0; i < 3; i++) {
+		char text[1000];
+		snprintf(text, sizeof(text),
+			 "{\"sluice\":1,\"name\":\"n\",\"inputs\":{\"type\":\"object\"},\"nodes\":[{\"id\":\"a\","
+			 "\"type\":"
+			 "\"fake\",\"params\":{\"prompt\":\"{{ input.topic }}\",\"profile\":\"main\",\"text\":\"x\"},"
+			 "\"cache\":{\"ttl_s\":60,\"key\":\"{{ text.lower(input.topic) }}\"}}],\"edges\":[]}");
+		char input[100];
+		snprintf(input, sizeof(input), "{\"topic\":\"%s\"}", prompts[i]);
+		(void)world_submit(f->w, text, input);
+		world_settle(f->w);
+	}
+	assert_int_equal(world_calls(f->w, "a"), 2);
+	SL_BUF(out, 4096);
+	sl_cache_json(f->cache, &out);
+	assert_non_null(strstr(out.data, "{\"scope\":\"node\",\"hits\":1,\"misses\":2"));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -615,6 +717,10 @@ int main(void)
 		T(a_run_that_takes_too_long_is_locked_and_may_go_on_as_long_again),
 		T(three_rounds_with_the_same_output_lock_the_run),
 		T(outputs_that_differ_or_are_short_do_not),
+		T(the_very_same_question_is_asked_once),
+		T(who_asks_meanwhile_waits_for_that_answer),
+		T(failures_and_what_stands_in_for_them_are_not_kept),
+		T(a_node_may_say_what_makes_it_the_same),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,75 @@
+"""What keeps model calls within limits, through the whole server: a run-away stream, a provider that dies, a cache that outlives the server."""
+import unittest
+
+from rig import Case, Watcher, llm, wait_for
+
+
+def one(prompt, **params):
+    return {'sluice': 1, 'name': 'one', 'nodes': [llm('ask', prompt, **params)], 'edges': [], 'outputs': {'text': '{{ nodes.ask.text }}'}}
+
+
+class Limits(Case):
+    def test_a_run_away_stream_is_cut_and_the_run_locked(self):
+        words = 'I should look at this again. '
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 400, 'first_ms': 5, 'jitter': 0}, 'rules': [
+            {'match': {'user': 'circles'}, 'answer': 'Let me think about it.\n' + words * 2000},
+            {'match': {}, 'answer': 'Done.'}]})
+        s = self.server(sim)
+        before = sim.stats()
+        run_id = s.submit(one('go in circles'), {})
+        run = s.wait_status(run_id, 'locked', seconds=30)
+        trip = [e for e in s.events(run_id) if e['event'] == 'circuit_breaker:tripped']
+        self.assertEqual([t['data']['reason'] for t in trip], ['LOOP_DETECTED'])
+        self.assertEqual(trip[0]['data']['node_id'], 'ask')
+        wait_for('the provider to see its socket closed', lambda: sim.stats()['closed_by_client'] == before['closed_by_client'] + 1, 5)
+        # two windows of 32 sentences of 7 tokens, and what was on its way
+        self.assertLess(sim.stats()['tokens_sent'] - before['tokens_sent'], 2 * 32 * 8 + 400)
+        self.assertEqual(run['nodes'][0]['status'], 'pending', run['nodes'])
+        s.call('POST', '/runs/%s/unlock' % run_id, {}, expect=(422,))
+        s.call('POST', '/runs/%s/cancel' % run_id)
+        s.wait_status(run_id, 'cancelled')
+
+    def test_a_provider_that_dies_in_mid_stream_is_followed_by_its_fallback(self):
+        answer = 'The second provider says all of it, from the first word to the last.'
+        first = self.sim({'sim': 1, 'defaults': {'tps': 100, 'first_ms': 5, 'jitter': 0}, 'rules': [
+            {'match': {}, 'answer': 'The first one says something else, and then ' * 20, 'fault': 'F14', 'after': 20}]})
+        second = self.sim({'sim': 1, 'defaults': {'tps': 100, 'first_ms': 5, 'jitter': 0}, 'rules': [{'match': {}, 'answer': answer}]})
+        s = self.server(first)
+        s.call('PUT', '/llm/profiles/second', {'provider': 'openai', 'model': 'm', 'base_url': second.url, 'api_keys': ['sk-test-key-0002']},
+               expect=(200, 201))
+        s.call('PUT', '/llm/profiles/first', {'provider': 'openai', 'model': 'm', 'base_url': first.url, 'api_keys': ['sk-test-key-0001'],
+                                              'fallbacks': ['second']}, expect=(200, 201))
+        sock = self.socket(s)
+        sock.send(cmd='start_run', id='1', definition=one('hello', profile='first'), inputs={})
+        run_id = sock.until(lambda e: e['event'] == 'ack' and e['data']['id'] == '1')['data']['result']['run_id']
+        sock.until(lambda e: e['event'] == 'execution:completed')
+        w = Watcher(run_id)
+        for e in sock.events:
+            w.feed(e)
+        self.assertEqual(w.texts['ask'].decode(), answer)
+        self.assertTrue(any(e['event'] == 'stream_reset' for e in sock.events))
+        run = s.wait_status(run_id, 'succeeded')
+        self.assertEqual(run['outputs'], {'text': answer})
+        self.assertEqual((len(first.requests()), len(second.requests())), (1, 1))
+        reasons = [e['data'].get('reason') or '' for e in s.events(run_id) if e['event'] == 'node_state_change']
+        self.assertIn("stream_truncated at 'first', going on with 'second'", reasons)
+
+    def test_the_cache_outlives_the_server(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 1000, 'first_ms': 5, 'jitter': 0}, 'rules': [{'match': {}, 'answer': 'It is a fact.'}]})
+        s = self.server(sim)
+        first = s.wait_status(s.submit(one('a fact, please', temperature=0), {}), 'succeeded')
+        self.assertEqual(len(sim.requests()), 1)
+        wait_for('the answer to be written', lambda: s.wait_status(s.submit(one('a fact, please', temperature=0), {}), 'succeeded'), 5)
+        s.process.stop()
+        s.start()
+        run = s.wait_status(s.submit(one('a fact, please', temperature=0), {}), 'succeeded')
+        self.assertEqual(len(sim.requests()), 1)
+        self.assertEqual(run['outputs'], {'text': 'It is a fact.'})
+        reasons = [e['data'].get('reason') or '' for e in s.events(run['id']) if e['event'] == 'node_state_change']
+        self.assertTrue(any(first['id'] in r and r.startswith('cached: ') for r in reasons), reasons)
+        s.wait_status(s.submit(one('a fact, please', temperature=0.5), {}), 'succeeded')
+        self.assertEqual(len(sim.requests()), 2)
+
+
+if __name__ == '__main__':
+    unittest.main()
