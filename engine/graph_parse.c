@@ -42,14 +42,6 @@ static bool read_number(struct sl_reading *rd, struct json_object *o, const char
 	return false;
 }
 
-/* Part of the format, and not yet of the server: nobody shall count on it unknowingly. */
-static void note_unused(struct sl_reading *rd, const char *key, const char *words)
-{
-	size_t at = sl_enter(rd, key);
-	sl_note(rd, "'%s' is understood, but %s", key, words);
-	sl_leave(rd, at);
-}
-
 /* The string's index in the NULL-terminated list; -1: absent or wrong. */
 static int read_choice(struct sl_reading *rd, struct json_object *o, const char *key, const char *const *list)
 {
@@ -268,7 +260,6 @@ static void read_cache(struct sl_reading *rd, struct sl_node_def *d, struct json
 	struct json_object *c = enter_object(rd, o, "cache", cache_keys, "{ \"ttl_s\": 1800 }", &at), *key;
 	if (!c)
 		return;
-	sl_note(rd, "'cache' is understood, but answers are not kept yet");
 	if (read_number(rd, c, "ttl_s", 1, 31622400, true, &v))
 		d->cache_ttl_s = (uint32_t)v;
 	else if (!sl_json_get(c, "ttl_s"))
@@ -664,14 +655,10 @@ static void read_limits(struct sl_reading *rd)
 		return;
 	if (read_number(rd, limits, "timeout_s", 0.001, 31622400, false, &v))
 		rd->w->timeout_s = (uint32_t)ceil(v);
-	if (read_number(rd, limits, "max_tokens", 1, 1e12, true, &v)) {
+	if (read_number(rd, limits, "max_tokens", 1, 1e12, true, &v))
 		rd->w->max_tokens = (uint64_t)v;
-		note_unused(rd, "max_tokens", "runs are not held to it yet, only to timeout_s");
-	}
-	if (read_number(rd, limits, "max_cost_usd", 0.000001, 1e9, false, &v)) {
+	if (read_number(rd, limits, "max_cost_usd", 0.000001, 1e9, false, &v))
 		rd->w->max_cost_microusd = (int64_t)llround(v * 1e6);
-		note_unused(rd, "max_cost_usd", "runs are not held to it yet, only to timeout_s");
-	}
 	sl_leave(rd, at);
 }
 
