@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import path from "node:path";
 import { randomBytes } from "node:crypto";
 import { accept } from "./ws.mjs";
+import { editor } from "./editor.mjs";
 import { workflows, say, think } from "./fixtures.mjs";
 import { operatorWorkflows } from "./ops-fixtures.mjs";
 import { operator, roleOfMade } from "./ops.mjs";
@@ -253,6 +254,7 @@ async function api(req, res, url) {
     return json(res, { ticket: t });
   }
   if (await operator({ req, res, p, b, url, role, runs, json, problem, uuid7, started: Date.now() })) return;
+  if (editor({ req, res, p, b, url, json, problem })) return;
   if (p === "/llm/profiles") return json(res, { items: [{ name: "simulator", provider: "openai", model: "sim-large", base_url: "http://127.0.0.1:7071/v1", kind: "chat", default: true, simulated: true, keys: [] }] });
   if (p === "/workflows") return json(res, { items: workflows.map((w) => ({ name: w.name, version: w.version, description: w.definition.description, created_at: now() })), next_cursor: null });
   let m;
@@ -273,7 +275,7 @@ async function api(req, res, url) {
     return json(res, { items, next_cursor: all.length > limit ? items[items.length - 1].id : null });
   }
   if (p === "/runs" && req.method === "POST") {
-    const w = workflows.find((x) => x.name === b.workflow);
+    const w = b.definition ? { name: b.definition.name ?? "draft", version: null, definition: b.definition, script: async (r) => r.exec("completed", { outputs: {} }) } : workflows.find((x) => x.name === b.workflow);
     if (!w) return problem(res, 404, "not_found", `There is no workflow '${b.workflow}'.`);
     const missing = (w.definition.inputs?.required ?? []).filter((k) => !b.inputs?.[k]);
     if (missing.length) return problem(res, 422, "invalid", "The inputs do not fit the workflow.", { errors: missing.map((k) => ({ pointer: "/inputs/" + k, message: "must not be empty" })) });

@@ -57,6 +57,19 @@ export interface Template {
   definition?: Definition;
 }
 
+interface Spread {
+  min: number;
+  expected: number;
+  max: number;
+}
+export interface Estimate {
+  tokens: Spread;
+  cost_usd: Spread;
+  duration_s: number;
+  nodes: { path: string; type: string; profile?: string | null; model?: string | null; runs: Spread; tokens: number; cost_usd: number }[];
+  warnings: { code: string; message: string }[];
+}
+
 const at = (name: string) => `/workflows/${encodeURIComponent(name)}`;
 
 export async function nodeTypes(): Promise<NodeType[]> {
@@ -81,6 +94,9 @@ export const putWorkflow = (name: string, definition: Definition): Promise<{ nam
 export const archiveWorkflow = (name: string): Promise<unknown> => api.request("DELETE", at(name));
 export const workflowVersions = (name: string): Promise<Page<VersionSummary>> => api.request("GET", at(name) + "/versions");
 export const validate = (definition: Definition, signal?: AbortSignal): Promise<Verdict> => api.request("POST", "/workflows/validate", { body: definition, signal });
+
+/* Of a draft, too: the name in the address then says nothing. */
+export const estimate = (definition: Definition, signal?: AbortSignal): Promise<Estimate> => api.request("POST", at(definition.name || "draft") + "/estimate", { body: { definition }, signal });
 
 export const templates = (): Promise<Page<Template>> => api.request("GET", "/templates");
 export const saveTemplate = (t: { name: string; title: string; description: string; category: string; definition: Definition }): Promise<unknown> => api.request("POST", "/templates", { body: t });

@@ -51,6 +51,8 @@ const paths = {
   admin: <path d="M2.500 4.500h6M12 4.500h1.500M2.500 11.500H4M7.500 11.500h6M8.500 4.500a1.750 1.750 0 1 0 3.500 0 1.750 1.750 0 1 0-3.500 0M4 11.500a1.750 1.750 0 1 0 3.500 0 1.750 1.750 0 1 0-3.500 0" />,
   // kinds of nodes
   llm: <path d="M2.500 4.500A1.500 1.500 0 0 1 4 3h8a1.500 1.500 0 0 1 1.500 1.500v5A1.500 1.500 0 0 1 12 11H7.500L4.500 13.500V11H4a1.500 1.500 0 0 1-1.500-1.500zM5.500 6h5M5.500 8.200h3" />,
+  vote: <><rect x="2.500" y="7" width="11" height="6.500" rx="1.200" /><path d="m5 4.200 2.200 2.300L11 2" /></>,
+  router: <path d="M2 8h3.500L9 4h4M11 2l2 2-2 2M5.500 8 9 12h4M11 10l2 2-2 2" />,
   parallel: <path d="M2.500 8h3M5.500 8c2.500 0 2-4.500 4.500-4.500h3.500M5.500 8h8M5.500 8c2.500 0 2 4.500 4.500 4.500h3.500" />,
   join: <path d="M13.500 8h-3M10.500 8C8 8 8.500 3.500 6 3.500H2.500M10.500 8h-8M10.500 8c-2.500 0-2 4.500-4.500 4.500H2.500" />,
   branch: <path d="M8 2.200 13.800 8 8 13.800 2.200 8zM8 6v2.200l1.500 1.500" />,
@@ -76,9 +78,11 @@ export function Icon({ name, size = 16, className = "" }: { name: IconName; size
 export function kindIcon(type: string): IconName {
   switch (type) {
     case "llm":
-    case "router":
-    case "vote":
       return "llm";
+    case "vote":
+      return "vote";
+    case "router":
+      return "router";
     case "parallel":
       return "parallel";
     case "join":

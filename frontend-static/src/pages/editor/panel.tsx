@@ -5,6 +5,7 @@ import type { ParamSchema } from "../../api/workflows";
 import { useStore } from "../../state/store";
 import { Button, Tabs } from "../../ui/controls";
 import { Icon, kindIcon } from "../../ui/icons";
+import { EstimateSection } from "./estimate";
 import { entriesOf, titleOf } from "./fields";
 import { Field, Folded, Form, freeKey, JsonInput, KeyInput, Note, RefPicker, splitEntries, TextInput, type FormContext } from "./form";
 import { kindOf } from "./kinds";
@@ -243,6 +244,13 @@ function DocumentPanel({ store, def, problems, names, readOnly, focus }: PanelPr
         <Tabs label={w("panel.workflow")} value={tab} onChange={setTab} tabs={[{ id: "general", label: w("tab.general") }, { id: "inputs", label: w("tab.inputs"), count: n("inputs") ?? (Object.keys(def.inputs?.properties ?? {}).length || undefined) }, { id: "outputs", label: w("tab.outputs"), count: n("outputs") ?? (Object.keys(def.outputs ?? {}).length || undefined) }]} />
         <div className="ed-panel-body" role="tabpanel">
           {tab === "general" && <General def={def} set={set} />}
+          {tab === "general" && (
+            <EstimateSection def={def} errors={problems.filter((p) => p.level === "error").length} onGo={(path) => {
+              const ids = path.split("/");
+              const id = ids.pop()!;
+              if (nodeAt(graphAt(store.def, ids), id)) store.enter(ids, [id]);
+            }} />
+          )}
           {tab === "inputs" && <Inputs schema={def.inputs} onChange={(inputs, field, tag) => set({ inputs }, field, tag)} readOnly={readOnly} />}
           {tab === "outputs" && <Outputs outputs={def.outputs ?? {}} onChange={(outputs, field, tag) => set({ outputs }, field, tag)} readOnly={readOnly} />}
         </div>
