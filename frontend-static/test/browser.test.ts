@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 
 const chromium = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const here = path.dirname(new URL(import.meta.url).pathname);
-const steps = path.join(here, "../../tests/ui/run_view.mjs");
+const steps = path.join(here, "../../tests/ui");
 const can = existsSync(chromium) && existsSync(steps);
 let mock: ChildProcess;
 let url = "";
@@ -23,8 +23,11 @@ beforeAll(async () => {
 
 afterAll(() => void mock?.kill());
 
-it.skipIf(!can)("a run is followed in a browser from the first click to its end", { timeout: 150_000 }, async () => {
-  const p = spawn(process.execPath, [steps], { env: { ...process.env, CHROMIUM: chromium, SLUICE_URL: url, SLUICE_TOKEN: "mock-token", SLUICE_WORKFLOW: "three-voices" } });
+it.skipIf(!can).each([
+  ["a run is followed in a browser from the first click to its end", "run_view.mjs"],
+  ["a workflow is drawn in a browser from an empty canvas", "editor.mjs"],
+])("%s", { timeout: 150_000 }, async (_, file) => {
+  const p = spawn(process.execPath, [path.join(steps, file)], { env: { ...process.env, CHROMIUM: chromium, SLUICE_URL: url, SLUICE_TOKEN: "mock-token", SLUICE_WORKFLOW: "three-voices" } });
   let said = "";
   p.stdout.on("data", (d: Buffer) => (said += d.toString()));
   p.stderr.on("data", (d: Buffer) => (said += d.toString()));

@@ -254,6 +254,10 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
       if (store.isNew) go(draftUrl(r.name), true);
     } catch (e) {
       if (e instanceof ApiError && e.status === 422) setShowProblems(true);
+      if (e instanceof ApiError && e.status === 409 && store.isNew) {
+        nameField.current?.focus();
+        return setFailed({ ...told(e), message: w("name.taken", { name: store.def.name }) });
+      }
       setFailed(told(e));
     }
   }, [store, readOnly, say]);
