@@ -6,6 +6,8 @@
     coalesce  one watcher of many streams, beside one frame for each token
     start     cold and warm start beside pg_ctl alone; what an idle server costs
     hub       WebSocket fan-out beside a bare epoll server (bench/hub.py)
+    limiter   reserving and settling, beside a lock; cache: hits, beside a copy
+    chain     model streams with limits and run breaker, beside the same without
 
 Rounds are interleaved, tables show medians [min..max]; what was measured is kept in BUILD/bench-results. Absolute figures of a shared
 machine drift: read the ratios.
@@ -85,7 +87,7 @@ def one_model():
 FIRST_MS = 500  # the simulator's wait: long enough that a watcher is there when the first token comes
 
 
-def with_streams(b, speed, tokens, server_args, measure):
+def with_streams(b, speed, tokens, server_args, measure, workflow=None, limits=None):
     """Fresh simulator and server for a round: memory is part of what is measured. Server on the first core, all else on the second."""
     cores = rig.cores()
     sim = rig.Sim(b.sluice, speed, tokens, FIRST_MS, core=cores[-1])
@@ -93,8 +95,8 @@ def with_streams(b, speed, tokens, server_args, measure):
         server = rig.Server(b.sluice, core=cores[0], args=server_args)
         try:
             server.call('PUT', '/api/v1/llm/profiles/upstream', {'provider': 'openai', 'model': 'sim', 'base_url': sim.url, 'api_keys': ['sk-bench-0001'],
-                                                                 'default': True})
-            server.call('POST', '/api/v1/workflows', one_model())
+                                                                 'default': True, 'limits': limits or {}})
+            server.call('POST', '/api/v1/workflows', workflow or one_model())
             return measure(server)
         finally:
             server.drop()
@@ -256,7 +258,59 @@ def hub(b):
     rig.table(['5000 idle', 'KiB a connection'], idle)
 
 
-BENCHES = {'steps': steps, 'streams': streams, 'coalesce': coalesce, 'start': start, 'hub': hub}
+# ---- limits ----
+
+def limiter(b):
+    """a call reserved and settled, with 1, 100 and 5000 buckets"""
+    rows = []
+    for n in (1, 100, 5000):
+        cell = rig.Cell()
+        for _ in range(b.rounds):
+            cell.add(rig.tool, [b.tool('limits_load'), 'limiter', n, 1])
+        b.keep('limiter', {'buckets': n}, cell)
+        rows.append([n, cell.text('ns_per_call', 0), cell.text('lock_ns', 0), ratio(cell.median('ns_per_call'), cell.median('lock_ns'), 1)])
+    rig.table(['buckets', 'ns a call', 'a lock, ns', 'x'], rows)
+
+
+def cache(b):
+    """a hit in memory: an answer of 1,500 bytes among 100 and 10,000"""
+    rows = []
+    for n in (100, 10000):
+        cell = rig.Cell()
+        for _ in range(b.rounds):
+            cell.add(rig.tool, [b.tool('limits_load'), 'cache', n, 1])
+        b.keep('cache', {'entries': n}, cell)
+        rows.append([n, cell.text('ns_per_hit', 0), cell.text('copy_ns', 0), cell.text('hit_rate', 3)])
+    rig.table(['entries', 'ns a hit', 'a copy, ns', 'hit rate'], rows)
+
+
+def chain(b):
+    """model streams with the run breaker and limits, beside the same without: what they cost a token"""
+    watch = rig.Cell()
+    for _ in range(b.rounds):
+        watch.add(rig.tool, [b.tool('limits_load'), 'watch', 1000000])
+    b.keep('chain', {'watch': True}, watch)
+    rig.table(['token into its stream, ns', 'and watched, ns', 'watching, ns'],
+              [[watch.text('append_ns', 0), watch.text('watched_ns', 0), watch.text('watch_ns', 0)]])
+    free = dict(one_model(), limits={'breaker': False})
+    limits = {'rpm': 1000000, 'tpm': 1000000000, 'max_concurrency': 10000}
+    cells = {'without run breaker': (rig.Cell(), free, None), 'as it is': (rig.Cell(), None, None), 'with limits': (rig.Cell(), None, limits)}
+
+    def measure(server):
+        return rig.tool([b.tool('streams_load'), server.port, server.token, 'one-model', 200, 2, 200, 1, 3, server.pid, FIRST_MS, -1],
+                        core=rig.cores()[-1])
+    for _ in range(b.rounds):
+        for cell, workflow, limit in cells.values():
+            cell.add(with_streams, b, 50, 600, (), measure, workflow, limit)
+    rows = []
+    for name, (cell, _, _) in cells.items():
+        b.keep('chain', {'server': name}, cell)
+        rows.append([name, cell.text('tokens_per_s', 0), cell.text('cpu_ms_per_1000_tokens'), cell.text('first_added_p50_ms'), cell.text('token_p99_ms'),
+                     ratio(cell.median('cpu_ms_per_1000_tokens'), cells['without run breaker'][0].median('cpu_ms_per_1000_tokens'))])
+    rig.table(['200 x 50/s', 'tokens/s', 'CPU ms/1000', 'first +p50 ms', 'token p99 ms', 'x without'], rows)
+
+
+BENCHES = {'steps': steps, 'streams': streams, 'coalesce': coalesce, 'start': start, 'hub': hub, 'limiter': limiter, 'cache': cache, 'chain': chain}
 
 
 def main():

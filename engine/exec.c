@@ -881,6 +881,7 @@ void sl_exec_run_totals(const struct sl_exec *x, struct sl_run_totals *out)
 		.cost_microusd = s->cost_microusd,
 		.started_ms = s->started_ms,
 		.idle_ms = s->paused_ms + s->waited_ms,
+		.depth = s->depth,
 	};
 	for (const struct sl_scope *sc = x->scope; sc->parent; sc = sc->parent)
 		out->depth++;

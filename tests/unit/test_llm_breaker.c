@@ -261,6 +261,34 @@ static void a_longer_rest_is_not_cut_by_a_shorter_hint(void **state)
 	assert_int_equal(lane[0].until_ms, 60000);
 }
 
+static void without_memory(void *arg)
+{
+	struct fixture *f = arg;
+	SL_AUTO(sl_breakers) b = NULL;
+	SL_AUTO(sl_keys) keys = NULL;
+	SL_AUTO(sl_profile) p = sl_profiles_get(f->profiles, SL_STR("work"));
+	struct sl_lane lane[4];
+	if (sl_breakers_new(&b) != SL_OK || sl_keys_new(&keys) != SL_OK)
+		return;
+	for (int i = 0; i < 40; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "k%d", i);
+		struct sl_breaker_answer a = sl_breaker_ask(b, sl_str(name), 0);
+		assert_true(a.go);
+		(void)sl_breaker_report(b, sl_str(name), a.trial, SL_BREAKER_BAD, 0, 0);
+	}
+	assert_int_equal(sl_keys_lanes(keys, p, lane, 4, 0), 3);
+	sl_keys_begin(keys, p, 0);
+	sl_keys_end(keys, p, 0, SL_RATE_LIMITED, 0, 0);
+}
+
+static void they_cope_without_memory(void **state)
+{
+	struct fixture *f = *state;
+	SL_AUTO(sl_profile) p = put(f, THREE);
+	assert_true(sl_test_torture(without_memory, f) < 100000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +305,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(each_key_has_its_own_fate, keys_setup, keys_teardown),
 		cmocka_unit_test_setup_teardown(a_key_that_was_set_again_is_another_key, keys_setup, keys_teardown),
 		cmocka_unit_test_setup_teardown(a_longer_rest_is_not_cut_by_a_shorter_hint, keys_setup, keys_teardown),
+		cmocka_unit_test_setup_teardown(they_cope_without_memory, keys_setup, keys_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

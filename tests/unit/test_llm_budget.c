@@ -318,6 +318,27 @@ static void spending_is_written_down_at_once_and_one_write_at_a_time(void **stat
 	assert_non_null(strstr(out.data, "\"spent_tokens\":125,"));
 }
 
+static void without_memory(void *arg)
+{
+	SL_AUTO(sl_budgets) b = NULL;
+	struct sl_budget_limit l = {1000, 0, SL_BUDGET_DAY};
+	struct sl_budget_claim c = {0};
+	struct sl_error err;
+	bool wait;
+	if (sl_budgets_new(NULL, &b) != SL_OK)
+		return;
+	enum sl_code rc = sl_budget_set(b, P, &l);
+	if (sl_budget_load(b, SL_STR("q"), 20000, 5, 5) != SL_OK || rc != SL_OK)
+		return;
+	assert_int_equal(reserve(b, 10, 0, &c, &wait, &err), SL_OK);
+	sl_budget_settle(b, &c, 5, 0, NOW);
+}
+
+static void they_cope_without_memory(void **state)
+{
+	assert_true(sl_test_torture(without_memory, NULL) < 100000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +349,7 @@ int main(void)
 		cmocka_unit_test(an_answer_of_unknown_length_is_cut_to_what_is_left),
 		cmocka_unit_test(a_hundred_at_once_overspend_nothing),
 		cmocka_unit_test(spending_is_written_down_at_once_and_one_write_at_a_time),
+		cmocka_unit_test(they_cope_without_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

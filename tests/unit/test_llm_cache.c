@@ -283,6 +283,32 @@ static void it_holds_under_threads(void **state)
 		pthread_join(th[i], NULL);
 }
 
+static void without_memory(void *arg)
+{
+	SL_AUTO(sl_cache) c = NULL;
+	struct shelf shelf = {0};
+	struct sl_cache_back back = {shelf_get, shelf_put, shelf_clear, shelf_sweep, &shelf};
+	SL_AUTO(sl_bytes) output = sl_bytes_new("made", 4);
+	if (!output || sl_cache_new(arg ? &back : NULL, &c) != SL_OK)
+		return;
+	for (unsigned i = 0; i < 40; i++) {
+		struct sl_cache_ticket t = {0};
+		char said[32];
+		enum sl_cache_answer a = ask(c, i, &t, NOW, said);
+		if (a == SL_CACHE_WAIT)
+			a = ask(c, i, &t, NOW, said);
+		assert_true(a != SL_CACHE_WAIT); /* a hit: the shelf gives what it was given last, whatever the key */
+		if (a == SL_CACHE_MISS)
+			sl_cache_done(c, &t, output, SL_STR("r"), 60, NOW);
+	}
+}
+
+static void it_copes_without_memory(void **state)
+{
+	assert_true(sl_test_torture(without_memory, NULL) < 100000);
+	assert_true(sl_test_torture(without_memory, *state) < 100000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +318,7 @@ int main(void)
 		cmocka_unit_test(the_least_recently_used_goes_first),
 		cmocka_unit_test(what_is_behind_is_looked_up_once_and_written_through),
 		cmocka_unit_test(it_holds_under_threads),
+		cmocka_unit_test_prestate(it_copes_without_memory, (void *)(uintptr_t)1),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

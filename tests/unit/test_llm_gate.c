@@ -138,6 +138,26 @@ static void a_quiet_profile_may_still_retry_once_a_second(void **state)
 	assert_non_null(strstr(out.data, "{\"profile\":\"p\",\"first\":0,\"further\":10,\"left\":0,\"refused\":"));
 }
 
+static void without_memory(void *arg)
+{
+	SL_AUTO(sl_gates) g = NULL;
+	SL_AUTO(sl_retry_budgets) b = NULL;
+	struct sl_pass p = {0};
+	uint64_t ahead;
+	if (sl_gates_new(&g) != SL_OK || sl_retry_budgets_new(&b) != SL_OK)
+		return;
+	enum sl_code rc = sl_gate_enter(g, SL_STR("p"), 1, &p, NULL, NULL, &ahead);
+	assert_true(rc == SL_OK || rc == SL_NO_MEMORY);
+	sl_gate_leave(g, &p);
+	sl_retry_budget_first(b, SL_STR("p"), 0);
+	SL_IGNORE(sl_retry_budget_take(b, SL_STR("p"), 0)); /* whatever: nothing is lost */
+}
+
+static void they_cope_without_memory(void **state)
+{
+	assert_true(sl_test_torture(without_memory, NULL) < 100000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +166,7 @@ int main(void)
 		cmocka_unit_test(never_more_are_inside_under_threads),
 		cmocka_unit_test(an_outage_brings_a_fifth_more_and_one_a_second),
 		cmocka_unit_test(a_quiet_profile_may_still_retry_once_a_second),
+		cmocka_unit_test(they_cope_without_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

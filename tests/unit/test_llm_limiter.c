@@ -399,6 +399,31 @@ static void sums_hold_under_threads(void **state)
 	assert_non_null(strstr(b.data, "\"in_flight\":0"));
 }
 
+static void without_memory(void *arg)
+{
+	SL_AUTO(sl_limiter) l = NULL;
+	const struct sl_rate rate = {.tpm = 600};
+	struct sl_rate_hint hint = SL_RATE_HINT;
+	hint.retry_after_ms = 10;
+	if (sl_limiter_new(&l) != SL_OK)
+		return;
+	for (int i = 0; i < 40; i++) { /* enough for the table to grow */
+		struct sl_ticket t = {0};
+		struct sl_limiter_view v;
+		char name[16];
+		snprintf(name, sizeof(name), "k%d", i);
+		enum sl_code rc = sl_limiter_take(l, sl_str(name), &rate, 10, &t, NULL, NULL, 0, &v);
+		assert_true(rc == SL_OK || rc == SL_NO_MEMORY);
+		sl_limiter_settle(l, &t, 5, 0);
+		sl_limiter_learn(l, sl_str(name), &rate, &hint, 0);
+	}
+}
+
+static void it_copes_without_memory(void **state)
+{
+	assert_true(sl_test_torture(without_memory, NULL) < 100000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -415,6 +440,7 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(requests_a_minute_hold_as_well, setup, teardown),
 		cmocka_unit_test_setup_teardown(sums_hold_under_threads, setup, teardown),
+		cmocka_unit_test(it_copes_without_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
