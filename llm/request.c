@@ -61,8 +61,7 @@ enum sl_code sl_wish_read(struct sl_wish *w, const struct sl_chat_request *req, 
 	*w = (struct sl_wish){
 		.temperature = isnan(req->temperature) ? p->temperature : req->temperature,
 		.top_p = isnan(req->top_p) ? p->top_p : req->top_p,
-		.own_temperature = !isnan(req->temperature),
-		.own_top_p = !isnan(req->top_p),
+		.own_thinking = req->thinking.len != 0,
 		.max_tokens = req->max_tokens ? req->max_tokens : p->max_tokens,
 		.thinking = req->thinking.len ? req->thinking : sl_str(p->thinking),
 	};

@@ -15,7 +15,7 @@ struct sl_profile;
 
 struct sl_wish {
 	double temperature, top_p;       /* NAN: not set */
-	bool own_temperature, own_top_p; /* the call's, not its profile's */
+	bool own_thinking;               /* the call's, not its profile's */
 	int64_t max_tokens;              /* 0: not set */
 	struct sl_str thinking;          /* empty: not set */
 	struct json_object *messages;    /* array of objects with a role */
