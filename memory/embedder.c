@@ -165,7 +165,7 @@ static void fill_end(struct sl_fill *f)
 {
 	struct sl_memory *m = f->m;
 	bool more = f->rc == SL_OK && (m->fill_again || (f->rows && f->rows->n)),
-	     failed = f->rc != SL_OK && f->rc != SL_CANCELLED;
+	     failed = f->rc != SL_OK && f->rc != SL_CANCELLED && f->rc != SL_DRAINING;
 	if (failed) {
 		uint64_t wait = FILL_RETRY_MS;
 		for (uint32_t i = 0; i < m->fill_failures && wait < FILL_RETRY_MOST; i++)

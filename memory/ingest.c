@@ -215,7 +215,6 @@ enum sl_code sl_memory_store(struct sl_memory *m, const struct sl_memory_item *i
 	i->tier = item->tier;
 	i->project = sl_str_dup(item->project);
 	i->content = sl_str_dup(content);
-	i->content_bytes = content.len;
 	i->metadata = sl_str_dup(item->metadata.len ? item->metadata : SL_STR("{}"));
 	i->by = sl_str_dup(item->by);
 	i->once = sl_str_dup(item->once);
@@ -225,9 +224,7 @@ enum sl_code sl_memory_store(struct sl_memory *m, const struct sl_memory_item *i
 		sl_op_free(&i->op);
 		return SL_NO_MEMORY;
 	}
-	for (size_t k = 0; k < content.len; k++) /* PostgreSQL keeps no NUL in a text */
-		if (!i->content[k])
-			i->content[k] = ' ';
+	i->content_bytes = sl_memory_storable(i->content, content.len);
 	double confidence = isnan(item->confidence) ? 1 : item->confidence;
 	i->put = (struct sl_memory_put){
 		.id = sl_uuid_new(),

@@ -170,6 +170,15 @@ void sl_memory_hash(struct sl_str text, uint8_t out[SL_MEMORY_HASH_BYTES])
 	crypto_hash_sha256(out, (const unsigned char *)text.p, text.len);
 }
 
+size_t sl_memory_storable(char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!text[i])
+			text[i] = ' ';
+	sl_utf8_make_valid(text, &len);
+	return len;
+}
+
 uint32_t sl_memory_tokens(struct sl_str text)
 {
 	return (uint32_t)(text.len / 4 + 1); /* four bytes a token: near enough for a budget, in any script */

@@ -332,8 +332,10 @@ static void score_compute(struct sl_op *op) /* [a worker] */
 			s->found[kept++] = *f;
 	}
 	s->n_found = kept;
-	fuse(s, kept);
-	qsort(s->found, kept, sizeof(*s->found), by_fused);
+	if (kept) {
+		fuse(s, kept);
+		qsort(s->found, kept, sizeof(*s->found), by_fused);
+	}
 	give(s);
 }
 
@@ -677,14 +679,11 @@ enum sl_code sl_memory_search(struct sl_memory *m, const struct sl_memory_search
 	s->project = sl_str_dup(q->project);
 	s->query = sl_str_dup(query);
 	s->path = sl_str_dup(q->path);
-	s->query_bytes = query.len;
 	if (!s->project || !s->query || !s->path) {
 		sl_op_free(&s->op);
 		return SL_NO_MEMORY;
 	}
-	for (size_t i = 0; i < query.len; i++)
-		if (!s->query[i])
-			s->query[i] = ' ';
+	s->query_bytes = sl_memory_storable(s->query, query.len);
 	s->q = *q;
 	if (s->q.max_results == 0)
 		s->q.max_results = 5;
