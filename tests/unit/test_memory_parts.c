@@ -343,9 +343,18 @@ static void vectors_are_replaced_dropped_and_refused(void **state)
 	assert_true(sl_uuid_eq(hits[0].id, one));
 	/* many blocks, then none */
 	struct sl_uuid all = sl_uuid_new();
-	for (uint32_t i = 0; i < 5000; i++)
-		assert_int_equal(sl_vectors_put(v, all, i, right), SL_OK);
-	assert_int_equal(sl_vectors_drop(v, all), 5000);
+	for (uint32_t i = 0; i < 40000; i++) {
+		float some[2] = {(float)(i % 100), 1};
+		assert_int_equal(sl_vectors_put(v, all, i, some), SL_OK);
+	}
+	for (size_t k = 1; k <= 4; k++) {
+		struct sl_vector_hit scan[4];
+		float q[2] = {5.5f, 1};
+		assert_same(hits, sl_vectors_search(v, q, k, hits), scan, sl_vectors_scan(v, q, k, scan));
+	}
+	size_t before = sl_vectors_bytes(v);
+	assert_int_equal(sl_vectors_drop(v, all), 40000);
+	assert_true(sl_vectors_bytes(v) < before / 2);
 	assert_int_equal(sl_vectors_count(v), 1);
 	assert_int_equal(sl_vectors_drop(v, one), 1);
 	assert_int_equal(sl_vectors_put(v, two, 1, up), SL_OK);
