@@ -15,6 +15,7 @@ struct lws;
 struct sl_agents;
 struct sl_api;
 struct sl_engine;
+struct sl_governor;
 struct sl_egress;
 struct sl_llm;
 struct sl_loop;
@@ -47,6 +48,7 @@ struct sl_api_parts {
 	struct sl_store *store;
 	struct sl_llm *llm;
 	struct sl_agents *agents;
+	struct sl_governor *governor; /* NULL: none */
 	struct sl_egress *egress;
 	struct sl_memory *memory; /* NULL: none */
 	struct sl_ws *ws;

@@ -26,7 +26,7 @@ struct sl_stored_workflow;
 struct sl_view;
 
 /* What is written to the audit trail, for its count in the metrics; a test compares it with what is done. */
-#define SL_AUDIT_ACTIONS 16
+#define SL_AUDIT_ACTIONS 21
 extern const char *const sl_audit_actions[]; /* NULL-terminated */
 
 #define SL_API_MINUTES 60
@@ -134,6 +134,7 @@ sl_handler_fn sl_route_token_list, sl_route_token_make, sl_route_token_revoke;
 sl_handler_fn sl_route_agent_list, sl_route_agent_get, sl_route_agent_put, sl_route_agent_delete;
 sl_handler_fn sl_route_prices_get, sl_route_prices_put;
 sl_handler_fn sl_route_template_list, sl_route_template_create, sl_route_template_delete;
+sl_handler_fn sl_route_breakers, sl_route_breaker_reset, sl_route_limits_get, sl_route_limits_put;
 sl_handler_fn sl_route_audit, sl_route_instances, sl_route_admin_pause, sl_route_admin_resume, sl_route_admin_drain;
 
 sl_handler_fn sl_route_models, sl_route_chat_completions, sl_route_responses;
@@ -143,6 +144,7 @@ sl_handler_fn sl_route_stats;
 void sl_counts_tick(struct sl_api *a);                           /* [front] twice a second */
 void sl_counts_audit(struct sl_api *a, const char *action);      /* [any] */
 void sl_counts_models(struct sl_buf *b, struct sl_stats *stats); /* Prometheus: the GenAI names */
+void sl_counts_governor(struct sl_buf *b, struct sl_governor *governor, const struct sl_clock *clock);
 void sl_counts_door(struct sl_buf *b, const struct sl_api_counts *c);
 
 /* sse.c: the live stream of a run. `resume`: exactly what came after after_seq, else a snapshot first. */
@@ -156,6 +158,9 @@ const struct sl_embedded *sl_api_file(const char *name);
 
 /* Who asks, for calls of the store that write the line of the audit trail themselves. Lends from r. */
 struct sl_audit_by sl_request_audit(const struct sl_request *r, const char *action, struct sl_str target);
+/* Writes the line first and then goes on with `then`, which looks at t->rc: what cannot be recorded is not done. */
+void sl_api_audit_first(struct sl_api *a, struct sl_request *r, const char *action, struct sl_str target,
+			void (*then)(struct sl_task *t));
 /* Fire and forget: who did what, where there is no change in the database to write it with. */
 void sl_api_audit(struct sl_api *a, const struct sl_request *r, const char *action, struct sl_str target);
 /* [any] The same for who is no request; detail: a JSON object, or NULL. */

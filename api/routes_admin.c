@@ -133,24 +133,53 @@ static void sweep(struct sl_api *a, struct sl_request *r, enum sl_command_kind k
 		sl_task_refuse(t, rc);
 }
 
+static bool recorded(struct sl_task *t)
+{
+	if (t->rc != SL_OK)
+		sl_answer_error(t->r, t->rc, NULL);
+	return t->rc == SL_OK;
+}
+
+static void pause_recorded(struct sl_task *t)
+{
+	if (recorded(t)) {
+		/* First: what is submitted from now on is refused, what was is in the list. */
+		atomic_store(&t->api->paused, true);
+		sweep(t->api, t->r, SL_CMD_PAUSE_DRAIN);
+	}
+	sl_task_free(t);
+}
+
+static void resume_recorded(struct sl_task *t)
+{
+	if (recorded(t)) {
+		atomic_store(&t->api->paused, false);
+		atomic_store(&t->api->drained, false);
+		sweep(t->api, t->r, SL_CMD_RESUME);
+	}
+	sl_task_free(t);
+}
+
+static void drain_recorded(struct sl_task *t)
+{
+	if (recorded(t)) {
+		atomic_store(&t->api->drained, true);
+		answer_state(t->api, t->r, NULL, 0);
+	}
+	sl_task_free(t);
+}
+
 void sl_route_admin_pause(struct sl_api *a, struct sl_request *r)
 {
-	atomic_store(&a->paused, true); /* first: what is submitted from now on is refused, what was is in the list */
-	sl_api_audit(a, r, "admin.pause", SL_STR(""));
-	sweep(a, r, SL_CMD_PAUSE_DRAIN);
+	sl_api_audit_first(a, r, "admin.pause", SL_STR(""), pause_recorded);
 }
 
 void sl_route_admin_resume(struct sl_api *a, struct sl_request *r)
 {
-	atomic_store(&a->paused, false);
-	atomic_store(&a->drained, false);
-	sl_api_audit(a, r, "admin.resume", SL_STR(""));
-	sweep(a, r, SL_CMD_RESUME);
+	sl_api_audit_first(a, r, "admin.resume", SL_STR(""), resume_recorded);
 }
 
 void sl_route_admin_drain(struct sl_api *a, struct sl_request *r)
 {
-	atomic_store(&a->drained, true);
-	sl_api_audit(a, r, "admin.drain", SL_STR(""));
-	answer_state(a, r, NULL, 0);
+	sl_api_audit_first(a, r, "admin.drain", SL_STR(""), drain_recorded);
 }

@@ -4,6 +4,7 @@
 #include "llm/chat.h"
 #include "llm/profile.h"
 #include "memory/memory.h"
+#include "store/audit.h"
 #include "store/profiles.h"
 
 static struct sl_profiles *profiles_of(struct sl_api *a)
@@ -67,7 +68,7 @@ static void profile_stored(struct sl_task *t)
 					 sl_bytes_str(row->keys), &err);
 	if (t->rc == SL_OK) {
 		SL_AUTO(sl_profile) p = sl_profiles_get(profiles_of(t->api), sl_str(row->name));
-		sl_api_audit(t->api, t->r, "profile.put", sl_str(row->name));
+		sl_counts_audit(t->api, "profile.put");
 		if (t->api->parts.memory && p && p->kind == SL_PROFILE_EMBEDDING)
 			sl_memory_profiles_changed(t->api->parts.memory);
 		if (p)
@@ -105,7 +106,8 @@ void sl_route_profile_put(struct sl_api *a, struct sl_request *r)
 		sl_task_free(t);
 		return;
 	}
-	rc = sl_store_profile_put(a->parts.store, sl_str(row->name), row->body, SL_PROFILE_SET_SECRETS, row->keys,
+	const struct sl_audit_by by = sl_request_audit(r, "profile.put", sl_str(row->name));
+	rc = sl_store_profile_put(a->parts.store, &by, sl_str(row->name), row->body, SL_PROFILE_SET_SECRETS, row->keys,
 				  sl_task_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
@@ -114,10 +116,12 @@ void sl_route_profile_put(struct sl_api *a, struct sl_request *r)
 static void profile_deleted(struct sl_task *t)
 {
 	struct sl_error err = {0};
+	bool stored = t->rc == SL_OK;
 	if (t->rc == SL_OK || t->rc == SL_NOT_FOUND) /* not stored: then the set says why it cannot go */
 		t->rc = sl_profiles_delete(profiles_of(t->api), t->r->params[0], &err);
+	if (stored)
+		sl_counts_audit(t->api, "profile.delete");
 	if (t->rc == SL_OK) {
-		sl_api_audit(t->api, t->r, "profile.delete", t->r->params[0]);
 		sl_answer_empty(t->r, 204);
 	} else {
 		sl_answer_error(t->r, t->rc, err.text[0] ? &err : NULL);
@@ -130,7 +134,8 @@ void sl_route_profile_delete(struct sl_api *a, struct sl_request *r)
 	struct sl_task *t = sl_task_new(a, r, profile_deleted);
 	if (!t)
 		return;
-	enum sl_code rc = sl_store_profile_delete(a->parts.store, r->params[0], sl_task_from_store, t);
+	const struct sl_audit_by by = sl_request_audit(r, "profile.delete", r->params[0]);
+	enum sl_code rc = sl_store_profile_delete(a->parts.store, &by, r->params[0], sl_task_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }

@@ -2,6 +2,7 @@
  */
 #include "api/orders.h"
 #include "api/runs.h"
+#include "store/audit.h"
 #include "store/overview.h"
 #include "store/runs.h"
 #include "store/workflows.h"
@@ -303,12 +304,26 @@ static void payload_free(void *more)
 	sl_bytes_unref(more);
 }
 
+/* It is done, and in the journal with who did it; the line of the trail may fail, and then somebody should know. */
+static void audited(struct sl_task *t)
+{
+	if (t->rc != SL_OK)
+		sl_log(SL_LOG_ERROR, "api", "an action was not written to the audit trail",
+		       SL_KS("code", sl_code_wire(t->rc)));
+	view_then_show(t);
+}
+
 static void steered(struct sl_task *t)
 {
 	if (t->rc == SL_OK) {
 		const struct sl_order_row *row = sl_order_find_rest(sl_str(strrchr(t->r->route->pattern, '/') + 1));
-		if (row && row->audit)
-			sl_api_audit_by(t->api, sl_str(t->r->by), row->audit, t->r->params[0], t->more);
+		if (row && row->audit &&
+		    sl_store_audit(t->api->parts.store, sl_str(t->r->by), sl_str(row->audit), t->r->params[0], t->more,
+				   sl_task_from_store, t) == SL_OK) {
+			sl_counts_audit(t->api, row->audit);
+			t->then = audited;
+			return;
+		}
 		view_then_show(t);
 		return;
 	}

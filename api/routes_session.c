@@ -139,7 +139,7 @@ static void token_made(struct sl_task *t)
 		sl_buf_json_ktime(&out, "expires_at", f->token.expires_ms);
 		sl_buf_addc(&out, '}');
 		sl_answer_header(t->r, "Cache-Control", SL_STR("no-store"));
-		sl_api_audit(t->api, t->r, "token.create", sl_str(f->token.name));
+		sl_counts_audit(t->api, "token.create");
 		sl_answer_buf(t->r, 201, &out);
 	} else if (t->rc == SL_CONFLICT) {
 		sl_answer_problem(t->r, SL_CONFLICT, "a token named '%s' is in use", f->token.name);
@@ -211,7 +211,8 @@ void sl_route_token_make(struct sl_api *a, struct sl_request *r)
 					 .expires_ms = f->token.expires_ms};
 	memcpy(stored.hash, f->token.hash, sizeof(stored.hash));
 	memcpy(stored.last4, f->secret + SL_TOKEN_TEXT_BYTES - 5, 4);
-	enum sl_code rc = sl_store_token_add(a->parts.store, &stored, sl_task_from_store, t);
+	const struct sl_audit_by by = sl_request_audit(r, "token.create", sl_str(f->token.name));
+	enum sl_code rc = sl_store_token_add(a->parts.store, &by, &stored, sl_task_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }
@@ -229,7 +230,7 @@ static void token_revoked(struct sl_task *t)
 		if (t->api->parts.ws)
 			sl_hub_close_matching(sl_ws_hub(t->api->parts.ws), same_token, &id, SL_WS_CLOSE_REVOKED,
 					      "the token was revoked");
-		sl_api_audit(t->api, t->r, "token.revoke", t->r->params[0]);
+		sl_counts_audit(t->api, "token.revoke");
 		sl_answer_empty(t->r, 204);
 	} else if (t->rc == SL_NOT_FOUND) {
 		sl_answer_problem(t->r, SL_NOT_FOUND, "there is no such token");
@@ -250,7 +251,8 @@ void sl_route_token_revoke(struct sl_api *a, struct sl_request *r)
 	if (!t)
 		return;
 	t->run.u = id;
-	enum sl_code rc = sl_store_token_revoke(a->parts.store, id, sl_task_from_store, t);
+	const struct sl_audit_by by = sl_request_audit(r, "token.revoke", r->params[0]);
+	enum sl_code rc = sl_store_token_revoke(a->parts.store, &by, id, sl_task_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }
@@ -260,6 +262,20 @@ static void audited(void *arg, enum sl_code rc)
 	if (rc != SL_OK)
 		sl_log(SL_LOG_ERROR, "api", "an action was not written to the audit trail",
 		       SL_KS("code", sl_code_wire(rc)));
+}
+
+void sl_api_audit_first(struct sl_api *a, struct sl_request *r, const char *action, struct sl_str target,
+			void (*then)(struct sl_task *t))
+{
+	struct sl_task *t = sl_task_new(a, r, then);
+	if (!t)
+		return;
+	enum sl_code rc =
+		sl_store_audit(a->parts.store, sl_str(r->by), sl_str(action), target, NULL, sl_task_from_store, t);
+	if (rc == SL_OK)
+		sl_counts_audit(a, action);
+	else
+		sl_task_refuse(t, rc);
 }
 
 void sl_api_audit_by(struct sl_api *a, struct sl_str actor, const char *action, struct sl_str target,

@@ -519,6 +519,7 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 					   .llm = s->llm,
 					   .memory = s->memory,
 					   .agents = s->agents,
+					   .governor = s->governor,
 					   .egress = s->egress,
 					   .ws = s->ws};
 	rc = sl_api_start(s->api, &parts, err);

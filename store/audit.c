@@ -6,6 +6,14 @@
 
 #define PAGE_MOST 200
 
+void sl_job_audit(struct sl_job *j, const struct sl_audit_by *by)
+{
+	sl_job_statement(j, "INSERT INTO audit (actor, action, target) VALUES ($1, $2, $3)");
+	sl_job_str(j, by->actor);
+	sl_job_str(j, by->action);
+	sl_job_str(j, by->target);
+}
+
 enum sl_code sl_store_audit(struct sl_store *s, struct sl_str actor, struct sl_str action, struct sl_str target,
 			    struct sl_bytes *detail, sl_store_fn *fn, void *arg)
 {

@@ -13,10 +13,7 @@ enum sl_code sl_store_price_replace(struct sl_store *s, const struct sl_audit_by
 			    "as_of FROM json_to_recordset($1::json) AS x(provider text, model text, input_nanousd "
 			    "bigint, output_nanousd bigint, cached_nanousd bigint, as_of date)");
 	sl_job_json(j, json);
-	sl_job_statement(j, "INSERT INTO audit (actor, action, target) VALUES ($1, $2, $3)");
-	sl_job_str(j, by->actor);
-	sl_job_str(j, by->action);
-	sl_job_str(j, by->target);
+	sl_job_audit(j, by);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 

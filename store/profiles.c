@@ -13,11 +13,12 @@ void sl_stored_profile_fini(struct sl_stored_profile *p)
 	*p = (struct sl_stored_profile){0};
 }
 
-enum sl_code sl_store_profile_put(struct sl_store *s, struct sl_str name, struct sl_bytes *config,
-				  enum sl_profile_secrets how, struct sl_bytes *secrets, sl_store_fn *fn, void *arg)
+enum sl_code sl_store_profile_put(struct sl_store *s, const struct sl_audit_by *by, struct sl_str name,
+				  struct sl_bytes *config, enum sl_profile_secrets how, struct sl_bytes *secrets,
+				  sl_store_fn *fn, void *arg)
 {
 	struct sl_job *j = sl_job_new(
-		s, SL_JOB_IDEMPOTENT,
+		s, SL_JOB_WRITE, /* with a line of the trail, which must not be there twice */
 		how == SL_PROFILE_KEEP_SECRETS && !secrets
 			? "INSERT INTO profiles (name, config, secrets) VALUES ($1, $2, $3::bytea) ON CONFLICT (name) "
 			  "DO UPDATE SET config = excluded.config, updated_at = now()"
@@ -29,16 +30,24 @@ enum sl_code sl_store_profile_put(struct sl_store *s, struct sl_str name, struct
 	sl_job_str(j, name);
 	sl_job_json(j, config);
 	sl_job_bytea(j, secrets ? secrets->data : NULL, secrets ? secrets->len : 0);
+	sl_job_audit(j, by);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
-enum sl_code sl_store_profile_delete(struct sl_store *s, struct sl_str name, sl_store_fn *fn, void *arg)
+enum sl_code sl_store_profile_delete(struct sl_store *s, const struct sl_audit_by *by, struct sl_str name,
+				     sl_store_fn *fn, void *arg)
 {
 	struct sl_job *j =
-		sl_job_new(s, SL_JOB_WRITE, "DELETE FROM profiles WHERE name = $1 RETURNING 1", sl_job_end_found);
+		sl_job_new(s, SL_JOB_WRITE,
+			   "WITH gone AS (DELETE FROM profiles WHERE name = $1 RETURNING name) "
+			   "INSERT INTO audit (actor, action, target) SELECT $2::text, $3::text, name FROM gone "
+			   "RETURNING 1",
+			   sl_job_end_found);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_str(j, name);
+	sl_job_str(j, by->actor);
+	sl_job_str(j, by->action);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 

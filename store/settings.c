@@ -40,6 +40,24 @@ enum sl_code sl_store_setting_put(struct sl_store *s, struct sl_str key, struct 
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
+enum sl_code sl_store_setting_put_by(struct sl_store *s, const struct sl_audit_by *by, struct sl_str key,
+				     struct sl_bytes *json, sl_store_fn *fn, void *arg)
+{
+	struct sl_job *j =
+		sl_job_new(s, SL_JOB_WRITE,
+			   "WITH put AS (INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE "
+			   "SET value = excluded.value, updated_at = now() RETURNING key) "
+			   "INSERT INTO audit (actor, action, target) SELECT $3::text, $4::text, key FROM put",
+			   sl_job_end_plain);
+	if (!j)
+		return SL_NO_MEMORY;
+	sl_job_str(j, key);
+	sl_job_json(j, json);
+	sl_job_str(j, by->actor);
+	sl_job_str(j, by->action);
+	return sl_job_submit(j, (void (*)(void))fn, arg);
+}
+
 enum sl_code sl_store_setting_delete(struct sl_store *s, struct sl_str key, sl_store_fn *fn, void *arg)
 {
 	struct sl_job *j =

@@ -8,7 +8,8 @@
 
 #define COLUMNS "SELECT id, name, role, hash, last4, created_at, expires_at, revoked_at FROM api_tokens "
 
-enum sl_code sl_store_token_add(struct sl_store *s, const struct sl_stored_token *t, sl_store_fn *fn, void *arg)
+enum sl_code sl_store_token_add(struct sl_store *s, const struct sl_audit_by *by, const struct sl_stored_token *t,
+				sl_store_fn *fn, void *arg)
 {
 	struct sl_job *j = sl_job_new(
 		s, SL_JOB_WRITE,
@@ -23,18 +24,24 @@ enum sl_code sl_store_token_add(struct sl_store *s, const struct sl_stored_token
 	sl_job_bytea(j, t->hash, sizeof(t->hash));
 	sl_job_str(j, sl_str_n(t->last4, strnlen(t->last4, sizeof(t->last4) - 1)));
 	sl_job_ms(j, t->expires_ms);
+	sl_job_audit(j, by);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
-enum sl_code sl_store_token_revoke(struct sl_store *s, struct sl_uuid id, sl_store_fn *fn, void *arg)
+enum sl_code sl_store_token_revoke(struct sl_store *s, const struct sl_audit_by *by, struct sl_uuid id, sl_store_fn *fn,
+				   void *arg)
 {
-	struct sl_job *j =
-		sl_job_new(s, SL_JOB_IDEMPOTENT,
-			   "UPDATE api_tokens SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING 1",
-			   sl_job_end_found);
+	struct sl_job *j = sl_job_new(
+		s, SL_JOB_WRITE,
+		"WITH gone AS (UPDATE api_tokens SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 "
+		"RETURNING id) INSERT INTO audit (actor, action, target) SELECT $2::text, $3::text, id::text "
+		"FROM gone RETURNING 1",
+		sl_job_end_found);
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_uuid(j, id);
+	sl_job_str(j, by->actor);
+	sl_job_str(j, by->action);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 

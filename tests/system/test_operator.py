@@ -1,6 +1,7 @@
 """Agents, templates, prices, the audit trail, and an operator who pauses, resumes and drains a server."""
 import time
 import unittest
+import urllib.parse
 
 from rig import Case, debate, edges, llm, wait_for
 
@@ -93,6 +94,33 @@ class Operator(Case):
         nxt = s.call('GET', '/admin/audit?limit=1&cursor=' + page['next_cursor'])
         self.assertEqual(nxt['items'][0]['id'], page['items'][0]['id'] - 1)
         s.call('GET', '/admin/audit?cursor=zz', expect=(400,))
+
+    def test_limits_are_stored_and_a_breaker_can_be_put_back(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 5000, 'first_ms': 1, 'jitter': 0}, 'rules': [
+            {'match': {'user': 'fail'}, 'fault': 'F8'}, {'answer': 'fine'}]})
+        s = self.server(sim)
+        limits = {'projects': {'kitchen': {'rpm': 100, 'max_cost_usd': 5, 'period': 'day'}}}
+        self.assertEqual(s.call('PUT', '/admin/limits', limits)['projects']['kitchen']['max_cost_usd'], 5)
+        broken = s.call('PUT', '/admin/limits', {'projects': {'kitchen': {'rpm': -1}}}, expect=(422,))
+        self.assertTrue(broken['errors'][0]['pointer'].startswith('/projects/kitchen'), broken)
+        s.restart()
+        self.assertEqual(s.call('GET', '/admin/limits')['projects'], limits['projects'])
+        s.call('PUT', '/admin/limits', {'projects': {}})
+        for _ in range(30):
+            run_id = s.submit({'sluice': 1, 'name': 'o', 'nodes': [llm('x', 'fail')], 'edges': []})
+            wait_for('it to fail', lambda r=run_id: s.run(r)['status'] == 'failed')
+            open_ones = [b for b in s.call('GET', '/admin/breakers')['breakers'] if b['state'] == 'open']
+            if open_ones:
+                break
+        self.assertTrue(open_ones, 'thirty failures open no breaker')
+        key = urllib.parse.quote(open_ones[0]['key'], safe='')
+        metrics = s.metrics()
+        self.assertIn(2, [v for k, v in metrics.items() if k.startswith('sluice_breaker_state')])
+        state = s.call('POST', '/admin/breakers/%s/reset' % key)
+        self.assertEqual([b['state'] for b in state['breakers'] if b['key'] == open_ones[0]['key']], ['closed'])
+        s.call('POST', '/admin/breakers/nobody/reset', expect=(404,))
+        self.assertEqual(len(self.audit(s, 'breaker.reset')), 1)
+        self.assertEqual(len(self.audit(s, 'limits.put')), 2)
 
     def talker(self):
         return self.sim({'sim': 1, 'defaults': {'tps': 40, 'first_ms': 5, 'jitter': 0}, 'rules': [{'answer': LONG}]})

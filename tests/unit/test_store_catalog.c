@@ -112,6 +112,8 @@ static enum sl_code answer_of(enum sl_code called)
 /* Makes the call, waits, yields its code. */
 #define ASK(call) (forget(), answer_of(call))
 
+static const struct sl_audit_by someone = {SL_STR("someone"), SL_STR("x.y"), SL_STR("it")};
+
 static struct sl_bytes *text(const char *z)
 {
 	return sl_bytes_new(z, strlen(z));
@@ -298,22 +300,24 @@ static void a_profile_keeps_its_secrets_when_asked(void **state)
 {
 	struct sl_bytes *config = text("{\"model\":\"m\"}"), *other = text("{\"model\":\"n\"}"),
 			*secrets = text("sealed");
-	assert_int_equal(
-		ASK(sl_store_profile_put(s, SL_STR("p"), config, SL_PROFILE_SET_SECRETS, secrets, on_plain, NULL)),
-		SL_OK);
-	assert_int_equal(
-		ASK(sl_store_profile_put(s, SL_STR("p"), other, SL_PROFILE_KEEP_SECRETS, NULL, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_profile_put(s, &someone, SL_STR("p"), config, SL_PROFILE_SET_SECRETS, secrets,
+						  on_plain, NULL)),
+			 SL_OK);
+	assert_int_equal(ASK(sl_store_profile_put(s, &someone, SL_STR("p"), other, SL_PROFILE_KEEP_SECRETS, NULL,
+						  on_plain, NULL)),
+			 SL_OK);
 	assert_int_equal(ASK(sl_store_profile_list(s, on_profiles, NULL)), SL_OK);
 	assert_int_equal(got.n, 1);
 	assert_string_equal(got.name, "p");
 	assert_string_equal(got.config, "{\"model\":\"n\"}");
 	assert_string_equal(got.secrets, "sealed");
-	assert_int_equal(ASK(sl_store_profile_put(s, SL_STR("p"), other, SL_PROFILE_SET_SECRETS, NULL, on_plain, NULL)),
+	assert_int_equal(ASK(sl_store_profile_put(s, &someone, SL_STR("p"), other, SL_PROFILE_SET_SECRETS, NULL,
+						  on_plain, NULL)),
 			 SL_OK);
 	assert_int_equal(ASK(sl_store_profile_list(s, on_profiles, NULL)), SL_OK);
 	assert_string_equal(got.secrets, "none");
-	assert_int_equal(ASK(sl_store_profile_delete(s, SL_STR("p"), on_plain, NULL)), SL_OK);
-	assert_int_equal(ASK(sl_store_profile_delete(s, SL_STR("p"), on_plain, NULL)), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_profile_delete(s, &someone, SL_STR("p"), on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_profile_delete(s, &someone, SL_STR("p"), on_plain, NULL)), SL_NOT_FOUND);
 	sl_bytes_unref(config);
 	sl_bytes_unref(other);
 	sl_bytes_unref(secrets);
@@ -325,23 +329,23 @@ static void a_token_is_found_by_its_hash_until_revoked_or_expired(void **state)
 		.id = sl_uuid_new(), .name = "ci", .role = "runner", .hash = {1, 0, 2}, .last4 = "wxyz"};
 	struct sl_stored_token expired = {
 		.id = sl_uuid_new(), .name = "old", .role = "viewer", .hash = {3}, .last4 = "abcd", .expires_ms = 1000};
-	assert_int_equal(ASK(sl_store_token_add(s, &t, on_plain, NULL)), SL_OK);
-	assert_int_equal(ASK(sl_store_token_add(s, &t, on_plain, NULL)), SL_CONFLICT);
+	assert_int_equal(ASK(sl_store_token_add(s, &someone, &t, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_token_add(s, &someone, &t, on_plain, NULL)), SL_CONFLICT);
 	assert_int_equal(ASK(sl_store_token_find(s, t.hash, on_tokens, NULL)), SL_OK);
 	assert_string_equal(got.name, "ci runner");
 	assert_string_equal(got.token.last4, "wxyz");
 	assert_memory_equal(got.token.hash, t.hash, sizeof(t.hash));
 	assert_true(sl_uuid_eq(got.token.id, t.id));
-	assert_int_equal(ASK(sl_store_token_add(s, &expired, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_token_add(s, &someone, &expired, on_plain, NULL)), SL_OK);
 	assert_int_equal(ASK(sl_store_token_find(s, expired.hash, on_tokens, NULL)), SL_NOT_FOUND);
-	assert_int_equal(ASK(sl_store_token_revoke(s, t.id, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_token_revoke(s, &someone, t.id, on_plain, NULL)), SL_OK);
 	assert_int_equal(ASK(sl_store_token_find(s, t.hash, on_tokens, NULL)), SL_NOT_FOUND);
-	assert_int_equal(ASK(sl_store_token_revoke(s, sl_uuid_new(), on_plain, NULL)), SL_NOT_FOUND);
+	assert_int_equal(ASK(sl_store_token_revoke(s, &someone, sl_uuid_new(), on_plain, NULL)), SL_NOT_FOUND);
 	assert_int_equal(ASK(sl_store_token_list(s, on_tokens, NULL)), SL_OK);
 	assert_int_equal(got.n, 2);
 	t.id = sl_uuid_new();
 	t.hash[0] = 9;
-	assert_int_equal(ASK(sl_store_token_add(s, &t, on_plain, NULL)), SL_OK); /* the name is free again */
+	assert_int_equal(ASK(sl_store_token_add(s, &someone, &t, on_plain, NULL)), SL_OK); /* the name is free again */
 }
 
 static void audit_rows_come_newest_first(void **state)
