@@ -118,7 +118,7 @@ void sl_problems_json(struct sl_buf *b, const struct sl_problems *p, struct sl_s
 
 /* handlers, by file */
 sl_handler_fn sl_route_ui;
-sl_handler_fn sl_route_openapi;
+sl_handler_fn sl_route_openapi, sl_route_asyncapi, sl_route_docs;
 sl_handler_fn sl_route_livez, sl_route_readyz, sl_route_metrics;
 sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflow_get, sl_route_workflow_put,
 	sl_route_workflow_archive, sl_route_workflow_versions, sl_route_workflow_validate, sl_route_workflow_estimate,

@@ -25,6 +25,23 @@ static void answer_file(struct sl_request *r, const char *name, const char *type
 		sl_answer_bytes(r, 200, type, sl_str_n(f->data, f->len), SL_BYTES_STABLE);
 }
 
+void sl_route_asyncapi(struct sl_api *a, struct sl_request *r)
+{
+	answer_file(r, "asyncapi.json", "application/json");
+}
+
+/* /docs, /docs.js, /docs.css: a page that draws both descriptions */
+void sl_route_docs(struct sl_api *a, struct sl_request *r)
+{
+	const char *path = r->route->pattern;
+	if (strcmp(path, "/docs.js") == 0)
+		answer_file(r, "docs.js", "text/javascript; charset=utf-8");
+	else if (strcmp(path, "/docs.css") == 0)
+		answer_file(r, "docs.css", "text/css; charset=utf-8");
+	else
+		answer_file(r, "docs.html", "text/html; charset=utf-8");
+}
+
 void sl_route_openapi(struct sl_api *a, struct sl_request *r)
 {
 	answer_file(r, "openapi.json", "application/json");

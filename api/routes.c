@@ -9,6 +9,10 @@ const struct sl_route sl_routes[] = {
 	{SL_GET, "/readyz", SL_ROLE_NONE, 0, sl_route_readyz},
 	{SL_GET, "/metrics", SL_ROLE_VIEWER, SL_ROUTE_LOOPBACK, sl_route_metrics},
 	{SL_GET, "/openapi.json", SL_ROLE_NONE, 0, sl_route_openapi},
+	{SL_GET, "/asyncapi.json", SL_ROLE_NONE, 0, sl_route_asyncapi},
+	{SL_GET, "/docs", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_docs},
+	{SL_GET, "/docs.js", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_docs},
+	{SL_GET, "/docs.css", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_docs},
 
 	{SL_POST, V1 "/session", SL_ROLE_VIEWER, SL_ROUTE_BEARER, sl_route_session_make},
 	{SL_GET, V1 "/session", SL_ROLE_VIEWER, 0, sl_route_session_get},

@@ -1,0 +1,184 @@
+/* The description of the WebSocket is what the code does: its commands are those the parser knows, with the roles of
+ * the orders, and its events are those that engine, nodes, middleware, memory and hub send. */
+#include "tests/lib/test.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/api_priv.h"
+#include "api/orders.h"
+#include "base/embed.h"
+#include "ws/command.h"
+
+static struct json_object *description(void)
+{
+	const struct sl_embedded *f = sl_api_file("asyncapi.json");
+	struct json_object *doc = NULL;
+	struct sl_error err = {0};
+	assert_non_null(f);
+	if (sl_json_parse(sl_str_n(f->data, f->len), &doc, &err) != SL_OK)
+		fail_msg("%s", err.text);
+	return doc;
+}
+
+static struct json_object *message(struct json_object *doc, const char *kind, const char *name)
+{
+	struct json_object *all = sl_json_get(sl_json_get(doc, "components"), "messages");
+	json_object_object_foreach (all, key, value) {
+		if (strncmp(key, kind, strlen(kind)) == 0 && sl_str_is(sl_json_get_str(value, "name"), name))
+			return value;
+	}
+	return NULL;
+}
+
+static size_t count(struct json_object *doc, const char *kind)
+{
+	size_t n = 0;
+	struct json_object *all = sl_json_get(sl_json_get(doc, "components"), "messages");
+	json_object_object_foreach (all, key, value) {
+		(void)value;
+		n += strncmp(key, kind, strlen(kind)) == 0;
+	}
+	return n;
+}
+
+/* The parser lists its commands when it refuses one. */
+static void commands_are_those_the_parser_knows(void **state)
+{
+	SL_AUTO_JSON doc = description();
+	struct sl_ws_command cmd;
+	struct sl_error err = {0};
+	size_t n = 0;
+	assert_int_equal(sl_ws_command_parse(SL_STR("{\"cmd\":\"?\"}"), &cmd, &err), SL_INVALID);
+	sl_ws_command_fini(&cmd);
+	char *list = strstr(err.text, "there are: ");
+	assert_non_null(list);
+	list += strlen("there are: ");
+	for (char *save, *name = strtok_r(list, ", ", &save); name; name = strtok_r(NULL, ", ", &save), n++) {
+		struct json_object *m = message(doc, "cmd_", name);
+		if (!m)
+			fail_msg("the command %s is not described", name);
+		const struct sl_order_row *row = sl_order_find_ws(name);
+		if (row)
+			assert_string_equal(sl_json_get_z(m, "x-sluice-role"), sl_role_name(row->role));
+	}
+	assert_int_equal(count(doc, "cmd_"), n);
+}
+
+/* Whatever is a string literal in these folders. */
+static char *sources;
+static size_t sources_len;
+
+static void read_folder(const char *folder)
+{
+	char path[4500];
+	const char *root = getenv("SLUICE_ROOT");
+	snprintf(path, sizeof(path), "%s/%s", root ? root : ".", folder);
+	DIR *dir = opendir(path);
+	assert_non_null(dir);
+	for (struct dirent *e; (e = readdir(dir));) {
+		size_t len = strlen(e->d_name);
+		if (len < 3 || strcmp(e->d_name + len - 2, ".c") != 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s/%s", root ? root : ".", folder, e->d_name);
+		FILE *f = fopen(path, "r");
+		assert_non_null(f);
+		fseek(f, 0, SEEK_END);
+		long size = ftell(f);
+		rewind(f);
+		sources = realloc(sources, sources_len + (size_t)size + 1);
+		assert_non_null(sources);
+		sources_len += fread(sources + sources_len, 1, (size_t)size, f);
+		sources[sources_len] = '\0';
+		fclose(f);
+	}
+	closedir(dir);
+}
+
+static void events_are_those_that_are_sent(void **state)
+{
+	SL_AUTO_JSON doc = description();
+	static const char *const folders[] = {"engine", "nodes", "middleware", "memory", "ws"};
+	static const char *const calls[] = {"sl_node_event(", "sl_exec_event("};
+	for (size_t i = 0; i < SL_COUNT_OF(folders); i++)
+		read_folder(folders[i]);
+	/* each that is described is sent somewhere */
+	struct json_object *all = sl_json_get(sl_json_get(doc, "components"), "messages");
+	json_object_object_foreach (all, key, value) {
+		char quoted[96], escaped[96];
+		const char *name = sl_json_get_z(value, "name");
+		snprintf(quoted, sizeof(quoted), "\"%s\"", name);
+		snprintf(escaped, sizeof(escaped), "\\\"%s\\\"", name); /* within a JSON text */
+		if (strncmp(key, "event_", 6) == 0 && !strstr(sources, quoted) && !strstr(sources, escaped))
+			fail_msg("nobody sends the event %s", name);
+	}
+	/* each that a node or middleware sends is described */
+	for (size_t i = 0; i < SL_COUNT_OF(calls); i++)
+		for (const char *at = sources; (at = strstr(at, calls[i])); at++) {
+			char name[64];
+			const char *comma = strchr(at, ',');
+			if (!comma || sscanf(comma, ", \"%63[a-z_:]\"", name) != 1)
+				continue; /* a declaration, or a name out of a variable */
+			if (!message(doc, "event_", name))
+				fail_msg("the event %s is not described", name);
+		}
+	/* and each of the engine's own: the table of their wire names */
+	for (const char *at = sources; (at = strstr(at, "[SL_EV_")); at++) {
+		char name[64];
+		if (sscanf(at, "[SL_EV_%*[A-Z_]] = \"%63[a-z_:]\"", name) == 1 && !message(doc, "event_", name))
+			fail_msg("the event %s is not described", name);
+	}
+	free(sources);
+}
+
+static void references(struct json_object *doc, struct json_object *at, size_t *n)
+{
+	if (json_object_is_type(at, json_type_array)) {
+		for (size_t i = 0; i < json_object_array_length(at); i++)
+			references(doc, json_object_array_get_idx(at, i), n);
+	} else if (json_object_is_type(at, json_type_object)) {
+		json_object_object_foreach (at, key, value) {
+			if (strcmp(key, "$ref") == 0) {
+				struct json_object *found = NULL;
+				if (json_pointer_get(doc, json_object_get_string(value) + 1, &found) != 0)
+					fail_msg("%s leads nowhere", json_object_get_string(value));
+				(*n)++;
+			} else
+				references(doc, value, n);
+		}
+	}
+}
+
+static void each_message_is_in_the_channel_and_in_an_operation(void **state)
+{
+	SL_AUTO_JSON doc = description();
+	size_t n = 0, messages = count(doc, "");
+	references(doc, doc, &n);
+	assert_int_equal(n, 2 * messages + 2); /* in the channel, in its operation; each operation names the channel */
+}
+
+/* The page is drawn by a script under a policy that forbids what HTML in text could do. */
+static void the_page_sets_nothing_as_html(void **state)
+{
+	static const char *const forbidden[] = {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write",
+						"eval("};
+	const struct sl_embedded *script = sl_api_file("docs.js"), *page = sl_api_file("docs.html");
+	assert_true(script && page && sl_api_file("docs.css"));
+	for (size_t i = 0; i < SL_COUNT_OF(forbidden); i++)
+		assert_null(strstr(script->data, forbidden[i]));
+	assert_null(strstr(page->data, "<script>"));
+	assert_null(strstr(page->data, " style="));
+	assert_null(strstr(page->data, "http"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(commands_are_those_the_parser_knows),
+		cmocka_unit_test(events_are_those_that_are_sent),
+		cmocka_unit_test(each_message_is_in_the_channel_and_in_an_operation),
+		cmocka_unit_test(the_page_sets_nothing_as_html),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
