@@ -426,6 +426,21 @@ void sl_budget_settle(struct sl_budgets *b, struct sl_budget_claim *c, uint64_t 
 		write_next(one);
 }
 
+void sl_budget_book(struct sl_budgets *b, struct sl_budget_claim *c, uint64_t tokens, int64_t cost_microusd,
+		    int64_t now_ms)
+{
+	if (c->state != SL_CLAIM_HELD || (!tokens && !cost_microusd))
+		return;
+	pthread_mutex_lock(&b->lock);
+	struct day *d = day_of(c->budget, sl_budget_day(now_ms));
+	if (d) {
+		d->tokens += tokens;
+		d->cost += cost_microusd;
+	}
+	pthread_mutex_unlock(&b->lock);
+	write_next(c->budget);
+}
+
 void sl_budget_sums(struct sl_budgets *b, struct sl_str project, int64_t now_ms, struct sl_budget_sums *out)
 {
 	*out = (struct sl_budget_sums){0};

@@ -89,6 +89,10 @@ SL_MUST_USE enum sl_code sl_budget_reserve(struct sl_budgets *b, struct sl_str p
 void sl_budget_settle(struct sl_budgets *b, struct sl_budget_claim *c, uint64_t tokens, int64_t cost_microusd,
 		      int64_t now_ms);
 
+/* Books something now and keeps the reservation whole: an attempt that failed, and another one follows. */
+void sl_budget_book(struct sl_budgets *b, struct sl_budget_claim *c, uint64_t tokens, int64_t cost_microusd,
+		    int64_t now_ms);
+
 struct sl_budget_sums {
 	uint64_t spent_tokens, reserved_tokens;
 	int64_t spent_microusd, reserved_microusd;

@@ -38,6 +38,8 @@ struct budget_state {
 	bool ready, waits, held;
 	uint64_t tokens, output_tokens;
 	int64_t cost_microusd;
+	uint64_t booked_tokens; /* at the project, of attempts that failed */
+	int64_t booked_microusd;
 };
 
 static void budget_wake(void *handle)
@@ -64,12 +66,13 @@ static struct sl_budget_need budget_need(struct sl_exec *x, const struct sl_rout
 {
 	const struct sl_services *s = sl_exec_services(x);
 	uint64_t prompt = sl_tokens_of_request(sl_exec_params(x), SL_STR("")) + route->system_tokens;
-	struct sl_budget_need need = {.prompt_tokens = prompt + prompt / 4}; /* an estimate may be short of it */
+	uint32_t calls = sl_route_calls(sl_exec_params(x));
+	struct sl_budget_need need = {.prompt_tokens = (prompt + prompt / 4) * calls}; /* an estimate may be short */
 	for (uint32_t i = 0; i < route->n; i++) {
 		double in = 0, out = 0;
 		int64_t most = sl_route_max_tokens(route, i);
 		need.flexible = need.flexible || !most;
-		uint64_t output = most ? (uint64_t)most : SL_TOKENS_OUTPUT;
+		uint64_t output = (most ? (uint64_t)most : SL_TOKENS_OUTPUT) * calls;
 		need.output_tokens = output > need.output_tokens ? output : need.output_tokens;
 		/* USD per million tokens is micro-USD per token; without a price nothing is known to be spent */
 		if (sl_price_per_1m(sl_llm_prices(s->llm), route->profiles[i], sl_route_model(route, i), &in, &out)) {
@@ -222,6 +225,23 @@ static enum sl_verdict budget_enter(struct sl_exec *x, struct sl_error *err)
 	return SL_PASS;
 }
 
+/* Another attempt begins: what the ones before took is spent, beside what is held for this one. (The run's journal has
+ * it already.) */
+static struct sl_watch *budget_watch(struct sl_exec *x)
+{
+	struct budget_state *state = sl_exec_state(x, &sl_middleware_budget, sizeof(*state));
+	uint64_t tokens;
+	int64_t cost;
+	if (!state || state->project.state != SL_CLAIM_HELD)
+		return NULL;
+	sl_exec_spent(x, &tokens, &cost);
+	sl_budget_book(sl_exec_services(x)->governor->budgets, &state->project, tokens - state->booked_tokens,
+		       cost - state->booked_microusd, sl_clock_wall(sl_exec_clock(x)));
+	state->booked_tokens = tokens;
+	state->booked_microusd = cost;
+	return NULL;
+}
+
 static void budget_leave(struct sl_exec *x, const struct sl_outcome *outcome)
 {
 	const struct sl_services *s = sl_exec_services(x);
@@ -231,7 +251,8 @@ static void budget_leave(struct sl_exec *x, const struct sl_outcome *outcome)
 	if (!state || !state->ready)
 		return;
 	sl_exec_spent(x, &tokens, &cost);
-	sl_budget_settle(s->governor->budgets, &state->project, tokens, cost, sl_clock_wall(sl_exec_clock(x)));
+	sl_budget_settle(s->governor->budgets, &state->project, tokens - state->booked_tokens,
+			 cost - state->booked_microusd, sl_clock_wall(sl_exec_clock(x)));
 	budget_let_go(x, state);
 }
 
@@ -241,4 +262,5 @@ const struct sl_middleware sl_middleware_budget = {
 	.applies = budget_applies,
 	.enter = budget_enter,
 	.leave = budget_leave,
+	.watch = budget_watch,
 };

@@ -138,9 +138,11 @@ static struct sl_watch *run_breaker_watch(struct sl_exec *x)
 						 .entropy = l->entropy,
 						 .repeats = l->repeats};
 	uint32_t candidate = sl_exec_route(x)->candidate;
-	int64_t expected = sl_route_of(sl_exec_services(x), sl_exec_params(x), &route) && candidate < route.n
-				   ? sl_route_max_tokens(&route, candidate)
-				   : 0;
+	int64_t most = sl_route_of(sl_exec_services(x), sl_exec_params(x), &route) && candidate < route.n
+			       ? sl_route_max_tokens(&route, candidate)
+			       : 0;
+	/* of all calls of the attempt: they write into one stream */
+	uint64_t expected = (most ? (uint64_t)most : SL_TOKENS_OUTPUT) * sl_route_calls(sl_exec_params(x));
 	uint64_t now = sl_clock_mono(sl_exec_clock(x)), limit = l->run_s * 1000ull;
 	sl_exec_run_totals(x, &t);
 	uint64_t active = active_ms(x, &t);
@@ -153,7 +155,7 @@ static struct sl_watch *run_breaker_watch(struct sl_exec *x)
 	s->run_s = (uint32_t)(limit / 1000);
 	s->until_ms = limit ? now + (limit > active ? limit - active : 0) : 0;
 	atomic_init(&s->refs, 2);
-	sl_runaway_stream_init(&s->stream, &limits, (uint64_t)expected, now);
+	sl_runaway_stream_init(&s->stream, &limits, expected, now);
 	if (state->seeing)
 		seeing_unref(&state->seeing->watch);
 	state->seeing = s;

@@ -61,6 +61,26 @@ static void what_is_reserved_counts_until_it_is_settled(void **state)
 	assert_int_equal(s.reserved_tokens, 0);
 }
 
+static void what_a_failed_attempt_took_is_booked_at_once(void **state)
+{
+	SL_AUTO(sl_budgets) b = fresh(1000, 0, SL_BUDGET_TOTAL);
+	struct sl_budget_claim a = {0}, c = {0};
+	struct sl_budget_sums s;
+	struct sl_error err;
+	bool wait;
+	assert_int_equal(reserve(b, 400, 0, &a, &wait, &err), SL_OK);
+	sl_budget_book(b, &a, 300, 0, NOW);
+	sl_budget_sums(b, P, NOW, &s);
+	assert_int_equal(s.spent_tokens, 300);
+	assert_int_equal(s.reserved_tokens, 400);
+	assert_int_equal(reserve(b, 301, 0, &c, &wait, &err), SL_OK);
+	assert_true(wait);
+	sl_budget_settle(b, &c, 0, 0, NOW);
+	sl_budget_settle(b, &a, 100, 0, NOW);
+	sl_budget_sums(b, P, NOW, &s);
+	assert_int_equal(s.spent_tokens, 400);
+}
+
 static void money_is_limited_like_tokens(void **state)
 {
 	SL_AUTO(sl_budgets) b = fresh(0, 2000000, SL_BUDGET_DAY);
@@ -343,6 +363,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_reserved_counts_until_it_is_settled),
+		cmocka_unit_test(what_a_failed_attempt_took_is_booked_at_once),
 		cmocka_unit_test(money_is_limited_like_tokens),
 		cmocka_unit_test(a_period_begins_anew),
 		cmocka_unit_test(without_a_limit_nothing_is_counted_and_a_lifted_one_still_is),
