@@ -13,6 +13,7 @@
 
 struct lws;
 struct sl_agents;
+struct sl_cache;
 struct sl_api;
 struct sl_engine;
 struct sl_governor;
@@ -49,6 +50,7 @@ struct sl_api_parts {
 	struct sl_llm *llm;
 	struct sl_agents *agents;
 	struct sl_governor *governor; /* NULL: none */
+	struct sl_cache *cache;       /* likewise */
 	struct sl_egress *egress;
 	struct sl_memory *memory; /* NULL: none */
 	struct sl_ws *ws;

@@ -134,6 +134,7 @@ sl_handler_fn sl_route_token_list, sl_route_token_make, sl_route_token_revoke;
 sl_handler_fn sl_route_agent_list, sl_route_agent_get, sl_route_agent_put, sl_route_agent_delete;
 sl_handler_fn sl_route_prices_get, sl_route_prices_put;
 sl_handler_fn sl_route_template_list, sl_route_template_create, sl_route_template_delete;
+sl_handler_fn sl_route_cache_stats, sl_route_cache_clear;
 sl_handler_fn sl_route_breakers, sl_route_breaker_reset, sl_route_limits_get, sl_route_limits_put;
 sl_handler_fn sl_route_audit, sl_route_instances, sl_route_admin_pause, sl_route_admin_resume, sl_route_admin_drain;
 
@@ -145,6 +146,8 @@ void sl_counts_tick(struct sl_api *a);                           /* [front] twic
 void sl_counts_audit(struct sl_api *a, const char *action);      /* [any] */
 void sl_counts_models(struct sl_buf *b, struct sl_stats *stats); /* Prometheus: the GenAI names */
 void sl_counts_governor(struct sl_buf *b, struct sl_governor *governor, const struct sl_clock *clock);
+void sl_caches_json(struct sl_api *a, struct sl_buf *b); /* members, by name of the cache */
+void sl_counts_cache(struct sl_buf *b, struct sl_cache *cache);
 void sl_counts_door(struct sl_buf *b, const struct sl_api_counts *c);
 
 /* sse.c: the live stream of a run. `resume`: exactly what came after after_seq, else a snapshot first. */

@@ -159,6 +159,8 @@ void sl_route_metrics(struct sl_api *a, struct sl_request *r)
 	sl_counts_door(&out, &a->counts);
 	if (a->parts.llm)
 		sl_counts_models(&out, sl_llm_stats(a->parts.llm));
+	if (a->parts.cache)
+		sl_counts_cache(&out, a->parts.cache);
 	if (a->parts.governor)
 		sl_counts_governor(&out, a->parts.governor, a->clock);
 	one(&out, "sluice_paused", "gauge", "1 while an operator has paused it.", atomic_load(&a->paused));

@@ -67,6 +67,8 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/admin/breakers/{key}/reset", SL_ROLE_ADMIN, 0, sl_route_breaker_reset},
 	{SL_GET, V1 "/admin/limits", SL_ROLE_ADMIN, 0, sl_route_limits_get},
 	{SL_PUT, V1 "/admin/limits", SL_ROLE_ADMIN, 0, sl_route_limits_put},
+	{SL_GET, V1 "/cache/stats", SL_ROLE_VIEWER, 0, sl_route_cache_stats},
+	{SL_POST, V1 "/cache/clear", SL_ROLE_ADMIN, 0, sl_route_cache_clear},
 	{SL_GET, V1 "/admin/instances", SL_ROLE_ADMIN, 0, sl_route_instances},
 	{SL_POST, V1 "/admin/pause", SL_ROLE_ADMIN, 0, sl_route_admin_pause},
 	{SL_POST, V1 "/admin/resume", SL_ROLE_ADMIN, 0, sl_route_admin_resume},

@@ -1,7 +1,9 @@
 /* api/routes_health.c: alive, ready, and in numbers. */
 #include "api/api_priv.h"
 #include "engine/engine.h"
+#include "llm/breaker.h"
 #include "llm/chat.h"
+#include "llm/governor.h"
 #include "store/store.h"
 #include "ws/conn.h"
 
@@ -55,6 +57,15 @@ void sl_route_readyz(struct sl_api *a, struct sl_request *r)
 	sl_buf_addc(&out, '{');
 	sl_buf_json_kz(&out, "status", ready ? "ok" : "unavailable");
 	sl_buf_json_kraw(&out, "reasons", sl_buf_str(&reasons));
+	uint32_t open = a->parts.governor ? sl_breakers_open(a->parts.governor->breakers) : 0;
+	if (open || atomic_load(&a->paused)) { /* takes traffic all the same */
+		sl_buf_adds(&out, ",\"degraded\":[");
+		if (open)
+			sl_buf_addf(&out, "\"breakers open: %u\"", open);
+		if (atomic_load(&a->paused))
+			sl_buf_addf(&out, "%s\"paused by an operator\"", open ? "," : "");
+		sl_buf_addc(&out, ']');
+	}
 	sl_buf_addc(&out, '}');
 	sl_answer_header(r, "Cache-Control", SL_STR("no-store"));
 	if (!ready)

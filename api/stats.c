@@ -128,6 +128,16 @@ static void add_now(struct sl_api *a, struct sl_buf *b, const struct sl_stats_mi
 		}
 	if (calls)
 		sl_buf_json_kf64(b, "error_rate", (double)errors / (double)calls);
+	SL_BUF(caches, 1u << 20);
+	SL_AUTO_JSON cache = NULL;
+	sl_buf_addc(&caches, '{');
+	sl_caches_json(a, &caches);
+	sl_buf_addc(&caches, '}');
+	if (sl_json_parse(sl_buf_str(&caches), &cache, NULL) == SL_OK) {
+		struct json_object *response = sl_json_get(cache, "response");
+		if (sl_json_get_i64(response, "hits", 0) + sl_json_get_i64(response, "misses", 0) > 0)
+			sl_buf_json_kf64(b, "cache_hit_rate", sl_json_get_f64(response, "hit_rate", 0));
+	}
 	if (c->today_ms) {
 		usd(b, "cost_usd_today", c->today.cost_microusd);
 		sl_buf_json_ku64(b, "runs_today", c->today.runs);
@@ -267,7 +277,10 @@ static void answer(struct sl_api *a, struct sl_request *r)
 		sl_buf_addc(&out, ']');
 	}
 	add_pools(a, &out);
-	sl_buf_addc(&out, '}');
+	sl_buf_json_key(&out, "caches");
+	sl_buf_addc(&out, '{');
+	sl_caches_json(a, &out);
+	sl_buf_adds(&out, "}}");
 	free(minutes);
 	sl_answer_header(r, "Cache-Control", SL_STR("no-store"));
 	sl_answer_buf(r, 200, &out);

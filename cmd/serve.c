@@ -520,6 +520,7 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 					   .memory = s->memory,
 					   .agents = s->agents,
 					   .governor = s->governor,
+					   .cache = s->cache,
 					   .egress = s->egress,
 					   .ws = s->ws};
 	rc = sl_api_start(s->api, &parts, err);

@@ -122,6 +122,26 @@ class Operator(Case):
         self.assertEqual(len(self.audit(s, 'breaker.reset')), 1)
         self.assertEqual(len(self.audit(s, 'limits.put')), 2)
 
+    def test_the_cache_is_shown_and_can_be_emptied(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 5000, 'first_ms': 1, 'jitter': 0}, 'rules': [{'answer': 'fine'}]})
+        s = self.server(sim)
+        ask = {'sluice': 1, 'name': 'o', 'nodes': [llm('x', 'the same', temperature=0)], 'edges': []}
+        before = s.call('GET', '/cache/stats')['caches']['response']
+        for _ in range(2):
+            s.wait_status(s.submit(ask), 'succeeded')
+        after = s.call('GET', '/cache/stats')['caches']['response']
+        self.assertEqual((after['hits'] - before['hits'], after['misses'] - before['misses']), (1, 1))
+        stats = s.call('GET', '/stats')
+        self.assertEqual(stats['caches']['response']['hits'], after['hits'])
+        self.assertGreater(stats['now']['cache_hit_rate'], 0)
+        self.assertEqual(s.metrics()['sluice_cache_hits_total{cache="response"}'], after['hits'])
+        s.call('POST', '/cache/clear', {'cache': 'other'}, expect=(422,))
+        self.assertEqual(s.call('POST', '/cache/clear', {'cache': 'response'})['caches']['response']['entries'], 0)
+        calls = len(sim.requests())
+        s.wait_status(s.submit(ask), 'succeeded')
+        self.assertEqual(len(sim.requests()), calls + 1)  # it was asked for again
+        self.assertEqual(len(self.audit(s, 'cache.clear')), 1)
+
     def talker(self):
         return self.sim({'sim': 1, 'defaults': {'tps': 40, 'first_ms': 5, 'jitter': 0}, 'rules': [{'answer': LONG}]})
 
@@ -143,8 +163,8 @@ class Operator(Case):
         self.assertIn('Retry-After', headers)
         for r in runs:
             self.assertEqual(s.run(r)['status'], 'paused')
-        ready, _, _ = s.raw('GET', '/readyz')
-        self.assertEqual(ready, 200)
+        ready, _, body = s.raw('GET', '/readyz')
+        self.assertEqual((ready, b'paused by an operator' in body), (200, True))
         s.restart()  # the runs are paused in the journal, the server is not
         state = s.call('POST', '/admin/resume')
         self.assertEqual((state['paused'], state['runs_resumed']), (False, 2))
