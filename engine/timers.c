@@ -1,5 +1,6 @@
 /* engine/timers.c: see timers.h. `fire` runs under the lock, so that a dropped timer's memory is free to go at once; it
- * therefore only posts. */
+ * therefore only posts. So does wake_at: told outside of it, "none" after the last timer fired could come after the
+ * deadline another thread has set since, and nobody would wake for that one. */
 #include "engine/timers.h"
 
 #include <pthread.h>
@@ -96,9 +97,9 @@ enum sl_code sl_timers_set(struct sl_timers *ts, struct sl_timer *t, uint64_t du
 	t->due_ms = due_ms;
 	sift(ts, t->slot - 1, t);
 	uint64_t after = next(ts);
-	pthread_mutex_unlock(&ts->lock);
 	if (after != before && ts->wake_at)
 		ts->wake_at(ts->ctx, after);
+	pthread_mutex_unlock(&ts->lock);
 	return SL_OK;
 }
 
@@ -120,10 +121,9 @@ void sl_timers_fire(struct sl_timers *ts, uint64_t now_ms)
 		take_off(ts, t);
 		t->fire(t);
 	}
-	uint64_t due = next(ts);
-	pthread_mutex_unlock(&ts->lock);
 	if (ts->wake_at)
-		ts->wake_at(ts->ctx, due);
+		ts->wake_at(ts->ctx, next(ts));
+	pthread_mutex_unlock(&ts->lock);
 }
 
 uint64_t sl_timers_next(struct sl_timers *ts)

@@ -15,7 +15,8 @@ struct sl_timer {
 };
 
 struct sl_timers;
-/* wake_at [the thread that set or dropped]: the earliest deadline is now this one; UINT64_MAX: none. May be NULL. */
+/* wake_at [the thread that set or fired], under the lock, so that what is told last is true: the earliest deadline is
+ * now this one; UINT64_MAX: none. It only notes and posts. May be NULL. */
 SL_MUST_USE enum sl_code sl_timers_new(void (*wake_at)(void *ctx, uint64_t due_ms), void *ctx, struct sl_timers **out);
 void sl_timers_free(struct sl_timers *ts);
 /* Sets or moves. SL_NO_MEMORY: it is not set. */
