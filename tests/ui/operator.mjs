@@ -195,6 +195,16 @@ async function admin(page) {
   await page.waitForSelector(`${byId("instances")} .chip`);
   check(true, "the server finds itself among the instances");
 
+  await page.click(byId("server-pause"));
+  await page.click(byId("server-yes"));
+  await page.waitForSelector(byId("server-state"));
+  check(true, "the server is paused");
+  await page.click(byId("server-resume"));
+  await page.waitForSelector(`${byId("server-state")}.st-succeeded`);
+  check(true, "and goes on");
+}
+
+async function guards(page) {
   await page.goto(base + "/admin/limits");
   await page.waitForSelector(byId("limits"));
   const limits = await api("GET", "/admin/limits");
@@ -221,20 +231,12 @@ async function admin(page) {
   await page.click(byId("clear-yes"));
   await gone(page, byId("clear-yes"));
   check(true, "the caches are cleared, after a question");
-
-  await page.click(byId("server-pause"));
-  await page.click(byId("server-yes"));
-  await page.waitForSelector(byId("server-state"));
-  check(true, "the server is paused");
-  await page.click(byId("server-resume"));
-  await page.waitForSelector(`${byId("server-state")}.st-succeeded`);
-  check(true, "and goes on");
 }
 
 await main("the operator's pages", async (page) => {
   await page.goto(base + "/#token=" + encodeURIComponent(token));
   await page.waitForSelector("[data-testid=connection][data-phase=live]");
-  const parts = { agents, models, memory, dashboard, admin };
+  const parts = { agents, models, memory, dashboard, admin, guards };
   const chosen = (process.env.PARTS ?? Object.keys(parts).join()).split(",");
   for (const name of chosen) {
     console.log(" " + name);

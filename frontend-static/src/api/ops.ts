@@ -159,13 +159,16 @@ export const putPrices = (items: Price[]) => api.request<{ items: Price[]; built
 
 /* Figures */
 
+/* What has not been measured yet is not there. */
 export interface Stats {
-  now: { runs_active: number; runs_waiting: number; tokens_per_s: number; requests_per_s: number; error_rate: number; cache_hit_rate: number; cost_usd_today: number; ws_clients: number };
+  at?: string;
+  started_at?: string;
+  now: { runs_active?: number; runs_waiting?: number; nodes_pending?: number; tokens_per_s?: number; requests_per_s?: number; error_rate?: number; cache_hit_rate?: number; cost_usd_today?: number; runs_today?: number; ws_clients?: number };
   series: StatPoint[];
-  models: { profile: string; model: string; calls: number; errors: number; latency_p50_ms: number; latency_p95_ms: number; ttft_p50_ms: number; tokens: number; cost_usd: number }[];
+  models: { profile: string; model: string; provider?: string; calls: number; errors: number; latency_p50_ms?: number; latency_p95_ms?: number; ttft_p50_ms?: number; tokens: number; cost_usd?: number }[];
   errors: { code: string; count: number }[];
-  pools: { workers: number; busy: number; queue: number; db_connections: number };
-  caches: { [name: string]: { entries: number; bytes: number; hits: number; misses: number } };
+  pools: { workers?: number; busy?: number; queue?: number; db_connections?: number; db_busy?: number; db_waiting?: number };
+  caches?: { [name: string]: { entries: number; bytes: number; hits: number; misses: number } } | null;
 }
 
 export interface StatPoint {
@@ -175,11 +178,11 @@ export interface StatPoint {
   runs_failed: number;
   input_tokens: number;
   output_tokens: number;
-  cost_usd: number;
-  latency_p50_ms: number | null;
-  latency_p95_ms: number | null;
-  latency_p99_ms: number | null;
-  ttft_p50_ms: number | null;
+  cost_usd?: number;
+  latency_p50_ms?: number | null;
+  latency_p95_ms?: number | null;
+  latency_p99_ms?: number | null;
+  ttft_p50_ms?: number | null;
 }
 
 export const stats = (abort?: AbortSignal) => api.request<Stats>("GET", "/stats", { signal: abort });

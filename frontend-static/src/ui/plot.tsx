@@ -41,6 +41,7 @@ export interface PlotProps {
 
 const token = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim() || "#888";
 const MAX_LINES = 6;
+const MINUTES = [1, 2, 5, 10, 15, 30, 60, 120, 360, 720, 1440].map((m) => m * 60);
 
 export default function Plot(p: PlotProps) {
   const box = useRef<HTMLDivElement>(null);
@@ -73,7 +74,7 @@ export default function Plot(p: PlotProps) {
           y: { range: p.range ? () => p.range! : (_u, _lo, hi) => [0, hi && hi > 0 ? hi * 1.08 : 1] },
         },
         axes: [
-          { stroke: axis, font, grid: { show: false }, ticks: { stroke: grid, size: 4 }, size: 26, ...(p.time ? {} : { splits: () => wholeTicks(latest.current.p.x) }), values: (_u: UPlot, s: number[]) => s.map((v) => latest.current.p.formatX(v)) },
+          { stroke: axis, font, grid: { show: false }, ticks: { stroke: grid, size: 4 }, size: 26, ...(p.time ? { incrs: MINUTES } : { splits: () => wholeTicks(latest.current.p.x) }), values: (_u: UPlot, s: number[]) => s.map((v) => latest.current.p.formatX(v)) },
           { stroke: axis, font, grid: { stroke: grid, width: 1 }, ticks: { show: false }, size: 52, values: (_u, s) => s.map((v) => latest.current.lines[0]?.format(v) ?? String(v)) },
         ],
         series: [

@@ -33,7 +33,7 @@ export default function Dashboard() {
 }
 
 const minutes = (s: StatPoint[]) => Math.max(1, Math.round((Date.parse(s[s.length - 1]!.at) - Date.parse(s[0]!.at)) / 60_000) + 1);
-const quiet = (s: Stats) => s.models.length === 0 && s.now.runs_active + s.now.runs_waiting === 0 && s.series.every((p) => p.runs_started + p.runs_succeeded + p.runs_failed === 0);
+const quiet = (s: Stats) => s.models.length === 0 && (s.now.runs_active ?? 0) + (s.now.runs_waiting ?? 0) === 0 && s.series.every((p) => p.runs_started + p.runs_succeeded + p.runs_failed === 0);
 
 function Quiet() {
   return (
@@ -44,23 +44,23 @@ function Quiet() {
 }
 
 const percent = (v: number) => (v * 100).toFixed(v > 0 && v < 0.1 ? 1 : 0) + " %";
-const ms = (v: number) => duration(v);
+const ms = (v: number | undefined) => (v === undefined ? "–" : duration(v));
 const rate = (v: number) => (v >= 100 ? Math.round(v).toString() : v.toFixed(1));
 
 function Figures({ s }: { s: Stats }) {
   const x = useMemo(() => s.series.map((p) => Date.parse(p.at) / 1000), [s.series]);
   const line = (label: Word, key: keyof StatPoint, color: string, format: (v: number) => string, more: Partial<Line> = {}): Line => ({ label: w(label), color, format, values: s.series.map((p) => (typeof p[key] === "number" ? (p[key] as number) : null)), ...more });
-  const { now } = s;
+  const { now, pools } = s;
   return (
     <>
       <dl className="cards" data-testid="stats">
-        <Figure k="active" v={String(now.runs_active)} note={now.runs_waiting ? w("waiting", { n: now.runs_waiting }) : undefined} tone={now.runs_active ? "st-running" : undefined} />
-        <Figure k="tokens" v={rate(now.tokens_per_s)} />
-        <Figure k="requests" v={rate(now.requests_per_s)} />
-        <Figure k="errors" v={percent(now.error_rate)} tip={w("errors.tip")} tone={now.error_rate > 0.05 ? "st-failed" : undefined} />
-        <Figure k="cache" v={percent(now.cache_hit_rate)} tip={w("cache.tip")} />
-        <Figure k="cost" v={usd(now.cost_usd_today)} />
-        <Figure k="clients" v={String(now.ws_clients)} tip={w("clients.tip")} />
+        <Figure k="active" v={now.runs_active} format={String} note={now.runs_waiting ? w("waiting", { n: now.runs_waiting }) : undefined} tone={now.runs_active ? "st-running" : undefined} />
+        <Figure k="tokens" v={now.tokens_per_s} format={rate} />
+        <Figure k="requests" v={now.requests_per_s} format={rate} />
+        <Figure k="errors" v={now.error_rate} format={percent} tip={w("errors.tip")} tone={(now.error_rate ?? 0) > 0.05 ? "st-failed" : undefined} />
+        <Figure k="cache" v={now.cache_hit_rate} format={percent} tip={w("cache.tip")} />
+        <Figure k="cost" v={now.cost_usd_today} format={usd} note={now.runs_today === undefined ? undefined : w("runs.today", { n: now.runs_today })} />
+        <Figure k="clients" v={now.ws_clients} format={String} tip={w("clients.tip")} />
       </dl>
       <div className="charts">
         <Chart title="chart.latency" x={x} lines={[line("p50", "latency_p50_ms", "--st-running", ms), line("p95", "latency_p95_ms", "--st-waiting", ms), line("p99", "latency_p99_ms", "--st-failed", ms), line("ttft", "ttft_p50_ms", "--st-succeeded", ms, { dash: true })]} />
@@ -79,9 +79,10 @@ function Figures({ s }: { s: Stats }) {
         </section>
         <section className="card block">
           <h2>{w("pools.title")}</h2>
-          <Gauge label={w("workers")} n={s.pools.busy} of={s.pools.workers} />
-          <Gauge label={w("queue")} n={s.pools.queue} of={Math.max(s.pools.queue, s.pools.workers * 4)} warn />
-          <p className="gauge-line"><span>{w("db")}</span><b className="num">{s.pools.db_connections}</b></p>
+          {pools.busy !== undefined && pools.workers ? <Gauge label={w("workers")} n={pools.busy} of={pools.workers} /> : pools.workers !== undefined && <p className="gauge-line"><span>{w("workers.all")}</span><b className="num">{pools.workers}</b></p>}
+          {pools.queue !== undefined && <Gauge label={w("queue")} n={pools.queue} of={Math.max(pools.queue, (pools.workers ?? 4) * 4)} warn />}
+          {pools.db_connections !== undefined && (pools.db_busy === undefined ? <p className="gauge-line"><span>{w("db")}</span><b className="num">{pools.db_connections}</b></p> : <Gauge label={w("db.busy")} n={pools.db_busy} of={pools.db_connections} />)}
+          {pools.db_waiting ? <p className="gauge-line"><span>{w("db.waiting")}</span><b className="num">{pools.db_waiting}</b></p> : null}
         </section>
         <section className="card block">
           <h2>{w("caches.title")}</h2>
@@ -99,11 +100,12 @@ function Figures({ s }: { s: Stats }) {
 const whole = (v: number) => (Number.isInteger(v) ? String(v) : v.toFixed(1));
 const cacheName = (n: string) => (n === "response" || n === "embedding" ? w(("cache.name." + n) as Word) : n);
 
-function Figure({ k, v, note, tip, tone }: { k: Word; v: string; note?: string; tip?: string; tone?: string }) {
+/* A dash where nothing was measured yet: a zero would be a claim. */
+function Figure({ k, v, format, note, tip, tone }: { k: Word; v: number | undefined; format: (v: number) => string; note?: string; tip?: string; tone?: string }) {
   return (
     <div className={"card figure " + (tone ?? "")} title={tip}>
       <dt>{w(k)}</dt>
-      <dd className="num">{v}</dd>
+      <dd className="num">{v === undefined || v === null ? "–" : format(v)}</dd>
       {note && <span className="faint num">{note}</span>}
     </div>
   );
@@ -122,7 +124,7 @@ function Chart({ title, x, lines }: { title: Word; x: number[]; lines: Line[] })
 }
 
 function ModelTable({ models }: { models: Stats["models"] }) {
-  const worst = Math.max(1, ...models.map((m) => m.latency_p95_ms));
+  const worst = Math.max(1, ...models.map((m) => m.latency_p95_ms ?? 0));
   return (
     <div className="scroll-x">
       <table className="runs">
@@ -140,7 +142,7 @@ function ModelTable({ models }: { models: Stats["models"] }) {
                 <td className="r num">{ms(m.ttft_p50_ms)}</td>
                 <td className="r num">{ms(m.latency_p50_ms)}</td>
                 {/* Warmth beside the figure: which is the slow one is seen before it is read. */}
-                <td className="r num" style={{ background: `color-mix(in srgb, var(--st-waiting) ${Math.round((m.latency_p95_ms / worst) * 22)}%, transparent)` }}>{ms(m.latency_p95_ms)}</td>
+                <td className="r num" style={{ background: `color-mix(in srgb, var(--st-waiting) ${Math.round(((m.latency_p95_ms ?? 0) / worst) * 22)}%, transparent)` }}>{ms(m.latency_p95_ms)}</td>
                 <td className="r num">{count(m.tokens)}</td>
                 <td className="r num">{usd(m.cost_usd)}</td>
               </tr>

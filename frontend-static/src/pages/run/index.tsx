@@ -95,9 +95,14 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
     if (askedFor && workflow) announce(r("announce", { workflow }));
   }, [askedFor, workflow]);
 
+  // Whoever follows an address to a node wants to see it.
+  useEffect(() => {
+    if (node && !splits.get().inspectorOpen) splits.set((s) => ({ ...s, inspectorOpen: true }));
+  }, [node]);
+
   const select = (path: string | null) => {
     navigate(runUrl(id, path), true);
-    if (path && !splits.get().inspectorOpen) splits.set((s) => ({ ...s, inspectorOpen: true }));
+    if (path && path === node && !splits.get().inspectorOpen) splits.set((s) => ({ ...s, inspectorOpen: true }));
   };
   const set = (patch: Partial<typeof split>) => splits.set((s) => ({ ...s, ...patch }));
   const mayRun = roleAllows("run");
