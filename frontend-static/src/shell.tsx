@@ -1,9 +1,10 @@
 /* The frame around every page: where one can go, whether what one sees is live, and who one is. New areas are one row in `areas.tsx`. */
-import { useState, type ReactNode } from "react";
+import { lazy, Suspense, useEffect, useState, type ReactNode } from "react";
 import type { Session } from "./api/types";
 import { LANGUAGES, setLanguage, t, useLanguage, type Key } from "./i18n";
 import { areas } from "./areas";
 import { live, profiles, roleAllows, signOut } from "./state/session";
+import { pageHelp } from "./state/help";
 import { theme, type Theme } from "./state/prefs";
 import { useRoute } from "./state/router";
 import { useStore, type Store } from "./state/store";
@@ -12,6 +13,8 @@ import { useKeys, useNow } from "./ui/hooks";
 import { Icon, Logo, type IconName } from "./ui/icons";
 import { Link } from "./ui/link";
 import { useSyncExternalStore } from "react";
+
+const GoTo = lazy(() => import("./pages/goto"));
 
 function Place({ to, icon, label, current, badge }: { to: string; icon: IconName; label: Key; current: boolean; badge?: Store<number> }) {
   return (
@@ -39,7 +42,24 @@ export function Shell({ who, children }: { who: Session; children: ReactNode }) 
   const mode = useStore(theme);
   const [help, setHelp] = useState(false);
   const lang = useLanguage();
-  useKeys({ "?": () => setHelp(true) });
+  const [going, setGoing] = useState(false);
+  const askHelp = () => {
+    const own = pageHelp.get();
+    if (own) own();
+    else setHelp(true);
+  };
+  useKeys({ "?": askHelp });
+  useEffect(() => {
+    // Also while one types, as everywhere; a dialog that is open stays the only one.
+    const on = (e: KeyboardEvent) => {
+      if ((e.ctrlKey || e.metaKey) && !e.shiftKey && !e.altKey && e.key.toLowerCase() === "k" && !document.querySelector("dialog[open]")) {
+        e.preventDefault();
+        setGoing(true);
+      }
+    };
+    document.addEventListener("keydown", on);
+    return () => document.removeEventListener("keydown", on);
+  }, []);
   const next: Record<Theme, Theme> = { system: "light", light: "dark", dark: "system" };
   const themeIcon: Record<Theme, IconName> = { system: "screen", light: "sun", dark: "moon" };
   return (
@@ -59,7 +79,7 @@ export function Shell({ who, children }: { who: Session; children: ReactNode }) 
               <span className="rail-lang">{LANGUAGES.find((l) => l.id === lang)?.short}</span>
             </button>
           )}
-          <button type="button" className="rail-btn" aria-label={t("help.title")} data-tip={t("help.title") + " (?)"} onClick={() => setHelp(true)}>
+          <button type="button" className="rail-btn" aria-label={t("help.title")} data-tip={t("help.title") + " (?)"} onClick={askHelp}>
             <Icon name="help" size={17} />
           </button>
           <button type="button" className="rail-btn" aria-label={t("theme", { mode: t(("theme." + mode) as Key) })} data-tip={t("theme", { mode: t(("theme." + mode) as Key) })} onClick={() => theme.set(next[mode])} data-testid="theme">
@@ -74,6 +94,11 @@ export function Shell({ who, children }: { who: Session; children: ReactNode }) 
         <ConnectionBanner />
         <main id="main" tabIndex={-1}>{children}</main>
       </div>
+      {going && (
+        <Suspense fallback={null}>
+          <GoTo onClose={() => setGoing(false)} />
+        </Suspense>
+      )}
       {help && <Help onClose={() => setHelp(false)} />}
     </div>
   );
@@ -130,6 +155,7 @@ export function SimulatorNote({ run }: { run?: boolean }) {
 function Help({ onClose }: { onClose: () => void }) {
   const keys: [string, Key][] = [
     ["?", "help.help"],
+    ["Ctrl K", "help.goto"],
     ["n", "help.new"],
     ["/", "help.search"],
     ["p", "help.pause"],

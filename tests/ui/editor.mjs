@@ -186,5 +186,13 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   check(run.inputs.topic === "tea" && run.definition.nodes.length === 2, "a test run starts what was never saved");
   await api("POST", `/runs/${run.id}/cancel`, {}).catch(() => {}); // it may have ended by itself
 
+  await page.keyboard.press("Control+k");
+  await page.fill("[data-testid=goto]", "edit " + NAME);
+  await page.waitForSelector(`#goto-list [role=option]`);
+  await page.keyboard.press("Enter");
+  await page.waitForURL((u) => u.pathname === "/workflows/" + NAME);
+  await page.waitForSelector(card("refine"));
+  check(true, "a few letters lead to it from anywhere");
+
   await api("DELETE", "/workflows/" + NAME);
 });

@@ -262,6 +262,7 @@ export const en = {
   // keys
   "help.title": "Keyboard",
   "help.help": "This list",
+  "help.goto": "Go to a page, a workflow or a run",
   "help.new": "Start a run (in the list)",
   "help.search": "Go to the filters (in the list)",
   "help.pause": "Pause or resume",

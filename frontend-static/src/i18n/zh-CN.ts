@@ -256,6 +256,7 @@ export const zhCN: Partial<Record<Key, string>> = {
 
   "help.title": "键盘",
   "help.help": "显示此列表",
+  "help.goto": "前往页面、工作流或运行",
   "help.new": "开始运行（在列表中）",
   "help.search": "转到筛选（在列表中）",
   "help.pause": "暂停或继续",

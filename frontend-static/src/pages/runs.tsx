@@ -148,7 +148,7 @@ function Row({ r, now }: { r: RunSummary; now: number }) {
       <td className="c-flow">
         <Link to={runUrl(r.id)} className="row-link">
           <b>{r.workflow}</b>
-          {r.version !== null && r.version !== undefined && <span className="faint"> v{r.version}</span>}
+          {Boolean(r.version) && <span className="faint"> v{r.version}</span>}
         </Link>
         {r.simulated && <span className="tag" data-tip={t("sim.run.tip")}>{t("sim.short")}</span>}
         {why && <span className="c-why" title={why}>{why}</span>}

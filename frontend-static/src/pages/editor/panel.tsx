@@ -173,7 +173,7 @@ function IdField({ id, taken, onChange, problems, readOnly }: { id: string; take
   return (
     <div className={"f" + (why ? " is-bad" : "")}>
       <div className="f-head"><label className="f-name" htmlFor="node-id">{w("field.id")}</label></div>
-      <input id="node-id" type="text" className="mono" data-field="id" autoComplete="off" spellCheck={false} readOnly={readOnly} value={text} aria-invalid={why !== null} onChange={(e) => setText(e.target.value)} onBlur={done} onKeyDown={(e) => (e.key === "Enter" ? done() : e.key === "Escape" ? (e.stopPropagation(), setText(id)) : undefined)} />
+      <input id="node-id" type="text" className="mono" data-field="id" autoComplete="off" spellCheck={false} readOnly={readOnly} value={text} aria-invalid={why !== null} onChange={(e) => setText(e.target.value)} onBlur={done} onKeyDown={(e) => (e.key === "Enter" ? done() : e.key === "Escape" && text !== id ? (e.stopPropagation(), setText(id)) : undefined)} />
       <span className={why ? "f-error" : "f-note"}>{why ?? w("field.id.d", { id })}</span>
     </div>
   );

@@ -4,7 +4,9 @@ import { ApiError } from "../../api/client";
 import type { Definition, Workflow } from "../../api/types";
 import { archiveWorkflow, getWorkflow, type NodeType } from "../../api/workflows";
 import { draftUrl, dropDraft, newKey, writeDraft, type Draft } from "../../state/drafts";
+import { pageHelp } from "../../state/help";
 import { navigate, setGuard } from "../../state/router";
+import { t } from "../../i18n";
 import { roleAllows } from "../../state/session";
 import { useStore } from "../../state/store";
 import { ago } from "../../util/format";
@@ -71,6 +73,10 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
     store.reopen();
     return () => store.close(true);
   }, [store]);
+  useEffect(() => {
+    pageHelp.set(() => () => setAsking({ what: "keys" })); // a store takes a function as an update
+    return () => pageHelp.set(null);
+  }, []);
   useEffect(() => {
     document.title = `${def.name || w("new.title")} · Sluice`;
   }, [def.name]);
@@ -482,7 +488,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
         <div className="seg" role="group" aria-label={w("view")}>
           {(["canvas", "json"] as const).map((v) => <button key={v} type="button" aria-pressed={view === v} onClick={() => setView(v)} data-testid={"view-" + v}>{w(`view.${v}`)}</button>)}
         </div>
-        <Button icon="play" onClick={test} why={!roleAllows("run") ? w("save.role") : def.nodes.length === 0 ? w("canvas.empty.title") : errors ? w("test.errors") : null} hint={w("test.tip")} testId="test-run">{w("test")}</Button>
+        <Button icon="play" onClick={test} why={!roleAllows("run") ? t("role.viewer") : def.nodes.length === 0 ? w("canvas.empty.title") : errors ? w("test.errors") : null} hint={w("test.tip")} testId="test-run">{w("test")}</Button>
         <Button kind="primary" onClick={() => void save()} busy={s.saving} why={readOnly ? w("save.role") : !dirty ? w("save.none") : null} hint={w("save.tip")} testId="save">{w("save")}</Button>
         <span className="ed-menu">
           <Menu
