@@ -70,6 +70,35 @@ class Limits(Case):
         s.wait_status(s.submit(one('a fact, please', temperature=0.5), {}), 'succeeded')
         self.assertEqual(len(sim.requests()), 2)
 
+    def test_a_budget_is_shared_by_runs_and_outlives_the_server(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 1000, 'first_ms': 5, 'jitter': 0}, 'rules': [
+            {'match': {}, 'answer': 'An answer of about a dozen words, so that each call takes some of it. ' * 3}]})
+        s = self.server(sim)
+        limit = 3000
+        s.call('PUT', '/admin/limits', {'projects': {'shared': {'max_tokens': limit}}})
+        ids = [s.call('POST', '/runs', {'definition': one('tell me, %d' % i, max_tokens=200), 'inputs': {}, 'project': 'shared'}, expect=(202,))['id']
+               for i in range(100)]
+        runs = [wait_for('the end of a run', lambda i=i: (lambda r: r if r['status'] in ('succeeded', 'failed') else None)(s.call('GET', '/runs/' + i)), 60)
+                for i in ids]
+        taken = sum(r['usage']['input_tokens'] + r['usage']['output_tokens'] for r in runs)
+        refused = [r for r in runs if r['status'] == 'failed']
+        self.assertEqual({r['error']['code'] for r in refused}, {'budget_exhausted'})
+        self.assertLessEqual(taken, limit)
+        self.assertGreater(taken, limit - 300)
+
+        def budget():
+            return [b for b in s.call('GET', '/admin/breakers')['budgets'] if b['project'] == 'shared'][0]
+        self.assertEqual((budget()['spent_tokens'], budget()['reserved_tokens'], budget()['waiting']), (taken, 0, 0))
+        before = len(sim.requests())
+        s.restart()  # killed: what was spent is known all the same
+        self.assertEqual(budget()['spent_tokens'], taken)
+        last = s.call('POST', '/runs', {'definition': one('one more', max_tokens=300), 'inputs': {}, 'project': 'shared'}, expect=(202,))['id']
+        run = s.wait_status(last, 'failed')
+        self.assertEqual(run['error']['code'], 'budget_exhausted')
+        self.assertEqual(len(sim.requests()), before)
+        other = s.call('POST', '/runs', {'definition': one('one more', max_tokens=300), 'inputs': {}, 'project': 'other'}, expect=(202,))['id']
+        s.wait_status(other, 'succeeded')
+
 
 if __name__ == '__main__':
     unittest.main()
