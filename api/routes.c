@@ -63,6 +63,7 @@ const struct sl_route sl_routes[] = {
 
 	{SL_GET, V1 "/stats", SL_ROLE_VIEWER, 0, sl_route_stats},
 	{SL_GET, V1 "/admin/audit", SL_ROLE_ADMIN, 0, sl_route_audit},
+	{SL_GET, V1 "/admin/audit/verify", SL_ROLE_ADMIN, 0, sl_route_audit_verify},
 	{SL_GET, V1 "/admin/breakers", SL_ROLE_ADMIN, 0, sl_route_breakers},
 	{SL_POST, V1 "/admin/breakers/{key}/reset", SL_ROLE_ADMIN, 0, sl_route_breaker_reset},
 	{SL_GET, V1 "/admin/limits", SL_ROLE_ADMIN, 0, sl_route_limits_get},

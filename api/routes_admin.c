@@ -30,6 +30,16 @@ void sl_route_audit(struct sl_api *a, struct sl_request *r)
 		sl_task_refuse(t, rc);
 }
 
+void sl_route_audit_verify(struct sl_api *a, struct sl_request *r)
+{
+	struct sl_task *t = sl_task_new(a, r, sl_task_answer_json);
+	if (!t)
+		return;
+	enum sl_code rc = sl_store_audit_verify(a->parts.store, sl_task_json_from_store, t);
+	if (rc != SL_OK)
+		sl_task_refuse(t, rc);
+}
+
 void sl_route_instances(struct sl_api *a, struct sl_request *r)
 {
 	struct sl_task *t = sl_task_new(a, r, sl_task_answer_json);

@@ -82,3 +82,30 @@ enum sl_code sl_store_audit_list(struct sl_store *s, const struct sl_audit_filte
 	j->st[0].sql = j->text.data;
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
+
+static void verify_done(struct sl_job *j, enum sl_code rc)
+{
+	const PGresult *r = j->results[0];
+	SL_BUF(b, 1024);
+	if (rc == SL_OK && PQntuples(r) == 1) {
+		struct sl_str hash = sl_row_str(r, 0, 3);
+		sl_buf_addc(&b, '{');
+		sl_buf_json_kbool(&b, "ok", sl_row_null(r, 0, 1));
+		sl_buf_json_ki64(&b, "lines", sl_row_i64(r, 0, 0));
+		if (!sl_row_null(r, 0, 1))
+			sl_buf_json_ki64(&b, "broken", sl_row_i64(r, 0, 1));
+		sl_buf_json_ki64(&b, "head", sl_row_i64(r, 0, 2));
+		sl_buf_json_kstr(&b, "head_hash", hash);
+		sl_buf_addc(&b, '}');
+	}
+	sl_job_end_json(j, rc, &b);
+}
+
+enum sl_code sl_store_audit_verify(struct sl_store *s, sl_store_json_fn *fn, void *arg)
+{
+	return sl_job_submit(sl_job_new(s, SL_JOB_READ,
+					"SELECT lines, broken, head, encode(head_hash, 'hex') FROM "
+					"sluice_audit_verify()",
+					verify_done),
+			     (void (*)(void))fn, arg);
+}

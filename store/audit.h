@@ -1,4 +1,6 @@
-/* store/audit.h: who did what, append-only. Thread [any], callbacks [store]. */
+/* store/audit.h: who did what, append-only. Thread [any], callbacks [store].
+ *
+ * Each line's hash covers the one before it (migrations/0006_audit_chain.sql), so what is changed or removed shows. */
 #pragma once
 
 #include "store/store.h"
@@ -21,3 +23,7 @@ struct sl_audit_filter {
  * once: the cursor is not one of ours. */
 SL_MUST_USE enum sl_code sl_store_audit_list(struct sl_store *s, const struct sl_audit_filter *filter,
 					     sl_store_json_fn *fn, void *arg);
+
+/* Goes over the whole chain: { "ok", "lines", "broken"?, "head", "head_hash" }. broken: the id of the first line that
+ * was changed, or that follows one that is missing. */
+SL_MUST_USE enum sl_code sl_store_audit_verify(struct sl_store *s, sl_store_json_fn *fn, void *arg);

@@ -94,6 +94,8 @@ class Operator(Case):
         nxt = s.call('GET', '/admin/audit?limit=1&cursor=' + page['next_cursor'])
         self.assertEqual(nxt['items'][0]['id'], page['items'][0]['id'] - 1)
         s.call('GET', '/admin/audit?cursor=zz', expect=(400,))
+        whole = s.call('GET', '/admin/audit/verify')
+        self.assertEqual((whole['ok'], whole['head']), (True, page['items'][0]['id']), whole)
 
     def test_limits_are_stored_and_a_breaker_can_be_put_back(self):
         sim = self.sim({'sim': 1, 'defaults': {'tps': 5000, 'first_ms': 1, 'jitter': 0}, 'rules': [

@@ -391,6 +391,71 @@ static void the_trail_is_filtered_by_who_and_what(void **state)
 	}
 }
 
+static bool chain_is_whole(int64_t *broken)
+{
+	assert_int_equal(ASK(sl_store_audit_verify(s, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON o = json();
+	*broken = sl_json_get_i64(o, "broken", 0);
+	return sl_json_get_bool(o, "ok", false);
+}
+
+/* Whoever can write SQL can switch the triggers off; the chain tells all the same. */
+static void a_line_that_is_changed_or_removed_shows(void **state)
+{
+	static const char *const attacks[] = {
+		"UPDATE audit SET actor = 'nobody' WHERE id = $",
+		"UPDATE audit SET target = 'it' || target WHERE id = $",
+		"UPDATE audit SET at = at + interval '1 us' WHERE id = $",
+		"UPDATE audit SET detail = '{}' WHERE id = $",
+		"DELETE FROM audit WHERE id = $",
+		"UPDATE audit SET action = upper(action) WHERE id = $",
+		"UPDATE audit SET hash = sha256('x') WHERE id = $",
+	};
+	struct sl_bytes *detail = text("{\"a\":1}");
+	int64_t broken;
+	char sql[600], row[200];
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(ASK(sl_store_audit(s, SL_STR("ann"), SL_STR("x.y"), SL_STR("t"), i % 2 ? detail : NULL,
+						    on_plain, NULL)),
+				 SL_OK);
+	assert_true(chain_is_whole(&broken));
+	for (size_t i = 0; i < SL_COUNT_OF(attacks); i++)
+		for (int id = 1; id <= 6; id++) {
+			const char *dollar = strchr(attacks[i], '$');
+			snprintf(row, sizeof(row), "%.*s%d", (int)(dollar - attacks[i]), attacks[i], id);
+			snprintf(sql, sizeof(sql),
+				 "CREATE TABLE kept AS SELECT * FROM audit; ALTER TABLE audit DISABLE TRIGGER USER; "
+				 "%s; ALTER "
+				 "TABLE audit ENABLE TRIGGER USER",
+				 row);
+			sl_pg_exec(&pg, sql);
+			if (chain_is_whole(&broken) || broken < id || broken > id + 1000)
+				fail_msg("%s: not seen, or at %lld", row, (long long)broken);
+			sl_pg_exec(
+				&pg,
+				"ALTER TABLE audit DISABLE TRIGGER USER; TRUNCATE audit; INSERT INTO audit OVERRIDING "
+				"SYSTEM VALUE SELECT * FROM kept; DROP TABLE kept; ALTER TABLE audit ENABLE TRIGGER "
+				"USER");
+			assert_true(chain_is_whole(&broken));
+		}
+	sl_bytes_unref(detail);
+}
+
+static void lines_of_many_at_once_make_one_chain(void **state)
+{
+	int64_t broken;
+	forget();
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(sl_store_audit(s, SL_STR("ann"), SL_STR("x.y"), SL_STR("t"), NULL, on_plain, NULL),
+				 SL_OK);
+	pthread_mutex_lock(&got.m);
+	while (got.calls < 200)
+		pthread_cond_wait(&got.changed, &got.m);
+	pthread_mutex_unlock(&got.m);
+	assert_true(chain_is_whole(&broken));
+	assert_int_equal(sl_pg_count(&pg, "SELECT max(id) FROM audit"), 200);
+}
+
 static void a_change_and_its_line_of_the_trail_are_one(void **state)
 {
 	const struct sl_audit_by by = {SL_STR("ann"), SL_STR("x.y"), SL_STR("prices")};
@@ -715,6 +780,8 @@ int main(void)
 		TEST(audit_rows_come_newest_first),
 		TEST(the_trail_is_filtered_by_who_and_what),
 		TEST(a_change_and_its_line_of_the_trail_are_one),
+		TEST(a_line_that_is_changed_or_removed_shows),
+		TEST(lines_of_many_at_once_make_one_chain),
 		TEST(open_reviews_are_those_without_an_end_in_unfinished_runs),
 		TEST(todays_sums_and_own_runs_are_counted),
 		TEST(settings_are_kept_to_the_byte),
