@@ -269,12 +269,16 @@ static uint32_t find_choices(const struct sl_graph *g, struct choice *out, uint3
 			c->n = c->n > SL_COUNT_OF(c->cases) ? SL_COUNT_OF(c->cases) : c->n;
 			n += c->n > 1;
 		}
-		if (d->when && n < most)
-			out[n++] = (struct choice){.node = d, .n = 2};
+		if (d->when && n < most) {
+			out[n] = (struct choice){.node = d, .n = 2};
+			n++;
+		}
 	}
 	for (uint32_t i = 0; i < g->n_edges && n < most; i++)
-		if (g->edges[i].when)
-			out[n++] = (struct choice){.edge = &g->edges[i], .n = 2};
+		if (g->edges[i].when) {
+			out[n] = (struct choice){.edge = &g->edges[i], .n = 2};
+			n++;
+		}
 	return n;
 }
 

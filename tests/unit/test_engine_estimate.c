@@ -164,7 +164,7 @@ static void a_loop_takes_one_round_at_least_and_all_at_most(void **state)
 
 #define EACH(items, body)                                                                                              \
 	"{\"id\":\"m\",\"type\":\"each\",\"params\":{\"items\":" items ",\"body\":{\"nodes\":[" body "],\"edges\":[]}" \
-												     "}}"
+	"}}"
 
 static void a_map_has_the_items_that_are_written_or_given_or_guessed(void **state)
 {
