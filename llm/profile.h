@@ -95,8 +95,8 @@ SL_MUST_USE enum sl_code sl_profiles_delete(struct sl_profiles *p, struct sl_str
 /* A reference; empty name: the default (the one marked so, else the first of the environment by the contract's order,
  * else the first by name, the simulator last). NULL: none. */
 struct sl_profile *sl_profiles_get(struct sl_profiles *p, struct sl_str name);
-/* The one for embeddings: the latest that asked to be the default, else one of the environment, else the first stored by
- * name, the simulator's last. NULL: none. */
+/* The one for embeddings: the latest that asked to be the default, else one of the environment, else the first stored
+ * by name, the simulator's last. NULL: none. */
 struct sl_profile *sl_profiles_get_embedding(struct sl_profiles *p);
 struct sl_profile *sl_profiles_find_provider(struct sl_profiles *p,
 					     struct sl_str provider); /* any of that provider; NULL */

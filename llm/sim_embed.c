@@ -177,8 +177,8 @@ void sl_sim_embeddings(struct sim_conn *c, const struct sim_request *req)
 	}
 	sl_buf_adds(&b, "],");
 	sl_buf_json_kz(&b, "model", r->model);
-	sl_buf_addf(&b, ",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}",
-		    (unsigned long long)(bytes / 4 + n), (unsigned long long)(bytes / 4 + n));
+	unsigned long long tokens = bytes / 4 + n;
+	sl_buf_addf(&b, ",\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}}", tokens, tokens);
 	r->body = v ? sl_buf_take(&b) : NULL;
 	free(v);
 	atomic_fetch_add(&c->sim->embeddings, 1);
