@@ -21,6 +21,7 @@ extern const struct sl_middleware sl_middleware_retry;
 
 struct retry_state {
 	uint32_t rounds; /* retries so far; attempts by way of a fallback are none */
+	bool malformed;  /* one of them was for an answer that was none */
 };
 
 /* Model calls fail in passing often enough to be tried again unasked, as the providers' own clients do. */
@@ -80,7 +81,9 @@ static enum sl_again retry_failed(struct sl_exec *x, const struct sl_outcome *ou
 	struct retry_state *state = sl_exec_state(x, &sl_middleware_retry, sizeof(*state));
 	uint32_t hint_ms = outcome->err ? outcome->err->retry_after_ms : 0;
 	char reason[96];
-	if (!r || !state || state->rounds >= r->max || sl_code_retry(outcome->code) == SL_RETRY_NEVER ||
+	/* a proxy's page, half a chunk: once it may be chance, twice it is what is there */
+	bool again = outcome->code == SL_MALFORMED && state && state->malformed;
+	if (!r || !state || again || state->rounds >= r->max || sl_code_retry(outcome->code) == SL_RETRY_NEVER ||
 	    hint_ms > RETRY_LONGEST_HINT_MS || !retry_afford(x, outcome))
 		return SL_AGAIN_NO;
 	double ms = r->backoff_ms;
@@ -95,6 +98,7 @@ static enum sl_again retry_failed(struct sl_exec *x, const struct sl_outcome *ou
 		ms = hint_ms + (r->jitter ? retry_random(x, hint_ms / 20.0) : 0);
 	*delay_ms = (uint64_t)ms;
 	state->rounds++;
+	state->malformed = state->malformed || outcome->code == SL_MALFORMED;
 	(void)snprintf(reason, sizeof(reason), "%s, trying again in %.1f s (%u of %u)", sl_code_wire(outcome->code),
 		       ms / 1000, state->rounds, r->max);
 	sl_exec_reason(x, reason);

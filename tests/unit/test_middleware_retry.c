@@ -117,6 +117,16 @@ static void what_would_fail_the_same_way_is_not_tried_again(void **state)
 		assert_int_equal(ask(&x, codes[i], 0), -1);
 }
 
+static void an_answer_that_is_none_is_asked_for_once_more(void **state)
+{
+	struct sl_exec x = node(SL_EFFECTS_MODEL);
+	assert_true(ask(&x, SL_MALFORMED, 0) > 0);
+	assert_int_equal(ask(&x, SL_MALFORMED, 0), -1);
+	struct sl_exec y = node(SL_EFFECTS_MODEL);
+	assert_true(ask(&y, SL_MALFORMED, 0) > 0);
+	assert_true(ask(&y, SL_TIMEOUT, 0) > 0); /* that is another story */
+}
+
 static void a_hint_is_never_undercut_and_a_long_one_not_waited_for(void **state)
 {
 	struct sl_exec x = node(SL_EFFECTS_MODEL);
@@ -178,6 +188,7 @@ int main(void)
 		cmocka_unit_test(a_model_call_is_tried_twice_more_unasked),
 		cmocka_unit_test(other_nodes_are_tried_again_only_when_asked_for),
 		cmocka_unit_test(what_would_fail_the_same_way_is_not_tried_again),
+		cmocka_unit_test(an_answer_that_is_none_is_asked_for_once_more),
 		cmocka_unit_test(a_hint_is_never_undercut_and_a_long_one_not_waited_for),
 		cmocka_unit_test(jitter_takes_away_half_at_most),
 		cmocka_unit_test(an_outage_brings_no_storm),
