@@ -48,11 +48,17 @@ function problemsOf(list: readonly Problem[], mine: (p: Problem) => boolean) {
   return (path: readonly string[], deep: boolean) => own.filter((x) => under(x.place.rest, path) && (deep || x.place.rest.length === path.length)).map((x) => x.message);
 }
 
+/* A wish to go to a field. It is granted once: the panel of the next node that is looked at must not take the keyboard away again. */
+let asked = 0;
+let granted = 0;
+export const askFocus = (path: string) => ({ path, n: ++asked });
+
 function useFocus(focus: PanelProps["focus"], pick: (path: string) => void) {
   useEffect(() => {
-    if (!focus) return;
+    if (!focus || focus.n <= granted) return;
     pick(focus.path);
     const id = setTimeout(() => {
+      granted = focus.n;
       const fields = [...document.querySelectorAll<HTMLElement>(".ed-panel [data-field]")];
       const at = (path: string) => fields.find((f) => f.dataset["field"] === path);
       let path = focus.path;

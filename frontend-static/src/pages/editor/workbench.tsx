@@ -21,7 +21,7 @@ import { isDefinition, JsonPane, printed } from "./json-view";
 import { readJson } from "./json-text";
 import * as m from "./model";
 import { PickNode, PickType, TypeList } from "./palette";
-import { Panel } from "./panel";
+import { askFocus, Panel } from "./panel";
 import { arranged, freePlace, neighbour, placesOf, withPlaces } from "./places";
 import { EditorStore, textOf, type Problem } from "./store";
 import { nodesWord, w } from "./words";
@@ -190,7 +190,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
   const edit = useCallback(
     (id: string, field = "") => {
       store.select([id]);
-      setFocus((f) => ({ path: field, n: (f?.n ?? 0) + 1 }));
+      setFocus(askFocus(field));
     },
     [store],
   );
@@ -226,7 +226,7 @@ export function Workbench({ name, types, saved, draft, definition, names, at }: 
     (p: Problem) => {
       if (view === "json") return setJsonJump((j) => ({ pointer: p.pointer, n: (j?.n ?? 0) + 1 }));
       store.goTo(p.place);
-      setFocus((f) => ({ path: p.place.rest.join("/"), n: (f?.n ?? 0) + 1 }));
+      setFocus(askFocus(p.place.rest.join("/")));
       if (p.place.node) soon(() => canvas.current?.show(p.place.node!) ?? false);
     },
     [store, view],
