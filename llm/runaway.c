@@ -228,7 +228,7 @@ static bool too_fast(struct sl_runaway_stream *s, uint64_t tokens, uint64_t now_
 		s->speed[s->slot % slots] = 0;
 		speed = 0;
 	}
-	s->speed[s->slot % slots] += tokens;
+	s->speed[s->slot % slots] += (uint32_t)tokens; /* of one piece: far below what fits */
 	s->speed_sum += tokens;
 	if (speed <= s->limits.velocity_tps)
 		return false;

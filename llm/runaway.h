@@ -62,7 +62,7 @@ struct sl_runaway_stream {
 	struct sl_runaway_echo units, lines, sentences;
 	/* speed */
 	uint64_t began_ms, slot, speed_sum;
-	uint64_t speed[SL_RUNAWAY_SPEEDS];
+	uint32_t speed[SL_RUNAWAY_SPEEDS];
 };
 
 /* estimate: tokens of the answer as they were expected; 0: SL_TOKENS_OUTPUT. */

@@ -147,16 +147,11 @@ static bool cache_key_of(struct sl_exec *x, struct cache_state *state, const str
 	return ok;
 }
 
-static bool cache_prepare(struct sl_exec *x, struct cache_state *state)
+/* Most calls are not cached: they cost one look and no memory. */
+static bool cache_wanted(struct sl_exec *x, struct sl_route *route)
 {
-	const struct sl_services *s = sl_exec_services(x);
-	const struct sl_node_def *def = sl_exec_def(x);
-	SL_ROUTE_AUTO route = {0};
-	bool routed = sl_route_of(s, sl_exec_params(x), &route);
-	if (!cache_is_asked_for(def) && !(routed && sl_route_temperature(&route, 0) == 0))
-		return false;
-	state->ttl_s = def->cache_ttl_s ? def->cache_ttl_s : SL_CACHE_TTL_S;
-	return cache_key_of(x, state, &route);
+	bool routed = sl_route_of(sl_exec_services(x), sl_exec_params(x), route);
+	return cache_is_asked_for(sl_exec_def(x)) || (routed && sl_route_temperature(route, 0) == 0);
 }
 
 static enum sl_verdict cache_give(struct sl_exec *x, const struct sl_cache_hit *hit)
@@ -183,14 +178,17 @@ static enum sl_verdict cache_enter(struct sl_exec *x, struct sl_error *err)
 	const struct sl_services *s = sl_exec_services(x);
 	struct sl_cache *cache = s ? s->cache : NULL;
 	struct sl_cache_hit hit = {0};
-	if (!cache)
+	SL_ROUTE_AUTO route = {0};
+	if (!cache || !cache_wanted(x, &route))
 		return SL_PASS;
 	struct cache_state *state = sl_exec_state(x, &sl_middleware_cache, sizeof(*state));
 	if (!state)
 		return SL_PASS;
 	if (!state->ready) {
+		const struct sl_node_def *def = sl_exec_def(x);
 		state->ready = true;
-		state->used = cache_prepare(x, state);
+		state->ttl_s = def->cache_ttl_s ? def->cache_ttl_s : SL_CACHE_TTL_S;
+		state->used = cache_key_of(x, state, &route);
 	}
 	if (!state->used)
 		return SL_PASS;
