@@ -23,6 +23,8 @@ const story: LogEntry[] = [
   at(13, "vote:cast", { node_id: "panel", voter: "b", vote: "no" }),
   at(14, "vote:cast", { node_id: "panel", voter: "a", vote: 7, reason: "good" }),
   at(15, "circuit_breaker:tripped", { node_id: "x", reason: "TOKEN_SURGE", message: "much", measured: 9, limit: 3 }),
+  at(18, "subworkflow:started", { node_id: "sub", run_id: "child-1" }),
+  at(19, "subworkflow:started", { node_id: "sub", run_id: "child-2" }),
   at(16, "user_input", { text: "hello", by: "ana" }),
   at(17, "memory_retrieved", { node_id: "h", query: "q", count: 1, items: [{ id: "m", tier: "working", verified: true, score: 0.8, excerpt: "e" }] }),
 ];
@@ -54,6 +56,10 @@ describe("what the journal tells", () => {
   it("keeps rounds by nested path, the newest word of each", () => {
     const x = foldAll(noExtras, [...story, round(20, 3, 77)]);
     expect(x.rounds.get("outer#1/inner")?.map((r) => [r.round, r.score])).toEqual([[1, 70], [2, 82], [3, 77]]);
+  });
+
+  it("leads to the run a node has begun last", () => {
+    expect(foldAll(noExtras, [...story].reverse()).children.get("sub")?.run).toBe("child-2");
   });
 
   it("gives back the same object when nothing is new", () => {

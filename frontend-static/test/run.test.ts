@@ -32,6 +32,12 @@ describe("folding events", () => {
     expect(s.run).toMatchObject({ nodes_done: 2, nodes_total: 5 });
   });
 
+  it("knows an answer from the cache by the event and by the answer itself", () => {
+    seq = 0;
+    expect(folded(node("a", "running", { reason: "cached: the answer of x/a, 3 s ago" }), node("a", "completed")).nodes.get("a")?.cached).toBe(true);
+    expect(fromRun({ ...base, nodes: [{ path: "a", type: "llm", status: "completed", attempt: 1, output: { text: "", cached: true } }] }).nodes.get("a")?.cached).toBe(true);
+  });
+
   it("goes on after the breaker is unlocked", () => {
     seq = 0;
     const s = folded(ev("circuit_breaker:tripped", { reason: "TOKEN_SURGE", message: "too fast" }));

@@ -27,7 +27,6 @@ export const review = (run: string, node: string, action: ReviewAction, more: { 
 export const signal = (run: string, name: string, payload: Json) => api.request<Run>("POST", `/runs/${enc(run)}/signal`, { body: { signal: name, payload } });
 export const interject = (run: string, text: string) => api.request<Run>("POST", `/runs/${enc(run)}/input`, { body: { text } });
 export const unlock = (run: string, how: { justification: string } | { confirmations: [true, true, true] }) => api.request<Run>("POST", `/runs/${enc(run)}/unlock`, { body: how });
-export const retryRun = (run: string, from?: string) => api.request<Run>("POST", `/runs/${enc(run)}/retry`, { body: from ? { from } : {} });
 
 /* Memory */
 

@@ -73,6 +73,7 @@ export interface Extras {
   votes: ReadonlyMap<string, readonly Ballot[]>;
   retrievals: ReadonlyMap<string, Retrieval>;
   knowledge: ReadonlyMap<string, readonly { seq: number; id: string; tier: string; action: string; reason: string | null }[]>;
+  children: ReadonlyMap<string, { seq: number; run: string }>; // runs that nodes have begun
   trip: Trip | null;
   unlocked: { seq: number; by: string | null; justification: string | null } | null;
   said: readonly Said[];
@@ -85,6 +86,7 @@ export const noExtras: Extras = {
   votes: new Map(),
   retrievals: new Map(),
   knowledge: new Map(),
+  children: new Map(),
   trip: null,
   unlocked: null,
   said: [],
@@ -130,6 +132,11 @@ export function foldExtras(x: Extras, e: LogEntry): Extras {
       const k = { seq: e.seq, id: str(d["memory_id"]) ?? "", tier: str(d["tier"]) ?? "", action: str(d["action"]) ?? "", reason: str(d["reason"]) };
       const knowledge = listed(x.knowledge, node, k, (o) => o.seq === e.seq, (a, b) => a.seq - b.seq);
       return knowledge === x.knowledge ? x : { ...x, knowledge };
+    }
+    case "subworkflow:started": {
+      const run = str(d["run_id"]);
+      const old = x.children.get(node);
+      return run === null || (old && old.seq >= e.seq) ? x : { ...x, children: put(x.children, node, { seq: e.seq, run }) };
     }
     case "circuit_breaker:tripped":
       if (x.trip && x.trip.seq >= e.seq) return x;

@@ -33,13 +33,18 @@ export function nodeStatus(s: string): NodeStatus {
 
 export function fromRun(run: Run): RunState {
   const nodes = new Map<string, RunNode>();
-  for (const n of run.nodes ?? []) nodes.set(n.path, { ...n, status: nodeStatus(n.status), cost_usd: n.cost_usd ?? n.usage?.cost_usd, model: n.model ?? modelOf(n.output) });
+  for (const n of run.nodes ?? []) nodes.set(n.path, { ...n, status: nodeStatus(n.status), cost_usd: n.cost_usd ?? n.usage?.cost_usd, model: n.model ?? modelOf(n.output), cached: n.cached ?? cachedIn(n.output) });
   const total = Math.max(run.nodes_total ?? 0, nodes.size);
   return { run: { ...run, status: runStatus(run.status), nodes: undefined, nodes_total: total }, nodes, order: [...nodes.keys()], lastSeq: run.last_seq ?? 0 };
 }
 
 function modelOf(output: Json | undefined): string | null {
   return output !== null && typeof output === "object" && !Array.isArray(output) ? str(output["model"]) : null;
+}
+
+/* An answer from the cache says so itself. */
+function cachedIn(output: Json | undefined): boolean | undefined {
+  return output !== null && typeof output === "object" && !Array.isArray(output) && output["cached"] === true ? true : undefined;
 }
 
 export function fromSnapshot(s: Snapshot, seq: number | undefined): RunState {
@@ -110,7 +115,7 @@ function foldNode(s: RunState, d: NodeChange, ts: string | undefined): RunState 
   if (d.expected !== undefined) n.expected = d.expected;
   if (d.output !== undefined) n.output = d.output;
   n.due_at = d.due_at ?? null;
-  if (d.cached || d.reason === "cached") n.cached = true;
+  if (d.cached || d.reason?.startsWith("cached")) n.cached = true;
   // A short node may be told only when it has ended; the event then says when it began.
   if (d.started_at) n.started_at = d.started_at;
   else if (status === "running" && (!old?.started_at || (old && attempt > old.attempt))) n.started_at = ts ?? null;
@@ -180,6 +185,7 @@ export function enrich(s: RunState, run: Run): RunState {
       usage: n.usage ?? old.usage,
       cost_usd: n.cost_usd ?? n.usage?.cost_usd ?? old.cost_usd,
       model: n.model ?? modelOf(n.output) ?? old.model,
+      cached: n.cached ?? cachedIn(n.output) ?? old.cached,
       name: n.name ?? old.name,
       started_at: n.started_at ?? old.started_at,
       finished_at: n.finished_at ?? old.finished_at,

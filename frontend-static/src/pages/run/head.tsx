@@ -1,5 +1,4 @@
 import { useState } from "react";
-import * as ops from "../../api/ops";
 import { api, ApiError } from "../../api/client";
 import { t } from "../../i18n";
 import { ConnectionPill, SimulatorNote } from "../../shell";
@@ -32,13 +31,13 @@ export function whyNot(action: Action, status: RunState["run"]["status"], mayRun
 }
 
 export function useActions(store: RunStore) {
-  const [busy, setBusy] = useState<Action | "retry" | null>(null);
+  const [busy, setBusy] = useState<Action | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
-  async function act(action: Action | "retry", body: object = {}) {
+  async function act(action: Action, body: object = {}) {
     setBusy(action);
     setProblem(null);
     try {
-      await (action === "retry" ? ops.retryRun(store.id) : api.act(store.id, action, body));
+      await api.act(store.id, action, body);
     } catch (e) {
       setProblem(e instanceof ApiError ? `${e.message} (${e.code})` : String(e));
       void store.refresh();
@@ -94,7 +93,6 @@ export function Head({ state, extras, actions, onCancel, onSay }: { state: RunSt
             items={[
               { label: w("interject"), detail: w("interject.d"), why: whySay, onPick: () => onSay("input") },
               { label: w("signal"), detail: w("signal.d"), why: whySay, onPick: () => onSay("signal") },
-              { label: w("retry"), detail: w("retry.d"), why: !mayRun ? t("role.viewer") : run.status !== "failed" ? w("why.notfailed") : null, onPick: () => void act("retry") },
             ]}
           />
         </span>

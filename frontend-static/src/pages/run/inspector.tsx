@@ -4,10 +4,12 @@ import { t } from "../../i18n";
 import type { RunStore } from "../../state/run-store";
 import { isOpen, type Extras, type Retrieval, type Review } from "../../state/extras";
 import { NODE_ENDS, RUN_ENDS, type LogEntry, type RunState } from "../../state/run";
-import { clock, count, duration, full, span, usd } from "../../util/format";
+import { clock, count, duration, full, shortId, span, usd } from "../../util/format";
 import { Button, Tabs } from "../../ui/controls";
 import { Icon, kindIcon } from "../../ui/icons";
 import { JsonView } from "../../ui/json";
+import { Link } from "../../ui/link";
+import { runUrl } from "../../state/router";
 import { NodeState } from "../../ui/status";
 import { Outputs } from "./streams";
 import { Changes, TimeLeft } from "../review/panel";
@@ -93,6 +95,7 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
   const review = extras.reviews.get(path);
   const memory = extras.retrievals.get(path);
   const known = extras.knowledge.get(path);
+  const child = extras.children.get(path);
   const isLoop = (n?.type ?? def?.type) === "loop";
   const [chosen, setTab] = useState<NodeTab | null>(null);
   const needs = n !== undefined && NODE_ENDS.has(n.status) && n.status === "completed" && n.output === undefined;
@@ -130,6 +133,7 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
         {n?.cost_usd ? <Fact k={t("fact.cost")} v={usd(n.cost_usd)} /> : null}
         {n && n.attempt > 0 && <Fact k={t("fact.attempt")} v={String(n.attempt)} />}
         {n?.due_at ? <Fact k={t("fact.due")} v={full(n.due_at)} /> : null}
+        {child && <div><dt>{w("child")}</dt><dd><Link to={runUrl(child.run)}>{shortId(child.run)}</Link></dd></div>}
         {n?.expected ? <Fact k={t("fact.arrived")} v={`${n.arrived ?? 0} / ${n.expected}`} /> : null}
       </dl>
       <Tabs label={t("inspector.title")} value={tab} onChange={setTab} tabs={tabs} />
