@@ -405,7 +405,9 @@ static void http_end(struct sl_http_call *c, enum sl_code rc)
 		r.sent_bytes = (uint64_t)sent;
 		r.reused = connects == 0;
 		uint64_t asked = atomic_load(&c->cancelled_us);
-		if (asked && (atomic_load(&io->sockets_closed) != closed || c->head.http_version == 20))
+		bool before =
+			c->verdict != SL_OK; /* a callback refused, so curl closed it itself, before we came here */
+		if (asked && (before || atomic_load(&io->sockets_closed) != closed || c->head.http_version == 20))
 			r.closed_us = sl_clock_mono_us() - asked + 1;
 	}
 	sl_list_drop(&c->link);

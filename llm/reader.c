@@ -101,34 +101,42 @@ static enum sl_code reader_lines(struct sl_reader *r, struct sl_str in)
 	return SL_OK;
 }
 
-enum sl_code sl_reader_feed(struct sl_reader *r, struct sl_str bytes, struct sl_error *err)
+static enum sl_code reader_stream(struct sl_reader *r, struct sl_str bytes)
 {
-	enum sl_code rc = SL_OK;
-	r->err = err;
+	enum sl_code rc = r->form->lines ? reader_lines(r, bytes) : sl_sse_feed(&r->sse, bytes);
+	if (rc == SL_TOO_LARGE && (r->err->code != SL_TOO_LARGE || !r->err->text[0]))
+		(void)sl_fail(r->err, rc, "a line of the stream is longer than %u bytes", SL_LIMIT_SSE_LINE_BYTES);
+	return rc;
+}
+
+/* The blanks in front of what tells the shape are kept: to a stream they may mean something. */
+static enum sl_code reader_feed(struct sl_reader *r, struct sl_str bytes)
+{
 	if (r->shape == SL_SHAPE_UNKNOWN) {
 		struct sl_str t = sl_str_trim(bytes);
 		if (t.len)
 			r->shape = shape_of_start(r, t.p[0]);
+		if (r->shape == SL_SHAPE_STREAM && r->whole.len) {
+			enum sl_code rc = reader_stream(r, sl_buf_str(&r->whole));
+			sl_buf_fini(&r->whole);
+			if (rc != SL_OK)
+				return rc;
+		}
 	}
-	switch (r->shape) {
-	case SL_SHAPE_STREAM:
-		rc = r->form->lines ? reader_lines(r, bytes) : sl_sse_feed(&r->sse, bytes);
-		if (rc == SL_TOO_LARGE && (err->code != SL_TOO_LARGE || !err->text[0]))
-			(void)sl_fail(err, rc, "a line of the stream is longer than %u bytes", SL_LIMIT_SSE_LINE_BYTES);
-		break;
-	case SL_SHAPE_WHOLE:
-		sl_buf_add(&r->whole, bytes.p, bytes.len);
-		if (r->whole.failed)
-			rc = sl_fail(err, SL_TOO_LARGE, "an answer of more than %u bytes", SL_LIMIT_HTTP_BODY_BYTES);
-		break;
-	case SL_SHAPE_FOREIGN:
-		sl_buf_add(&r->whole, bytes.p, bytes.len);
-		if (r->whole.len > 4096 || r->whole.failed)
-			rc = reader_foreign(r);
-		break;
-	case SL_SHAPE_UNKNOWN:
-		break;
-	}
+	if (r->shape == SL_SHAPE_STREAM)
+		return reader_stream(r, bytes);
+	sl_buf_add(&r->whole, bytes.p, bytes.len);
+	if (r->shape == SL_SHAPE_FOREIGN && (r->whole.len > 4096 || r->whole.failed))
+		return reader_foreign(r);
+	if (r->whole.failed)
+		return sl_fail(r->err, SL_TOO_LARGE, "an answer of more than %u bytes", SL_LIMIT_HTTP_BODY_BYTES);
+	return SL_OK;
+}
+
+enum sl_code sl_reader_feed(struct sl_reader *r, struct sl_str bytes, struct sl_error *err)
+{
+	r->err = err;
+	enum sl_code rc = reader_feed(r, bytes);
 	r->err = NULL;
 	return rc;
 }

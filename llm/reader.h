@@ -37,7 +37,7 @@ struct sl_reader {
 	enum sl_reader_shape shape;
 	struct sl_sse sse;
 	struct sl_buf line;  /* an unfinished line */
-	struct sl_buf whole; /* the document, or the beginning of a foreign page */
+	struct sl_buf whole; /* the document, the beginning of a foreign page, or blanks before we know */
 };
 
 void sl_reader_init(struct sl_reader *r, const struct sl_reader_form *form, struct sl_answer *a,
