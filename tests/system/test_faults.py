@@ -1,5 +1,6 @@
 """What a bad network does to model calls and requests: a proxy between the server and its upstream spoils what passes."""
 import http.server
+import itertools
 import json
 import os
 import socket
@@ -18,8 +19,12 @@ CUTS = 200 if SLOW else 60
 BROKEN = {'stream_truncated', 'provider_unreachable', 'malformed_response', 'timeout'}
 
 
+models = itertools.count(1)
+
+
 def one(retries=0, **node):
-    return {'sluice': 1, 'name': 'one', 'nodes': [{**llm('x', 'go on'), 'retry': {'max': retries, 'backoff_ms': 50}, **node}],
+    """One call. Each asks for a model of its own, or the breaker, which is kept by model, would end what is broken on purpose."""
+    return {'sluice': 1, 'name': 'one', 'nodes': [{**llm('x', 'go on', model='m%d' % next(models)), 'retry': {'max': retries, 'backoff_ms': 50}, **node}],
             'outputs': {'text': '{{ nodes.x.text }}'}}
 
 
