@@ -104,6 +104,44 @@ class People(Case):
         self.assertIn('signal:received', names)
         self.assertIn('user_input', names)
 
+    def test_a_locked_run_goes_on_when_an_admin_says_why(self):
+        def circles():
+            return self.sim({'sim': 1, 'defaults': {'tps': 400, 'first_ms': 5, 'jitter': 0}, 'rules': [
+                {'answer': 'Let me think.\n' + 'I should look at this again. ' * 2000}]})
+        sim = circles()
+        s = self.server(sim)
+        runner = s.call('POST', '/admin/tokens', {'name': 'runner-%d' % sim.port, 'role': 'runner'}, expect=(201,))['token']
+        definition = {'sluice': 1, 'name': 'c', 'nodes': [llm('x', 'go')], 'edges': [], 'outputs': {'text': '{{ nodes.x.text }}'}}
+        runs = [s.submit(definition) for _ in range(2)]
+        for r in runs:
+            s.wait_status(r, 'locked', seconds=40)
+        s.use(self.quick())  # what made it run in circles is mended
+        path = '/api/v1/runs/%s/unlock' % runs[0]
+        self.assertEqual(s.raw('POST', path, {'justification': 'please'}, token=runner)[0], 403)
+        for body in ({}, {'justification': ' '}, {'confirmations': [True, True]}, {'confirmations': [True, False, True]}):
+            self.assertEqual(s.raw('POST', path, body)[0], 422, body)
+        self.assertEqual(s.run(runs[0])['status'], 'locked')
+        status, _, answer = s.raw('POST', path, {'justification': 'the prompt was mended'})
+        self.assertEqual((status, json.loads(answer)['status'] in ('running', 'succeeded')), (200, True), answer)
+        self.assertEqual(s.wait_status(runs[0], 'succeeded')['outputs'], {'text': 'a first draft'})
+        self.assertEqual(s.raw('POST', path, {'justification': 'again'})[0], 409)
+        ws = self.socket(s)
+        ws.send(cmd='unlock', id='u', run_id=runs[1], confirmations=[True, True, True])
+        ws.until(lambda e: e['event'] == 'ack' and e['data'].get('id') == 'u')
+        s.wait_status(runs[1], 'succeeded')
+        lines = {a['target']: a for a in s.call('GET', '/admin/audit?action=run.unlock')['items'] if a['target'] in runs}
+        self.assertEqual(lines[runs[0]]['detail'], {'justification': 'the prompt was mended'})
+        self.assertEqual(lines[runs[1]]['detail'], {'confirmations': [True, True, True]})
+        unlocked = [e['data'] for e in s.events(runs[0]) if e['event'] == 'circuit_breaker:unlocked']
+        self.assertEqual([(u['by'], u['justification']) for u in unlocked], [('admin', 'the prompt was mended')])
+
+    def test_a_client_of_openai_hears_that_its_run_was_stopped(self):
+        s = self.server(self.sim({'sim': 1, 'defaults': {'tps': 400, 'first_ms': 5, 'jitter': 0}, 'rules': [
+            {'answer': 'Let me think.\n' + 'I should look at this again. ' * 2000}]}))
+        status, headers, body = s.raw('POST', '/v1/chat/completions', {'model': 'profile:upstream', 'messages': [{'role': 'user', 'content': 'x'}]})
+        self.assertEqual((status, json.loads(body)['error']['code']), (422, 'limit_exceeded'), body)
+        s.raw('POST', '/api/v1/runs/%s/cancel' % s.call('GET', '/runs?limit=1')['items'][0]['id'], {})
+
     def cli(self, s, *args):
         got = subprocess.run([SLUICE, *args, '--url', s.url, '--token', s.token], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, timeout=60, check=False)
