@@ -61,6 +61,41 @@ static void refuse_unknown(struct sl_api *a, struct sl_request *r)
 	}
 }
 
+static void say_rate(struct sl_request *r, const struct sl_rate_answer *q)
+{
+	const struct {
+		const char *name;
+		uint32_t value;
+	} lines[] = {{"X-RateLimit-Limit", q->limit},
+		     {"X-RateLimit-Remaining", q->remaining},
+		     {"X-RateLimit-Reset", q->full_in_s}};
+	for (size_t i = 0; i < SL_COUNT_OF(lines); i++) {
+		char text[16];
+		int n = snprintf(text, sizeof(text), "%u", lines[i].value);
+		sl_answer_header(r, lines[i].name, sl_str_n(text, (size_t)n));
+	}
+}
+
+/* False: too many lately, and it was answered. The tighter one of two limits is told. */
+static bool within_rate(struct sl_api *a, struct sl_request *r, enum sl_rate_kind kind, struct sl_uuid token)
+{
+	struct sl_rate_answer q;
+	sl_rates_take(a->rates, kind, token, &q);
+	if (!q.limit)
+		return true;
+	if (kind != SL_RATE_REQUESTS || !(r->route && r->route->flags & SL_ROUTE_STARTS) || q.wait_ms)
+		say_rate(r, &q);
+	if (!q.wait_ms)
+		return true;
+	sl_log(SL_LOG_WARN, "api", "too many requests", SL_KS("event", "excess_rate_limit_exceeded"),
+	       SL_KS("by", r->by ? r->by : ""), SL_KS("request_id", r->id));
+	struct sl_error err = {0};
+	SL_IGNORE(sl_fail(&err, SL_RATE_LIMITED, "this token may make %u such requests a minute", q.limit));
+	err.retry_after_ms = q.wait_ms;
+	sl_answer_error(r, SL_RATE_LIMITED, &err);
+	return false;
+}
+
 /* The role is known: may it? True: go on. */
 static bool may(struct sl_api *a, struct sl_request *r)
 {
@@ -79,6 +114,9 @@ static bool may(struct sl_api *a, struct sl_request *r)
 			return false;
 		}
 	}
+	if (!within_rate(a, r, SL_RATE_REQUESTS, r->token) ||
+	    (r->route->flags & SL_ROUTE_STARTS && !within_rate(a, r, SL_RATE_RUNS, r->token)))
+		return false;
 	if (sl_auth_age_ms(a->auth) > TOKENS_STALE_MS && !sl_uuid_eq(r->token, (struct sl_uuid){{0}}))
 		sl_api_load_tokens(a);
 	return true;
@@ -234,6 +272,8 @@ enum sl_code sl_api_upgrade(void *api, struct sl_request *r, struct sl_ws_identi
 		refuse_unknown(a, r);
 		return SL_UNAUTHORIZED;
 	}
+	if (!within_rate(a, r, SL_RATE_SOCKETS, id.token))
+		return SL_RATE_LIMITED;
 	who->role = (int)id.role;
 	who->token = id.token;
 	snprintf(who->name, sizeof(who->name), "%s", id.name);

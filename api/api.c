@@ -37,6 +37,8 @@ enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out,
 	    !copy(&a->tls_key, config->tls_key) || !copy(&a->hosts, config->hosts) ||
 	    !copy(&a->origins, config->origins))
 		return sl_fail(err, SL_NO_MEMORY, "api");
+	if (sl_rates_new(config->per_minute, a->clock, &a->rates) != SL_OK)
+		return sl_fail(err, SL_NO_MEMORY, "api");
 	if (sl_auth_new(config->admin_token, config->secret_key, a->clock, &a->auth) != SL_OK)
 		return sl_fail(err, SL_NO_MEMORY, "api");
 	a->server_config = (struct sl_server_config){
@@ -96,6 +98,7 @@ void sl_api_free(struct sl_api *a)
 		return;
 	sl_server_free(a->server);
 	sl_auth_free(a->auth);
+	sl_rates_free(a->rates);
 	sl_bytes_unref(a->node_types);
 	sl_bytes_unref(a->templates);
 	free(a->listen);

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "api/rate.h"
 #include "base/clock.h"
 #include "base/own.h"
 
@@ -39,7 +40,8 @@ struct sl_api_config {
 	uint8_t secret_key[SL_API_SECRET_BYTES]; /* signs sessions */
 	const char *hosts;   /* further names this server is reached by, "sluice.example.org other:8080"; NULL: none */
 	const char *origins; /* further origins whose pages may use it, "https://sluice.example.org"; NULL: none */
-	const struct sl_clock *clock; /* NULL: the real one */
+	uint32_t per_minute[SL_RATE_KINDS]; /* of one token; 0: no limit */
+	const struct sl_clock *clock;       /* NULL: the real one */
 };
 
 /* What it is the door of. Must outlive the api. */

@@ -56,6 +56,7 @@ struct sl_api {
 	struct sl_loop *loop;
 	struct sl_api_parts parts;
 	struct sl_auth *auth;
+	struct sl_rates *rates;
 	struct sl_server *server;
 	struct sl_server_config server_config;
 	char *listen, *tls_cert, *tls_key, *hosts, *origins;
@@ -136,7 +137,8 @@ sl_handler_fn sl_route_prices_get, sl_route_prices_put;
 sl_handler_fn sl_route_template_list, sl_route_template_create, sl_route_template_delete;
 sl_handler_fn sl_route_cache_stats, sl_route_cache_clear;
 sl_handler_fn sl_route_breakers, sl_route_breaker_reset, sl_route_limits_get, sl_route_limits_put;
-sl_handler_fn sl_route_audit, sl_route_audit_verify, sl_route_instances, sl_route_admin_pause, sl_route_admin_resume, sl_route_admin_drain;
+sl_handler_fn sl_route_audit, sl_route_audit_verify, sl_route_instances, sl_route_admin_pause, sl_route_admin_resume,
+	sl_route_admin_drain;
 
 sl_handler_fn sl_route_models, sl_route_chat_completions, sl_route_responses;
 

@@ -242,6 +242,11 @@ static enum sl_code command(void *ctx, const struct sl_ws_identity *who, const c
 	if (who->role < (int)least)
 		return sl_fail(err, SL_FORBIDDEN, "this needs the role %s, and the token has %s", sl_role_name(least),
 			       sl_role_name((enum sl_role)who->role));
+	struct sl_rate_answer q;
+	sl_rates_take(a->rates, start ? SL_RATE_RUNS : SL_RATE_REQUESTS, who->token, &q);
+	if (q.wait_ms)
+		return sl_fail(err, SL_RATE_LIMITED,
+			       "this token may send %u such commands a minute; try again in %u ms", q.limit, q.wait_ms);
 	return start ? start_run(a, who, args, reply, arg, err) : steer(a, who, row, args, reply, arg, err);
 }
 

@@ -12,6 +12,7 @@ enum sl_route_flags {
 	SL_ROUTE_LOOPBACK = 1, /* also without a token, for clients on loopback */
 	SL_ROUTE_HIDDEN = 2,   /* the UI's files: not part of the contract, so not in OpenAPI */
 	SL_ROUTE_BEARER = 4,   /* only a token in the header counts, no cookie: signing in */
+	SL_ROUTE_STARTS = 8,   /* starts a run: counts for that limit, too */
 };
 
 struct sl_route {

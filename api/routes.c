@@ -29,7 +29,7 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/workflows/{name}/estimate", SL_ROLE_VIEWER, 0, sl_route_workflow_estimate},
 	{SL_GET, V1 "/workflows/{name}/versions", SL_ROLE_VIEWER, 0, sl_route_workflow_versions},
 
-	{SL_POST, V1 "/runs", SL_ROLE_RUNNER, 0, sl_route_run_start},
+	{SL_POST, V1 "/runs", SL_ROLE_RUNNER, SL_ROUTE_STARTS, sl_route_run_start},
 	{SL_GET, V1 "/runs", SL_ROLE_VIEWER, 0, sl_route_run_list},
 	{SL_GET, V1 "/runs/{id}", SL_ROLE_VIEWER, 0, sl_route_run_get},
 	{SL_GET, V1 "/runs/{id}/events", SL_ROLE_VIEWER, 0, sl_route_run_events},
@@ -88,8 +88,8 @@ const struct sl_route sl_routes[] = {
 	{SL_DELETE, V1 "/admin/tokens/{id}", SL_ROLE_ADMIN, 0, sl_route_token_revoke},
 
 	{SL_GET, "/v1/models", SL_ROLE_VIEWER, 0, sl_route_models},
-	{SL_POST, "/v1/chat/completions", SL_ROLE_RUNNER, 0, sl_route_chat_completions},
-	{SL_POST, "/v1/responses", SL_ROLE_RUNNER, 0, sl_route_responses},
+	{SL_POST, "/v1/chat/completions", SL_ROLE_RUNNER, SL_ROUTE_STARTS, sl_route_chat_completions},
+	{SL_POST, "/v1/responses", SL_ROLE_RUNNER, SL_ROUTE_STARTS, sl_route_responses},
 
 	{SL_GET, "/", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui},
 	{SL_GET, "/{file+}", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui},

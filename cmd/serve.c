@@ -388,6 +388,9 @@ static enum sl_code up_doors(struct serve *s, struct sl_error *err)
 		.admin_token = s->admin_token,
 		.hosts = sl_config_z(s->config, SL_SET_HOSTS),
 		.origins = sl_config_z(s->config, SL_SET_ORIGINS),
+		.per_minute = {[SL_RATE_REQUESTS] = (uint32_t)sl_config_u64(s->config, SL_SET_RATE_REQUESTS),
+			       [SL_RATE_RUNS] = (uint32_t)sl_config_u64(s->config, SL_SET_RATE_RUNS),
+			       [SL_RATE_SOCKETS] = (uint32_t)sl_config_u64(s->config, SL_SET_RATE_SOCKETS)},
 	};
 	memcpy(api.secret_key, s->secret, sizeof(api.secret_key));
 	enum sl_code rc = sl_api_new(&api, &s->api, err);

@@ -5,7 +5,7 @@ import re
 import time
 import unittest
 
-from rig import Case, wait_for
+from rig import Case, Failed, wait_for
 
 ROLES = ['none', 'viewer', 'runner', 'editor', 'admin']
 # they end what the others need; the last ones, and in this order
@@ -62,6 +62,23 @@ class Roles(Case):
         self.assertEqual(s.raw('GET', '/api/v1/runs', token=other['token'])[0], 401)
         past = s.call('POST', '/admin/tokens', {'name': 'past', 'role': 'viewer', 'expires_at': '2020-01-01T00:00:00Z'}, expect=(422,))
         self.assertEqual(past['errors'][0]['pointer'], '/expires_at')
+
+    def test_a_token_has_its_limits_and_others_have_their_own(self):
+        s = self.server(env={'SLUICE_RATE_REQUESTS': '120', 'SLUICE_RATE_RUNS': '10', 'SLUICE_RATE_SOCKETS': '6'})
+        one, two = (s.call('POST', '/admin/tokens', {'name': n, 'role': 'runner'}, expect=(201,))['token'] for n in ('one', 'two'))
+        got = [s.raw('GET', '/api/v1/session', token=one) for _ in range(30)]
+        self.assertEqual(sorted(set(x[0] for x in got)), [200, 429])
+        self.assertEqual(got[0][1]['X-RateLimit-Limit'], '120')
+        refused = next(x for x in got if x[0] == 429)
+        self.assertEqual((json.loads(refused[2])['code'], refused[1]['Retry-After']), ('rate_limited', '1'))
+        self.assertEqual(s.raw('GET', '/api/v1/session', token=two)[0], 200)
+        time.sleep(2)
+        body = {'definition': {'sluice': 1, 'nodes': [{'id': 'x', 'type': 'template', 'params': {'text': 'x'}}]}}
+        got = [s.raw('POST', '/api/v1/runs', body, token=two)[0] for _ in range(4)]
+        self.assertEqual(got, [202, 202, 429, 429])
+        self.socket(s)
+        with self.assertRaisesRegex(Failed, ' 429 '):
+            self.socket(s)
 
 
 if __name__ == '__main__':
