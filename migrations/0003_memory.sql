@@ -55,10 +55,19 @@ CREATE TABLE memory_history (
 CREATE INDEX memory_history_memory ON memory_history (memory_id, id);
 CREATE UNIQUE INDEX memory_history_once ON memory_history (once) WHERE once IS NOT NULL;
 
+-- The words of a project's working and long-term memories: a misspelt one is looked for here, letter by letter, and then the
+-- memories by the words that were meant. Comparing letters with whole memories would cost a thousand times as much.
+CREATE TABLE memory_words (
+	project text NOT NULL,
+	word    text NOT NULL,
+	PRIMARY KEY (project, word)
+);
+
 -- Counts what changes what the vectors of a project are; a cache that has seen this version has seen everything.
 CREATE TABLE memory_projects (
 	project text PRIMARY KEY,
-	version bigint NOT NULL
+	version bigint NOT NULL,
+	words   integer NOT NULL DEFAULT 0        -- how many memory_words has of it
 );
 
 -- Long-term memories in pieces, and the vectors of pieces by what they say, so that the same text is embedded once a model.
@@ -96,21 +105,26 @@ CREATE INDEX memory_uses_run ON memory_uses (run_id);
 CREATE INDEX memory_uses_at ON memory_uses (at);
 
 -- ---- what retrieval sees ----
--- Only these views, of the project the transaction named. They are built on two of the three partitions, so no row of the
+-- Only these views, of the project the transaction named (tiers are constants in them: who asks for one reads one table). They are built on two of the three partitions, so no row of the
 -- third can come through; and what has expired is gone for them at that moment, not when the sweeper comes.
 
 CREATE VIEW memory_retrievable AS
-	SELECT id, tier, project, content, words, confidence, metadata, run_id, path, verified, created_at, expires_at, reuse_count
+	SELECT id, 'working'::text AS tier, project, content, words, confidence, metadata, run_id, path, verified, created_at,
+		expires_at, reuse_count
 	FROM memories_working
 	WHERE project = current_setting('sluice.project', true) AND invalidated_at IS NULL AND expires_at > now()
 	UNION ALL
-	SELECT id, tier, project, content, words, confidence, metadata, run_id, path, verified, created_at, expires_at, reuse_count
+	SELECT id, 'long_term'::text, project, content, words, confidence, metadata, run_id, path, verified, created_at,
+		expires_at, reuse_count
 	FROM memories_long_term
 	WHERE project = current_setting('sluice.project', true) AND invalidated_at IS NULL;
 CREATE VIEW memory_retrievable_chunks AS
 	SELECT c.memory_id, c.n, c.project, c.version, c.hash
 	FROM memory_chunks c JOIN memories_long_term m ON m.id = c.memory_id AND m.invalidated_at IS NULL
 	WHERE c.project = current_setting('sluice.project', true);
+
+CREATE VIEW memory_retrievable_words AS
+	SELECT word FROM memory_words WHERE project = current_setting('sluice.project', true);
 
 -- Row security beside the rights: in a transaction that says it retrieves, quarantine has no rows, for the tables' owner
 -- neither. This is what holds where the role below could not be made (a superuser is above it; there the role holds).
@@ -151,6 +165,26 @@ BEGIN
 	SELECT _id, c.n - 1, _project, v, sha256(convert_to(c.text, 'UTF8')), c.text
 	FROM json_array_elements_text(_chunks::json) WITH ORDINALITY AS c(text, n)
 	ON CONFLICT DO NOTHING;
+END $$;
+
+-- Notes the words of a memory that can be retrieved from now on; of one project at most 200,000 (what has a digit in it, like
+-- ids, is no word). The caller holds the project's lock.
+CREATE FUNCTION sluice_memory_words(_project text, _content text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	n integer;
+BEGIN
+	IF (SELECT words FROM memory_projects p WHERE p.project = _project) >= 200000 THEN
+		RETURN;
+	END IF;
+	WITH fresh AS (
+		INSERT INTO memory_words (project, word)
+		SELECT DISTINCT _project, w FROM regexp_split_to_table(lower(_content), '[^[:alpha:]]+') AS t(w)
+		WHERE length(w) BETWEEN 4 AND 40
+		ON CONFLICT DO NOTHING RETURNING 1
+	)
+	SELECT count(*) INTO n FROM fresh;
+	INSERT INTO memory_projects AS p (project, version, words) VALUES (_project, 0, n)
+	ON CONFLICT (project) DO UPDATE SET words = p.words + excluded.words WHERE n > 0;
 END $$;
 
 -- The oldest working memories beyond the capacity of a project go.
@@ -204,6 +238,9 @@ BEGIN
 	INSERT INTO memory_history (memory_id, project, action, to_tier, actor, once)
 	VALUES (_id, _project, CASE _tier WHEN 'quarantine' THEN 'store' WHEN 'working' THEN 'accept' ELSE 'promote' END, _tier,
 		_who, _once);
+	IF _tier <> 'quarantine' THEN
+		PERFORM sluice_memory_words(_project, _content);
+	END IF;
 	IF _tier = 'working' THEN
 		PERFORM sluice_memory_fit(_project, _capacity);
 	ELSIF _tier = 'long_term' THEN
@@ -224,6 +261,7 @@ RETURNS TABLE (memory_project text, memory_tier text, outcome text, until timest
 DECLARE
 	m memories;
 BEGIN
+	PERFORM pg_advisory_xact_lock(hashtextextended(x.project, 4)) FROM memories x WHERE x.id = _id;
 	SELECT * INTO m FROM memories x WHERE x.id = _id FOR UPDATE;
 	IF NOT FOUND THEN
 		RETURN;
@@ -241,6 +279,7 @@ BEGIN
 		UPDATE memories x SET tier = _tier, expires_at = until, verified = x.verified OR _verified WHERE x.id = _id;
 		INSERT INTO memory_history (memory_id, project, action, from_tier, to_tier, actor, reason)
 		VALUES (_id, m.project, CASE _tier WHEN 'working' THEN 'accept' ELSE 'promote' END, m.tier, _tier, _who, _reason);
+		PERFORM sluice_memory_words(m.project, m.content);
 		IF _tier = 'working' THEN
 			PERFORM sluice_memory_fit(m.project, _capacity);
 		ELSE
@@ -363,9 +402,8 @@ BEGIN
 		IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm') THEN
 			CREATE EXTENSION pg_trgm;
 		END IF;
-		IF to_regclass('memories_working_trigrams') IS NULL THEN
-			CREATE INDEX memories_working_trigrams ON memories_working USING gin (content gin_trgm_ops);
-			CREATE INDEX memories_long_term_trigrams ON memories_long_term USING gin (content gin_trgm_ops);
+		IF to_regclass('memory_words_trigrams') IS NULL THEN
+			CREATE INDEX memory_words_trigrams ON memory_words USING gin (word gin_trgm_ops);
 		END IF;
 		trigrams := true;
 	EXCEPTION WHEN OTHERS THEN
@@ -384,7 +422,7 @@ BEGIN
 		END IF;
 		IF NOT has_table_privilege('sluice_retrieval', 'memory_retrievable', 'SELECT') THEN
 			EXECUTE format('GRANT USAGE ON SCHEMA %I TO sluice_retrieval', current_schema());
-			GRANT SELECT ON memory_retrievable, memory_retrievable_chunks, embeddings, memory_projects TO sluice_retrieval;
+			GRANT SELECT ON memory_retrievable, memory_retrievable_chunks, memory_retrievable_words, embeddings, memory_projects TO sluice_retrieval;
 		END IF;
 		IF has_table_privilege('sluice_retrieval', 'memories_quarantine', 'SELECT')
 			OR has_table_privilege('sluice_retrieval', 'memories', 'SELECT') THEN

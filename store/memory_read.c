@@ -14,6 +14,7 @@
 #define CONTENT_CHARS  "16000" /* of a memory that a retrieval gives */
 #define ALL_WORDS_MOST "500"   /* rows ranked that have all words, and any word: ranking costs by the row */
 #define ANY_WORD_MOST  "2000"
+#define MEANT_MOST     "6"
 #define TRIGRAMS_MOST  "300"
 #define NEWEST_MOST    200 /* rows looked at by letters where there is no pg_trgm */
 
@@ -22,7 +23,7 @@ static struct sl_job *door(struct sl_store *s, const struct sl_memory_rights *ri
 			   sl_job_fn *finish)
 {
 #define TELL   "SELECT set_config('sluice.door', 'retrieval', true), set_config('sluice.project', $1, true)"
-#define TYPOS  ", set_config('pg_trgm.word_similarity_threshold', '0.5', true)" /* two slips in a word of eight */
+#define TYPOS  ", set_config('pg_trgm.similarity_threshold', '0.45', true)" /* one slip in a word of six */
 #define BECOME ", set_config('role', 'sluice_retrieval', true)"
 	static const char *const doors[2][2] = {{TELL, TELL TYPOS}, {TELL BECOME, TELL TYPOS BECOME}};
 	struct sl_job *j = sl_job_new(s, SL_JOB_READ, doors[rights->role][rights->trigrams], finish);
@@ -94,6 +95,14 @@ enum sl_code sl_store_memory_candidates(struct sl_store *s, const struct sl_memo
 	static const char all[] = "plainto_tsquery('english', $2::text)";
 	/* A lexeme may hold an ampersand; it then becomes another lexeme, which finds nothing, and no other query. */
 	static const char any[] = "replace(plainto_tsquery('english', $2::text)::text, '&', '|')::tsquery";
+	static const char meant[] =
+		"(SELECT string_agg(plainto_tsquery('english', word)::text, ' | ')::tsquery FROM (SELECT word FROM "
+		"memory_retrievable_words WHERE (word % $3::text OR word % $4::text OR word % $5::text) AND word <> "
+		"ALL "
+		"(ARRAY[lower($3), "
+		"lower($4), lower($5)]) ORDER BY greatest(similarity(word, $3), similarity(word, $4), similarity(word, "
+		"$5)) DESC, "
+		"word LIMIT " MEANT_MOST ") m)";
 	struct sl_str text = q->text;
 	struct sl_job *j = door(s, q->rights, q->project, candidates_done);
 	if (!j)
@@ -128,15 +137,15 @@ enum sl_code sl_store_memory_candidates(struct sl_store *s, const struct sl_memo
 		sl_buf_addf(b, " LIMIT " ANY_WORD_MOST ") y) z GROUP BY id) w ORDER BY rank DESC, id DESC LIMIT %u)",
 			    q->each);
 		if (q->rights->trigrams) {
-			sl_buf_addf(
-				b,
-				" UNION ALL (SELECT id, %d FROM (SELECT id, word_similarity($3::text, content) + "
-				"word_similarity($4::text, content) + word_similarity($5::text, content) AS near FROM "
-				"memory_retrievable WHERE ($3::text <%% content OR $4::text <%% content OR $5::text "
-				"<%% content)",
-				SL_MEMORY_TRIGRAMS);
+			/* Which words were meant, then the memories that have these. */
+			sl_buf_addf(b,
+				    " UNION ALL (SELECT id, %d FROM (SELECT id, words FROM memory_retrievable WHERE "
+				    "words @@ %s",
+				    SL_MEMORY_TRIGRAMS, meant);
 			conditions(b, q);
-			sl_buf_addf(b, " LIMIT " TRIGRAMS_MOST ") t ORDER BY near DESC, id DESC LIMIT %u)", q->each);
+			sl_buf_addf(b,
+				    " LIMIT " TRIGRAMS_MOST ") t ORDER BY ts_rank(words, %s) DESC, id DESC LIMIT %u)",
+				    meant, q->each);
 		} else {
 			sl_buf_addf(b, " UNION ALL (SELECT id, %d FROM memory_retrievable WHERE true",
 				    SL_MEMORY_TRIGRAMS);
