@@ -8,6 +8,7 @@
     hub       WebSocket fan-out beside a bare epoll server (bench/hub.py)
     limiter   reserving and settling, beside a lock; cache: hits, beside a copy
     chain     model streams with limits and run breaker, beside the same without
+    memory    searches over 100,000 memories; vectors beside a plain AVX2 scan
 
 Rounds are interleaved, tables show medians [min..max]; what was measured is kept in BUILD/bench-results. Absolute figures of a shared
 machine drift: read the ratios.
@@ -310,7 +311,36 @@ def chain(b):
     rig.table(['200 x 50/s', 'tokens/s', 'CPU ms/1000', 'first +p50 ms', 'token p99 ms', 'x without'], rows)
 
 
-BENCHES = {'steps': steps, 'streams': streams, 'coalesce': coalesce, 'start': start, 'hub': hub, 'limiter': limiter, 'cache': cache, 'chain': chain}
+# ---- memory ----
+
+def memory(b):
+    """searches over 100,000 memories: the nearest vectors beside a plain AVX2 scan over floats, then whole searches"""
+    def lines(*args):
+        out = subprocess.run([b.tool('memory'), *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True,
+                             timeout=600).stdout
+        return [json.loads(line) for line in out.strip().split('\n')]
+    rows, found = 100000, []
+    for dims in (384, 1536):
+        for _ in range(b.rounds):
+            ours, plain = lines('vectors', rows if dims == 384 else rows // 4, dims, 60)
+            found.append([ours['rows'], dims, '%.2f' % ours['p50_ms'], '%.2f' % plain['p50_ms'], ratio(plain['p50_ms'], ours['p50_ms']),
+                          ours['different']])
+            b.results.setdefault('memory', []).append({'ours': ours, 'plain': plain})
+    rig.table(['vectors', 'dimensions', 'ours, CPU ms', 'plain scan, CPU ms', 'x faster', 'results that differ'], found)
+    server = rig.Server(b.sluice)
+    try:
+        sim = next(p['base_url'] for p in server.call('GET', '/api/v1/llm/profiles')['items'] if p['kind'] == 'embedding')
+        lines('fill', server.url, rows, 384)
+        cells = lines('search', server.url, sim, 60)
+        b.results['memory'] += cells
+        rig.table(['search of %d' % rows, 'p50 ms', 'p90 ms', 'min ms', 'without results', 'degraded'],
+                  [[c['how'], '%.1f' % c['p50_ms'], '%.1f' % c['p90_ms'], '%.1f' % c['min_ms'], c['n'] - c['found'], c['degraded']] for c in cells])
+    finally:
+        server.stop()
+
+
+BENCHES = {'steps': steps, 'streams': streams, 'coalesce': coalesce, 'start': start, 'hub': hub, 'limiter': limiter, 'cache': cache, 'chain': chain,
+           'memory': memory}
 
 
 def main():
