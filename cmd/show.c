@@ -315,7 +315,7 @@ static void state(struct sl_show *s, struct json_object *data)
 	} marks[] = {
 		{"running", "▸", ">", DIM},     {"waiting", "…", "~", DIM}, {"retrying", "↺", "*", RED},
 		{"completed", "✓", "+", GREEN}, {"failed", "✗", "!", RED},  {"skipped", "–", "-", DIM},
-		{"cancelled", "–", "-", DIM},
+		{"cancelled", "–", "-", DIM},   {"pending", "…", "~", DIM},
 	};
 	const char *path = sl_json_get_z(data, "node_id"), *status = sl_json_get_z(data, "status");
 	struct node *n = path ? node_of(s, path) : NULL;
@@ -325,8 +325,8 @@ static void state(struct sl_show *s, struct json_object *data)
 
 	while (status && i < SL_COUNT_OF(marks) && strcmp(status, marks[i].status) != 0)
 		i++;
-	if (!n || !status || i == SL_COUNT_OF(marks))
-		return;
+	if (!n || !status || i == SL_COUNT_OF(marks) || (strcmp(status, "pending") == 0 && !reason))
+		return; /* a node that is held back says why */
 	if (type && !n->type)
 		n->type = sl_str_dup(sl_str(type));
 	if (strcmp(status, "running") != 0) {
@@ -368,6 +368,117 @@ static void execution(struct sl_show *s, const char *what, struct json_object *d
 	sl_buf_addf(&s->out, "%s\n", ink(s, PLAIN));
 }
 
+static void add_number(struct sl_buf *out, const char *words, struct json_object *data, const char *key)
+{
+	if (sl_json_get(data, key))
+		sl_buf_addf(out, "%s%.6g", words, sl_json_get_f64(data, key, 0));
+}
+
+static void add_words(struct sl_buf *out, const char *words, struct json_object *data, const char *key)
+{
+	const char *z = sl_json_get_z(data, key);
+	if (z && *z) {
+		sl_buf_adds(out, words);
+		add_clean(out, z);
+	}
+}
+
+static void round_told(struct sl_buf *out, struct json_object *data)
+{
+	add_number(out, "round ", data, "round");
+	add_number(out, " of ", data, "of");
+	add_number(out, ": score ", data, "score");
+	add_number(out, " of ", data, "target");
+	add_words(out, ", ", data, "note");
+	add_words(out, "; ends: ", data, "exit_reason");
+}
+
+static void review_told(struct sl_buf *out, struct json_object *data)
+{
+	sl_buf_adds(out, "a person is asked");
+	add_words(out, ": ", data, "instructions");
+	sl_buf_adds(out, "\n  answer in the browser, or: sluice runs review RUN ");
+	add_clean(out, sl_json_get_z(data, "node_id") ? sl_json_get_z(data, "node_id") : "NODE");
+	sl_buf_adds(out, " approve | modify | reject");
+}
+
+static void resolved_told(struct sl_buf *out, struct json_object *data)
+{
+	add_words(out, "decided: ", data, "action");
+	add_words(out, ", by ", data, "reviewer");
+	add_words(out, ": ", data, "reason");
+}
+
+static void tripped_told(struct sl_buf *out, struct json_object *data)
+{
+	add_words(out, "the run is locked: ", data, "message");
+	sl_buf_adds(out, "\n  look at it, then: sluice runs unlock RUN --justification WHY");
+}
+
+static void vote_told(struct sl_buf *out, struct json_object *data)
+{
+	add_words(out, "", data, "voter");
+	add_words(out, " votes ", data, "vote");
+	if (json_object_is_type(sl_json_get(data, "vote"), json_type_int))
+		add_number(out, " gives ", data, "vote");
+	add_words(out, ": ", data, "reason");
+}
+
+static void progress_told(struct sl_buf *out, struct json_object *data)
+{
+	add_number(out, "", data, "done");
+	add_number(out, " of ", data, "of");
+	if (sl_json_get_i64(data, "failed", 0))
+		add_number(out, ", failed: ", data, "failed");
+}
+
+static void memories_told(struct sl_buf *out, struct json_object *data)
+{
+	add_number(out, "memories found: ", data, "count");
+	add_words(out, "; ", data, "degraded");
+}
+
+static void said_told(struct sl_buf *out, struct json_object *data)
+{
+	add_words(out, "", data, "by");
+	add_words(out, " interjects: ", data, "text");
+	add_words(out, " signals ", data, "signal");
+}
+
+/* What nodes tell beside their states, a line each. */
+static bool told(struct sl_show *s, const char *event, struct json_object *data)
+{
+	static const struct {
+		const char *event;
+		void (*tell)(struct sl_buf *out, struct json_object *data);
+		const char *colour;
+	} rows[] = {
+		{"loop:round", round_told, PLAIN},
+		{"human_review:requested", review_told, BOLD},
+		{"human_review:resolved", resolved_told, PLAIN},
+		{"circuit_breaker:tripped", tripped_told, RED},
+		{"vote:cast", vote_told, PLAIN},
+		{"progress", progress_told, DIM},
+		{"memory_retrieved", memories_told, DIM},
+		{"user_input", said_told, PLAIN},
+		{"signal:received", said_told, PLAIN},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		if (strcmp(event, rows[i].event) != 0)
+			continue;
+		const char *path = sl_json_get_z(data, "node_id");
+		struct node *n = path ? node_of(s, path) : NULL;
+		close_open(s);
+		if (n)
+			prefix(s, n, s->config.terminal ? "·" : "=");
+		sl_buf_adds(&s->out, ink(s, rows[i].colour));
+		rows[i].tell(&s->out, data);
+		sl_buf_addf(&s->out, "%s\n", ink(s, PLAIN));
+		return true;
+	}
+	return false;
+}
+
 void sl_show_event(struct sl_show *s, const char *event, uint64_t seq, struct json_object *data)
 {
 	if (seq) {
@@ -383,6 +494,8 @@ void sl_show_event(struct sl_show *s, const char *event, uint64_t seq, struct js
 		state(s, data);
 	else if (strncmp(event, "execution:", 10) == 0)
 		execution(s, event + 10, data);
+	else
+		(void)told(s, event, data); /* what it does not know it leaves to the browser */
 	flush(s);
 }
 

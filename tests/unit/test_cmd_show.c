@@ -238,6 +238,40 @@ static void failures_name_their_node(void **state)
 	assert_non_null(strstr(shown(f), "failed at pro: too late"));
 }
 
+static void what_nodes_tell_is_a_line_each(void **state)
+{
+	struct fixture *f = *state;
+	event(f, "loop:round", 1,
+	      "{\"node_id\":\"refine\",\"round\":2,\"of\":5,\"score\":81.5,\"target\":90,\"decision\":\"continue\","
+	      "\"note\":\"regression\"}");
+	event(f, "loop:round", 2,
+	      "{\"node_id\":\"refine\",\"round\":3,\"of\":5,\"score\":93,\"target\":90,\"decision\":\"exit\",\"exit_"
+	      "reason\":\"score\"}");
+	event(f, "human_review:requested", 3,
+	      "{\"node_id\":\"ask\",\"draft\":\"d\",\"instructions\":\"look\\u001b[2J\"}");
+	event(f, "human_review:resolved", 4,
+	      "{\"node_id\":\"ask\",\"action\":\"reject\",\"reviewer\":\"ann\",\"reason\":\"thin\"}");
+	event(f, "circuit_breaker:tripped", 5,
+	      "{\"node_id\":\"x\",\"reason\":\"TOKEN_SURGE\",\"message\":\"too much\"}");
+	event(f, "vote:cast", 6, "{\"node_id\":\"panel\",\"voter\":\"bea\",\"vote\":\"no\"}");
+	event(f, "vote:cast", 7, "{\"node_id\":\"panel\",\"voter\":\"cy\",\"vote\":7}");
+	event(f, "user_input", 8, "{\"text\":\"shorter\",\"by\":\"ann\"}");
+	event(f, "node_state_change", 9, "{\"node_id\":\"slow\",\"status\":\"pending\",\"reason\":\"waits 3.2 s\"}");
+	event(f, "something:new", 10, "{\"node_id\":\"slow\"}");
+	assert_string_equal(sl_buf_str(&f->out).p,
+			    "refine = round 2 of 5: score 81.5 of 90, regression\n"
+			    "refine = round 3 of 5: score 93 of 90; ends: score\n"
+			    "ask = a person is asked: look [2J\n"
+			    "  answer in the browser, or: sluice runs review RUN ask approve | modify | reject\n"
+			    "ask = decided: reject, by ann: thin\n"
+			    "x = the run is locked: too much\n"
+			    "  look at it, then: sluice runs unlock RUN --justification WHY\n"
+			    "panel = bea votes no\n"
+			    "panel = cy gives 7\n"
+			    "ann interjects: shorter\n"
+			    "slow ~ pending: waits 3.2 s\n");
+}
+
 static void odd_events_are_survived(void **state)
 {
 	struct fixture *f = *state;
@@ -272,6 +306,7 @@ int main(void)
 		PLAIN(a_model_cannot_drive_the_terminal),
 		PLAIN(the_end_tells_outputs_usage_and_the_simulator),
 		PLAIN(failures_name_their_node),
+		PLAIN(what_nodes_tell_is_a_line_each),
 		PLAIN(odd_events_are_survived),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
