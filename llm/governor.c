@@ -138,7 +138,7 @@ enum sl_code sl_governor_choose(struct sl_governor *g, const struct sl_profile *
 	struct sl_lane lanes[LANES];
 	struct choice best = {0};
 	const struct sl_rate rate = sl_governor_rate(p);
-	uint32_t n = sl_keys_lanes(g->keys, p, lanes, LANES, now_ms), open = 0, out = 0, parked = 0;
+	uint32_t n = sl_keys_lanes(g->keys, p, lanes, LANES, now_ms), open = 0, parked = 0;
 	uint64_t soonest = UINT64_MAX, reopens = UINT64_MAX;
 	char name[SL_GOVERNOR_NAME_BYTES];
 	if (n > LANES)
@@ -146,7 +146,6 @@ enum sl_code sl_governor_choose(struct sl_governor *g, const struct sl_profile *
 	for (uint32_t i = 0; i < n; i++) {
 		struct choice c = {.lane = i, .in_flight = lanes[i].in_flight, .calls = lanes[i].calls, .any = true};
 		if (lanes[i].state != SL_KEY_FIT) {
-			out += lanes[i].state == SL_KEY_OUT;
 			parked += lanes[i].state == SL_KEY_PARKED;
 			if (lanes[i].state == SL_KEY_RESTS && lanes[i].until_ms < soonest)
 				soonest = lanes[i].until_ms;

@@ -145,7 +145,7 @@ static enum sl_verdict budget_of_run(struct sl_exec *x, struct budget_state *sta
 			state->waits = true;
 			return budget_wait(x, "the run", "");
 		}
-		/* fall through */
+		__attribute__((fallthrough));
 	case SL_BUDGET_NEVER:
 		break;
 	}

@@ -692,6 +692,35 @@ static void a_node_may_say_what_makes_it_the_same(void **state)
 	assert_non_null(strstr(out.data, "{\"scope\":\"node\",\"hits\":1,\"misses\":2"));
 }
 
+/* ---- the end ---- */
+
+static void a_server_ends_or_dies_while_calls_wait_everywhere(void **state)
+{
+	struct fixture *f = *state;
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err;
+	put(f, "slow", PROFILE(",\"limits\":{\"rpm\":6}"));
+	put(f, "narrow", PROFILE(",\"limits\":{\"max_concurrency\":1}"));
+	for (int life = 0; life < 3; life++) {
+		for (int i = 0; i < 3; i++) {
+			(void)ask(f, "\"profile\":\"slow\",\"text\":\"x\",\"hold\":true");
+			(void)ask(f, "\"profile\":\"narrow\",\"text\":\"x\",\"hold\":true");
+			(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"x\",\"hold\":true");
+			(void)ask_with(f, "\"max_tokens\":300", "\"profile\":\"main\",\"text\":\"x\",\"hold\":true",
+				       "");
+		}
+		world_settle(f->w);
+		world_crash(f->w); /* the runs are taken up again, and wait again */
+		world_settle(f->w);
+	}
+	assert_int_equal(sl_json_parse(SL_STR("{\"projects\":{\"*\":{\"tpm\":600}}}"), &doc, &err), SL_OK);
+	assert_int_equal(sl_governor_set_limits(f->governor, doc, NULL, &err), SL_OK);
+	for (int i = 0; i < 3; i++)
+		(void)ask(f, "\"profile\":\"main\",\"text\":\"x\",\"hold\":true");
+	world_settle(f->w);
+	/* teardown looks: nobody may be in a queue, hold a place or have a call reserved when the world is gone */
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -721,6 +750,7 @@ int main(void)
 		T(who_asks_meanwhile_waits_for_that_answer),
 		T(failures_and_what_stands_in_for_them_are_not_kept),
 		T(a_node_may_say_what_makes_it_the_same),
+		T(a_server_ends_or_dies_while_calls_wait_everywhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
