@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Definition, Json } from "../src/api/types";
 import type { NodeType, ParamSchema } from "../src/api/workflows";
-import { blank, entriesOf, readAny, readNumber, variantFor, variantsOf, widgetOf } from "../src/pages/editor/fields";
+import { blank, entriesOf, readAny, readNumber, showFree, variantFor, variantsOf, widgetOf } from "../src/pages/editor/fields";
 import { begin, jump, push, redo, undo } from "../src/pages/editor/history";
 import { lineOf, readJson } from "../src/pages/editor/json-text";
 import * as m from "../src/pages/editor/model";
@@ -208,6 +208,7 @@ describe("forms from schemas", () => {
     expect([readNumber("0", s), readNumber("9", s), readNumber("1.5", s), readNumber("x", s), readNumber("0", { type: "number", exclusiveMinimum: 0 })]).toMatchObject([{ why: "min", bound: 1 }, { why: "max" }, { why: "integer" }, { why: "number" }, { why: "min" }]);
     expect(readNumber("{{ x }}", { ...s, "x-constant": true })).toMatchObject({ why: "constant" });
     expect(['{"a":1}', "[1", "12", "twelve", "{{ input.x }}", " "].map(readAny)).toEqual([{ a: 1 }, "[1", 12, "twelve", "{{ input.x }}", undefined] as (Json | undefined)[]);
+    for (const v of ["12", 12, "true", true, "plain", "", '"quoted"', { a: 1 }, "{{ input.n }}", "[x"] as Json[]) expect(readAny(showFree(v)) ?? "").toEqual(v);
   });
 });
 

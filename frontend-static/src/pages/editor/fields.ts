@@ -147,11 +147,18 @@ export function readNumber(text: string, s: ParamSchema): NumberRead {
   return { ok: true, value: n };
 }
 
-/* Free values: what reads as JSON that is no bare word is JSON, everything else is a text. */
+/* Free values: what reads as JSON that is no bare word is JSON, everything else is a text. A text that looks like JSON is put in quotes. */
 export function readAny(text: string): Json | undefined {
   const bare = text.trim();
   if (bare === "") return undefined;
   if (/^[[{]/.test(bare) && !bare.startsWith("{{")) {
+    try {
+      return JSON.parse(bare) as Json;
+    } catch {
+      return text;
+    }
+  }
+  if (/^"(?:[^"\\\n]|\\.)*"$/.test(bare)) {
     try {
       return JSON.parse(bare) as Json;
     } catch {
@@ -163,6 +170,8 @@ export function readAny(text: string): Json | undefined {
 }
 
 export const showAny = (v: Json | undefined): string => (v === undefined ? "" : typeof v === "string" ? v : JSON.stringify(v, null, 2));
+
+export const showFree = (v: Json | undefined): string => (typeof v === "string" && v !== "" && readAny(v) !== v ? JSON.stringify(v) : showAny(v));
 
 /* The parameters in the order of the schema; those asked for first stay first, rare ones (no value, not needed) may be folded. */
 export interface Entry {

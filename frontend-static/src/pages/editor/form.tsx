@@ -5,7 +5,7 @@ import type { Json } from "../../api/types";
 import type { ParamSchema } from "../../api/workflows";
 import { Icon } from "../../ui/icons";
 import { inline } from "../../ui/markdown";
-import { blank, entriesOf, readAny, readNumber, resolve, showAny, titleOf, uiHint, variantFor, variantsOf, widgetOf, type Entry, type Widget } from "./fields";
+import { blank, entriesOf, readAny, readNumber, resolve, showAny, showFree, titleOf, uiHint, variantFor, variantsOf, widgetOf, type Entry, type Widget } from "./fields";
 import { readJson } from "./json-text";
 import type { Ref } from "./refs";
 import { w, type Key } from "./words";
@@ -121,7 +121,7 @@ function Control({ p, kind, a }: { p: FieldProps; kind: Widget; a: Aria }) {
     const list = listFor(p.name, s);
     return <LineInput value={typeof p.value === "string" ? p.value : showAny(p.value)} placeholder={placeholderOf(s)} aria={aria} insert={insert} options={list ? form.names[list] : undefined} onChange={(v) => p.onChange(v === "" && !p.required ? undefined : v)} />;
   }
-  if (kind === "any" || (kind === "text" && p.value !== null && typeof p.value === "object")) return <TextInput text={showAny(p.value)} mono={typeof p.value === "object"} aria={aria} insert={insert} wrap={(c) => `{{ ${c} }}`} rows={p.bare ? 1 : 2} placeholder={placeholderOf(s)} onChange={(v) => p.onChange(readAny(v))} />;
+  if (kind === "any" || (kind === "text" && p.value !== null && typeof p.value === "object")) return <FreeInput p={p} aria={aria} insert={insert} />;
   const code = kind === "code" || kind === "expr";
   return (
     <TextInput
@@ -189,6 +189,25 @@ function NumberInput({ p, aria, bad }: { p: FieldProps; aria: AriaOnly; bad: Ari
       onBlur={() => text !== null && readNumber(text, p.schema).ok && setText(null)}
     />
   );
+}
+
+/* Any value. What one types stays as it was typed, so that JSON is not laid out anew under the fingers. */
+function FreeInput({ p, aria, insert }: { p: FieldProps; aria: AriaOnly; insert: Aria["insert"] }) {
+  const [typed, setTyped] = useState<string | null>(null);
+  const shown = showFree(p.value);
+  const seen = useRef(shown);
+  useEffect(() => {
+    if (seen.current === shown) return;
+    seen.current = shown;
+    setTyped(null);
+  }, [shown]);
+  const change = (text: string) => {
+    const v = readAny(text);
+    setTyped(text);
+    seen.current = showFree(v);
+    p.onChange(v);
+  };
+  return <TextInput text={typed ?? shown} mono={typeof p.value === "object"} aria={aria} insert={insert} wrap={(c) => `{{ ${c} }}`} rows={p.bare ? 1 : 2} placeholder={placeholderOf(p.schema)} onChange={change} />;
 }
 
 export function JsonInput({ value, onChange, aria, bad, rows = 4 }: { value: Json | undefined; onChange: (v: Json | undefined) => void; aria: AriaOnly; bad: (why: string | null) => void; rows?: number }) {

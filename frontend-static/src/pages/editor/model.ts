@@ -370,7 +370,6 @@ export interface Place {
 }
 
 export const splitPointer = (p: string) => p.split("/").slice(1).map((x) => x.replace(/~1/g, "/").replace(/~0/g, "~"));
-export const joinPointer = (parts: readonly (string | number)[]) => parts.map((x) => "/" + String(x).replace(/~/g, "~0").replace(/\//g, "~1")).join("");
 
 export function locatePointer(def: Definition, pointer: string): Place {
   let parts = splitPointer(pointer);
