@@ -226,7 +226,7 @@ enum sl_url_flaw sl_url_parse(struct sl_str text, struct sl_url *out, struct sl_
 	flaw = read_authority(sl_str_n(rest.p, end), out, err);
 	if (flaw != SL_URL_FINE)
 		return flaw;
-	sl_buf_init(&out->text, 4 * SL_LIMIT_URL_BYTES);
+	sl_buf_init(&out->text, SL_LIMIT_URL_BYTES); /* as it is sent, encoded */
 	sl_buf_addf(&out->text, out->v6 ? "%s://[%s]" : "%s://%s", out->tls ? "https" : "http", out->host);
 	if (out->port != (out->tls ? 443 : 80))
 		sl_buf_addf(&out->text, ":%u", out->port);

@@ -470,6 +470,22 @@ static void every_form_of_address_has_its_verdict(void **state)
 	assert_int_equal(atomic_load(&f->lookups), 0);
 }
 
+static void an_address_is_as_long_as_it_is_sent(void **state)
+{
+	struct sl_url u;
+	struct sl_error err = {0};
+	SL_BUF(text, 4 * SL_LIMIT_URL_BYTES);
+	sl_buf_adds(&text, "https://example.com/");
+	while (text.len + 3 <= SL_LIMIT_URL_BYTES / 3)
+		sl_buf_adds(&text, "^");
+	assert_int_equal(sl_url_parse(sl_buf_str(&text), &u, &err), SL_URL_FINE);
+	sl_url_fini(&u);
+	while (text.len < SL_LIMIT_URL_BYTES / 2)
+		sl_buf_adds(&text, "^"); /* three bytes each, encoded */
+	assert_int_equal(sl_url_parse(sl_buf_str(&text), &u, &err), SL_URL_FORM);
+	sl_url_fini(&u);
+}
+
 static void the_allowed_pair_works_beside_the_canary(void **state)
 {
 	struct fixture *f = *state;
@@ -914,6 +930,7 @@ int main(void)
 	setenv("ALL_PROXY", "http://127.0.0.1:1", 1);
 	const struct CMUnitTest tests[] = {
 		TEST(every_form_of_address_has_its_verdict),
+		cmocka_unit_test(an_address_is_as_long_as_it_is_sent),
 		TEST(the_allowed_pair_works_beside_the_canary),
 		TEST(a_name_that_leads_astray_is_refused_at_each_of_fifty_flips),
 		TEST(a_missing_name_is_no_refusal),
