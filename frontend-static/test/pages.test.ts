@@ -1,3 +1,4 @@
+import { LANGUAGES } from "../src/i18n";
 import { describe, expect, it } from "vitest";
 import type { Definition, RunNode } from "../src/api/types";
 import { fieldOfPointer, fieldsOf, initialDraft, readDraft } from "../src/pages/form";
@@ -102,6 +103,9 @@ describe("the form", () => {
 });
 
 describe("small things", () => {
+  it("both languages have every word, so both are offered", () => {
+    expect(LANGUAGES.map((l) => l.id)).toEqual(["en", "zh-CN"]);
+  });
   it("addresses", () => {
     expect(parseRoute("/", "?status=failed")).toEqual({ page: "runs", status: "failed", workflow: "", start: null });
     expect(parseRoute("/runs/abc", "?node=refine%232%2Fjudge")).toEqual({ page: "run", id: "abc", node: "refine#2/judge" });
