@@ -247,6 +247,7 @@ export async function operator({ req, res, p, b, url, role, runs, json, problem,
       paused = p === "/admin/pause" || (paused && p !== "/admin/resume");
       return done({ paused, draining: p === "/admin/drain", runs_active: 12, ...(p === "/admin/pause" ? { runs_paused: 12 } : p === "/admin/resume" ? { runs_resumed: 12 } : {}) });
     }
+    if (p === "/admin/audit/verify") return done({ ok: true, lines: audit.length });
     if (p === "/admin/audit") {
       const after = Number(url.searchParams.get("cursor") ?? 261);
       const action = url.searchParams.get("action") ?? "";

@@ -190,6 +190,9 @@ async function admin(page) {
   await page.fill("[name=action]", "token.");
   await page.waitForFunction(() => [...document.querySelectorAll("[data-testid=audit] tbody tr")].every((r) => r.textContent.includes("token.")) && document.querySelector("[data-testid=audit] tbody tr"));
   check(true, "the trail is read by what was done");
+  await page.click(byId("audit-verify"));
+  await page.waitForSelector(`${byId("audit-chain")}[data-ok=true]`);
+  check(true, "and its chain is checked");
 
   await page.goto(base + "/admin/instances");
   await page.waitForSelector(`${byId("instances")} .chip`);

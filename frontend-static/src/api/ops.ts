@@ -272,6 +272,7 @@ export const admin = {
   makeToken: (b: { name: string; role: string; projects?: string[]; expires_at?: string }) => api.request<Token & { token: string }>("POST", "/admin/tokens", { body: b }),
   revokeToken: (id: string) => api.request<unknown>("DELETE", `/admin/tokens/${enc(id)}`),
   audit: (cursor: string | null, q: { action?: string; actor?: string }) => api.request<Page<AuditRow>>("GET", "/admin/audit", { query: { limit: 100, cursor, ...q } }),
+  verifyAudit: () => api.request<{ ok: boolean; lines: number; broken?: number }>("GET", "/admin/audit/verify"),
   instances: () => api.request<{ items: Instance[] }>("GET", "/admin/instances"),
   all: (what: "pause" | "resume" | "drain") => api.request<ServerState>("POST", "/admin/" + what, { body: {} }),
   cache: () => api.request<{ [name: string]: Json }>("GET", "/cache/stats"),

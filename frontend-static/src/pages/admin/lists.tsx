@@ -115,6 +115,8 @@ export function Audit() {
   const [busy, setBusy] = useState(false);
   const [trouble, setTrouble] = useState<Trouble | null>(null);
   const [open, setOpen] = useState<string | number | null>(null);
+  const [chain, setChain] = useState<{ ok: boolean; lines: number; broken?: number } | null>(null);
+  const check = useTask();
   useEffect(() => {
     const id = setTimeout(() => setLate({ actor: actor.trim(), action: action.trim() }), 300);
     return () => clearTimeout(id);
@@ -145,7 +147,11 @@ export function Audit() {
         <input className="audit-filter" name="actor" value={actor} placeholder={w("audit.filter.actor")} aria-label={w("audit.filter.actor")} onChange={(e) => setActor(e.target.value)} />
         <input className="audit-filter" name="action" value={action} placeholder={w("audit.filter.action")} aria-label={w("audit.filter.action")} onChange={(e) => setAction(e.target.value)} />
         {rows && <span className="faint num">{w("audit.shown", { n: rows.length })}{next ? "+" : ""}</span>}
+        <span className="grow" />
+        {chain && <span className={"server-said " + (chain.ok ? "st-succeeded" : "st-failed")} role="status" data-testid="audit-chain" data-ok={chain.ok}>{chain.ok ? w("audit.whole", { n: chain.lines }) : w("audit.broken", { n: chain.broken ?? "?" })}</span>}
+        <Button busy={check.busy !== null} onClick={() => void check.run("verify", async () => setChain(await admin.verifyAudit()))} testId="audit-verify">{w("audit.verify")}</Button>
       </div>
+      <TroubleNote of={check.trouble} title={w("audit.verify.failed")} />
       <TroubleNote of={trouble} title={w("failed")} />
       {rows && rows.length === 0 && <p className="card quiet-card">{w("audit.none")}</p>}
       {rows && rows.length > 0 && (

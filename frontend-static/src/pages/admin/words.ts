@@ -134,6 +134,10 @@ const en = {
   "audit.none": "Nothing fits.",
   "audit.detail": "Detail",
   "audit.shown": "{n} lines",
+  "audit.verify": "Check the chain",
+  "audit.whole": "Whole: all {n} lines are as they were written.",
+  "audit.broken": "Broken: line {n} was changed, or one before it is missing.",
+  "audit.verify.failed": "The trail could not be checked",
 } as const;
 
 const zh: Record<keyof typeof en, string> = {
@@ -263,6 +267,10 @@ const zh: Record<keyof typeof en, string> = {
   "audit.none": "没有匹配的记录。",
   "audit.detail": "详情",
   "audit.shown": "{n} 行",
+  "audit.verify": "校验链",
+  "audit.whole": "完整：全部 {n} 行与写入时一致。",
+  "audit.broken": "已损坏：第 {n} 行被改动，或其前有缺失。",
+  "audit.verify.failed": "无法校验审计记录",
 };
 
 export const w = dictionary(en, zh);
