@@ -329,9 +329,12 @@ def memory(b):
     rig.table(['vectors', 'dimensions', 'ours, CPU ms', 'plain scan, CPU ms', 'x faster', 'results that differ'], found)
     server = rig.Server(b.sluice)
     try:
-        sim = next(p['base_url'] for p in server.call('GET', '/api/v1/llm/profiles')['items'] if p['kind'] == 'embedding')
         lines('fill', server.url, rows, 384)
-        cells = lines('search', server.url, sim, 60)
+        sim = rig.Sim(b.sluice, 0, 10, 1)
+        try:
+            cells = lines('search', server.url, sim.url, 60)
+        finally:
+            sim.stop()
         b.results['memory'] += cells
         rig.table(['search of %d' % rows, 'p50 ms', 'p90 ms', 'min ms', 'without results', 'degraded'],
                   [[c['how'], '%.1f' % c['p50_ms'], '%.1f' % c['p90_ms'], '%.1f' % c['min_ms'], c['n'] - c['found'], c['degraded']] for c in cells])
