@@ -28,8 +28,8 @@ struct sl_memory_config {
 /* [not a loop] Asks PostgreSQL what it lets us do, and waits for the answer. */
 SL_MUST_USE enum sl_code sl_memory_new(const struct sl_memory_config *config, struct sl_memory **out,
 				       struct sl_error *err);
-/* [not a loop] After the model client has stopped and before the store is closed, when nobody calls any more: waits for what
- * is under way. Callbacks that were owed have run when it returns. */
+/* [not a loop] After the model client has stopped and before the store is closed, when nobody calls any more: waits for
+ * what is under way. Callbacks that were owed have run when it returns. */
 void sl_memory_stop(struct sl_memory *m);
 void sl_memory_free(struct sl_memory *m); /* stops first; NULL is fine */
 SL_DEFINE_AUTO(sl_memory)

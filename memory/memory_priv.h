@@ -96,7 +96,7 @@ void sl_op_rows_from_store(void *arg, enum sl_code rc, struct sl_memory_rows *ro
 void sl_memory_chunks(struct sl_str text, struct sl_buf *out);
 void sl_memory_hash(struct sl_str text, uint8_t out[SL_MEMORY_HASH_BYTES]);
 size_t sl_memory_storable(char *text, size_t len); /* in place: valid UTF-8 without NUL; the new length */
-uint32_t sl_memory_tokens(struct sl_str text); /* an estimate */
+uint32_t sl_memory_tokens(struct sl_str text);     /* an estimate */
 
 /* ---- sweeper (memory.c) ---- */
 void sl_sweep_at(struct sl_memory *m, int64_t wall_ms);
