@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 #include "llm/chat.h"
 #include "llm/egress.h"
+#include "memory/memory.h"
 #include "store/store.h"
 #include "ws/conn.h"
 
@@ -111,6 +112,23 @@ static void egress_numbers(struct sl_buf *b, struct sl_egress *egress)
 		   (double)e.denied[i]);
 }
 
+static void memory_numbers(struct sl_buf *b, struct sl_memory *memory)
+{
+	struct sl_memory_stats m;
+	sl_memory_stats(memory, &m);
+	one(b, "sluice_memory_stored_total", "counter", "Memories stored, quarantine included.", (double)m.stored);
+	one(b, "sluice_memory_declined_total", "counter", "Those the ingest filter declined.", (double)m.declined);
+	one(b, "sluice_memory_promoted_total", "counter", "Moves to a higher tier.", (double)m.promoted);
+	one(b, "sluice_memory_invalidated_total", "counter", "Memories taken out of use.", (double)m.invalidated);
+	one(b, "sluice_memory_expired_total", "counter", "Memories swept after their time.", (double)m.expired);
+	one(b, "sluice_memory_searches_total", "counter", "Searches.", (double)m.searches);
+	one(b, "sluice_memory_searches_degraded_total", "counter", "Those that had to do without something.",
+	    (double)m.degraded);
+	one(b, "sluice_memory_embedded_total", "counter", "Pieces that got a vector.", (double)m.embedded);
+	one(b, "sluice_memory_vectors", "gauge", "Vectors kept in the process.", (double)m.vectors);
+	one(b, "sluice_memory_vector_bytes", "gauge", "What they take.", (double)m.vector_bytes);
+}
+
 static void http_numbers(struct sl_buf *b, const struct sl_server *server)
 {
 	static const char *const classes[] = {"other", "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -138,6 +156,8 @@ void sl_route_metrics(struct sl_api *a, struct sl_request *r)
 		engine_numbers(&out, a->parts.engine);
 	if (a->parts.store)
 		store_numbers(&out, a->parts.store);
+	if (a->parts.memory)
+		memory_numbers(&out, a->parts.memory);
 	if (a->parts.ws)
 		socket_numbers(&out, a->parts.ws);
 	if (a->parts.llm)

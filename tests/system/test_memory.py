@@ -53,6 +53,10 @@ class Memory(Case):
         self.assertFalse(again['outputs']['kept'])  # it says nothing new
         declined = [e['data'] for e in s.events(again['id']) if e['event'] == 'knowledge:updated']
         self.assertEqual([(u['action'], u['reason']) for u in declined], [('declined', 'duplicate')])
+        figures = s.metrics()
+        self.assertGreaterEqual(figures['sluice_memory_stored_total'], 1)
+        self.assertGreaterEqual(figures['sluice_memory_declined_total'], 1)
+        self.assertGreaterEqual(figures['sluice_memory_searches_total'], 2)
         unsure = s.wait_status(s.submit(learn('working', confidence=0.3), project='first'), 'succeeded')
         self.assertFalse(unsure['outputs']['kept'])
 
