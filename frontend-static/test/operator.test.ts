@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { limitRows, readLimits } from "../src/pages/admin/limits-form";
-import { cachesOf } from "../src/pages/admin/lists";
 import { draftOf, readAgent } from "../src/pages/agents/form";
 import { profileDraft, readProfile } from "../src/pages/models/form";
 import { readPrices } from "../src/pages/models/prices";
+import { cachesOf } from "../src/util/caches";
 import type { FullProfile } from "../src/api/ops";
 
 describe("a persona", () => {

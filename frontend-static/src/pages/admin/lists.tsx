@@ -1,7 +1,6 @@
 /* Caches, instances, and the trail of who did what. */
 import { useEffect, useRef, useState } from "react";
 import { admin, type AuditRow } from "../../api/ops";
-import type { Json } from "../../api/types";
 import { ago, bytes, count, full } from "../../util/format";
 import { announce } from "../../ui/announce";
 import { Button } from "../../ui/controls";
@@ -9,25 +8,8 @@ import { Icon } from "../../ui/icons";
 import { JsonView } from "../../ui/json";
 import { Confirm, Show, troubleOf, TroubleNote, useLoad, useTask, type Trouble } from "../../ui/kit";
 import { Link } from "../../ui/link";
+import { cachesOf } from "../../util/caches";
 import { w } from "./words";
-
-interface CacheFigures {
-  entries: number;
-  bytes: number;
-  hits: number;
-  misses: number;
-}
-
-/* { caches: { name: {…} } } or { name: {…} }. */
-export function cachesOf(answer: { [k: string]: Json }): [string, CacheFigures][] {
-  const inner = answer["caches"];
-  const all = inner !== null && typeof inner === "object" && !Array.isArray(inner) ? inner : answer;
-  return Object.entries(all).flatMap(([name, v]): [string, CacheFigures][] => {
-    if (v === null || typeof v !== "object" || Array.isArray(v) || typeof v["entries"] !== "number") return [];
-    const n = (k: string) => (typeof v[k] === "number" ? v[k] : 0);
-    return [[name, { entries: v["entries"], bytes: n("bytes"), hits: n("hits"), misses: n("misses") }]];
-  });
-}
 
 export function Caches() {
   const load = useLoad(() => admin.cache(), "cache", 5000);

@@ -8,6 +8,7 @@ import { Skeleton } from "../../ui/controls";
 import { EmptyPage, Show, useLoad } from "../../ui/kit";
 import type { Line } from "../../ui/plot";
 import { ConnectionPill } from "../../shell";
+import { cachesOf, type CacheFigures } from "../../util/caches";
 import { w, type Word } from "./words";
 import "./dashboard.css";
 
@@ -27,7 +28,7 @@ export default function Dashboard() {
         <span className="grow" />
         <ConnectionPill />
       </header>
-      <Show from={load} title={w("failed")} rows={10}>{(s) => (quiet(s) ? <Quiet /> : <Figures s={s} />)}</Show>
+      <Show from={load} title={w("failed")} rows={10}>{(s) => (quiet(s) ? <Quiet /> : <Figures s={s} caches={cachesOf(s.caches ?? {})} />)}</Show>
     </div>
   );
 }
@@ -47,10 +48,12 @@ const percent = (v: number) => (v * 100).toFixed(v > 0 && v < 0.1 ? 1 : 0) + " %
 const ms = (v: number | undefined) => (v === undefined ? "–" : duration(v));
 const rate = (v: number) => (v >= 100 ? Math.round(v).toString() : v.toFixed(1));
 
-function Figures({ s }: { s: Stats }) {
+function Figures({ s, caches }: { s: Stats; caches: [string, CacheFigures][] }) {
   const x = useMemo(() => s.series.map((p) => Date.parse(p.at) / 1000), [s.series]);
   const line = (label: Word, key: keyof StatPoint, color: string, format: (v: number) => string, more: Partial<Line> = {}): Line => ({ label: w(label), color, format, values: s.series.map((p) => (typeof p[key] === "number" ? (p[key] as number) : null)), ...more });
   const { now, pools } = s;
+  const asked = caches.reduce((n, [, c]) => n + c.hits + c.misses, 0);
+  const hitRate = now.cache_hit_rate ?? (asked > 0 ? caches.reduce((n, [, c]) => n + c.hits, 0) / asked : undefined);
   return (
     <>
       <dl className="cards" data-testid="stats">
@@ -58,7 +61,7 @@ function Figures({ s }: { s: Stats }) {
         <Figure k="tokens" v={now.tokens_per_s} format={rate} />
         <Figure k="requests" v={now.requests_per_s} format={rate} />
         <Figure k="errors" v={now.error_rate} format={percent} tip={w("errors.tip")} tone={(now.error_rate ?? 0) > 0.05 ? "st-failed" : undefined} />
-        <Figure k="cache" v={now.cache_hit_rate} format={percent} tip={w("cache.tip")} />
+        <Figure k="cache" v={hitRate} format={percent} tip={w("cache.tip")} />
         <Figure k="cost" v={now.cost_usd_today} format={usd} note={now.runs_today === undefined ? undefined : w("runs.today", { n: now.runs_today })} />
         <Figure k="clients" v={now.ws_clients} format={String} tip={w("clients.tip")} />
       </dl>
@@ -84,14 +87,15 @@ function Figures({ s }: { s: Stats }) {
           {pools.db_connections !== undefined && (pools.db_busy === undefined ? <p className="gauge-line"><span>{w("db")}</span><b className="num">{pools.db_connections}</b></p> : <Gauge label={w("db.busy")} n={pools.db_busy} of={pools.db_connections} />)}
           {pools.db_waiting ? <p className="gauge-line"><span>{w("db.waiting")}</span><b className="num">{pools.db_waiting}</b></p> : null}
         </section>
+        {caches.length > 0 && (
         <section className="card block">
           <h2>{w("caches.title")}</h2>
-          {Object.keys(s.caches ?? {}).length === 0 && <p className="faint">{w("caches.none")}</p>}
-          {Object.entries(s.caches ?? {}).map(([name, c]) => {
+          {caches.map(([name, c]) => {
             const asked = c.hits + c.misses;
             return <Gauge key={name} label={cacheName(name)} n={asked ? c.hits / asked : 0} of={1} text={`${w("hits", { n: asked ? Math.round((c.hits / asked) * 100) : 0 })} · ${w("entries", { n: count(c.entries) })} · ${bytes(c.bytes)}`} />;
           })}
         </section>
+        )}
       </div>
     </>
   );
