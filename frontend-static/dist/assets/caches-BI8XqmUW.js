@@ -1,0 +1,1 @@
+function o(s){const t=s.caches,i=t!==null&&typeof t=="object"&&!Array.isArray(t)?t:s;return Object.entries(i).flatMap(([c,e])=>{if(e===null||typeof e!="object"||Array.isArray(e)||typeof e.entries!="number")return[];const r=n=>typeof e[n]=="number"?e[n]:0;return[[c,{entries:e.entries,bytes:r("bytes"),hits:r("hits"),misses:r("misses")}]]})}export{o as c};
