@@ -170,6 +170,8 @@ enum sl_code sl_event_encode(const struct sl_event *e, struct sl_record *r)
 	/* outputs and streams are capped where they are made; with the escapes of JSON they can grow sixfold */
 	SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
 	*r = (struct sl_record){.seq = e->seq, .wall_ms = e->wall_ms};
+	if (!e->path && (e->kind == SL_EV_NODE || e->kind == SL_EV_RESET || e->kind == SL_EV_USAGE))
+		return SL_NO_MEMORY; /* its path could not be copied */
 	r->event = e->kind == SL_EV_CUSTOM ? e->name : names[e->kind];
 	put_data(&b, e);
 	r->data = sl_buf_bytes(&b);
@@ -233,6 +235,17 @@ static enum sl_code get_node(struct json_object *data, struct json_object *detai
 	return SL_OK;
 }
 
+/* What such events tell beside what has a member of its own. */
+static struct json_object *further_data(struct json_object *data)
+{
+	static const char *const keys[] = {"parent", "parent_node", "depth", "signal", "payload", "text"};
+	struct json_object *o = json_object_new_object(), *v;
+	for (size_t i = 0; o && i < SL_COUNT_OF(keys); i++)
+		if (json_object_object_get_ex(data, keys[i], &v))
+			sl_json_set(o, keys[i], json_object_get(v));
+	return o;
+}
+
 static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct sl_error *err)
 {
 	SL_AUTO_JSON data = NULL;
@@ -242,6 +255,8 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 		rc = sl_json_parse(sl_bytes_str(r->detail), &detail, err);
 	if (rc != SL_OK)
 		return sl_wrap(err, rc, "event %llu", (unsigned long long)r->seq);
+	if (!json_object_is_type(data, json_type_object))
+		return sl_fail(err, SL_INVALID, "event %llu: its data is no object", (unsigned long long)r->seq);
 	uint32_t k = 0;
 	while (k < SL_EV_CUSTOM && strcmp(r->event, names[k]) != 0)
 		k++;
@@ -280,7 +295,9 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 	case SL_EV_CREATED:
 	case SL_EV_SIGNAL:
 	case SL_EV_INPUT:
-		e->data = json_object_get(data);
+		e->data = further_data(data);
+		if (!e->data)
+			return sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)e->seq);
 		break;
 	case SL_EV_PAUSED:
 		e->now = sl_str_is(sl_json_get_str(data, "mode"), "now");
