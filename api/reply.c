@@ -248,7 +248,7 @@ static void response_object(struct sl_reply *p, struct sl_buf *b, const char *st
 			"%llu,\"output_tokens_details\":{\"reasoning_tokens\":%llu},\"total_tokens\":%llu}",
 			(unsigned long long)u->input_tokens, (unsigned long long)u->cached_tokens,
 			(unsigned long long)u->output_tokens, (unsigned long long)u->reasoning_tokens,
-			(unsigned long long)(u->input_tokens + u->output_tokens));
+			(unsigned long long)u->input_tokens + u->output_tokens);
 	}
 	sl_buf_addc(b, '}');
 }

@@ -55,7 +55,7 @@
 #define SL_LIMIT_HTTP_STALLED_MS   30000  /* takes nothing of an answer; closed */
 #define SL_LIMIT_HTTP_ANSWER_MS    150000 /* the longest a handler may take; then 504 */
 #define SL_LIMIT_HTTP_PIPELINED_BYTES                                                                                  \
-	(64u << 10)            /* bytes of later requests kept while one is answered; then reading pauses */
+	(64u << 10)                        /* bytes of later requests kept while one is answered; then reading pauses */
 #define SL_LIMIT_MEMORY_BYTES (128u << 10) /* content of one memory; more is refused */
-#define SL_LIMIT_TAGS      32  /* tags of one run; more is invalid */
-#define SL_LIMIT_TAG_BYTES 128 /* one tag; longer is invalid */
+#define SL_LIMIT_TAGS         32           /* tags of one run; more is invalid */
+#define SL_LIMIT_TAG_BYTES    128          /* one tag; longer is invalid */

@@ -451,10 +451,11 @@ static void consider(struct sl_scope *sc, uint32_t node)
 	struct sl_node_state *n = &sc->nodes[node];
 	struct sl_node_rt *rt = &sc->rt[node];
 	uint32_t arrived, expected;
-	if (rt->exec) {
-		sl_exec_unpaused(rt->exec);
-		if (def->body && rt->exec)
-			sl_exec_bodies(rt->exec);
+	struct sl_exec *x = rt->exec;
+	if (x) {
+		sl_exec_unpaused(x);
+		if (def->body && rt->exec == x) /* else that was its end */
+			sl_exec_bodies(x);
 		return;
 	}
 	if (n->status != SL_NODE_PENDING && !(n->status == SL_NODE_WAITING && def->has_policy))

@@ -116,7 +116,7 @@ void sl_job_i64(struct sl_job *j, int64_t v);
 void sl_job_uuid(struct sl_job *j, struct sl_uuid id);
 void sl_job_ms(struct sl_job *j, int64_t wall_ms);      /* for to_timestamp($n / 1000.0) or a comparison; 0: NULL */
 void sl_job_json(struct sl_job *j, struct sl_bytes *b); /* as text; NULL: NULL */
-void sl_job_bytea(struct sl_job *j, const void *p, size_t len);                        /* p NULL: NULL */
+void sl_job_bytea(struct sl_job *j, const void *p, size_t len); /* p NULL: NULL */
 struct sl_audit_by;
 void sl_job_audit(struct sl_job *j, const struct sl_audit_by *by); /* a further statement: the line of the trail */
 SL_MUST_USE enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg); /* takes j */
