@@ -59,6 +59,8 @@ struct watches {
 	struct sl_watch *list[];
 };
 
+void sl_exec_ask_again(struct sl_exec *x); /* the middleware that delays it, unless the run is held */
+
 /* child.c */
 void sl_child_release(struct sl_node *n); /* [run] the attempt's end: forgets the child, which goes on */
 
