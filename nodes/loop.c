@@ -41,16 +41,22 @@ static struct json_object *number_or_null(double v)
 /* What `loop` is in round `number`. */
 static struct json_object *loop_binding(struct loop_state *s, uint32_t number)
 {
-	struct json_object *o = json_object_new_object(), *loop = json_object_new_object();
-	if (!o || !loop) {
+	struct json_object *o = json_object_new_object(), *loop = json_object_new_object(),
+			   *past = json_object_new_array();
+	if (!o || !loop || !past) {
 		json_object_put(o);
 		json_object_put(loop);
+		json_object_put(past);
 		return NULL;
 	}
+	/* a list of its own, because a round keeps what it saw; the rounds in it are shared, so memory grows by one a
+	 * round */
+	for (size_t i = 0; i < json_object_array_length(s->history); i++)
+		json_object_array_add(past, json_object_get(json_object_array_get_idx(s->history, i)));
 	sl_json_set_i64(loop, "index", number);
 	sl_json_set(loop, "last", json_object_get(s->last));
 	sl_json_set(loop, "score", number_or_null(s->score));
-	sl_json_set(loop, "history", sl_json_dup(s->history)); /* a round keeps what it saw */
+	sl_json_set(loop, "history", past);
 	sl_json_set(loop, "carry", json_object_get(s->carry));
 	sl_json_set(o, "loop", loop);
 	return o;

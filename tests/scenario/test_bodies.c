@@ -180,6 +180,23 @@ static void what_is_carried_comes_back(void **state)
 	expect_v(w, id, "26"); /* 1, 1+3=4, 4+7=11, 11+15=26 */
 }
 
+static void a_round_sees_the_rounds_before_it_and_no_later_ones(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','params':{'max_rounds':4,'body':{'nodes':["
+		  "{'id':'nap','type':'delay','params':{'seconds':0.05}},"
+		  "{'id':'n','type':'transform','params':{'expr':'#loop.history * 10 + (loop.history[1] and "
+		  "loop.history[1].outputs.n.value or 0)'}}],'edges':[{'from':'nap','to':'n'}]}}}],"
+		  "'outputs':{'v':'{{ nodes.r.last.n.value }}'}}"),
+		"{}");
+	world_advance(w, 120);
+	world_crash(w);
+	world_advance(w, 1000);
+	expect_v(w, id, "30");
+}
+
 static void a_failure_in_a_round_fails_the_loop_and_stops_the_rest(void **state)
 {
 	struct world *w = *state;
@@ -397,6 +414,7 @@ int main(void)
 		T(a_loop_ends_for_the_reason_it_says),
 		T(a_step_back_builds_on_the_best_round),
 		T(what_is_carried_comes_back),
+		T(a_round_sees_the_rounds_before_it_and_no_later_ones),
 		T(a_failure_in_a_round_fails_the_loop_and_stops_the_rest),
 		T(a_map_keeps_the_order_of_its_items),
 		T(an_item_that_fails_is_one_item),
