@@ -1,5 +1,5 @@
-/* engine/run.c: the run actor: takes its messages one by one, decides, folds, and sends what was decided to the journal
- * as one batch a turn. Downstream nodes start at once; clients hear of it after the commit. */
+/* engine/run.c: the run actor: takes its messages one by one, decides and folds; what was decided in a turn goes to the
+ * journal as one batch (flight.c). Downstream nodes start at once; clients hear of it after the commit. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -326,6 +326,11 @@ void sl_run_cancel_bodies(struct sl_scope *sc, uint32_t node, const char *reason
 			cancel_scope(n->bodies[i], reason);
 }
 
+void sl_run_cancel_all(struct sl_run *r, const char *reason)
+{
+	cancel_scope(&r->state.root, reason);
+}
+
 void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *path)
 {
 	if (sl_run_status_final(r->state.status) || r->lost)
@@ -542,8 +547,7 @@ void sl_run_trip(struct sl_run *r, const struct sl_trip *trip, const char *path)
 	r->trip_path = sl_z(path);
 }
 
-/* What runs is called off, to be repeated. What waits for time or people goes on waiting. */
-static void call_off_running(struct sl_run *r, const char *reason)
+void sl_run_call_off(struct sl_run *r, const char *reason)
 {
 	for (uint32_t k = 0; k < r->state.n_scopes; k++) {
 		struct sl_scope *sc = r->state.scopes[k];
@@ -571,7 +575,7 @@ static void lock_run(struct sl_run *r)
 		free(path);
 		return;
 	}
-	call_off_running(r, "called off by the run breaker, will be repeated");
+	sl_run_call_off(r, "called off by the run breaker, will be repeated");
 	sl_run_order_children(r, SL_CMD_PAUSE_NOW);
 	e.reason = sl_z(trip.reason);
 	e.data = json_object_new_object();
@@ -631,6 +635,12 @@ static void touch_pending(struct sl_scope *sc)
 			sl_scope_touch(sc, i);
 }
 
+void sl_run_touch_pending(struct sl_run *r)
+{
+	for (uint32_t k = 0; k < r->state.n_scopes; k++)
+		touch_pending(r->state.scopes[k]);
+}
+
 /* A failure ends the run, or the body it is in, unless a join further down puts up with it. Ended nodes make room under
  * limits. */
 void sl_run_node_ended(struct sl_scope *sc, uint32_t node)
@@ -648,94 +658,9 @@ void sl_run_node_ended(struct sl_scope *sc, uint32_t node)
 			cancel_scope(sc, "another node of this body failed");
 	}
 	if (r->state.n_active + 1 >= SL_LIMIT_PENDING_NODES)
-		for (uint32_t k = 0; k < r->state.n_scopes; k++)
-			touch_pending(r->state.scopes[k]);
+		sl_run_touch_pending(r);
 	else if (def->n_branch_of)
 		touch_pending(sc);
-}
-
-/* ---- the journal ---- */
-
-struct flight {
-	struct sl_run *run;
-	uint64_t last_seq;
-	size_t n_records;
-	struct sl_stream **begun;
-	size_t n_begun;
-	const char *status;
-	sl_submit_fn *submit_fn;
-	void *submit_arg;
-	enum sl_code rc;
-	struct sl_msg msg;
-};
-
-struct sl_notice *sl_notice_ref(struct sl_notice *n)
-{
-	atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
-	return n;
-}
-
-void sl_notice_unref(struct sl_notice *n)
-{
-	if (!n || atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	for (size_t i = 0; i < n->n_records; i++)
-		sl_record_fini(&n->records[i]);
-	for (size_t i = 0; i < n->n_streams; i++)
-		sl_stream_unref(n->streams[i]);
-	free(n->records);
-	free(n->streams);
-	free(n);
-}
-
-/* [store] Takes the records out of the batch and the streams out of the flight. */
-static void publish(struct flight *f, struct sl_batch *b)
-{
-	struct sl_engine *e = f->run->engine;
-	struct sl_notice *n = calloc(1, sizeof(*n));
-	if (!n) {
-		sl_log(SL_LOG_ERROR, "engine", "out of memory, watchers of a run miss events until they come back");
-		return;
-	}
-	atomic_init(&n->refs, 1);
-	n->run = f->run->id;
-	n->status = f->status;
-	n->records = b->records;
-	n->n_records = b->n_records;
-	b->records = NULL;
-	b->n_records = 0;
-	for (size_t i = 0; i < n->n_records; i++) {
-		sl_bytes_unref(n->records[i].detail);
-		n->records[i].detail = NULL;
-	}
-	n->streams = f->begun;
-	n->n_streams = f->n_begun;
-	f->begun = NULL;
-	f->n_begun = 0;
-	e->config.bus.publish(e->config.bus.ctx, n);
-	sl_notice_unref(n);
-}
-
-static void flight_free(struct flight *f)
-{
-	for (size_t i = 0; i < f->n_begun; i++)
-		sl_stream_unref(f->begun[i]);
-	free(f->begun);
-	free(f);
-}
-
-static void waiters_up_to(struct sl_run *r, uint64_t seq, enum sl_code rc)
-{
-	struct sl_waiter **at = &r->waiters;
-	while (*at) {
-		struct sl_waiter *w = *at;
-		if (rc == SL_OK && w->seq > seq) {
-			at = &w->next;
-			continue;
-		}
-		*at = w->next;
-		w->fn(w, rc);
-	}
 }
 
 void sl_run_silence(struct sl_run *r)
@@ -749,172 +674,6 @@ void sl_run_silence(struct sl_run *r)
 	}
 	stop_join_timers(r);
 	sl_run_timer_stop(&r->deadline);
-}
-
-static void lose(struct sl_run *r, enum sl_code rc)
-{
-	sl_run_silence(r);
-	waiters_up_to(r, 0, rc);
-	sl_run_tell_ends(r, SL_UNAVAILABLE);
-	sl_engine_forget(r->engine, r);
-}
-
-static void count_end(struct sl_run *r)
-{
-	struct sl_engine *e = r->engine;
-	_Atomic uint64_t *which = r->state.status == SL_RUN_SUCCEEDED ? &e->succeeded
-				  : r->state.status == SL_RUN_FAILED  ? &e->failed
-								      : &e->cancelled;
-	atomic_fetch_add_explicit(which, 1, memory_order_relaxed);
-}
-
-/* [run] */
-static void committed(struct sl_run *r, struct sl_msg *m)
-{
-	struct flight *f = SL_CONTAINER_OF(m, struct flight, msg);
-	enum sl_code rc = f->rc;
-	uint64_t seq = f->last_seq;
-	flight_free(f);
-	sl_run_unref(r); /* the flight's; the turn holds one of its own */
-	if (r->lost)
-		return;
-	if (rc != SL_OK) {
-		if (rc == SL_STALE_EPOCH)
-			atomic_fetch_add_explicit(&r->engine->stale, 1, memory_order_relaxed);
-		if (rc == SL_CONFLICT && seq > 1)
-			atomic_fetch_add_explicit(&r->engine->deduplicated, 1, memory_order_relaxed);
-		if (rc != SL_CONFLICT || seq > 1)
-			sl_log(SL_LOG_WARN, "engine", "a run is no longer ours and is left alone",
-			       SL_KS("why", sl_code_wire(rc)));
-		lose(r, rc);
-		return;
-	}
-	r->committed_seq = seq;
-	waiters_up_to(r, seq, SL_OK);
-	if (r->wait_commit && r->committed_seq >= r->state.last_seq) {
-		r->wait_commit = false;
-		for (uint32_t k = 0; k < r->state.n_scopes; k++)
-			touch_pending(r->state.scopes[k]);
-	}
-	if (seq == 1 && r->state.status == SL_RUN_QUEUED) { /* now that it cannot be lost it may cost something */
-		struct sl_event e = {.kind = SL_EV_STARTED};
-		if (sl_run_emit(r, &e))
-			sl_run_arm_deadline(r);
-	}
-	if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
-		count_end(r);
-		sl_run_tell_ends(r, SL_OK);
-		sl_engine_forget(r->engine, r);
-	}
-}
-
-static void committed_drop(struct sl_msg *m)
-{
-	struct flight *f = SL_CONTAINER_OF(m, struct flight, msg);
-	struct sl_run *r = f->run;
-	flight_free(f);
-	sl_run_unref(r);
-}
-
-/* [store] */
-static void batch_done(struct sl_batch *b, enum sl_code rc)
-{
-	struct flight *f = b->ctx;
-	struct sl_run *r = f->run;
-	struct sl_engine *e = r->engine;
-	if (rc == SL_OK && e->config.bus.publish && (atomic_load(&r->watched) || atomic_load(&e->bus_all)))
-		publish(f, b);
-	if (f->submit_fn)
-		f->submit_fn(f->submit_arg, rc, rc == SL_CONFLICT ? b->existing : r->id, b->same_request);
-	f->rc = rc;
-	f->msg.run = committed;
-	f->msg.drop = committed_drop;
-	sl_batch_free(b);
-	sl_run_post(r, &f->msg);
-	atomic_fetch_sub(&e->flights, 1);
-}
-
-static void fill_projection(struct sl_run *r, struct sl_projection *p)
-{
-	const struct sl_run_state *s = &r->state;
-	p->status = sl_run_states[s->status].wire;
-	p->started_ms = s->started_ms;
-	p->finished_ms = s->finished_ms;
-	p->nodes_total = s->n_nodes;
-	p->nodes_done = s->n_done;
-	p->input_tokens = s->input_tokens;
-	p->output_tokens = s->output_tokens;
-	p->cost_microusd = s->cost_microusd;
-	p->simulated = s->simulated;
-	p->done = sl_run_status_final(s->status);
-	p->reason = s->reason ? sl_str_dup(sl_str(s->reason)) : NULL; /* without memory the list shows none */
-	if (s->outputs) {
-		SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
-		sl_json_write(&b, s->outputs);
-		p->outputs = sl_buf_bytes(&b);
-	}
-	if (s->code != SL_OK) {
-		SL_BUF(b, 64 * 1024);
-		sl_buf_addc(&b, '{');
-		sl_buf_json_kz(&b, "code", sl_code_wire(s->code));
-		sl_buf_json_kz(&b, "message", s->message ? s->message : "");
-		if (s->failed_node)
-			sl_buf_json_kz(&b, "node", s->failed_node);
-		sl_buf_addc(&b, '}');
-		p->error = sl_buf_bytes(&b);
-	}
-}
-
-/* Sends what this turn decided. */
-static void flush(struct sl_run *r)
-{
-	struct sl_engine *e = r->engine;
-	if (!r->n_out || r->lost)
-		return;
-	struct flight *f = calloc(1, sizeof(*f));
-	struct sl_batch *b = sl_batch_new(r->n_out);
-	if (!f || !b) {
-		free(f);
-		sl_batch_free(b);
-		sl_log(SL_LOG_ERROR, "engine", "out of memory, a run is laid aside until the next start");
-		lose(r, SL_NO_MEMORY);
-		return;
-	}
-	f->run = sl_run_ref(r);
-	f->last_seq = r->state.last_seq;
-	f->n_records = r->n_out;
-	f->status = sl_run_states[r->state.status].wire;
-	f->begun = r->begun;
-	f->n_begun = r->n_begun;
-	r->begun = NULL;
-	r->n_begun = r->cap_begun = 0;
-	f->submit_fn = r->submit_fn;
-	f->submit_arg = r->submit_arg;
-	r->submit_fn = NULL;
-	b->run = r->id;
-	b->epoch = r->epoch;
-	b->create = r->create;
-	r->create = NULL;
-	memcpy(b->records, r->out, r->n_out * sizeof(*r->out));
-	for (size_t i = 0; i < r->n_out; i++)
-		b->bytes += r->out[i].data->len + (r->out[i].detail ? r->out[i].detail->len : 0);
-	r->n_out = 0;
-	b->has_projection = r->projection_dirty || b->create;
-	if (b->has_projection)
-		fill_projection(r, &b->projection);
-	r->projection_dirty = false;
-	b->done = batch_done;
-	b->ctx = f;
-	atomic_fetch_add(&e->flights, 1);
-	enum sl_code rc = e->config.journal.append(e->config.journal.ctx, b);
-	if (rc != SL_OK) { /* the port took the batch and will not call back */
-		atomic_fetch_sub(&e->flights, 1);
-		if (f->submit_fn)
-			f->submit_fn(f->submit_arg, rc, r->id, false);
-		flight_free(f);
-		lose(r, rc);
-		sl_run_unref(r);
-	}
 }
 
 static void deadline_passed(struct sl_run *r, void *arg)
@@ -957,113 +716,9 @@ static void run_turn(struct sl_job *j)
 		m->run(r, m);
 	}
 	advance(r);
-	flush(r);
+	sl_run_flush(r);
 	atomic_store(&r->scheduled, false);
 	if (!sl_mpsc_empty(&r->mailbox))
 		schedule(r);
 	sl_run_unref(r);
-}
-
-/* ---- commands ---- */
-
-/* A lock is opened by a reason somebody stands by, or by the three checks. */
-static enum sl_code unlock_payload(struct json_object *payload, struct json_object **data, struct sl_error *err)
-{
-	struct sl_str why = sl_str_trim(sl_json_get_str(payload, "justification"));
-	struct json_object *checks = sl_json_get(payload, "confirmations");
-	bool all = checks && json_object_is_type(checks, json_type_array) && json_object_array_length(checks) == 3;
-	for (size_t i = 0; all && i < 3; i++)
-		all = json_object_get_boolean(json_object_array_get_idx(checks, i));
-	if (!why.len && !all)
-		return sl_fail(err, SL_INVALID,
-			       "an unlock needs a justification, or all three confirmations: [true, true, true]");
-	*data = json_object_new_object();
-	if (!*data)
-		return sl_fail(err, SL_NO_MEMORY, "unlock");
-	if (why.len)
-		sl_json_set_str(*data, "justification", why);
-	if (all)
-		sl_json_set(*data, "confirmations", json_object_get(checks));
-	return SL_OK;
-}
-
-static enum sl_code review(struct sl_run *r, const struct sl_order_copy *order, struct sl_error *err)
-{
-	struct sl_scope *sc;
-	uint32_t i;
-	const char *path = order->node ? order->node : "";
-	struct sl_node_state *n = sl_state_find(&r->state, sl_str(path), &sc, &i);
-	const struct sl_delivery d = {SL_DELIVER_REVIEW, order->by ? order->by : "", order->payload, 0};
-	if (!n)
-		return sl_fail(err, SL_NOT_FOUND, "the run has no node '%s'", path);
-	enum sl_code rc = sc->rt[i].exec ? sl_exec_deliver(sc->rt[i].exec, &d, err) : SL_NOT_FOUND;
-	if (rc != SL_NOT_FOUND)
-		return rc;
-	const char *action = sl_json_get_z(n->output, "action"), *who = sl_json_get_z(n->output, "reviewer");
-	if (action && who)
-		return sl_fail(err, SL_CONFLICT, "'%s' has been decided: %s, by %s", path, action, who);
-	return sl_fail(err, SL_CONFLICT, "'%s' is %s and waits for no review", path, sl_node_states[n->status].wire);
-}
-
-/* Into the journal first; then to all who wait for it. */
-static enum sl_code come_in(struct sl_run *r, const struct sl_order_copy *order, struct sl_event *e,
-			    struct sl_error *err)
-{
-	struct sl_str name = sl_json_get_str(order->payload, "signal");
-	struct sl_str text = sl_str_trim(sl_json_get_str(order->payload, "text"));
-	bool is_signal = order->kind == SL_CMD_SIGNAL;
-	if (is_signal && !(name.len && name.len <= 128))
-		return sl_fail(err, SL_INVALID, "`signal` is a name of at most 128 bytes");
-	if (!is_signal && !(text.len && text.len <= SL_LIMIT_WS_MESSAGE_BYTES))
-		return sl_fail(err, SL_INVALID, "`text` is what you want to say, at most %u bytes",
-			       SL_LIMIT_WS_MESSAGE_BYTES);
-	e->data = json_object_new_object();
-	if (!e->data)
-		return sl_fail(err, SL_NO_MEMORY, "no memory");
-	if (is_signal) {
-		sl_json_set_str(e->data, "signal", name);
-		sl_json_set(e->data, "payload", json_object_get(sl_json_get(order->payload, "payload")));
-	} else {
-		sl_json_set_str(e->data, "text", text);
-	}
-	e->by = sl_z(order->by);
-	if (!sl_run_emit(r, e) || !is_signal)
-		return SL_OK; /* a cap may have ended the run; the caller sees the state */
-	uint64_t seq = r->state.last_seq;
-	struct json_object *all = r->state.signals;
-	SL_AUTO_JSON it = json_object_get(json_object_array_get_idx(all, json_object_array_length(all) - 1));
-	const struct sl_delivery d = {SL_DELIVER_SIGNAL, order->by ? order->by : "", it, seq};
-	for (uint32_t k = 0; k < r->state.n_scopes; k++)
-		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++)
-			if (r->state.scopes[k]->rt[i].exec)
-				SL_IGNORE(sl_exec_deliver(r->state.scopes[k]->rt[i].exec, &d,
-							  err)); /* not for this one: fine */
-	return SL_OK;
-}
-
-enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order, struct sl_error *err)
-{
-	struct sl_event e;
-	bool nothing;
-	enum sl_code rc = sl_decide(&r->state, order->kind, &e, &nothing, err);
-	if (rc != SL_OK || nothing)
-		return rc;
-	if (order->kind == SL_CMD_REVIEW)
-		return review(r, order, err);
-	if (order->kind == SL_CMD_SIGNAL || order->kind == SL_CMD_INPUT)
-		return come_in(r, order, &e, err);
-	if (order->kind == SL_CMD_UNLOCK && (rc = unlock_payload(order->payload, &e.data, err)) != SL_OK)
-		return rc;
-	e.by = sl_z(order->by);
-	e.reason = sl_z(order->reason && *order->reason ? order->reason : NULL);
-	if (order->kind == SL_CMD_CANCEL)
-		cancel_scope(&r->state.root, "the run was cancelled");
-	if (order->kind == SL_CMD_PAUSE_NOW)
-		call_off_running(r, "called off by a pause, will be repeated");
-	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
-	if (order->kind != SL_CMD_CANCEL)
-		sl_run_order_children(r, order->kind == SL_CMD_UNLOCK ? SL_CMD_RESUME : order->kind);
-	if (order->kind == SL_CMD_RESUME || order->kind == SL_CMD_UNLOCK)
-		sl_run_arm_deadline(r);
-	return SL_OK;
 }

@@ -133,6 +133,10 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e);
 bool sl_run_emit_node(struct sl_scope *sc, uint32_t node, enum sl_node_status status, uint32_t attempt,
 		      const char *reason);
 void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *path); /* [run] ends it */
+void sl_run_cancel_all(struct sl_run *r, const char *reason); /* [run] what runs and waits, with one event each */
+/* [run] What runs is called off, to be repeated. What waits for time or people goes on waiting. */
+void sl_run_call_off(struct sl_run *r, const char *reason);
+void sl_run_touch_pending(struct sl_run *r); /* [run] what has not begun is looked at again */
 /* [run] Cancels what is at work in the bodies of a container. */
 void sl_run_cancel_bodies(struct sl_scope *sc, uint32_t node, const char *reason);
 SL_MUST_USE enum sl_code sl_run_ready_scope(struct sl_scope *sc);    /* gives a scope what a live run needs of it */
@@ -147,13 +151,16 @@ SL_MUST_USE bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r
 void sl_run_timer_stop(struct sl_run_timer **home); /* [run] after this, fn does not run; no-op when it is NULL */
 void sl_run_arm_deadline(struct sl_run *r);
 void sl_run_stream_begun(struct sl_run *r, struct sl_stream *s); /* announced with what is decided in this turn */
-/* [run] A command as it lies in the mailbox: everything its own. */
+/* command.c. A command as it lies in the mailbox: everything its own. */
 struct sl_order_copy {
 	enum sl_command_kind kind;
 	char *by, *reason, *node;
 	struct json_object *payload; /* NULL: none */
 };
 SL_MUST_USE enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, struct sl_error *err);
+/* flight.c */
+void sl_run_flush(struct sl_run *r); /* [run] sends what this turn decided */
+
 uint64_t sl_run_mono_of_wall(struct sl_run *r, int64_t wall_ms);
 char *sl_z(const char *z); /* strdup that takes NULL */
 

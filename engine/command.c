@@ -1,0 +1,106 @@
+/* engine/command.c: what people and programs ask of a run, once its turn has come. */
+#include <stdlib.h>
+
+#include "engine/run_priv.h"
+
+/* A lock is opened by a reason somebody stands by, or by the three checks. */
+static enum sl_code unlock_payload(struct json_object *payload, struct json_object **data, struct sl_error *err)
+{
+	struct sl_str why = sl_str_trim(sl_json_get_str(payload, "justification"));
+	struct json_object *checks = sl_json_get(payload, "confirmations");
+	bool all = checks && json_object_is_type(checks, json_type_array) && json_object_array_length(checks) == 3;
+	for (size_t i = 0; all && i < 3; i++)
+		all = json_object_get_boolean(json_object_array_get_idx(checks, i));
+	if (!why.len && !all)
+		return sl_fail(err, SL_INVALID,
+			       "an unlock needs a justification, or all three confirmations: [true, true, true]");
+	*data = json_object_new_object();
+	if (!*data)
+		return sl_fail(err, SL_NO_MEMORY, "unlock");
+	if (why.len)
+		sl_json_set_str(*data, "justification", why);
+	if (all)
+		sl_json_set(*data, "confirmations", json_object_get(checks));
+	return SL_OK;
+}
+
+static enum sl_code review(struct sl_run *r, const struct sl_order_copy *order, struct sl_error *err)
+{
+	struct sl_scope *sc;
+	uint32_t i;
+	const char *path = order->node ? order->node : "";
+	struct sl_node_state *n = sl_state_find(&r->state, sl_str(path), &sc, &i);
+	const struct sl_delivery d = {SL_DELIVER_REVIEW, order->by ? order->by : "", order->payload, 0};
+	if (!n)
+		return sl_fail(err, SL_NOT_FOUND, "the run has no node '%s'", path);
+	enum sl_code rc = sc->rt[i].exec ? sl_exec_deliver(sc->rt[i].exec, &d, err) : SL_NOT_FOUND;
+	if (rc != SL_NOT_FOUND)
+		return rc;
+	const char *action = sl_json_get_z(n->output, "action"), *who = sl_json_get_z(n->output, "reviewer");
+	if (action && who)
+		return sl_fail(err, SL_CONFLICT, "'%s' has been decided: %s, by %s", path, action, who);
+	return sl_fail(err, SL_CONFLICT, "'%s' is %s and waits for no review", path, sl_node_states[n->status].wire);
+}
+
+/* Into the journal first; then to all who wait for it. */
+static enum sl_code come_in(struct sl_run *r, const struct sl_order_copy *order, struct sl_event *e,
+			    struct sl_error *err)
+{
+	struct sl_str name = sl_json_get_str(order->payload, "signal");
+	struct sl_str text = sl_str_trim(sl_json_get_str(order->payload, "text"));
+	bool is_signal = order->kind == SL_CMD_SIGNAL;
+	if (is_signal && !(name.len && name.len <= 128))
+		return sl_fail(err, SL_INVALID, "`signal` is a name of at most 128 bytes");
+	if (!is_signal && !(text.len && text.len <= SL_LIMIT_WS_MESSAGE_BYTES))
+		return sl_fail(err, SL_INVALID, "`text` is what you want to say, at most %u bytes",
+			       SL_LIMIT_WS_MESSAGE_BYTES);
+	e->data = json_object_new_object();
+	if (!e->data)
+		return sl_fail(err, SL_NO_MEMORY, "no memory");
+	if (is_signal) {
+		sl_json_set_str(e->data, "signal", name);
+		sl_json_set(e->data, "payload", json_object_get(sl_json_get(order->payload, "payload")));
+	} else {
+		sl_json_set_str(e->data, "text", text);
+	}
+	e->by = sl_z(order->by);
+	if (!sl_run_emit(r, e) || !is_signal)
+		return SL_OK; /* a cap may have ended the run; the caller sees the state */
+	uint64_t seq = r->state.last_seq;
+	struct json_object *all = r->state.signals;
+	SL_AUTO_JSON it = json_object_get(json_object_array_get_idx(all, json_object_array_length(all) - 1));
+	const struct sl_delivery d = {SL_DELIVER_SIGNAL, order->by ? order->by : "", it, seq};
+	for (uint32_t k = 0; k < r->state.n_scopes; k++)
+		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++)
+			if (r->state.scopes[k]->rt[i].exec)
+				SL_IGNORE(sl_exec_deliver(r->state.scopes[k]->rt[i].exec, &d,
+							  err)); /* not for this one: fine */
+	return SL_OK;
+}
+
+enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order, struct sl_error *err)
+{
+	struct sl_event e;
+	bool nothing;
+	enum sl_code rc = sl_decide(&r->state, order->kind, &e, &nothing, err);
+	if (rc != SL_OK || nothing)
+		return rc;
+	if (order->kind == SL_CMD_REVIEW)
+		return review(r, order, err);
+	if (order->kind == SL_CMD_SIGNAL || order->kind == SL_CMD_INPUT)
+		return come_in(r, order, &e, err);
+	if (order->kind == SL_CMD_UNLOCK && (rc = unlock_payload(order->payload, &e.data, err)) != SL_OK)
+		return rc;
+	e.by = sl_z(order->by);
+	e.reason = sl_z(order->reason && *order->reason ? order->reason : NULL);
+	if (order->kind == SL_CMD_CANCEL)
+		sl_run_cancel_all(r, "the run was cancelled");
+	if (order->kind == SL_CMD_PAUSE_NOW)
+		sl_run_call_off(r, "called off by a pause, will be repeated");
+	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
+	if (order->kind != SL_CMD_CANCEL)
+		sl_run_order_children(r, order->kind == SL_CMD_UNLOCK ? SL_CMD_RESUME : order->kind);
+	if (order->kind == SL_CMD_RESUME || order->kind == SL_CMD_UNLOCK)
+		sl_run_arm_deadline(r);
+	return SL_OK;
+}

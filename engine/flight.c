@@ -1,0 +1,252 @@
+/* engine/flight.c: what a run has decided on its way to the journal: one batch a turn, told to who watches once it is
+ * committed, and what follows from the commit or from its refusal. */
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "engine/run_priv.h"
+
+struct flight {
+	struct sl_run *run;
+	uint64_t last_seq;
+	size_t n_records;
+	struct sl_stream **begun;
+	size_t n_begun;
+	const char *status;
+	sl_submit_fn *submit_fn;
+	void *submit_arg;
+	enum sl_code rc;
+	struct sl_msg msg;
+};
+
+struct sl_notice *sl_notice_ref(struct sl_notice *n)
+{
+	atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
+	return n;
+}
+
+void sl_notice_unref(struct sl_notice *n)
+{
+	if (!n || atomic_fetch_sub_explicit(&n->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < n->n_records; i++)
+		sl_record_fini(&n->records[i]);
+	for (size_t i = 0; i < n->n_streams; i++)
+		sl_stream_unref(n->streams[i]);
+	free(n->records);
+	free(n->streams);
+	free(n);
+}
+
+/* [store] Takes the records out of the batch and the streams out of the flight. */
+static void publish(struct flight *f, struct sl_batch *b)
+{
+	struct sl_engine *e = f->run->engine;
+	struct sl_notice *n = calloc(1, sizeof(*n));
+	if (!n) {
+		sl_log(SL_LOG_ERROR, "engine", "out of memory, watchers of a run miss events until they come back");
+		return;
+	}
+	atomic_init(&n->refs, 1);
+	n->run = f->run->id;
+	n->status = f->status;
+	n->records = b->records;
+	n->n_records = b->n_records;
+	b->records = NULL;
+	b->n_records = 0;
+	for (size_t i = 0; i < n->n_records; i++) {
+		sl_bytes_unref(n->records[i].detail);
+		n->records[i].detail = NULL;
+	}
+	n->streams = f->begun;
+	n->n_streams = f->n_begun;
+	f->begun = NULL;
+	f->n_begun = 0;
+	e->config.bus.publish(e->config.bus.ctx, n);
+	sl_notice_unref(n);
+}
+
+static void flight_free(struct flight *f)
+{
+	for (size_t i = 0; i < f->n_begun; i++)
+		sl_stream_unref(f->begun[i]);
+	free(f->begun);
+	free(f);
+}
+
+static void waiters_up_to(struct sl_run *r, uint64_t seq, enum sl_code rc)
+{
+	struct sl_waiter **at = &r->waiters;
+	while (*at) {
+		struct sl_waiter *w = *at;
+		if (rc == SL_OK && w->seq > seq) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		w->fn(w, rc);
+	}
+}
+
+static void lose(struct sl_run *r, enum sl_code rc)
+{
+	sl_run_silence(r);
+	waiters_up_to(r, 0, rc);
+	sl_run_tell_ends(r, SL_UNAVAILABLE);
+	sl_engine_forget(r->engine, r);
+}
+
+static void count_end(struct sl_run *r)
+{
+	struct sl_engine *e = r->engine;
+	_Atomic uint64_t *which = r->state.status == SL_RUN_SUCCEEDED ? &e->succeeded
+				  : r->state.status == SL_RUN_FAILED  ? &e->failed
+								      : &e->cancelled;
+	atomic_fetch_add_explicit(which, 1, memory_order_relaxed);
+}
+
+/* [run] */
+static void committed(struct sl_run *r, struct sl_msg *m)
+{
+	struct flight *f = SL_CONTAINER_OF(m, struct flight, msg);
+	enum sl_code rc = f->rc;
+	uint64_t seq = f->last_seq;
+	flight_free(f);
+	sl_run_unref(r); /* the flight's; the turn holds one of its own */
+	if (r->lost)
+		return;
+	if (rc != SL_OK) {
+		if (rc == SL_STALE_EPOCH)
+			atomic_fetch_add_explicit(&r->engine->stale, 1, memory_order_relaxed);
+		if (rc == SL_CONFLICT && seq > 1)
+			atomic_fetch_add_explicit(&r->engine->deduplicated, 1, memory_order_relaxed);
+		if (rc != SL_CONFLICT || seq > 1)
+			sl_log(SL_LOG_WARN, "engine", "a run is no longer ours and is left alone",
+			       SL_KS("why", sl_code_wire(rc)));
+		lose(r, rc);
+		return;
+	}
+	r->committed_seq = seq;
+	waiters_up_to(r, seq, SL_OK);
+	if (r->wait_commit && r->committed_seq >= r->state.last_seq) {
+		r->wait_commit = false;
+		sl_run_touch_pending(r);
+	}
+	if (seq == 1 && r->state.status == SL_RUN_QUEUED) { /* now that it cannot be lost it may cost something */
+		struct sl_event e = {.kind = SL_EV_STARTED};
+		if (sl_run_emit(r, &e))
+			sl_run_arm_deadline(r);
+	}
+	if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
+		count_end(r);
+		sl_run_tell_ends(r, SL_OK);
+		sl_engine_forget(r->engine, r);
+	}
+}
+
+static void committed_drop(struct sl_msg *m)
+{
+	struct flight *f = SL_CONTAINER_OF(m, struct flight, msg);
+	struct sl_run *r = f->run;
+	flight_free(f);
+	sl_run_unref(r);
+}
+
+/* [store] */
+static void batch_done(struct sl_batch *b, enum sl_code rc)
+{
+	struct flight *f = b->ctx;
+	struct sl_run *r = f->run;
+	struct sl_engine *e = r->engine;
+	if (rc == SL_OK && e->config.bus.publish && (atomic_load(&r->watched) || atomic_load(&e->bus_all)))
+		publish(f, b);
+	if (f->submit_fn)
+		f->submit_fn(f->submit_arg, rc, rc == SL_CONFLICT ? b->existing : r->id, b->same_request);
+	f->rc = rc;
+	f->msg.run = committed;
+	f->msg.drop = committed_drop;
+	sl_batch_free(b);
+	sl_run_post(r, &f->msg);
+	atomic_fetch_sub(&e->flights, 1);
+}
+
+static void fill_projection(struct sl_run *r, struct sl_projection *p)
+{
+	const struct sl_run_state *s = &r->state;
+	p->status = sl_run_states[s->status].wire;
+	p->started_ms = s->started_ms;
+	p->finished_ms = s->finished_ms;
+	p->nodes_total = s->n_nodes;
+	p->nodes_done = s->n_done;
+	p->input_tokens = s->input_tokens;
+	p->output_tokens = s->output_tokens;
+	p->cost_microusd = s->cost_microusd;
+	p->simulated = s->simulated;
+	p->done = sl_run_status_final(s->status);
+	p->reason = s->reason ? sl_str_dup(sl_str(s->reason)) : NULL; /* without memory the list shows none */
+	if (s->outputs) {
+		SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
+		sl_json_write(&b, s->outputs);
+		p->outputs = sl_buf_bytes(&b);
+	}
+	if (s->code != SL_OK) {
+		SL_BUF(b, 64 * 1024);
+		sl_buf_addc(&b, '{');
+		sl_buf_json_kz(&b, "code", sl_code_wire(s->code));
+		sl_buf_json_kz(&b, "message", s->message ? s->message : "");
+		if (s->failed_node)
+			sl_buf_json_kz(&b, "node", s->failed_node);
+		sl_buf_addc(&b, '}');
+		p->error = sl_buf_bytes(&b);
+	}
+}
+
+void sl_run_flush(struct sl_run *r)
+{
+	struct sl_engine *e = r->engine;
+	if (!r->n_out || r->lost)
+		return;
+	struct flight *f = calloc(1, sizeof(*f));
+	struct sl_batch *b = sl_batch_new(r->n_out);
+	if (!f || !b) {
+		free(f);
+		sl_batch_free(b);
+		sl_log(SL_LOG_ERROR, "engine", "out of memory, a run is laid aside until the next start");
+		lose(r, SL_NO_MEMORY);
+		return;
+	}
+	f->run = sl_run_ref(r);
+	f->last_seq = r->state.last_seq;
+	f->n_records = r->n_out;
+	f->status = sl_run_states[r->state.status].wire;
+	f->begun = r->begun;
+	f->n_begun = r->n_begun;
+	r->begun = NULL;
+	r->n_begun = r->cap_begun = 0;
+	f->submit_fn = r->submit_fn;
+	f->submit_arg = r->submit_arg;
+	r->submit_fn = NULL;
+	b->run = r->id;
+	b->epoch = r->epoch;
+	b->create = r->create;
+	r->create = NULL;
+	memcpy(b->records, r->out, r->n_out * sizeof(*r->out));
+	for (size_t i = 0; i < r->n_out; i++)
+		b->bytes += r->out[i].data->len + (r->out[i].detail ? r->out[i].detail->len : 0);
+	r->n_out = 0;
+	b->has_projection = r->projection_dirty || b->create;
+	if (b->has_projection)
+		fill_projection(r, &b->projection);
+	r->projection_dirty = false;
+	b->done = batch_done;
+	b->ctx = f;
+	atomic_fetch_add(&e->flights, 1);
+	enum sl_code rc = e->config.journal.append(e->config.journal.ctx, b);
+	if (rc != SL_OK) { /* the port took the batch and will not call back */
+		atomic_fetch_sub(&e->flights, 1);
+		if (f->submit_fn)
+			f->submit_fn(f->submit_arg, rc, r->id, false);
+		flight_free(f);
+		lose(r, rc);
+		sl_run_unref(r);
+	}
+}
