@@ -4,9 +4,13 @@ Standard library only. Every server gets a fresh data folder and port 0; whateve
 The WebSocket client is small on purpose: the tests must be able to read one byte at a time, and to vanish in the middle of a frame.
 """
 import base64
+import csv
+import glob
 import http.client
+import io
 import json
 import os
+import pwd
 import random
 import re
 import shutil
@@ -139,6 +143,103 @@ class Sim:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class Postgres:
+    """A throw-away PostgreSQL that several servers share. fsync is off: tests kill processes, not machines.
+
+    `url` reaches it over TCP on 127.0.0.1 (so that a fault proxy can stand between: see at()). Settings are given by name.
+    """
+
+    def __init__(self, **settings):
+        found = glob.glob('/usr/lib/postgresql/*/bin/postgres') + glob.glob('/usr/local/pgsql/bin/postgres')
+        path = max(found, key=lambda p: int(re.sub(r'\D', '', p) or 0)) if found else shutil.which('postgres')
+        if not path:
+            raise Failed('there is no PostgreSQL on this machine')
+        self.bin = os.path.dirname(path)
+        self.dir = tempfile.mkdtemp(prefix='sluice-pg-')
+        self.user = {}
+        if os.geteuid() == 0:  # PostgreSQL does not run as root
+            for name in ('postgres', 'nobody'):
+                try:
+                    who = pwd.getpwnam(name)
+                    break
+                except KeyError:
+                    continue
+            os.chown(self.dir, who.pw_uid, who.pw_gid)
+            self.user = {'user': who.pw_uid, 'group': who.pw_gid, 'extra_groups': []}
+        self.settings = {'max_connections': 300, 'fsync': 'off', 'jit': 'off', 'log_checkpoints': 'off', 'log_min_messages': 'panic',
+                         'listen_addresses': '127.0.0.1', 'unix_socket_directories': self.dir, 'timezone': 'UTC', **settings}
+        made = subprocess.run([self.bin + '/initdb', '-D', self.dir + '/pg', '-U', 'sluice', '--auth=trust', '--encoding=UTF8', '--locale=C',
+                               '--no-sync'], cwd='/', stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **self.user)
+        if made.returncode:
+            raise Failed('initdb: ' + made.stderr)
+        self.port = 0
+        self.proc = None
+        self.start()
+
+    def start(self):
+        """Also after stop() and kill(); the port stays what it was."""
+        for _ in range(20):
+            if not self.port:
+                with socket.socket() as s:
+                    s.bind(('127.0.0.1', 0))
+                    port = s.getsockname()[1]
+            else:
+                port = self.port
+            args = [x for k, v in self.settings.items() for x in ('-c', '%s=%s' % (k, v))]
+            with open(self.dir + '/log', 'ab') as log:
+                self.proc = subprocess.Popen([self.bin + '/postgres', '-D', self.dir + '/pg', '-p', str(port), *args], cwd='/',
+                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.user)
+            until = time.monotonic() + 60 * PATIENCE
+            while self.proc.poll() is None and time.monotonic() < until:
+                if self._psql('SELECT 1', port).returncode == 0:
+                    self.port = port
+                    return
+                time.sleep(0.05)
+            if self.proc.poll() is None:
+                self.proc.kill()
+                self.proc.wait()
+            time.sleep(0.1)  # somebody took the port, or a killed one's children have not gone yet
+        with open(self.dir + '/log', encoding='utf-8', errors='replace') as log:
+            raise Failed('PostgreSQL does not start: ' + log.read()[-2000:])
+
+    def at(self, port):
+        """The address by way of another port: that of a proxy."""
+        return 'postgres://sluice@127.0.0.1:%d/postgres' % port
+
+    @property
+    def url(self):
+        return self.at(self.port)
+
+    def _psql(self, sql, port):
+        return subprocess.run([self.bin + '/psql', '-X', '-q', '--csv', '-t', '-v', 'ON_ERROR_STOP=1', '-h', '127.0.0.1', '-p', str(port),
+                               '-U', 'sluice', '-d', 'postgres', '-c', sql], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+    def sql(self, sql):
+        """The rows, each a list of texts ('' is also NULL)."""
+        done = self._psql(sql, self.port)
+        if done.returncode:
+            raise Failed('%s: %s' % (sql, done.stderr))
+        return list(csv.reader(io.StringIO(done.stdout)))
+
+    def value(self, sql):
+        return self.sql(sql)[0][0]
+
+    def stop(self, mode='fast'):
+        """smart, fast or immediate, as pg_ctl names them."""
+        self.proc.send_signal({'smart': signal.SIGTERM, 'fast': signal.SIGINT, 'immediate': signal.SIGQUIT}[mode])
+        self.proc.wait(60 * PATIENCE)
+
+    def kill(self):
+        """SIGKILL to the postmaster; its children notice by themselves."""
+        self.proc.kill()
+        self.proc.wait()
+
+    def close(self):
+        if self.proc.poll() is None:
+            self.stop('immediate')
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 class Server:
     def __init__(self, sim=None, env=None, data=None, args=()):
         self.own = data is None
@@ -164,8 +265,10 @@ class Server:
         line = self.process.wait_line('listening', 90)
         self.url = line.get('url') or 'http://' + line['address']
         self.port = int(re.search(r':(\d+)', self.url.split('//')[1]).group(1))
-        with open(os.path.join(self.data, 'admin-token'), encoding='ascii') as f:
-            self.token = f.read().strip()
+        self.token = self.env.get('SLUICE_ADMIN_TOKEN')
+        if not self.token:
+            with open(os.path.join(self.data, 'admin-token'), encoding='ascii') as f:
+                self.token = f.read().strip()
         # clients that come back find it where it was
         self.env['SLUICE_LISTEN'] = '127.0.0.1:%d' % self.port
 
@@ -248,6 +351,65 @@ class Server:
     def rss_kb(self):
         with open('/proc/%d/status' % self.process.proc.pid, encoding='ascii') as f:
             return int(re.search(r'VmRSS:\s+(\d+)', f.read()).group(1))
+
+
+class Cluster:
+    """N servers on one PostgreSQL, each with its own data folder and port; admin token and secret key are the same.
+
+        with Cluster(2, sim=sim) as c:
+            run = c[0].submit(definition)
+            c[0].kill()
+            c[1].wait_status(run, 'succeeded')
+    """
+
+    def __init__(self, n=2, sim=None, env=None, pg=None, url=None, args=()):
+        self.own_pg = pg is None
+        self.pg = pg or Postgres()
+        self.url = url or self.pg.url  # of a proxy in front of it, say
+        self.env = {'SLUICE_ADMIN_TOKEN': 'sl_' + base64.urlsafe_b64encode(os.urandom(24)).decode(), 'SLUICE_SECRET_KEY': os.urandom(32).hex(),
+                    **(env or {})}
+        self.args = args
+        self.sim = sim
+        self.servers = []
+        try:
+            for _ in range(n):
+                self.add()
+        except BaseException:
+            self.close()
+            raise
+
+    def add(self, env=None, url=None):
+        """One more server; returns it."""
+        first = not self.servers
+        s = Server(None, env={'SLUICE_DATABASE_URL': url or self.url, 'SLUICE_SIM': 'off' if self.sim else 'auto', **self.env, **(env or {})},
+                   args=self.args)
+        self.servers.append(s)
+        if first and self.sim:
+            s.use(self.sim)  # stored in PostgreSQL: those that start later find it there
+        return s
+
+    def __getitem__(self, i):
+        return self.servers[i]
+
+    def __len__(self):
+        return len(self.servers)
+
+    def close(self):
+        try:
+            for s in self.servers:
+                if s.process.proc.poll() is None:
+                    s.close()
+                else:
+                    shutil.rmtree(s.data, ignore_errors=True)
+        finally:
+            if self.own_pg:
+                self.pg.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
 
 class Socket:
@@ -435,6 +597,11 @@ class Case(unittest.TestCase):
         self.things.append(s)
         return s
 
+    def cluster(self, *args, **kw):
+        c = Cluster(*args, **kw)
+        self.things.append(c)
+        return c
+
     shared = None  # one server for all tests of a class that ask for nothing special: initdb takes its time
 
     def server(self, sim=None, **kw):
@@ -473,8 +640,9 @@ class Case(unittest.TestCase):
             try:
                 t.close()
             finally:
-                if failed and isinstance(t, Server):
-                    print('---- server log\n' + t.process.log())
+                for s in [t] if isinstance(t, Server) else t.servers if isinstance(t, Cluster) else []:
+                    if failed:
+                        print('---- server log\n' + s.process.log())
 
 
 def llm(node_id, prompt, **params):
