@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/point.h"
 
 struct json_object;
 
@@ -46,12 +47,3 @@ static inline bool sl_mul_size(size_t a, size_t b, size_t *out)
 	*out = product;
 	return true;
 }
-
-/* A named place where a test can fail, hold or kill the process: SLUICE_FAILPOINT=name:nth:abort|exit|error|delay.
- * Yields true when the place should report a failure. Absent from release builds. */
-#if SL_DEBUG
-bool sl_point_hit(const char *name);
-#define SL_POINT(name) sl_point_hit(name)
-#else
-#define SL_POINT(name) false
-#endif

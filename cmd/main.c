@@ -81,6 +81,7 @@ int main(int argc, char **raw)
 {
 	const char *const *argv = (const char *const *)raw;
 	int words = 0;
+	sl_points_start();
 	if (argc < 2) {
 		usage(stderr, NULL);
 		return SL_EXIT_USAGE;

@@ -255,6 +255,7 @@ static void child_ended(struct sl_node *n, void *arg)
 	struct child *c = news->child;
 	SL_AUTO_JSON outputs = NULL;
 	struct sl_error err = news->err;
+	SL_CRASH_POINT("child.ended");
 	if (news->rc == SL_UNAVAILABLE) {
 		struct sl_run *r = n->x->run;
 		if (!sl_run_timer_start(&c->again, r, sl_clock_mono(r->engine->config.clock) + CHILD_ASK_AGAIN_MS,
@@ -310,6 +311,7 @@ static void child_started(struct sl_node *n, void *arg)
 		news_drop(news);
 		return;
 	}
+	SL_CRASH_POINT("child.started");
 	c->id = news->id;
 	c->started = true;
 	news->has_id = false; /* it is the node's to cancel now */
@@ -360,6 +362,7 @@ static void child_found(struct sl_node *n, void *arg)
 	} else {
 		head->definition = sl_bytes_ref(news->text);
 		head->version = news->version;
+		SL_CRASH_POINT("child.submit");
 		rc = sl_engine_submit(c->engine, head, &problems, on_submitted, child_ref(c), &err);
 		if (rc != SL_OK)
 			child_unref(c);

@@ -34,6 +34,8 @@ static enum sl_code review(struct sl_run *r, const struct sl_order_copy *order, 
 	if (!n)
 		return sl_fail(err, SL_NOT_FOUND, "the run has no node '%s'", path);
 	enum sl_code rc = sc->rt[i].exec ? sl_exec_deliver(sc->rt[i].exec, &d, err) : SL_NOT_FOUND;
+	if (rc == SL_OK)
+		SL_CRASH_POINT_OF("order.review", path);
 	if (rc != SL_NOT_FOUND)
 		return rc;
 	const char *action = sl_json_get_z(n->output, "action"), *who = sl_json_get_z(n->output, "reviewer");
@@ -64,7 +66,12 @@ static enum sl_code come_in(struct sl_run *r, const struct sl_order_copy *order,
 		sl_json_set_str(e->data, "text", text);
 	}
 	e->by = sl_z(order->by);
-	if (!sl_run_emit(r, e) || !is_signal)
+	bool told = sl_run_emit(r, e);
+	if (is_signal)
+		SL_CRASH_POINT("order.signal");
+	else
+		SL_CRASH_POINT("order.input");
+	if (!told || !is_signal)
 		return SL_OK; /* a cap may have ended the run; the caller sees the state */
 	uint64_t seq = r->state.last_seq;
 	struct json_object *all = r->state.signals;
@@ -76,6 +83,19 @@ static enum sl_code come_in(struct sl_run *r, const struct sl_order_copy *order,
 				SL_IGNORE(sl_exec_deliver(r->state.scopes[k]->rt[i].exec, &d,
 							  err)); /* not for this one: fine */
 	return SL_OK;
+}
+
+/* Where a crash sweep ends the process between a decision and its commit. */
+static void die_decided(enum sl_command_kind kind)
+{
+	if (kind == SL_CMD_CANCEL)
+		SL_CRASH_POINT("order.cancel");
+	else if (kind == SL_CMD_RESUME)
+		SL_CRASH_POINT("order.resume");
+	else if (kind == SL_CMD_UNLOCK)
+		SL_CRASH_POINT("order.unlock");
+	else
+		SL_CRASH_POINT("order.pause");
 }
 
 enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order, struct sl_error *err)
@@ -98,6 +118,7 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 	if (order->kind == SL_CMD_PAUSE_NOW)
 		sl_run_call_off(r, "called off by a pause, will be repeated");
 	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
+	die_decided(order->kind);
 	if (order->kind != SL_CMD_CANCEL)
 		sl_run_order_children(r, order->kind == SL_CMD_UNLOCK ? SL_CMD_RESUME : order->kind);
 	if (order->kind == SL_CMD_RESUME || order->kind == SL_CMD_UNLOCK)

@@ -409,6 +409,7 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 	r->submit_fn = fn;
 	r->submit_arg = arg;
 	SL_BUG_ON(!sl_engine_add(e, r)); /* an id of our own making */
+	SL_CRASH_POINT("submit.taken");
 	atomic_fetch_add_explicit(&e->started, 1, memory_order_relaxed);
 	b->msg.run = begin;
 	b->msg.drop = begin_drop;
@@ -450,6 +451,7 @@ static void command_committed(struct sl_waiter *w, enum sl_code rc)
 {
 	struct command *c = SL_CONTAINER_OF(w, struct command, waiter);
 	struct sl_error err = {0};
+	SL_CRASH_POINT("order.committed");
 	if (rc != SL_OK)
 		(void)sl_fail(&err, rc, "the server lost the run before this was written; ask again");
 	command_end(c, rc, c->status, rc == SL_OK ? NULL : &err);

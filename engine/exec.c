@@ -309,9 +309,12 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 		sl_event_fini(&e);
 		return;
 	}
+	SL_CRASH_POINT_OF("node.ended", x->path);
 	release(x);
-	if (sl_run_emit(r, &e))
+	if (sl_run_emit(r, &e)) {
+		SL_CRASH_POINT("node.folded");
 		sl_run_node_ended(sc, index);
+	}
 }
 
 /* A failure that no further attempt follows: a fallback may replace it. */
@@ -344,6 +347,7 @@ static void retry_due(struct sl_run *r, void *arg)
 		x->retry_due = true;
 		return;
 	}
+	SL_CRASH_POINT_OF("retry.due", x->path);
 	begin_attempt(x);
 }
 
@@ -398,6 +402,7 @@ static void attempt_failed(struct sl_exec *x, const struct sl_outcome *o)
 		x->phase = PH_BACKOFF;
 		x->depth++;
 		bool ok = sl_run_emit(r, &e);
+		SL_CRASH_POINT_OF("retry.scheduled", x->path);
 		x->depth--;
 		if (x->dead) {
 			exec_free(x);
@@ -511,6 +516,7 @@ static void start_node(struct sl_exec *x)
 		if (ns->bodies[i])
 			ns->bodies[i]->told = sl_scope_ended(ns->bodies[i]);
 	x->depth++;
+	SL_CRASH_POINT_OF("node.start", x->path);
 	enum sl_step step = x->def->type->start(n, x->params, &err);
 	if (step == SL_FAILED)
 		sl_node_end(n, err.code == SL_OK ? SL_INTERNAL : err.code, &err, NULL);
@@ -520,6 +526,7 @@ static void start_node(struct sl_exec *x)
 			    &err, NULL);
 	if (!n->ended) {
 		n->started = true;
+		SL_CRASH_POINT_OF("node.begun", x->path);
 		announce(n);
 	}
 	x->how = SL_EXEC_FRESH;
@@ -739,6 +746,7 @@ void sl_exec_bodies(struct sl_exec *x)
 		if (!body || body->told || !sl_scope_ended(body))
 			continue;
 		body->told = true;
+		SL_CRASH_POINT_OF("body.ended", x->path);
 		x->def->type->body(x->node, body->number);
 	}
 	x->depth--;

@@ -61,7 +61,9 @@ static void publish(struct flight *f, struct sl_batch *b)
 	n->n_streams = f->n_begun;
 	f->begun = NULL;
 	f->n_begun = 0;
+	SL_CRASH_POINT("publish.before");
 	e->config.bus.publish(e->config.bus.ctx, n);
+	SL_CRASH_POINT("publish.after");
 	sl_notice_unref(n);
 }
 
@@ -125,6 +127,7 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 		lose(r, rc);
 		return;
 	}
+	SL_CRASH_POINT("flight.told");
 	r->committed_seq = seq;
 	waiters_up_to(r, seq, SL_OK);
 	if (r->wait_commit && r->committed_seq >= r->state.last_seq) {
@@ -135,8 +138,10 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 		struct sl_event e = {.kind = SL_EV_STARTED};
 		if (sl_run_emit(r, &e))
 			sl_run_arm_deadline(r);
+		SL_CRASH_POINT("run.started");
 	}
 	if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
+		SL_CRASH_POINT("run.ended");
 		count_end(r);
 		sl_run_tell_ends(r, SL_OK);
 		sl_engine_forget(r->engine, r);
@@ -159,6 +164,10 @@ static void batch_done(struct sl_batch *b, enum sl_code rc)
 	struct sl_engine *e = r->engine;
 	if (rc == SL_OK && e->config.bus.publish && (atomic_load(&r->watched) || atomic_load(&e->bus_all)))
 		publish(f, b);
+	if (f->submit_fn && rc == SL_OK)
+		SL_CRASH_POINT("submit.committed");
+	if (f->submit_fn && rc == SL_CONFLICT)
+		SL_CRASH_POINT("submit.repeated");
 	if (f->submit_fn)
 		f->submit_fn(f->submit_arg, rc, rc == SL_CONFLICT ? b->existing : r->id, b->same_request);
 	f->rc = rc;
@@ -240,6 +249,7 @@ void sl_run_flush(struct sl_run *r)
 	b->done = batch_done;
 	b->ctx = f;
 	atomic_fetch_add(&e->flights, 1);
+	SL_CRASH_POINT("flight.handed");
 	enum sl_code rc = e->config.journal.append(e->config.journal.ctx, b);
 	if (rc != SL_OK) { /* the port took the batch and will not call back */
 		atomic_fetch_sub(&e->flights, 1);

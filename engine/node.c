@@ -124,6 +124,7 @@ enum sl_code sl_node_body_begin(struct sl_node *n, uint32_t number, struct json_
 	}
 	json_object_put(body->bindings);
 	body->bindings = bindings;
+	SL_CRASH_POINT_OF("body.begun", n->x->path);
 	return SL_OK;
 }
 
@@ -295,6 +296,7 @@ static void node_timer(struct sl_run *r, void *arg)
 		return;
 	n->waiting = false;
 	x->depth++;
+	SL_CRASH_POINT_OF("timer.fired", n->x->path);
 	n->timer_fn(n);
 	x->depth--;
 	sl_exec_settle(x);
@@ -312,6 +314,7 @@ enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct s
 		(void)sl_fail(err, SL_NO_MEMORY, "no memory for a timer");
 		return SL_FAILED;
 	}
+	SL_CRASH_POINT_OF("timer.armed", n->x->path);
 	n->waiting = true;
 	if (n->announced) {
 		struct sl_event e = {.kind = SL_EV_NODE,

@@ -91,6 +91,7 @@ void sl_run_adopted(struct sl_run *r)
 		if (!sl_run_emit(r, &e))
 			return;
 	}
+	SL_CRASH_POINT("adopt.goes_on");
 	go_on(r);
 	sl_run_arm_deadline(r);
 }
@@ -151,6 +152,7 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 		sl_run_unref(r);
 		return;
 	}
+	SL_CRASH_POINT("adopt.folded");
 	r->committed_seq = r->state.last_seq;
 	r->projection_dirty = true;
 	for (uint32_t k = 0; k < r->state.n_scopes && rc == SL_OK; k++) {

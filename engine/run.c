@@ -425,6 +425,7 @@ static void join_arrival(struct sl_scope *sc, uint32_t node, uint32_t arrived, u
 			return;
 		}
 	}
+	SL_CRASH_POINT("join.arrival");
 	(void)sl_run_emit(r, &e); /* telling is all it does */
 }
 
@@ -475,6 +476,7 @@ static void consider(struct sl_scope *sc, uint32_t node)
 		}
 		return;
 	case SL_READY_SKIP:
+		SL_CRASH_POINT("node.skipped");
 		if (sl_run_emit_node(sc, node, SL_NODE_SKIPPED, n->attempt, "nothing leads here"))
 			sl_run_node_ended(sc, node);
 		return;
@@ -494,6 +496,8 @@ static void consider(struct sl_scope *sc, uint32_t node)
 		return;
 	}
 	sl_run_timer_stop(&rt->join_timer);
+	if (def->has_policy)
+		SL_CRASH_POINT("join.fires");
 	if (def->has_policy && def->policy.cancel_rest) {
 		uint32_t *rest = calloc(sc->graph->n_nodes, sizeof(*rest));
 		uint32_t n_rest = rest ? sl_node_rest(sc, node, rest) : 0;
@@ -532,6 +536,7 @@ static void finish(struct sl_run *r)
 	struct sl_error err = {0};
 	struct sl_event e = {.kind = SL_EV_COMPLETED};
 	enum sl_code rc = outputs_of(r, &e.output, &err);
+	SL_CRASH_POINT("run.finished");
 	if (rc == SL_OK)
 		(void)sl_run_emit(r, &e); /* false only when a cap ended the run instead */
 	else

@@ -206,6 +206,7 @@ enum sl_code sl_stream_append(struct sl_stream *s, enum sl_stream_kind kind, str
 	if (added && s->tap)
 		rc = s->tap->see(s->tap, kind, bytes);
 	pthread_mutex_unlock(&s->write_lock);
+	SL_CRASH_POINT_OF("stream.append", s->path);
 	if (added)
 		notify(s);
 	return rc;
@@ -231,6 +232,8 @@ void sl_stream_end(struct sl_stream *s)
 		atomic_store(&s->ended, true);
 	}
 	pthread_mutex_unlock(&s->write_lock);
+	if (!was)
+		SL_CRASH_POINT_OF("stream.end", s->path);
 	if (!was)
 		notify(s);
 }

@@ -216,6 +216,7 @@ static void finished(struct sl_node *n, void *arg) /* [run] */
 	struct json_object *out = json_object_new_object();
 	struct sl_error err = a->err;
 	enum sl_code rc = a->rc;
+	SL_CRASH_POINT_OF("http.answered", sl_node_path(n));
 	if (rc == SL_OK && (!out || !s || !a->headers || !a->url || a->body.failed))
 		rc = sl_fail(&err, SL_NO_MEMORY, "no memory for the answer");
 	if (rc == SL_OK)
@@ -438,6 +439,7 @@ static enum sl_step http_start(struct sl_node *n, struct json_object *params, st
 			.done = on_done,
 			.ctx = q,
 		};
+		SL_CRASH_POINT_OF("http.send", sl_node_path(n));
 		rc = sl_egress_start(egress, &req, &s->call, err);
 	}
 	if (rc != SL_OK) {

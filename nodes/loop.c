@@ -158,6 +158,7 @@ static enum sl_code loop_fold(struct sl_node *n, struct loop_state *s, uint32_t 
 	sl_json_set_i64(point, "round", number);
 	sl_json_set(point, "score", number_or_null(s->score));
 	json_object_array_add(s->scores, point);
+	SL_CRASH_POINT_OF("loop.round", sl_node_path(n));
 	s->rounds = number;
 
 	if (back && strcmp(s->note, "rollback") == 0)

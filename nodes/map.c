@@ -117,6 +117,7 @@ static enum sl_code map_fold(struct sl_node *n, struct map_state *s, uint32_t nu
 	bool failed = sl_node_body_status(n, number) == SL_BODY_FAILED;
 	if (failed && !map_continues(s))
 		return sl_node_body_error(n, number, err);
+	SL_CRASH_POINT_OF("map.item", sl_node_path(n));
 	s->done++;
 	s->failed += failed;
 	map_progress(n, s);

@@ -32,6 +32,7 @@ static void finished(struct sl_node *n, void *arg) /* [run] */
 	struct json_object *out = json_object_new_object(), *event = json_object_new_object();
 	enum sl_code rc = a->rc;
 
+	SL_CRASH_POINT_OF("memory.stored", sl_node_path(n));
 	if (rc == SL_OK)
 		rc = sl_json_parse(sl_bytes_str(a->json), &doc, &err);
 	if (rc == SL_OK && (!out || !event))
@@ -108,6 +109,8 @@ static enum sl_step memory_store_start(struct sl_node *n, struct json_object *pa
 	struct answer *a = calloc(1, sizeof(*a));
 	enum sl_code rc =
 		!a || written.failed || about.failed || !(a->remote = sl_node_remote(n)) ? SL_NO_MEMORY : SL_OK;
+	if (rc == SL_OK)
+		SL_CRASH_POINT_OF("memory.store", sl_node_path(n));
 	if (rc == SL_OK)
 		rc = sl_memory_store(services->memory, &item, on_answer, a);
 	if (rc != SL_OK) {

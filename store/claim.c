@@ -159,6 +159,8 @@ static void claimed(struct sl_job *j, enum sl_code rc)
 	struct sl_stored_run **runs = NULL;
 	size_t n = 0;
 	if (rc == SL_OK)
+		SL_CRASH_POINT("claim.read");
+	if (rc == SL_OK)
 		rc = read_claimed(j->results[0], j->results[1], &runs, &n);
 	if (rc == SL_OK)
 		s->claim_token = 0; /* they are in good hands; after a failure the next claim asks for them again */
@@ -197,6 +199,7 @@ static void next_claim(struct sl_store *s)
 		}
 		sl_list_drop(&c->link);
 		s->claim_busy = true;
+		SL_CRASH_POINT("claim.ask");
 		enum sl_code rc = sl_job_submit(j, NULL, c);
 		if (rc != SL_OK) {
 			s->claim_busy = false;

@@ -33,6 +33,7 @@ static void renewed(struct sl_job *j, enum sl_code rc)
 {
 	struct sl_store *s = j->s;
 	s->lease_busy = false;
+	SL_CRASH_POINT("lease.renewed");
 	if (rc != SL_OK) {
 		sl_log(SL_LOG_WARN, "store", "the lease could not be renewed", SL_KS("code", sl_code_wire(rc)));
 		return;
@@ -57,6 +58,7 @@ static void renew(struct sl_store *s)
 			    "SELECT i.id FROM instances i WHERE i.id <> $1::bigint AND " SL_SQL_INSTANCE_IS_DEAD ")))");
 	sl_job_i64(j, s->instance);
 	sl_job_str(j, sl_str(s->config.on_orphans ? "t" : "f"));
+	SL_CRASH_POINT("lease.renew");
 	s->lease_busy = sl_job_submit(j, NULL, NULL) == SL_OK;
 }
 
@@ -117,6 +119,7 @@ enum sl_code sl_lease_release(struct sl_store *s, sl_job_fn *finish)
 				      "UPDATE runs SET owner = NULL WHERE owner = $1::bigint AND NOT done", finish);
 	if (!j)
 		return SL_NO_MEMORY;
+	SL_CRASH_POINT("lease.release");
 	j->internal = true;
 	sl_job_i64(j, s->instance);
 	sl_job_statement(j, "DELETE FROM instances WHERE id = $1::bigint");

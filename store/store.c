@@ -263,6 +263,7 @@ enum { CLOSE_NOT, CLOSE_DRAIN, CLOSE_RELEASE, CLOSE_RELEASING, CLOSE_STOP };
 
 static void released(struct sl_job *j, enum sl_code rc)
 {
+	SL_CRASH_POINT("lease.released");
 	if (rc != SL_OK)
 		sl_log(SL_LOG_WARN, "store", "could not give our runs back; others wait for the end of the lease");
 	j->s->close_step = CLOSE_STOP;
