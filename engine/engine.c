@@ -183,7 +183,8 @@ void sl_engine_free(struct sl_engine *e)
 
 void sl_engine_tick(struct sl_engine *e)
 {
-	sl_timers_fire(e->timers, sl_clock_mono(e->config.clock));
+	const struct sl_clock *c = e->config.clock;
+	sl_timers_fire(e->timers, sl_clock_mono(c), sl_clock_wall(c));
 }
 
 bool sl_engine_step(struct sl_engine *e)

@@ -38,7 +38,7 @@ static void node_free(struct sl_node *n)
 		n->remote->node = NULL;
 		sl_remote_unref(n->remote);
 	}
-	sl_run_timer_stop(&n->timer);
+	sl_node_drop_timer(n);
 	sl_child_release(n);
 	sl_stream_unref(n->stream);
 	json_object_put(n->output);
@@ -441,7 +441,7 @@ static void attempt_ended(struct sl_exec *x)
 		return;
 	}
 	x->depth++; /* an event may break a cap and end the run, and with it this */
-	sl_run_timer_stop(&n->timer);
+	sl_node_drop_timer(n);
 	if (n->remote)
 		n->remote->node = NULL;
 	if (n->stream) {
@@ -776,7 +776,7 @@ static void call_off(struct sl_exec *x)
 		x->def->type->cancel(x->node);
 	if (x->node) {
 		x->node->ended = true;
-		sl_run_timer_stop(&x->node->timer);
+		sl_node_drop_timer(x->node);
 		if (x->node->stream)
 			sl_stream_end(x->node->stream);
 	}

@@ -22,6 +22,8 @@ struct sl_node {
 	struct sl_remote *remote;
 	struct sl_run_timer *timer;
 	void (*timer_fn)(struct sl_node *n);
+	struct sl_run_timer *alarm;
+	void (*alarm_fn)(struct sl_node *n);
 	int64_t due_ms; /* wall; waiting */
 	bool waiting;
 	bool started;   /* start() returned SL_PENDING */

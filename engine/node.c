@@ -288,29 +288,41 @@ uint32_t sl_node_events(const struct sl_node *n)
 	return count;
 }
 
-static void node_timer(struct sl_run *r, void *arg)
+static void call_back(struct sl_node *n, void (*fn)(struct sl_node *n))
 {
-	struct sl_node *n = arg;
 	struct sl_exec *x = n->x;
 	if (n->ended)
 		return;
-	n->waiting = false;
 	x->depth++;
 	SL_CRASH_POINT_OF("timer.fired", n->x->path);
-	n->timer_fn(n);
+	fn(n);
 	x->depth--;
 	sl_exec_settle(x);
 }
 
-enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err)
+static void node_timer(struct sl_run *r, void *arg)
+{
+	struct sl_node *n = arg;
+	n->waiting = false;
+	call_back(n, n->timer_fn);
+}
+
+static void node_alarm(struct sl_run *r, void *arg)
+{
+	struct sl_node *n = arg;
+	call_back(n, n->alarm_fn);
+}
+
+/* due_ms: when nothing was journaled. */
+static enum sl_step wait_due(struct sl_node *n, int64_t due_ms, bool by_wall, void (*fn)(struct sl_node *n),
+			     struct sl_error *err)
 {
 	struct sl_run *r = n->x->run;
 	const struct sl_node_state *ns = &n->x->scope->nodes[n->x->index];
-	if (ms > (uint64_t)INT64_MAX / 4)
-		ms = (uint64_t)INT64_MAX / 4;
-	n->due_ms = n->x->how == SL_EXEC_RESUMED && ns->due_ms ? ns->due_ms : sl_node_now_ms(n) + (int64_t)ms;
+	n->due_ms = n->x->how == SL_EXEC_RESUMED && ns->due_ms ? ns->due_ms : due_ms;
 	n->timer_fn = fn;
-	if (!sl_run_timer_start(&n->timer, r, sl_run_mono_of_wall(r, n->due_ms), node_timer, n)) {
+	if (!(by_wall ? sl_run_timer_start_wall(&n->timer, r, n->due_ms, node_timer, n)
+		      : sl_run_timer_start(&n->timer, r, sl_run_mono_of_wall(r, n->due_ms), node_timer, n))) {
 		(void)sl_fail(err, SL_NO_MEMORY, "no memory for a timer");
 		return SL_FAILED;
 	}
@@ -326,6 +338,27 @@ enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct s
 		(void)sl_run_emit(r, &e); /* false: the run is over */
 	}
 	return SL_PENDING;
+}
+
+enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err)
+{
+	if (ms > (uint64_t)INT64_MAX / 4)
+		ms = (uint64_t)INT64_MAX / 4;
+	return wait_due(n, sl_node_now_ms(n) + (int64_t)ms, false, fn, err);
+}
+
+enum sl_step sl_node_wait_until(struct sl_node *n, int64_t wall_ms, void (*fn)(struct sl_node *n), struct sl_error *err)
+{
+	return wait_due(n, wall_ms, true, fn, err);
+}
+
+bool sl_node_alarm(struct sl_node *n, uint64_t before_ms, void (*fn)(struct sl_node *n))
+{
+	struct sl_run *r = n->x->run;
+	if (before_ms > (uint64_t)INT64_MAX / 4)
+		before_ms = (uint64_t)INT64_MAX / 4;
+	n->alarm_fn = fn;
+	return sl_run_timer_start(&n->alarm, r, sl_run_mono_of_wall(r, n->due_ms - (int64_t)before_ms), node_alarm, n);
 }
 
 enum sl_step sl_node_wait(struct sl_node *n)
@@ -365,6 +398,7 @@ struct json_object *sl_node_said(struct sl_node *n)
 void sl_node_drop_timer(struct sl_node *n)
 {
 	sl_run_timer_stop(&n->timer);
+	sl_run_timer_stop(&n->alarm);
 }
 
 void sl_node_pass_on(struct sl_node *n, struct json_object *word)

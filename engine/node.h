@@ -177,6 +177,12 @@ uint32_t sl_node_events(
 
 /* Waiting. The deadline is journaled, so a restart waits only the rest. fn [run] once, unless the node ended before. */
 enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err);
+/* The same until a moment of the wall clock, wherever that clock is moved meanwhile. One that has passed: at once. */
+enum sl_step sl_node_wait_until(struct sl_node *n, int64_t wall_ms, void (*fn)(struct sl_node *n),
+				struct sl_error *err);
+/* A second timer beside the wait, so long before it is due; at once when that is past. Not journaled: after a restart
+ * start sets it again, from sl_node_due_ms(), if what it is for is still to be done. False: no memory. */
+SL_MUST_USE bool sl_node_alarm(struct sl_node *n, uint64_t before_ms, void (*fn)(struct sl_node *n));
 /* Waits for a delivery, without a deadline; sl_node_wait_ms() is the same with one. */
 enum sl_step sl_node_wait(struct sl_node *n);
 int64_t sl_node_due_ms(
@@ -186,7 +192,7 @@ struct json_object *sl_node_signal(struct sl_node *n, const char *name, uint64_t
 void sl_node_took(struct sl_node *n, uint64_t seq); /* its completion says so, and nobody else gets it */
 /* What people said into the run so far: [{ text, by, at }]; borrowed. NULL: nothing. */
 struct json_object *sl_node_said(struct sl_node *n);
-void sl_node_drop_timer(struct sl_node *n); /* a ready-made `cancel` for nodes that only wait */
+void sl_node_drop_timer(struct sl_node *n); /* and the alarm; a ready-made `cancel` for nodes that only wait */
 
 /* A run that this node starts, or goes on with when it has started it before a crash. fn [run] when it has ended: err
  * is NULL and outputs borrowed when it succeeded. The run is paused, resumed and cancelled with ours. */

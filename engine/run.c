@@ -164,13 +164,13 @@ static void timer_fire(struct sl_timer *timer)
 	sl_run_post(t->run, &t->msg);
 }
 
-bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t due_mono_ms,
-			void (*fn)(struct sl_run *r, void *arg), void *arg)
+static struct sl_run_timer *timer_new(struct sl_run_timer **home, struct sl_run *r,
+				      void (*fn)(struct sl_run *r, void *arg), void *arg)
 {
 	sl_run_timer_stop(home);
 	struct sl_run_timer *t = calloc(1, sizeof(*t));
 	if (!t)
-		return false;
+		return NULL;
 	t->run = r;
 	t->home = home;
 	t->fn = fn;
@@ -178,14 +178,43 @@ bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t d
 	t->timer.fire = timer_fire;
 	t->msg.run = timer_msg;
 	t->msg.drop = timer_msg_drop;
-	sl_run_ref(r);
-	if (sl_timers_set(r->engine->timers, &t->timer, due_mono_ms) != SL_OK) {
+	return t;
+}
+
+/* It may fire before this returns: its message waits for the turn to end. */
+static bool timer_set(struct sl_run_timer **home, struct sl_run_timer *t, enum sl_code rc)
+{
+	if (rc != SL_OK) {
+		struct sl_run *r = t->run;
 		free(t);
 		sl_run_unref(r);
 		return false;
 	}
 	*home = t;
 	return true;
+}
+
+bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t due_mono_ms,
+			void (*fn)(struct sl_run *r, void *arg), void *arg)
+{
+	struct sl_run_timer *t = timer_new(home, r, fn, arg);
+	if (!t)
+		return false;
+	sl_run_ref(r);
+	return timer_set(home, t, sl_timers_set(r->engine->timers, &t->timer, due_mono_ms));
+}
+
+bool sl_run_timer_start_wall(struct sl_run_timer **home, struct sl_run *r, int64_t due_wall_ms,
+			     void (*fn)(struct sl_run *r, void *arg), void *arg)
+{
+	const struct sl_clock *c = r->engine->config.clock;
+	struct sl_run_timer *t = timer_new(home, r, fn, arg);
+	if (!t)
+		return false;
+	sl_run_ref(r);
+	return timer_set(
+		home, t,
+		sl_timers_set_wall(r->engine->timers, &t->timer, due_wall_ms, sl_clock_mono(c), sl_clock_wall(c)));
 }
 
 void sl_run_timer_stop(struct sl_run_timer **home)

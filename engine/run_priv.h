@@ -148,6 +148,9 @@ void sl_run_wait(struct sl_run *r, struct sl_waiter *w); /* [run] calls fn at on
 /* [run] Starts a timer for `home`, stopping the one that is there. False: no memory. */
 SL_MUST_USE bool sl_run_timer_start(struct sl_run_timer **home, struct sl_run *r, uint64_t due_mono_ms,
 				    void (*fn)(struct sl_run *r, void *arg), void *arg);
+/* [run] The same for a moment of the wall clock, which it follows when it is set. */
+SL_MUST_USE bool sl_run_timer_start_wall(struct sl_run_timer **home, struct sl_run *r, int64_t due_wall_ms,
+					 void (*fn)(struct sl_run *r, void *arg), void *arg);
 void sl_run_timer_stop(struct sl_run_timer **home); /* [run] after this, fn does not run; no-op when it is NULL */
 void sl_run_arm_deadline(struct sl_run *r);
 void sl_run_stream_begun(struct sl_run *r, struct sl_stream *s); /* announced with what is decided in this turn */

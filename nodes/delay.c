@@ -1,4 +1,5 @@
-/* nodes/delay.c: a durable timer. The engine journals the deadline, so a restart waits only the rest. */
+/* nodes/delay.c: a durable timer. The engine journals the deadline, so a restart waits only the rest. `seconds` are a
+ * span of time, whatever the clock on the wall is set to; `until` is a moment of that clock, and follows it. */
 #include "base/clock.h"
 #include "engine/expr.h"
 #include "engine/node.h"
@@ -12,19 +13,17 @@ static enum sl_step delay_start(struct sl_node *n, struct json_object *params, s
 {
 	uint64_t wait_ms = sl_json_ms(params, "seconds");
 	struct json_object *until = sl_json_get(params, "until");
-	int64_t at_ms, now_ms = sl_node_now_ms(n);
-	if (until) {
-		if (!sl_time_parse(sl_json_str(until), &at_ms)) {
-			sl_fail(err, SL_INVALID, "`until` is no time like 2026-01-31T12:00:00Z");
-			return SL_FAILED;
-		}
-		wait_ms = at_ms > now_ms ? (uint64_t)(at_ms - now_ms) : 0;
+	int64_t at_ms = 0;
+	if (until && !sl_time_parse(sl_json_str(until), &at_ms)) {
+		(void)sl_fail(err, SL_INVALID, "`until` is no time with its offset, like 2026-01-31T12:00:00Z");
+		return SL_FAILED;
 	}
-	if (wait_ms == 0) { /* the moment has passed already */
+	if (until ? at_ms <= sl_node_now_ms(n) : wait_ms == 0) { /* the moment has passed already */
 		delay_fired(n);
 		return SL_DONE;
 	}
-	return sl_node_wait_ms(n, wait_ms, delay_fired, err); /* SL_PENDING: no thread is held */
+	return until ? sl_node_wait_until(n, at_ms, delay_fired, err)
+		     : sl_node_wait_ms(n, wait_ms, delay_fired, err); /* SL_PENDING: no thread is held */
 }
 
 static enum sl_code delay_check(struct json_object *params, struct sl_error *err)
