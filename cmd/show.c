@@ -402,6 +402,12 @@ static void review_told(struct sl_buf *out, struct json_object *data)
 	sl_buf_adds(out, " approve | modify | reject");
 }
 
+static void reminder_told(struct sl_buf *out, struct json_object *data)
+{
+	add_number(out, "still waiting for a person, ", data, "in_s");
+	sl_buf_adds(out, " s are left");
+}
+
 static void resolved_told(struct sl_buf *out, struct json_object *data)
 {
 	add_words(out, "decided: ", data, "action");
@@ -455,6 +461,7 @@ static bool told(struct sl_show *s, const char *event, struct json_object *data)
 	} rows[] = {
 		{"loop:round", round_told, PLAIN},
 		{"human_review:requested", review_told, BOLD},
+		{"human_review:reminder", reminder_told, BOLD},
 		{"human_review:resolved", resolved_told, PLAIN},
 		{"circuit_breaker:tripped", tripped_told, RED},
 		{"vote:cast", vote_told, PLAIN},

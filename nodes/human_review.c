@@ -58,6 +58,36 @@ static void review_expired(struct sl_node *n) /* [run] */
 	review_let_go(s);
 }
 
+/* So long before the deadline there is a reminder; 0: none. Who gives less time than that is reminded when half of it
+ * has gone. */
+static uint64_t review_remind_ms(struct json_object *params)
+{
+	uint64_t all_ms = sl_json_ms(params, "timeout_s"), before_ms = sl_json_ms(params, "remind_before_s");
+	return before_ms < all_ms ? before_ms : all_ms / 2;
+}
+
+static void review_remind(struct sl_node *n) /* [run] */
+{
+	struct json_object *e = json_object_new_object();
+	char at[SL_TIME_TEXT_BYTES];
+	int64_t left_ms = sl_node_due_ms(n) - sl_node_now_ms(n);
+	if (!e)
+		return; /* an event less */
+	sl_time_format(sl_node_due_ms(n), at);
+	sl_json_set_str(e, "deadline_at", sl_str(at));
+	sl_json_set_i64(e, "in_s", left_ms > 0 ? (left_ms + 999) / 1000 : 0);
+	sl_node_event(n, "human_review:reminder", e);
+}
+
+/* The request is the first event of its own that the node tells, the reminder the second: so a restarted server knows
+ * what was told. One that comes back when all the time has gone has nothing to remind of. */
+static bool review_arm(struct sl_node *n, struct json_object *params)
+{
+	uint64_t before_ms = review_remind_ms(params);
+	return !before_ms || sl_node_events(n) > 1 || sl_node_due_ms(n) <= sl_node_now_ms(n) ||
+	       sl_node_alarm(n, before_ms, review_remind);
+}
+
 static void review_request(struct sl_node *n, struct json_object *params)
 {
 	static const char *const shown[] = {"draft", "instructions", "fields"};
@@ -90,6 +120,10 @@ static enum sl_step review_start(struct sl_node *n, struct json_object *params, 
 	}
 	s->params = json_object_get(params);
 	enum sl_step step = ms ? sl_node_wait_ms(n, ms, review_expired, err) : sl_node_wait(n);
+	if (step == SL_PENDING && ms && !review_arm(n, params)) {
+		(void)sl_fail(err, SL_NO_MEMORY, "no memory for a timer");
+		step = SL_FAILED;
+	}
 	if (step == SL_PENDING)
 		review_request(n, params);
 	else
@@ -163,6 +197,11 @@ const struct sl_node_type sl_node_type_human_review = {
 		"\"Deadline, "
 		"s\","
 		"    \"description\": \"How long there is to decide. Without it there is no deadline.\" },"
+		"  \"remind_before_s\": { \"type\": \"number\", \"minimum\": 0, \"maximum\": 31622400, \"default\": "
+		"300,"
+		"    \"title\": \"Reminder, s before\","
+		"    \"description\": \"So long before the deadline people are reminded; 0: never. With less time than "
+		"that, when half of it has gone.\" },"
 		"  \"allow_skip\": { \"type\": \"boolean\", \"default\": false, \"title\": \"May be skipped\","
 		"    \"description\": \"A person may skip it, and a deadline that passes takes the draft as it is "
 		"instead "
