@@ -86,6 +86,10 @@ void sl_exec_run_totals(const struct sl_exec *x, struct sl_run_totals *out)
 		.idle_ms = s->paused_ms + s->waited_ms,
 		.depth = s->depth,
 	};
+	/* what goes on now counts, too: after a restart a node is begun again while its run still waits */
+	int64_t since = s->paused_since_ms ? s->paused_since_ms : s->waiting_since_ms;
+	if (since)
+		out->idle_ms += sl_clock_wall(x->run->engine->config.clock) - since;
 	for (const struct sl_scope *sc = x->scope; sc->parent; sc = sc->parent)
 		out->depth++;
 }
