@@ -44,7 +44,30 @@ static enum sl_code review(struct sl_run *r, const struct sl_order_copy *order, 
 	return sl_fail(err, SL_CONFLICT, "'%s' is %s and waits for no review", path, sl_node_states[n->status].wire);
 }
 
-/* Into the journal first; then to all who wait for it. */
+/* To the node that has waited for it longest; the others go on waiting. Nobody: it is kept for who asks later. */
+static void hand_out(struct sl_run *r, const struct sl_delivery *d, struct sl_error *err)
+{
+	for (uint64_t after = 0;;) {
+		struct sl_exec *next = NULL;
+		uint64_t since = UINT64_MAX;
+		for (uint32_t k = 0; k < r->state.n_scopes; k++) {
+			struct sl_scope *sc = r->state.scopes[k];
+			for (uint32_t i = 0; sc->n_active && i < sc->graph->n_nodes; i++) {
+				const struct sl_node_state *n = &sc->nodes[i];
+				if (n->status != SL_NODE_WAITING || !sc->rt[i].exec || n->waiting_since <= after ||
+				    n->waiting_since >= since)
+					continue;
+				next = sc->rt[i].exec;
+				since = n->waiting_since;
+			}
+		}
+		if (!next || sl_exec_deliver(next, d, err) == SL_OK)
+			return;
+		after = since;
+	}
+}
+
+/* Into the journal first; then to who waits for it. */
 static enum sl_code come_in(struct sl_run *r, const struct sl_order_copy *order, struct sl_event *e,
 			    struct sl_error *err)
 {
@@ -77,11 +100,7 @@ static enum sl_code come_in(struct sl_run *r, const struct sl_order_copy *order,
 	struct json_object *all = r->state.signals;
 	SL_AUTO_JSON it = json_object_get(json_object_array_get_idx(all, json_object_array_length(all) - 1));
 	const struct sl_delivery d = {SL_DELIVER_SIGNAL, order->by ? order->by : "", it, seq};
-	for (uint32_t k = 0; k < r->state.n_scopes; k++)
-		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++)
-			if (r->state.scopes[k]->rt[i].exec)
-				SL_IGNORE(sl_exec_deliver(r->state.scopes[k]->rt[i].exec, &d,
-							  err)); /* not for this one: fine */
+	hand_out(r, &d, err);
 	return SL_OK;
 }
 

@@ -339,6 +339,8 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 		if (!n->started_ms)
 			n->started_ms = e->wall_ms;
 		n->due_ms = e->due_ms;
+		if (n->status != SL_NODE_WAITING)
+			n->waiting_since = e->seq;
 		break;
 	case SL_NODE_RETRYING:
 		n->due_ms = e->due_ms;

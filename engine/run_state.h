@@ -121,9 +121,10 @@ struct sl_node_state {
 	int64_t cost_microusd;
 	struct sl_scope **bodies; /* of a container, by number - 1; NULL where one has not begun */
 	uint32_t n_bodies, cap_bodies;
-	uint32_t customs; /* events of its own it has told */
-	bool dirty;       /* in the scope's work list */
-	bool text_before; /* a stream of an earlier attempt may have been seen */
+	uint32_t customs;       /* events of its own it has told */
+	uint64_t waiting_since; /* seq of the event by which it began to wait; 0: it never did */
+	bool dirty;             /* in the scope's work list */
+	bool text_before;       /* a stream of an earlier attempt may have been seen */
 };
 
 struct sl_run_state;

@@ -1,5 +1,5 @@
-/* nodes/wait_signal.c: waits for a signal by its name. One that came before the node began is taken at once; one that
- * comes while several nodes wait for it wakes all of them. */
+/* nodes/wait_signal.c: waits for a signal by its name. Each signal is for one node: one that came before the node began
+ * is taken at once, one that comes while several wait for it goes to the one that has waited longest. */
 #include <stdlib.h>
 
 #include "base/clock.h"

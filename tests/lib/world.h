@@ -29,11 +29,13 @@ struct sl_services *world_services(struct world *w);
  * took more than 20 s. */
 bool world_await(struct world *w, struct sl_run_id id, const char *path, const char *status);
 
-void world_settle(struct world *w);               /* turns the crank until nothing moves without time or a commit */
-void world_advance(struct world *w, uint64_t ms); /* time goes by, timer by timer, settling in between */
-void world_auto_commit(struct world *w, bool on); /* default on */
-bool world_commit_one(struct world *w);           /* the oldest batch in flight; false: none */
-void world_crash(struct world *w);                /* kill -9, start again, recover */
+void world_settle(struct world *w);                   /* turns the crank until nothing moves without time or a commit */
+void world_advance(struct world *w, uint64_t ms);     /* time goes by, timer by timer, settling in between */
+void world_set_clock(struct world *w, int64_t by_ms); /* somebody sets the clock on the wall; monotonic time goes on */
+int64_t world_wall(struct world *w);
+void world_auto_commit(struct world *w, bool on);      /* default on */
+bool world_commit_one(struct world *w);                /* the oldest batch in flight; false: none */
+void world_crash(struct world *w);                     /* kill -9, start again, recover */
 void world_release(struct world *w, const char *path); /* a held fake node ends */
 bool world_is_held(struct world *w, const char *path);
 /* A held fake node streams: the code of the append; when that is a failure, the node fails with it. */

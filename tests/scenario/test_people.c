@@ -165,6 +165,93 @@ static void a_deadline_fails_the_review_or_takes_the_draft(void **state)
 	expect_status(w, id, "succeeded");
 }
 
+static unsigned reminders(struct world *w, struct sl_run_id id)
+{
+	unsigned n = 0;
+	for (;; n++) {
+		SL_AUTO_JSON e = event(w, id, "human_review:reminder", n);
+		if (!e)
+			return n;
+	}
+}
+
+static void a_reminder_comes_once_before_the_deadline(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = reviewed(w, ",'timeout_s':1800");
+	world_advance(w, 1490000);
+	assert_int_equal(reminders(w, id), 0);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK); /* the deadline goes on, and so does this */
+	world_advance(w, 10020);
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	world_advance(w, 10000);
+	assert_int_equal(reminders(w, id), 1);
+	SL_AUTO_JSON e = event(w, id, "human_review:reminder", 0);
+	SL_AUTO_JSON asked = event(w, id, "human_review:requested", 0);
+	assert_string_equal(sl_json_get_z(e, "node_id"), "ask");
+	assert_int_equal(sl_json_get_i64(e, "in_s", 0), 300);
+	assert_string_equal(sl_json_get_z(e, "deadline_at"), sl_json_get_z(asked, "deadline_at"));
+	assert_string_equal(world_status(w, id), "waiting");
+	world_crash(w);
+	world_advance(w, 200000);
+	assert_int_equal(reminders(w, id), 1);
+	world_advance(w, 100000);
+	expect_status(w, id, "failed");
+	assert_int_equal(reminders(w, id), 1);
+}
+
+static void a_reminder_is_told_once_over_all_lives(void **state)
+{
+	struct world *w = *state;
+	for (unsigned commits = 0; commits < 3; commits++) {
+		struct sl_run_id id = reviewed(w, ",'timeout_s':100,'remind_before_s':40");
+		world_advance(w, 30000);
+		world_crash(w);
+		world_advance(w, 29000);
+		assert_int_equal(reminders(w, id), 0);
+		world_auto_commit(w, false);
+		world_advance(w, 2000);
+		for (unsigned i = 0; i < commits; i++)
+			world_commit_one(w);
+		world_crash(w); /* told or not, it has come due */
+		world_auto_commit(w, true);
+		world_advance(w, 1000);
+		assert_int_equal(reminders(w, id), 1);
+		assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'approve'}")), SL_OK);
+		expect_status(w, id, "succeeded");
+		assert_int_equal(reminders(w, id), 1);
+	}
+}
+
+static void a_reminder_that_makes_no_sense_does_not_come(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id half = reviewed(w, ",'timeout_s':60"),
+			 never = reviewed(w, ",'timeout_s':60,'remind_before_s':0"), open = reviewed(w, ""),
+			 quick = reviewed(w, ",'timeout_s':60");
+	world_advance(w, 20000);
+	assert_int_equal(world_order(w, quick, SL_CMD_REVIEW, "ask", q("{'action':'approve'}")), SL_OK);
+	world_advance(w, 9000);
+	assert_int_equal(reminders(w, half), 0);
+	world_advance(w, 2000);
+	assert_int_equal(reminders(w, half), 1); /* less time than the reminder is early: half of it */
+	world_advance(w, 20000);
+	assert_int_equal(reminders(w, never), 0);
+	assert_int_equal(reminders(w, open), 0);
+	assert_int_equal(reminders(w, quick), 0); /* decided before */
+}
+
+static void a_deadline_that_passed_while_nobody_was_there_is_not_announced(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = reviewed(w, ",'timeout_s':100,'remind_before_s':40");
+	world_set_clock(w, 200000); /* the server is away for so long */
+	world_crash(w);
+	world_advance(w, 100);
+	expect_status(w, id, "failed");
+	assert_int_equal(reminders(w, id), 0);
+}
+
 static void a_review_can_be_given_while_the_run_is_paused(void **state)
 {
 	struct world *w = *state;
@@ -188,18 +275,65 @@ static const char *signalled(const char *first)
 		 first);
 }
 
-static void a_signal_wakes_all_who_wait_for_it(void **state)
+static void a_signal_is_for_the_one_that_has_waited_longest(void **state)
 {
 	struct world *w = *state;
-	struct sl_run_id id = world_submit(w, signalled("false"), "{}");
+	/* the later in the definition waits first */
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','nodes':[{'id':'a','type':'fake','params':{'answer':1,'hold':true}},"
+		  "{'id':'late','type':'wait_signal','params':{'signal':'go'}},"
+		  "{'id':'b','type':'fake','params':{'answer':1,'hold':true}},"
+		  "{'id':'later','type':'wait_signal','params':{'signal':'go'}},"
+		  "{'id':'early','type':'wait_signal','params':{'signal':'go'}}],"
+		  "'edges':[{'from':'a','to':'late'},{'from':'b','to':'later'}],"
+		  "'outputs':{'v':'{{ nodes.early.payload }}{{ nodes.late.payload }}{{ nodes.later.payload }}'}}"),
+		"{}");
+	world_settle(w);
+	world_release(w, "a");
+	world_settle(w);
+	world_release(w, "b");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "waiting");
 	assert_int_equal(world_order(w, id, SL_CMD_SIGNAL, NULL, q("{'signal':'other'}")), SL_OK);
 	assert_string_equal(world_status(w, id), "waiting");
 	assert_int_equal(world_order(w, id, SL_CMD_SIGNAL, NULL, q("{'payload':1}")), SL_INVALID);
-	assert_int_equal(world_order(w, id, SL_CMD_SIGNAL, NULL, q("{'signal':'go','payload':7}")), SL_OK);
+	assert_int_equal(world_order(w, id, SL_CMD_SIGNAL, NULL, q("{'signal':'go','payload':1}")), SL_OK);
+	assert_string_equal(world_node_status(w, id, "early"), "completed");
+	assert_string_equal(world_node_status(w, id, "late"), "waiting");
+	assert_string_equal(world_node_status(w, id, "later"), "waiting");
+	world_crash(w); /* who waited longer is in the journal */
+	world_settle(w);
+	assert_int_equal(world_order(w, id, SL_CMD_SIGNAL, NULL, q("{'signal':'go','payload':2}")), SL_OK);
+	assert_string_equal(world_node_status(w, id, "later"), "waiting");
+	assert_int_equal(world_order(w, id, SL_CMD_SIGNAL, NULL, q("{'signal':'go','payload':3}")), SL_OK);
 	expect_status(w, id, "succeeded");
-	assert_string_equal(v_of(w, id), "\"7 7\"");
+	assert_string_equal(v_of(w, id), "\"123\"");
+}
+
+/* Whatever of it was committed when the server died: one node has it, once. */
+static void a_signal_is_taken_once_whatever_crashes(void **state)
+{
+	struct world *w = *state;
+	for (unsigned commits = 0; commits < 8; commits++) {
+		struct sl_run_id id = world_submit(w, signalled("false"), "{}");
+		world_settle(w);
+		world_auto_commit(w, false);
+		SL_IGNORE(world_order(w, id, SL_CMD_SIGNAL, NULL,
+				      q("{'signal':'go','payload':1}"))); /* or nobody heard */
+		for (unsigned i = 0; i < commits; i++) {
+			world_commit_one(w);
+			world_settle(w);
+		}
+		world_auto_commit(w, true);
+		world_crash(w);
+		world_settle(w);
+		unsigned taken = (strcmp(world_node_status(w, id, "s"), "completed") == 0) +
+				 (strcmp(world_node_status(w, id, "t"), "completed") == 0);
+		SL_AUTO_JSON heard = event(w, id, "signal:received", 0);
+		assert_int_equal(taken, heard ? 1 : 0);
+		assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK);
+	}
 }
 
 static void a_signal_that_comes_early_is_kept_for_one(void **state)
@@ -246,6 +380,105 @@ static void what_people_say_is_seen_by_later_calls(void **state)
 	expect_status(w, id, "succeeded");
 	assert_string_equal(v_of(w, id), "\"shorter, please tester 1\"");
 	assert_int_equal(world_order(w, id, SL_CMD_INPUT, NULL, q("{'text':'too late'}")), SL_CONFLICT);
+}
+
+static struct sl_run_id delayed(struct world *w, const char *params, const char *inputs)
+{
+	struct sl_run_id id = world_submit(
+		w, q("{'sluice':1,'name':'x','nodes':[{'id':'d','type':'delay','params':%s}]}", params), inputs);
+	world_settle(w);
+	return id;
+}
+
+/* 2023-11-14T22:13:20Z is when a world begins. */
+static void a_delay_ends_at_its_moment(void **state)
+{
+	struct world *w = *state;
+	static const char *const at[] = {"{'until':'2023-11-14T22:14:20Z'}", "{'until':'2023-11-15T03:44:20+05:30'}",
+					 "{'until':'{{ input.at }}'}", "{'seconds':60}"};
+	for (size_t i = 0; i < SL_COUNT_OF(at); i++) {
+		struct world *own = i ? world_new(3) : w;
+		struct sl_run_id id = delayed(own, at[i], q("{'at':'2023-11-14T22:14:20.000Z'}"));
+		world_advance(own, 59980);
+		expect_status(own, id, "waiting");
+		world_advance(own, 30);
+		expect_status(own, id, "succeeded");
+		if (i)
+			world_free(own);
+	}
+}
+
+static void a_moment_that_has_passed_does_not_wait(void **state)
+{
+	struct world *w = *state;
+	expect_status(w, delayed(w, "{'until':'2023-11-14T22:13:20Z'}", "{}"), "succeeded");
+	expect_status(w, delayed(w, "{'until':'1999-01-01T00:00:00Z'}", "{}"), "succeeded");
+	expect_status(w, delayed(w, "{'seconds':0}", "{}"), "succeeded");
+}
+
+static void what_is_no_moment_says_so(void **state)
+{
+	struct world *w = *state;
+	static const char *const bad[] = {"tomorrow", "2023-11-14", "2023-11-14T22:14:20", "2023-02-30T00:00:00Z",
+					  "",         "12345"};
+	for (size_t i = 0; i < SL_COUNT_OF(bad); i++) {
+		struct sl_run_id id = delayed(w, "{'until':'{{ input.at }}'}", q("{'at':'%s'}", bad[i]));
+		expect_status(w, id, "failed");
+		struct json_object *error = sl_json_get(world_run(w, id), "error");
+		assert_string_equal(sl_json_get_z(error, "code"), "invalid");
+		assert_non_null(strstr(sl_json_get_z(error, "message"), "until"));
+	}
+}
+
+/* The time a run has waited is not time at work, also when the server that waits is another one by now. */
+static void a_long_wait_over_a_restart_is_no_runaway(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = delayed(w, "{'seconds':3000}", "{}"), asked = reviewed(w, "");
+	world_advance(w, 1000000);
+	world_crash(w);
+	world_advance(w, 1000000);
+	assert_int_equal(world_command(w, asked, SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_advance(w, 500000);
+	world_crash(w);
+	world_advance(w, 500100);
+	expect_status(w, id, "succeeded");
+	expect_status(w, asked, "paused");
+	assert_int_equal(world_command(w, asked, SL_CMD_RESUME), SL_OK);
+	assert_int_equal(world_order(w, asked, SL_CMD_REVIEW, "ask", q("{'action':'approve'}")), SL_OK);
+	expect_status(w, asked, "succeeded");
+}
+
+/* The clock on the wall is set by an hour, either way, with or without a restart. */
+static void a_clock_that_is_set_neither_hurries_nor_delays(void **state)
+{
+	static const int64_t by[] = {3600000, -3600000};
+	for (size_t i = 0; i < 2 * SL_COUNT_OF(by); i++) {
+		struct world *w = world_new(9);
+		struct sl_run_id until = delayed(w, "{'until':'2023-11-15T00:13:20Z'}", "{}"), /* in two hours */
+			span = delayed(w, "{'seconds':7200}", "{}");
+		world_advance(w, 1000);
+		world_set_clock(w, by[i / 2]);
+		if (i % 2)
+			world_crash(w);
+		int64_t moment = 1700000000000 + 7200000;
+		world_advance(w, (uint64_t)(moment - world_wall(w)) - 20);
+		expect_status(w, until, "waiting");
+		world_advance(w, 1020);
+		expect_status(w, until, "succeeded");
+		if (i % 2 == 0 && by[i / 2] < 0) /* three hours have gone by */
+			expect_status(w, span, "succeeded");
+		if (i % 2 == 0 && by[i / 2] > 0) { /* but one */
+			expect_status(w, span, "waiting");
+			world_advance(w, 3600000 - 1100);
+			expect_status(w, span, "waiting");
+			world_advance(w, 200);
+			expect_status(w, span, "succeeded");
+		}
+		world_free(w);
+	}
+	world_free(*state);
+	*state = world_new(5); /* for the teardown */
 }
 
 static const char *poll(const char *voters, const char *params)
@@ -301,11 +534,21 @@ int main(void)
 		T(a_decision_that_does_not_do_leaves_it_open),
 		T(a_form_is_held_to_its_schema),
 		T(a_deadline_fails_the_review_or_takes_the_draft),
+		T(a_reminder_comes_once_before_the_deadline),
+		T(a_reminder_is_told_once_over_all_lives),
+		T(a_reminder_that_makes_no_sense_does_not_come),
+		T(a_deadline_that_passed_while_nobody_was_there_is_not_announced),
 		T(a_review_can_be_given_while_the_run_is_paused),
-		T(a_signal_wakes_all_who_wait_for_it),
+		T(a_signal_is_for_the_one_that_has_waited_longest),
+		T(a_signal_is_taken_once_whatever_crashes),
 		T(a_signal_that_comes_early_is_kept_for_one),
 		T(a_signal_that_never_comes_is_a_timeout),
 		T(what_people_say_is_seen_by_later_calls),
+		T(a_delay_ends_at_its_moment),
+		T(a_moment_that_has_passed_does_not_wait),
+		T(what_is_no_moment_says_so),
+		T(a_long_wait_over_a_restart_is_no_runaway),
+		T(a_clock_that_is_set_neither_hurries_nor_delays),
 		T(votes_are_counted),
 		T(a_vote_is_told_once_for_each_voter),
 	};

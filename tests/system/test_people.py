@@ -54,15 +54,20 @@ class People(Case):
         got = []
 
         def answer(i):
-            status, _, _ = s.raw('POST', '/api/v1/runs/%s/review' % run_id, {'node': 'check', 'action': 'modify', 'content': 'by %d' % i})
-            got.append((status, i))
-        threads = [threading.Thread(target=answer, args=(i,)) for i in range(16)]
+            gate.wait(30)
+            status, _, body = s.raw('POST', '/api/v1/runs/%s/review' % run_id, {'node': 'check', 'action': 'modify', 'content': 'by %d' % i})
+            got.append((status, i, body))
+        gate = threading.Barrier(50)
+        threads = [threading.Thread(target=answer, args=(i,)) for i in range(50)]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
-        winners = [i for status, i in got if status == 200]
-        self.assertEqual((len(winners), sorted(set(st for st, _ in got))), (1, [200, 409]), got)
+        winners = [i for status, i, _ in got if status == 200]
+        self.assertEqual((len(got), len(winners), sorted(set(st for st, _, _ in got))), (50, 1, [200, 409]), got)
+        for status, _, body in got:  # the others are told who was first, or that all was over by then
+            if status == 409:
+                self.assertRegex(json.loads(body)['detail'], "modify, by admin|is succeeded")
         run = s.wait_status(run_id, 'succeeded')
         self.assertIn('by %d' % winners[0], json.dumps(run['outputs']))
         self.assertEqual(len([e for e in s.events(run_id) if e['event'] == 'human_review:resolved']), 1)
