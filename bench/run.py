@@ -8,6 +8,9 @@
     hub       WebSocket fan-out beside a bare epoll server (bench/hub.py)
     limiter   reserving and settling, beside a lock; cache: hits, beside a copy
     chain     model streams with limits and run breaker, beside the same without
+    noop      runs of three nodes that do nothing, 60 at a time
+    map       one run over 1,000 and 10,000 items: speed and memory
+    recovery  from SIGKILL until 1,000 and 10,000 unfinished runs go on
     memory    searches over 100,000 memories; vectors beside a plain AVX2 scan
 
 Rounds are interleaved, tables show medians [min..max]; what was measured is kept in BUILD/bench-results. Absolute figures of a shared
@@ -23,6 +26,7 @@ import sys
 import time
 
 import rig
+import runs
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -343,7 +347,7 @@ def memory(b):
 
 
 BENCHES = {'steps': steps, 'streams': streams, 'coalesce': coalesce, 'start': start, 'hub': hub, 'limiter': limiter, 'cache': cache, 'chain': chain,
-           'memory': memory}
+           'memory': memory, **runs.BENCHES}
 
 
 def main():

@@ -265,9 +265,9 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 
 	if (code == SL_OK && !(output && json_object_is_type(output, json_type_object)))
 		code = sl_fail(&late, output ? SL_INTERNAL : SL_NO_MEMORY, "node '%s' gave no object", x->def->id);
-	if (code == SL_OK && size_of(output, SL_LIMIT_PAYLOAD_BYTES) > SL_LIMIT_PAYLOAD_BYTES)
-		code = sl_fail(&late, SL_LIMIT, "the output of '%s' is larger than %u bytes", x->def->id,
-			       SL_LIMIT_PAYLOAD_BYTES);
+	size_t most = x->def->body ? SL_LIMIT_GATHERED_BYTES : SL_LIMIT_PAYLOAD_BYTES;
+	if (code == SL_OK && size_of(output, most) > most)
+		code = sl_fail(&late, SL_LIMIT, "the output of '%s' is larger than %zu bytes", x->def->id, most);
 	if (code == SL_OK &&
 	    !sl_exec_taken(sc, index, x->node ? x->node->kase : NULL, output, &e.taken, &e.n_taken, &late))
 		code = late.code;
@@ -496,7 +496,7 @@ void sl_node_end(struct sl_node *n, enum sl_code code, const struct sl_error *er
 
 static void start_node(struct sl_exec *x)
 {
-	const struct sl_node_state *ns = &x->scope->nodes[x->index];
+	struct sl_node_state *ns = &x->scope->nodes[x->index];
 	struct sl_error err = {0};
 	struct sl_node *n = calloc(1, sizeof(*n));
 	node_free(x->node);
@@ -512,6 +512,7 @@ static void start_node(struct sl_exec *x)
 	n->x = x;
 	n->events_end = &n->events;
 	n->attempt = x->how == SL_EXEC_RESUMED && ns->attempt ? ns->attempt : ns->attempt + 1;
+	ns->n_told = 0;
 	for (uint32_t i = 0; x->how == SL_EXEC_RESUMED && i < ns->n_bodies; i++) /* start looks at these itself */
 		if (ns->bodies[i])
 			ns->bodies[i]->told = sl_scope_ended(ns->bodies[i]);
@@ -737,17 +738,21 @@ void sl_exec_retry_later(struct sl_scope *sc, uint32_t node, uint64_t due_mono_m
 
 void sl_exec_bodies(struct sl_exec *x)
 {
-	const struct sl_node_state *ns = &x->scope->nodes[x->index];
+	struct sl_node_state *ns = &x->scope->nodes[x->index];
 	if (!x->node || !x->node->started || x->node->ended)
 		return;
 	x->depth++;
-	for (uint32_t i = 0; i < ns->n_bodies && !x->node->ended && !x->dead; i++) {
+	for (uint32_t i = ns->n_told; i < ns->n_bodies && !x->node->ended && !x->dead; i++) {
 		struct sl_scope *body = ns->bodies[i];
-		if (!body || body->told || !sl_scope_ended(body))
-			continue;
-		body->told = true;
-		SL_CRASH_POINT_OF("body.ended", x->path);
-		x->def->type->body(x->node, body->number);
+		if (body && !body->told && sl_scope_ended(body)) {
+			body->told = true;
+			SL_CRASH_POINT_OF("body.ended", x->path);
+			x->def->type->body(x->node, body->number);
+			if (!x->node->ended && !x->dead)
+				sl_body_ended(body);
+		}
+		if (i == ns->n_told && body && body->told)
+			ns->n_told++;
 	}
 	x->depth--;
 	sl_exec_settle(x);

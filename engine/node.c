@@ -123,7 +123,10 @@ enum sl_code sl_node_body_begin(struct sl_node *n, uint32_t number, struct json_
 				      : sl_fail(err, rc, "no memory for a body of '%s'", n->x->path);
 	}
 	json_object_put(body->bindings);
-	body->bindings = bindings;
+	body->bindings = body->folded ? NULL : bindings;
+	if (body->folded)
+		json_object_put(bindings);
+	sl_body_begun(body);
 	SL_CRASH_POINT_OF("body.begun", n->x->path);
 	return SL_OK;
 }
@@ -154,19 +157,7 @@ struct json_object *sl_node_body_outputs(const struct sl_node *n, uint32_t numbe
 struct json_object *sl_node_body_result(const struct sl_node *n, uint32_t number)
 {
 	const struct sl_scope *body = body_of(n, number);
-	uint32_t ends = 0, last = 0;
-	for (uint32_t i = 0; body && i < body->graph->n_nodes; i++)
-		if (body->graph->nodes[i].n_out == 0) {
-			ends++;
-			last = i;
-		}
-	if (ends == 1)
-		return body->nodes[last].output ? json_object_get(body->nodes[last].output) : json_object_new_object();
-	struct json_object *o = json_object_new_object();
-	for (uint32_t i = 0; o && body && i < body->graph->n_nodes; i++)
-		if (body->graph->nodes[i].n_out == 0 && body->nodes[i].output)
-			sl_json_set(o, body->graph->nodes[i].id, json_object_get(body->nodes[i].output));
-	return o;
+	return body ? sl_body_result(body) : json_object_new_object();
 }
 
 enum sl_code sl_node_body_error(const struct sl_node *n, uint32_t number, struct sl_error *err)
@@ -174,9 +165,7 @@ enum sl_code sl_node_body_error(const struct sl_node *n, uint32_t number, struct
 	const struct sl_scope *body = body_of(n, number);
 	if (!body || !body->failed)
 		return sl_fail(err, SL_INTERNAL, "body %u of '%s' has not failed", number, n->x->path);
-	const struct sl_node_state *ns = &body->nodes[body->failed - 1];
-	return sl_fail(err, ns->code == SL_OK ? SL_INTERNAL : ns->code, "%s%s: %s", body->prefix,
-		       body->graph->nodes[body->failed - 1].id, ns->message ? ns->message : "");
+	return sl_body_error(body, err);
 }
 
 enum sl_code sl_node_eval_body(struct sl_node *n, const char *pointer, uint32_t number, struct json_object **out,

@@ -79,6 +79,9 @@ struct sl_node_type {
 	 * in the order of their numbers within one call from the engine. Bodies that had ended when a restarted server
 	 * called start are not told again: start looks at them. */
 	void (*body)(struct sl_node *n, uint32_t number);
+	/* Containers: of a body that has ended, only what it came to is needed (sl_node_body_result(), _error()). With
+	 * very many bodies the engine then forgets the rest of it. */
+	bool results_only;
 	/* Optional. A container whose graph is made by the server: { nodes, edges } from the parameters as written,
 	 * which must be x-constant as far as they are used here. [any], pure; *graph is the caller's. */
 	enum sl_code (*expand)(struct json_object *params, struct json_object **graph, struct sl_error *err);

@@ -22,6 +22,8 @@ enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflo
 		sl_event_fini(&e);
 		if (rc != SL_OK)
 			return rc;
+		if (state->ended)
+			sl_body_ended(state->ended);
 		state->bytes += (rec->data ? rec->data->len : 0) + (rec->detail ? rec->detail->len : 0);
 	}
 	return SL_OK;

@@ -61,7 +61,7 @@ static enum sl_code scope_init(struct sl_run_state *s, struct sl_scope *sc, cons
 	return SL_OK;
 }
 
-static void scope_fini(struct sl_scope *sc)
+void sl_scope_fini(struct sl_scope *sc)
 {
 	for (uint32_t i = 0; sc->nodes && i < sc->graph->n_nodes; i++) {
 		struct sl_node_state *n = &sc->nodes[i];
@@ -77,6 +77,8 @@ static void scope_fini(struct sl_scope *sc)
 	free(sc->prefix);
 	free(sc->rt);
 	json_object_put(sc->bindings);
+	json_object_put(sc->result);
+	free(sc->message);
 }
 
 enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w)
@@ -84,7 +86,7 @@ enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow 
 	*s = (struct sl_run_state){.status = SL_RUN_QUEUED};
 	if (scope_init(s, &s->root, w->root) != SL_OK) {
 		if (!s->n_scopes)
-			scope_fini(&s->root);
+			sl_scope_fini(&s->root);
 		sl_run_state_fini(s);
 		return SL_NO_MEMORY;
 	}
@@ -94,7 +96,7 @@ enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow 
 void sl_run_state_fini(struct sl_run_state *s)
 {
 	for (uint32_t i = 0; i < s->n_scopes; i++) {
-		scope_fini(s->scopes[i]);
+		sl_scope_fini(s->scopes[i]);
 		if (s->scopes[i] != &s->root)
 			free(s->scopes[i]);
 	}
@@ -148,7 +150,7 @@ enum sl_code sl_scope_body(struct sl_scope *sc, uint32_t node, uint32_t number, 
 	size_t bytes = path ? strlen(path) + 16 : 0;
 	if (!body || !path || !(body->prefix = malloc(bytes)) || scope_init(sc->home, body, g) != SL_OK) {
 		if (body)
-			scope_fini(body);
+			sl_scope_fini(body);
 		free(body);
 		return SL_NO_MEMORY;
 	}
@@ -161,6 +163,7 @@ enum sl_code sl_scope_body(struct sl_scope *sc, uint32_t node, uint32_t number, 
 		n->n_bodies = number;
 	for (uint32_t i = g->n_nodes; i-- > 0;)
 		sl_scope_touch(body, g->order[i]);
+	sl_body_begun(body);
 	*out = body;
 	return SL_OK;
 }
@@ -196,6 +199,7 @@ static struct sl_node_state *walk(struct sl_run_state *s, struct sl_str path, st
 			sc = c->bodies[n - 1];
 		else if (!make || c->status != SL_NODE_RUNNING || sl_scope_body(sc, i, n, &sc) != SL_OK)
 			return NULL;
+		*scope = sc;
 		path = sl_str_n(slash + 1, path.len - part.len - 1);
 	}
 }
@@ -297,9 +301,13 @@ static void signal_taken(struct sl_run_state *s, uint64_t seq)
 
 static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
 {
-	struct sl_scope *sc;
+	struct sl_scope *sc = NULL;
 	uint32_t index;
 	struct sl_node_state *n = e->path ? walk(s, sl_str(e->path), &sc, &index, true) : NULL;
+	if (!n && sc && sc->folded) { /* of a body whose end is known: another of its nodes was called off */
+		s->n_done += sl_node_status_final(e->status);
+		return SL_OK;
+	}
 	if (!n)
 		return sl_fail(err, SL_NOT_FOUND, "event %llu: no node '%s'", (unsigned long long)e->seq,
 			       e->path ? e->path : "");
@@ -386,8 +394,10 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 	if (sc->parent) {
 		if (e->status == SL_NODE_FAILED && !sc->failed && !sc->graph->nodes[index].absorbed)
 			sc->failed = index + 1;
-		if (sl_scope_ended(sc))
+		if (sl_scope_ended(sc)) {
 			sl_scope_touch(sc->parent, sc->parent_node);
+			s->ended = sc;
+		}
 	}
 	return SL_OK;
 }
@@ -473,6 +483,7 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 			       (unsigned long long)e->seq);
 	if (sl_run_status_final(s->status))
 		return sl_fail(err, SL_CONFLICT, "event %llu: the run has ended", (unsigned long long)e->seq);
+	s->ended = NULL;
 	switch (e->kind) {
 	case SL_EV_CREATED:
 		s->created_ms = e->wall_ms;
@@ -729,6 +740,8 @@ void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *hea
 	sl_buf_json_kf64(out, "cost_usd", (double)s->cost_microusd / 1e6);
 	sl_buf_json_ku64(out, "nodes_total", s->n_nodes);
 	sl_buf_json_ku64(out, "nodes_done", s->n_done);
+	if (s->n_folded)
+		sl_buf_json_ku64(out, "nodes_folded", s->n_folded);
 	sl_buf_json_ku64(out, "last_seq", s->last_seq);
 	sl_buf_json_key(out, "tags");
 	if (head->tags && head->tags->len)

@@ -121,6 +121,7 @@ struct sl_node_state {
 	int64_t cost_microusd;
 	struct sl_scope **bodies; /* of a container, by number - 1; NULL where one has not begun */
 	uint32_t n_bodies, cap_bodies;
+	uint32_t n_told;        /* the first so many bodies have ended, and the container knows it */
 	uint32_t customs;       /* events of its own it has told */
 	uint64_t waiting_since; /* seq of the event by which it began to wait; 0: it never did */
 	bool dirty;             /* in the scope's work list */
@@ -150,6 +151,11 @@ struct sl_scope {
 	struct sl_node_rt *rt;        /* by node */
 	struct json_object *bindings; /* what `loop`, `item` and `index` are in here */
 	bool told;                    /* its container knows that it has ended */
+	/* fold.c: a body that is no more than what it came to; its graph is then an empty one */
+	bool folded;
+	struct json_object *result;
+	enum sl_code code; /* of its failure */
+	char *message;
 };
 
 struct sl_run_state {
@@ -177,6 +183,8 @@ struct sl_run_state {
 	uint32_t n_active;        /* likewise */
 	uint32_t n_quiet;         /* of the active ones: waiting for time or people */
 	uint32_t n_holding;       /* of the active ones: containers, which only wait for their bodies */
+	uint32_t n_folded;        /* of n_nodes: those in folded bodies */
+	struct sl_scope *ended;   /* the body that the last event has ended; NULL: none */
 };
 
 SL_MUST_USE enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w);
@@ -215,6 +223,15 @@ static inline bool sl_scope_ended(const struct sl_scope *sc)
 {
 	return sc->failed || sc->n_final == sc->graph->n_nodes;
 }
+void sl_scope_fini(struct sl_scope *sc); /* all it owns */
+/* fold.c: what a body has come to, folded or not */
+struct json_object *sl_body_result(const struct sl_scope *body); /* the caller's; NULL: no memory */
+enum sl_code sl_body_error(const struct sl_scope *body, struct sl_error *err);
+/* Of a map over very many items only the latest SL_KEEP_BODIES bodies, and those under way, are kept whole: call it
+ * when one has ended and when another has begun. */
+#define SL_KEEP_BODIES 200
+void sl_body_ended(struct sl_scope *body);
+void sl_body_begun(struct sl_scope *body);
 void sl_scope_touch(struct sl_scope *sc, uint32_t node); /* puts it on the work list */
 void sl_state_touch_all(struct sl_run_state *s);         /* everything, the first node of the root first */
 bool sl_state_work(struct sl_run_state *s, struct sl_scope **sc, uint32_t *node); /* takes one off; false: none */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "engine/run_state.h"
 #include "tests/lib/world.h"
 
 static int setup(void **state)
@@ -266,6 +267,55 @@ static void an_item_that_fails_is_one_item(void **state)
 			    "invalid");
 }
 
+/* A thousand items, the third one slow, some fail, the server dies in between: the results are all there and in order,
+ * and of most items nothing else is kept. */
+static void of_many_items_only_the_results_are_kept(void **state)
+{
+	struct world *w = *state;
+	SL_BUF(list, 8192);
+	const unsigned many = 1000;
+	for (unsigned i = 1; i <= many; i++)
+		sl_buf_addf(&list, "%s%u", i > 1 ? "," : "{\"list\":[", i);
+	sl_buf_adds(&list, "]}");
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','inputs':{'type':'object'},'nodes':[{'id':'each','type':'map','params':{"
+		  "'items':'{{ input.list }}','concurrency':7,'on_item_error':'continue','body':{'nodes':["
+		  "{'id':'a','type':'fake','params':{'answer':'{{ item * 2 }}','text':'some text','hold':'{{ item == 3 "
+		  "}}',"
+		  "'fail':'{{ item % 97 == 0 and [[invalid]] or [[]] }}'}},"
+		  "{'id':'b','type':'fake','params':{'answer':'{{ nodes.a.value + 1 }}'}}],"
+		  "'edges':[{'from':'a','to':'b'}]}}}],'outputs':{'v':'{{ nodes.each }}'}}"),
+		list.data);
+	world_settle(w);
+	assert_true(world_is_held(w, "each#3/a"));
+	assert_string_equal(world_node_status(w, id, "each#3/a"), "running");
+	assert_string_equal(world_node_status(w, id, "each#500/b"), "");
+	struct json_object *run = world_run(w, id), *nodes = sl_json_get(run, "nodes");
+	int64_t folded = sl_json_get_i64(run, "nodes_folded", 0);
+	assert_true(json_object_array_length(nodes) <= 1 + 2 * (SL_KEEP_BODIES + 7));
+	assert_int_equal(json_object_array_length(nodes) + (size_t)folded, sl_json_get_i64(run, "nodes_total", 0));
+	assert_int_equal(sl_json_get_i64(run, "nodes_total", 0), 1 + 2 * many);
+	world_crash(w);
+	world_settle(w);
+	assert_true(world_is_held(w, "each#3/a"));
+	world_release(w, "each#3/a");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	struct json_object *v = output(w, id, "v"), *items = sl_json_get(v, "items");
+	assert_int_equal(sl_json_get_i64(v, "failed", 0), many / 97);
+	assert_int_equal(json_object_array_length(items), many);
+	for (unsigned i = 1; i <= many; i++) {
+		struct json_object *it = json_object_array_get_idx(items, i - 1);
+		if (i % 97)
+			assert_int_equal(sl_json_get_i64(it, "value", 0), i * 2 + 1);
+		else
+			assert_string_equal(sl_json_get_z(sl_json_get(it, "error"), "code"), "invalid");
+	}
+	assert_int_equal(world_calls(w, "each#500/b"), 1); /* nothing was done again but what was under way */
+	assert_int_equal(world_calls(w, "each#3/a"), 2);
+}
+
 static void an_empty_list_is_done_at_once_and_no_list_is_an_error(void **state)
 {
 	struct world *w = *state;
@@ -418,6 +468,7 @@ int main(void)
 		T(a_failure_in_a_round_fails_the_loop_and_stops_the_rest),
 		T(a_map_keeps_the_order_of_its_items),
 		T(an_item_that_fails_is_one_item),
+		T(of_many_items_only_the_results_are_kept),
 		T(an_empty_list_is_done_at_once_and_no_list_is_an_error),
 		T(bodies_nest),
 		T(a_pause_and_a_cancel_reach_into_bodies),
