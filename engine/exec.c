@@ -713,7 +713,7 @@ void sl_exec_start(struct sl_scope *sc, uint32_t node, enum sl_exec_how how)
 		fail_for_good(x, rc, &err);
 		return;
 	}
-	x->tries = sc->nodes[node].status == SL_NODE_RUNNING ? sc->nodes[node].tries - 1 : 0;
+	x->tries = x->earlier = sc->nodes[node].status == SL_NODE_RUNNING ? sc->nodes[node].tries - 1 : 0;
 	enter_next(x);
 }
 
@@ -730,7 +730,7 @@ void sl_exec_retry_later(struct sl_scope *sc, uint32_t node, uint64_t due_mono_m
 		fail_for_good(x, rc, &err);
 		return;
 	}
-	x->tries = sc->nodes[node].tries;
+	x->tries = x->earlier = sc->nodes[node].tries;
 	x->phase = PH_BACKOFF;
 }
 

@@ -91,8 +91,8 @@ struct sl_exec {
 	bool recheck_due; /* it was woken while the run was paused */
 	bool retry_due;   /* came due while the run was paused */
 	bool cached;
-	uint32_t tries;
-	uint64_t began_ms; /* mono */
+	uint32_t tries, earlier; /* earlier: of these, in lives before this one */
+	uint64_t began_ms;       /* mono */
 	int64_t began_wall_ms;
 	char *reason;
 	char *told; /* the reason of a delay that was told last */

@@ -111,6 +111,11 @@ uint32_t sl_exec_tries(const struct sl_exec *x)
 	return x->tries;
 }
 
+uint32_t sl_exec_earlier_tries(const struct sl_exec *x)
+{
+	return x->earlier;
+}
+
 uint64_t sl_exec_random(struct sl_exec *x)
 {
 	uint64_t z = (x->run->random += 0x9e3779b97f4a7c15u); /* SplitMix64, Steele, Lea and Flood 2014 */

@@ -106,6 +106,7 @@ struct json_object *sl_exec_said(const struct sl_exec *x); /* as sl_node_said() 
 struct sl_node *sl_exec_node(struct sl_exec *x);           /* the running attempt; NULL outside of one */
 uint32_t sl_exec_tries(const struct sl_exec *x);           /* attempts of this execution so far, this one included */
 struct sl_node_route *sl_exec_route(struct sl_exec *x);    /* which way the next attempt takes; kept between attempts */
+uint32_t sl_exec_earlier_tries(const struct sl_exec *x);   /* of these, how many had failed before a restart */
 uint64_t sl_exec_random(struct sl_exec *x); /* seeded with the run: the same in a simulation with the same seed */
 /* What the attempt said it cost: in `leave` and `failed` of the inner slots. NULL: nothing said. */
 const struct sl_usage *sl_exec_usage(const struct sl_exec *x);

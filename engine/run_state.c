@@ -268,7 +268,9 @@ static void settle_out(struct sl_scope *sc, uint32_t index, const struct sl_even
 	enum sl_edge_state rest = SL_EDGE_DEAD;
 	if (e->status == SL_NODE_FAILED)
 		rest = SL_EDGE_FAILED;
-	if (e->status == SL_NODE_SKIPPED) /* what a failure upstream took away is missing, not unchosen */
+	/* What a failure upstream took away is missing, not unchosen. A join that put up with it, and was then skipped
+	 * by its own condition, is unchosen. */
+	if (e->status == SL_NODE_SKIPPED && !def->has_policy)
 		for (uint32_t i = 0; i < def->n_in; i++)
 			if (sc->edges[def->in[i]] == SL_EDGE_FAILED)
 				rest = SL_EDGE_FAILED;
@@ -583,9 +585,13 @@ enum sl_readiness sl_node_ready(const struct sl_scope *sc, uint32_t node, bool t
 	if (def->policy.need < def->n_in) { /* any, quorum */
 		if (taken >= def->policy.need || (timed_out && taken))
 			return SL_READY_START;
-		if (timed_out || taken + open < def->policy.need)
-			return taken || failed || timed_out ? SL_READY_UNREACHABLE : SL_READY_SKIP;
-		return SL_READY_NOT;
+		if (!timed_out && taken + open >= def->policy.need)
+			return SL_READY_NOT;
+		if (taken || failed || timed_out)
+			return SL_READY_UNREACHABLE;
+		/* Too few can come. If none does, nobody chose this way and it is skipped; one that still comes makes
+		 * it a failure. Which of the two must not depend on who is faster. */
+		return open ? SL_READY_NOT : SL_READY_SKIP;
 	}
 	if (open)
 		return !timed_out ? SL_READY_NOT : taken ? SL_READY_START : SL_READY_UNREACHABLE;

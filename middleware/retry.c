@@ -22,6 +22,7 @@ extern const struct sl_middleware sl_middleware_retry;
 struct retry_state {
 	uint32_t rounds; /* retries so far; attempts by way of a fallback are none */
 	bool malformed;  /* one of them was for an answer that was none */
+	bool counted;    /* those before a restart are in `rounds` */
 };
 
 /* Model calls fail in passing often enough to be tried again unasked, as the providers' own clients do. */
@@ -75,6 +76,17 @@ static bool retry_afford(struct sl_exec *x, const struct sl_outcome *outcome)
 	return false;
 }
 
+/* Rounds of an earlier life of the server. A round asks the profile and each of its fallbacks once. */
+static uint32_t retry_earlier(struct sl_exec *x)
+{
+	const struct sl_services *s = sl_exec_services(x);
+	SL_ROUTE_AUTO route = {0};
+	uint32_t tries = sl_exec_earlier_tries(x), each = 1;
+	if (tries && sl_exec_def(x)->type->effects == SL_EFFECTS_MODEL && sl_route_of(s, sl_exec_params(x), &route))
+		each = route.n;
+	return tries / each;
+}
+
 static enum sl_again retry_failed(struct sl_exec *x, const struct sl_outcome *outcome, uint64_t *delay_ms)
 {
 	const struct sl_retry *r = retry_of(sl_exec_def(x));
@@ -82,6 +94,10 @@ static enum sl_again retry_failed(struct sl_exec *x, const struct sl_outcome *ou
 	uint32_t hint_ms = outcome->err ? outcome->err->retry_after_ms : 0;
 	char reason[96];
 	/* a proxy's page, half a chunk: once it may be chance, twice it is what is there */
+	if (state && !state->counted) {
+		state->counted = true;
+		state->rounds = retry_earlier(x);
+	}
 	bool again = outcome->code == SL_MALFORMED && state && state->malformed;
 	if (!r || !state || again || state->rounds >= r->max || sl_code_retry(outcome->code) == SL_RETRY_NEVER ||
 	    hint_ms > RETRY_LONGEST_HINT_MS || !retry_afford(x, outcome))

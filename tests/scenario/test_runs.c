@@ -141,6 +141,67 @@ static void retries_follow_the_backoff_and_reset_the_stream(void **state)
 	assert_int_equal(world_calls(w, "a"), 3);
 }
 
+static void retries_before_a_crash_count(void **state)
+{
+	struct world *w = *state;
+	const char *d = "{\"sluice\":1,\"name\":\"r\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{"
+			"\"answer\":1,\"fail\":\"timeout\"},\"retry\":{\"max\":2,\"backoff_ms\":1000,\"factor\":1,"
+			"\"jitter\":false}}],\"edges\":[]}";
+	struct sl_run_id id = world_submit(w, d, "{}");
+	world_advance(w, 1100);
+	assert_int_equal(world_calls(w, "a"), 2);
+	world_crash(w);
+	world_advance(w, 10000);
+	assert_string_equal(world_status(w, id), "failed");
+	assert_int_equal(world_calls(w, "a"), 3);
+	assert_int_equal(world_count(w, id, "a", "retrying"), 2);
+}
+
+/* One of three can come, two are wanted: the same end, whether it comes before or after the others have died. */
+static void a_quorum_that_cannot_be_met_does_not_depend_on_who_is_faster(void **state)
+{
+	struct world *w = *state;
+	for (int slow = 0; slow < 2; slow++)
+		for (int comes = 0; comes < 2; comes++) {
+			char d[1500];
+			snprintf(d, sizeof(d),
+				 "{\"sluice\":1,\"name\":\"q\",\"nodes\":[{\"id\":\"go\",\"type\":\"fake\",\"params\":{"
+				 "}},"
+				 "{\"id\":\"a\",\"type\":\"delay\",\"params\":{\"seconds\":%s}},"
+				 "{\"id\":\"b\",\"type\":\"delay\",\"params\":{\"seconds\":2}},"
+				 "{\"id\":\"j\",\"type\":\"join\",\"params\":{\"wait\":{\"quorum\":2}}}],"
+				 "\"edges\":[{\"from\":\"go\",\"to\":\"j\",\"when\":\"input.no\"},"
+				 "{\"from\":\"a\",\"to\":\"j\",\"when\":\"input.%s\"},{\"from\":\"b\",\"to\":\"j\","
+				 "\"when\":"
+				 "\"input.no\"}]}",
+				 slow ? "3" : "1", comes ? "yes" : "no");
+			struct sl_run_id id = world_submit(w, d, "{\"yes\":true,\"no\":false}");
+			world_advance(w, 5000);
+			assert_string_equal(world_status(w, id), comes ? "failed" : "succeeded");
+			assert_string_equal(world_node_status(w, id, "j"), comes ? "failed" : "skipped");
+		}
+}
+
+/* One branch of two failed and the join put up with it; that its condition then says no is no failure. */
+static void a_join_skipped_by_its_condition_passes_no_failure_on(void **state)
+{
+	struct world *w = *state;
+	const char *d =
+		"{\"sluice\":1,\"name\":\"s\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"fail\":"
+		"\"invalid\"}},"
+		"{\"id\":\"b\",\"type\":\"fake\",\"params\":{}},{\"id\":\"c\",\"type\":\"fake\",\"params\":{}},"
+		"{\"id\":\"j\",\"when\":\"input.no\",\"type\":\"join\",\"params\":{\"wait\":\"any\"}},"
+		"{\"id\":\"k\",\"type\":\"join\",\"params\":{}}],"
+		"\"edges\":[{\"from\":\"a\",\"to\":\"j\"},{\"from\":\"b\",\"to\":\"j\"},{\"from\":\"j\",\"to\":\"k\"},"
+		"{\"from\":\"c\",\"to\":\"k\"}]}";
+	struct sl_run_id id = world_submit(w, d, "{\"no\":false}");
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "a"), "failed");
+	assert_string_equal(world_node_status(w, id, "j"), "skipped");
+	assert_string_equal(world_node_status(w, id, "k"), "completed");
+	assert_string_equal(world_status(w, id), "succeeded");
+}
+
 static void a_timeout_cancels_the_attempt(void **state)
 {
 	struct world *w = *state;
@@ -418,6 +479,9 @@ int main(void)
 		T(a_failure_nobody_tolerates_ends_the_run_and_stops_the_rest),
 		T(a_join_with_a_timeout_goes_on_with_what_came),
 		T(retries_follow_the_backoff_and_reset_the_stream),
+		T(retries_before_a_crash_count),
+		T(a_quorum_that_cannot_be_met_does_not_depend_on_who_is_faster),
+		T(a_join_skipped_by_its_condition_passes_no_failure_on),
 		T(a_timeout_cancels_the_attempt),
 		T(a_branch_kills_the_other_path_and_its_join_does_not_hang),
 		T(a_delay_waits_only_the_rest_after_a_crash),

@@ -57,6 +57,11 @@ const struct sl_clock *sl_exec_clock(const struct sl_exec *x)
 	clock = (struct sl_clock){fake_mono, fake_wall, (void *)(uintptr_t)x};
 	return &clock;
 }
+uint32_t sl_exec_earlier_tries(const struct sl_exec *x)
+{
+	return 0;
+}
+
 uint64_t sl_exec_random(struct sl_exec *x)
 {
 	return x->random;
