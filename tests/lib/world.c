@@ -35,7 +35,7 @@ struct count {
 
 struct world {
 	struct sl_engine *engine;
-	uint64_t mono, seed;
+	uint64_t mono, seed, wake; /* wake: when the earliest timer is due */
 	int64_t wall;
 	struct stored *runs;
 	struct sl_batch **flight;
@@ -390,6 +390,11 @@ static int64_t fake_wall(void *ctx)
 	return ((struct world *)ctx)->wall;
 }
 
+static void wake_at(void *ctx, uint64_t due_ms)
+{
+	((struct world *)ctx)->wake = due_ms;
+}
+
 static const struct sl_middleware *further;
 static struct {
 	const char *name, *definition;
@@ -465,7 +470,10 @@ static void make_engine(struct world *w)
 		.node_types = types,
 		.middleware = middleware,
 		.seed = w->seed,
+		.wake_at = wake_at,
+		.wake_ctx = w,
 	};
+	w->wake = UINT64_MAX;
 	struct sl_error err = {0};
 	if (sl_engine_new(&c, &w->engine, &err) != SL_OK)
 		fail_msg("engine: %s", err.text);
@@ -602,12 +610,24 @@ void world_advance(struct world *w, uint64_t ms)
 {
 	world_settle(w);
 	for (uint64_t end = w->mono + ms; w->mono < end;) {
-		uint64_t step = end - w->mono < 10 ? end - w->mono : 10;
-		w->mono += step;
-		w->wall += (int64_t)step;
+		uint64_t to = w->wake <= w->mono ? w->mono + 1 : w->wake < end ? w->wake : end;
+		w->wall += (int64_t)(to - w->mono);
+		w->mono = to;
 		sl_engine_tick(w->engine);
 		world_settle(w);
 	}
+}
+
+uint64_t world_now(struct world *w)
+{
+	return w->mono;
+}
+
+void world_hold(struct world *w, uint64_t ms)
+{
+	w->wall += (int64_t)ms;
+	w->mono += ms;
+	sl_engine_tick(w->engine);
 }
 
 static void recovered(void *arg, enum sl_code rc, size_t runs)

@@ -31,6 +31,8 @@ bool world_await(struct world *w, struct sl_run_id id, const char *path, const c
 
 void world_settle(struct world *w);                   /* turns the crank until nothing moves without time or a commit */
 void world_advance(struct world *w, uint64_t ms);     /* time goes by, timer by timer, settling in between */
+void world_hold(struct world *w, uint64_t ms);        /* time goes by, timers fire, and nobody gets to do anything */
+uint64_t world_now(struct world *w);                  /* of its monotonic clock */
 void world_set_clock(struct world *w, int64_t by_ms); /* somebody sets the clock on the wall; monotonic time goes on */
 int64_t world_wall(struct world *w);
 void world_auto_commit(struct world *w, bool on);      /* default on */
