@@ -133,8 +133,10 @@ void sl_engine_stop(struct sl_engine *e)
 	sl_pool_stop(e->pool);
 	/* no worker is left, so every run is ours to touch */
 	struct sl_run *r, *tmp;
-	HASH_ITER (hh, e->runs, r, tmp)
+	HASH_ITER (hh, e->runs, r, tmp) {
+		sl_run_flush_all(r); /* what was held back */
 		sl_run_silence(r);
+	}
 }
 
 /* Messages hold their run, so a mailbox nobody serves any more is emptied by hand. */
@@ -369,6 +371,12 @@ static void begin(struct sl_run *r, struct sl_msg *m)
 		r->submit_fn(r->submit_arg, SL_NO_MEMORY, r->id, false);
 		r->submit_fn = NULL;
 		sl_engine_forget(r->engine, r);
+	}
+	if (!r->lost && sl_run_unwritten(r)) { /* nobody wants to wait for a disk */
+		if (r->submit_fn)
+			r->submit_fn(r->submit_arg, SL_OK, r->id, false);
+		r->submit_fn = NULL;
+		sl_run_begin(r);
 	}
 	sl_run_unref(r);
 }

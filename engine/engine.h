@@ -125,8 +125,9 @@ SL_MUST_USE enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str d
 
 /* Starts a run. Takes `head` (on any return): id and created_ms are set here, project and inputs get their defaults.
  * Returns SL_INVALID with `problems` filled when definition or inputs do not fit, SL_BUSY when too many runs are
- * active. fn [store] after the first commit: SL_OK; SL_CONFLICT: the idempotency key is taken, `existing` tells by whom
- * and `same_request` whether it is the same request. */
+ * active. fn [store] after the first commit ([worker] at once, when its durability is `none` and it has no key): SL_OK;
+ * SL_CONFLICT: the idempotency key is taken, `existing` tells by whom and `same_request` whether it is the same
+ * request. */
 typedef void sl_submit_fn(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request);
 SL_MUST_USE enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head, struct sl_problems *problems,
 					  sl_submit_fn *fn, void *arg, struct sl_error *err);

@@ -5,6 +5,9 @@
 #include "base/log.h"
 #include "engine/run_priv.h"
 
+#define HELD_RECORDS 1000 /* of a run that is not written step by step */
+#define HELD_BYTES   (1u << 20)
+
 struct flight {
 	struct sl_run *run;
 	uint64_t last_seq;
@@ -106,6 +109,16 @@ static void count_end(struct sl_run *r)
 	atomic_fetch_add_explicit(which, 1, memory_order_relaxed);
 }
 
+void sl_run_begin(struct sl_run *r)
+{
+	struct sl_event e = {.kind = SL_EV_STARTED};
+	if (r->state.status != SL_RUN_QUEUED)
+		return;
+	if (sl_run_emit(r, &e))
+		sl_run_arm_deadline(r);
+	SL_CRASH_POINT("run.started");
+}
+
 /* [run] */
 static void committed(struct sl_run *r, struct sl_msg *m)
 {
@@ -134,12 +147,8 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 		r->wait_commit = false;
 		sl_run_touch_pending(r);
 	}
-	if (seq == 1 && r->state.status == SL_RUN_QUEUED) { /* now that it cannot be lost it may cost something */
-		struct sl_event e = {.kind = SL_EV_STARTED};
-		if (sl_run_emit(r, &e))
-			sl_run_arm_deadline(r);
-		SL_CRASH_POINT("run.started");
-	}
+	if (seq == 1) /* now that it cannot be lost it may cost something */
+		sl_run_begin(r);
 	if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
 		SL_CRASH_POINT("run.ended");
 		count_end(r);
@@ -209,11 +218,35 @@ static void fill_projection(struct sl_run *r, struct sl_projection *p)
 	}
 }
 
+bool sl_run_unwritten(const struct sl_run *r)
+{
+	return r->create && r->workflow->durability == SL_DURABILITY_NONE && !r->create->idempotency_key;
+}
+
+/* A run that need not survive step by step is written when somebody must know: when it waits or ends, when a person or
+ * a program asks or watches, before something leaves the system; and now and then, so that memory is bounded. Commit
+ * comes before telling in any case. */
+static bool may_be_held(const struct sl_run *r)
+{
+	const struct sl_run_state *s = &r->state;
+	bool going = s->status == SL_RUN_RUNNING || (s->status == SL_RUN_QUEUED && sl_run_unwritten(r));
+	return r->workflow->durability != SL_DURABILITY_STEP && (!r->create || sl_run_unwritten(r)) && going &&
+	       !s->n_quiet && !r->waiters && !r->wait_commit && r->n_out < HELD_RECORDS &&
+	       s->bytes - r->sent_bytes < HELD_BYTES && !atomic_load(&r->watched) && !atomic_load(&r->engine->bus_all);
+}
+
 void sl_run_flush(struct sl_run *r)
+{
+	if (!may_be_held(r))
+		sl_run_flush_all(r);
+}
+
+void sl_run_flush_all(struct sl_run *r)
 {
 	struct sl_engine *e = r->engine;
 	if (!r->n_out || r->lost)
 		return;
+	r->sent_bytes = r->state.bytes;
 	struct flight *f = calloc(1, sizeof(*f));
 	struct sl_batch *b = sl_batch_new(r->n_out);
 	if (!f || !b) {

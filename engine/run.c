@@ -520,7 +520,8 @@ static void consider(struct sl_scope *sc, uint32_t node)
 		return; /* looked at again when a node of the other branches ends */
 	if (r->state.n_active >= SL_LIMIT_PENDING_NODES)
 		return; /* likewise */
-	if (def->type->effects == SL_EFFECTS_EXTERNAL && r->committed_seq < r->state.last_seq) {
+	if (def->type->effects == SL_EFFECTS_EXTERNAL && r->committed_seq < r->state.last_seq &&
+	    r->workflow->durability != SL_DURABILITY_NONE) {
 		r->wait_commit = true;
 		return;
 	}

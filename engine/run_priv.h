@@ -83,6 +83,7 @@ struct sl_run {
 	uint64_t committed_seq;
 	struct sl_record *out; /* decided in this turn, not yet sent */
 	size_t n_out, cap_out;
+	size_t sent_bytes;        /* of state.bytes */
 	struct sl_stream **begun; /* streams begun by them; references */
 	size_t n_begun, cap_begun;
 	bool projection_dirty;
@@ -162,7 +163,10 @@ struct sl_order_copy {
 };
 SL_MUST_USE enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, struct sl_error *err);
 /* flight.c */
-void sl_run_flush(struct sl_run *r); /* [run] sends what this turn decided */
+void sl_run_flush(struct sl_run *r);           /* [run] sends what this turn decided, if it is time */
+void sl_run_flush_all(struct sl_run *r);       /* [run, or no worker is left] sends it in any case */
+bool sl_run_unwritten(const struct sl_run *r); /* not even its creation was or will soon be written: durability none */
+void sl_run_begin(struct sl_run *r);           /* [run] a queued run starts */
 
 uint64_t sl_run_mono_of_wall(struct sl_run *r, int64_t wall_ms);
 char *sl_z(const char *z); /* strdup that takes NULL */
