@@ -75,6 +75,7 @@ struct sl_batch {
 	 * frees the batch. */
 	void (*done)(struct sl_batch *b, enum sl_code outcome);
 	void *ctx;
+	struct sl_cuts *cuts; /* the store's, while it has the batch */
 	struct sl_run_id existing;
 	bool same_request;
 };
@@ -87,6 +88,7 @@ struct sl_stored_run {
 	struct sl_record *records; /* all of them, by seq; `event` points into `names` or to constants */
 	size_t n_records;
 	char *names;
+	bool damaged; /* a part of it is missing or not what was written: not to be folded */
 };
 
 struct sl_run_head *sl_run_head_new(void);    /* zeroed */

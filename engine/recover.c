@@ -127,6 +127,11 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	SL_AUTO(sl_workflow) w = NULL;
 	char id[SL_UUID_TEXT_BYTES];
 	sl_uuid_format(run->head->id.u, id);
+	if (run->damaged) {
+		sl_log(SL_LOG_ERROR, "engine", "the journal of a run is damaged and the run stays as it is",
+		       SL_KS("run", id));
+		return;
+	}
 	enum sl_code rc = sl_engine_workflow(e, sl_bytes_str(run->head->definition), &w, &problems);
 	if (rc == SL_OK && !w)
 		rc = sl_fail(&err, SL_INVALID, "%s: %s", problems.n ? problems.items[0].pointer : "",

@@ -3,6 +3,7 @@
  * A claim whose reply is lost may have taken runs that nobody would work on. So each claim writes a token into the rows
  * it takes, the same token is used until an answer arrived, and a repeat begins with the rows that carry it.
  */
+#include "store/chunks_priv.h"
 #include "store/journal.h"
 #include "store/store_priv.h"
 
@@ -31,6 +32,10 @@ static const char claimed_events_sql[] =
 	"SELECT " EVENT_COLUMNS
 	" FROM run_events e WHERE e.run_id IN (SELECT r.id FROM runs r WHERE NOT r.done AND r.owner = $1::bigint "
 	"AND r.claim = $2::bigint) ORDER BY e.run_id, e.seq";
+static const char claimed_chunks_sql[] =
+	"SELECT " SL_CHUNK_COLUMNS
+	" FROM run_chunks c WHERE c.run_id IN (SELECT r.id FROM runs r WHERE NOT r.done AND r.owner = $1::bigint "
+	"AND r.claim = $2::bigint)" SL_CHUNK_ORDER;
 
 static char *text_dup(const PGresult *r, int row, int col)
 {
@@ -59,8 +64,9 @@ static struct sl_stored_run *read_run(const PGresult *r, int row)
 	return whole ? SL_TAKE(run) : NULL;
 }
 
-/* Rows [row, end) of EVENT_COLUMNS, all of one run; record 0 becomes the head's definition and inputs. */
-static enum sl_code read_events(struct sl_stored_run *run, const PGresult *r, int row, int end)
+/* Rows [row, end) of EVENT_COLUMNS, all of one run; record 0 becomes the head's definition and inputs. SL_OK with
+ * run->damaged set: they are not what was written. */
+static enum sl_code read_events(struct sl_stored_run *run, const PGresult *r, int row, int end, struct sl_pieces *p)
 {
 	size_t name_bytes = 0, at = 0;
 	for (int i = row; i < end; i++)
@@ -70,24 +76,32 @@ static enum sl_code read_events(struct sl_stored_run *run, const PGresult *r, in
 	if (!run->records || !run->names)
 		return SL_NO_MEMORY;
 	for (int i = row; i < end; i++) {
-		struct sl_bytes *data = sl_row_bytes(r, i, 5), *detail = sl_row_bytes(r, i, 6);
-		bool whole = data && !detail == sl_row_null(r, i, 6);
-		if (whole && sl_row_i32(r, i, 1) == 0) {
-			run->head->inputs = data;
-			run->head->definition = detail;
+		SL_AUTO(sl_bytes) data = NULL;
+		SL_AUTO(sl_bytes) detail = NULL;
+		int32_t seq = sl_row_i32(r, i, 1);
+		enum sl_code rc = sl_text_read(r, i, 5, p, run->head->id, seq, &data);
+		if (rc == SL_OK)
+			rc = sl_text_read(r, i, 6, p, run->head->id, seq, &detail);
+		if (rc != SL_OK) {
+			run->damaged = rc == SL_INTERNAL;
+			return run->damaged ? SL_OK : rc;
+		}
+		if (seq == 0) {
+			run->head->inputs = SL_TAKE(data);
+			run->head->definition = SL_TAKE(detail);
 			continue;
 		}
 		struct sl_record *rec = &run->records[run->n_records++];
 		struct sl_str name = sl_row_str(r, i, 3);
-		*rec = (struct sl_record){.seq = (uint64_t)sl_row_i32(r, i, 1),
+		*rec = (struct sl_record){.seq = (uint64_t)seq,
 					  .wall_ms = sl_row_ms(r, i, 2),
 					  .event = run->names + at,
-					  .data = data,
-					  .detail = detail,
+					  .data = SL_TAKE(data),
+					  .detail = SL_TAKE(detail),
 					  .once = sl_row_bytes(r, i, 4)};
 		memcpy(run->names + at, name.p, name.len + 1);
 		at += name.len + 1;
-		if (!whole || !rec->once != sl_row_null(r, i, 4))
+		if (!rec->once != sl_row_null(r, i, 4))
 			return SL_NO_MEMORY;
 	}
 	return SL_OK;
@@ -112,7 +126,8 @@ static int by_id(const void *pa, const void *pb)
 	return memcmp((*a)->head->id.u.b, (*b)->head->id.u.b, 16);
 }
 
-static enum sl_code read_claimed(const PGresult *rows, const PGresult *events, struct sl_stored_run ***out, size_t *n)
+static enum sl_code read_claimed(const PGresult *rows, const PGresult *events, struct sl_pieces *p,
+				 struct sl_stored_run ***out, size_t *n)
 {
 	int count = PQntuples(rows), n_events = PQntuples(events), at = 0;
 	struct sl_stored_run **runs = calloc((size_t)count + 1, sizeof(struct sl_stored_run *));
@@ -135,7 +150,7 @@ static enum sl_code read_claimed(const PGresult *rows, const PGresult *events, s
 		int end = at;
 		while (end < n_events && sl_uuid_eq(sl_row_uuid(events, end, 0), id))
 			end++;
-		enum sl_code rc = read_events(runs[i], events, at, end);
+		enum sl_code rc = read_events(runs[i], events, at, end, p);
 		if (rc != SL_OK)
 			return rc;
 		at = end;
@@ -158,10 +173,13 @@ static void claimed(struct sl_job *j, enum sl_code rc)
 	struct claim *c = j->arg;
 	struct sl_stored_run **runs = NULL;
 	size_t n = 0;
-	if (rc == SL_OK)
+	if (rc == SL_OK) {
 		SL_CRASH_POINT("claim.read");
-	if (rc == SL_OK)
-		rc = read_claimed(j->results[0], j->results[1], &runs, &n);
+		struct sl_pieces pieces;
+		sl_pieces_init(&pieces, j->results[2]);
+		rc = read_claimed(j->results[0], j->results[1], &pieces, &runs, &n);
+		sl_pieces_fini(&pieces);
+	}
 	if (rc == SL_OK)
 		s->claim_token = 0; /* they are in good hands; after a failure the next claim asks for them again */
 	else {
@@ -194,6 +212,9 @@ static void next_claim(struct sl_store *s)
 			sl_job_i64(j, (int64_t)s->claim_max);
 			sl_job_str(j, sl_str(s->config.sharing == SL_STORE_EXCLUSIVE ? "exclusive" : "shared"));
 			sl_job_statement(j, claimed_events_sql);
+			sl_job_i64(j, s->instance);
+			sl_job_i64(j, s->claim_token);
+			sl_job_statement(j, claimed_chunks_sql);
 			sl_job_i64(j, s->instance);
 			sl_job_i64(j, s->claim_token);
 		}
@@ -244,7 +265,12 @@ static void loaded(struct sl_job *j, enum sl_code rc)
 		rc = SL_NOT_FOUND;
 	if (rc == SL_OK) {
 		run = read_run(j->results[0], 0);
-		rc = run ? read_events(run, j->results[1], 0, PQntuples(j->results[1])) : SL_NO_MEMORY;
+		struct sl_pieces pieces;
+		sl_pieces_init(&pieces, j->results[2]);
+		rc = run ? read_events(run, j->results[1], 0, PQntuples(j->results[1]), &pieces) : SL_NO_MEMORY;
+		sl_pieces_fini(&pieces);
+		if (rc == SL_OK && run->damaged)
+			rc = SL_INTERNAL;
 	}
 	if (rc != SL_OK) {
 		sl_stored_run_free(run);
@@ -260,6 +286,9 @@ enum sl_code sl_store_load(struct sl_store *s, struct sl_run_id id, sl_store_loa
 		return SL_NO_MEMORY;
 	sl_job_uuid(j, id.u);
 	sl_job_statement(j, "SELECT " EVENT_COLUMNS " FROM run_events e WHERE e.run_id = $1 ORDER BY e.seq");
+	sl_job_uuid(j, id.u);
+	/* After the events: what they name is written with them, so it is there. */
+	sl_job_statement(j, "SELECT " SL_CHUNK_COLUMNS " FROM run_chunks c WHERE c.run_id = $1" SL_CHUNK_ORDER);
 	sl_job_uuid(j, id.u);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }

@@ -33,6 +33,7 @@ struct sl_lane {
 	size_t q_cap, q_head, q_n;
 	struct sl_group group;
 	struct sl_arrays arrays;
+	struct sl_known known;
 	enum phase phase;
 	bool failed; /* the group, or the setup */
 	char sqlstate[6], message[120];
@@ -85,6 +86,7 @@ static void finish(struct sl_lane *l, struct sl_batch *b, enum sl_code outcome)
 		atomic_fetch_add(&s->stale, 1);
 	else if (outcome == SL_CONFLICT)
 		atomic_fetch_add(&s->conflicts, 1);
+	sl_cuts_free(SL_TAKE(b->cuts));
 	b->done(b, outcome); /* frees it */
 }
 
@@ -121,6 +123,9 @@ enum sl_code sl_store_append(struct sl_store *s, struct sl_batch *b)
 	else if (b->create &&
 		 atomic_load_explicit(&s->queued_bytes, memory_order_relaxed) >= SL_LIMIT_CREATED_QUEUE_BYTES)
 		rc = SL_BUSY;
+	else
+		rc = sl_cuts_make(b,
+				  &b->cuts); /* here, because the caller is one of many and the store's thread is not */
 	if (rc != SL_OK) {
 		sl_batch_free(b);
 		return rc;
@@ -289,7 +294,7 @@ static void pump(struct sl_lane *l)
 	l->failed = false;
 	l->sqlstate[0] = 0;
 	watch_answer(l);
-	if (!sl_group_send(&l->conn, &l->group, &l->arrays))
+	if (!sl_group_send(&l->conn, &l->group, &l->arrays, &l->known))
 		sl_conn_drop(&l->conn);
 	else if (SL_POINT("journal.sent"))
 		sl_conn_drop(&l->conn); /* as if the reply were lost */
@@ -523,6 +528,7 @@ static void committed(struct sl_lane *l)
 	if (l->s->health.state != SL_STORE_OK && all_ready(l->s)) /* the state is written by this thread only */
 		sl_store_set_health(l->s, SL_STORE_OK, "");
 	l->backoff_ms = l->retry_ms = 0;
+	sl_known_committed(&l->known, g);
 	for (size_t i = 0; i < g->n_entries; i++) {
 		g->entries[i].verdict = SL_UNAVAILABLE; /* not known yet: stays */
 		refused += !g->entries[i].accepted;
@@ -653,6 +659,7 @@ void sl_lanes_free(struct sl_store *s)
 		free(s->lanes[i].group.items);
 		free(s->lanes[i].group.entries);
 		sl_arrays_fini(&s->lanes[i].arrays);
+		sl_known_fini(&s->lanes[i].known);
 	}
 	free(s->lanes);
 }

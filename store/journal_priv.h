@@ -1,6 +1,7 @@
 /* store/journal_priv.h: a group of batches on its way into one transaction. For journal*.c only. Thread [store]. */
 #pragma once
 
+#include "store/chunks_priv.h"
 #include "store/journal.h"
 #include "store/store_priv.h"
 
@@ -29,7 +30,7 @@ struct sl_group {
 };
 
 /* The parameters of the group statements: arrays in PostgreSQL's binary form, kept from group to group. */
-#define SL_GROUP_ARRAYS 40
+#define SL_GROUP_ARRAYS 48
 struct sl_arrays {
 	struct sl_buf b[SL_GROUP_ARRAYS];
 	uint32_t n[SL_GROUP_ARRAYS];
@@ -39,7 +40,8 @@ void sl_arrays_init(struct sl_arrays *a);
 void sl_arrays_fini(struct sl_arrays *a);
 
 bool sl_group_prepare(struct sl_conn *c); /* the statements, as part of setup */
-/* Sends the creates and the appends of the group, and Sync. false: no memory or a broken connection. */
-bool sl_group_send(struct sl_conn *c, const struct sl_group *g, struct sl_arrays *a);
+/* Sends the creates and the appends of the group with the pieces that are not known to be written, and Sync. false: no
+ * memory or a broken connection. */
+bool sl_group_send(struct sl_conn *c, const struct sl_group *g, struct sl_arrays *a, struct sl_known *k);
 /* Asks about the entries that were not accepted; the answer has a row for each, in the order of entries. */
 bool sl_group_send_why(struct sl_conn *c, const struct sl_group *g, struct sl_arrays *a);

@@ -57,7 +57,11 @@ enum {
 	H_KEY,
 	H_DIGEST,
 	CREATE_ARRAYS,
-	CREATE_OWNER = CREATE_ARRAYS,
+	CREATE_OWNER = CREATE_ARRAYS, /* a parameter, but no array */
+	C_RUN,
+	C_HASH,
+	C_DATA,
+	ALL_ARRAYS,
 };
 
 #define ENTRIES                                                                                                        \
@@ -75,46 +79,59 @@ enum {
 	"ev AS (INSERT INTO run_events (run_id, at, seq, epoch, event, once, data, detail) SELECT * FROM "             \
 	"unnest($19::uuid[], "                                                                                         \
 	"$20::timestamptz[], $21::int4[], $22::int4[], $23::text[], $24::text[], $25::text[], $26::text[]) "           \
-	"AS e(run_id, at, seq, epoch, event, once, data, detail) WHERE (e.run_id IN (SELECT id FROM ok)) IS TRUE) "    \
-	"SELECT id FROM ok"
+	"AS e(run_id, at, seq, epoch, event, once, data, detail) WHERE (e.run_id IN (SELECT id FROM ok)) IS TRUE) "
+/* The pieces that the records name, under the same condition. Their parameters come last, so a group without any is the
+ * statement without this part. */
+#define INSERT_CHUNKS(runs, hashes, data)                                                                              \
+	", ch AS (INSERT INTO run_chunks (run_id, hash, data) SELECT * FROM unnest($" #runs "::uuid[], $" #hashes      \
+	"::bytea[], $" #data "::bytea[]) AS c(run_id, hash, data) WHERE (c.run_id IN (SELECT id FROM ok)) IS TRUE "    \
+	"ON CONFLICT DO NOTHING) "
+#define ACCEPTED "SELECT id FROM ok"
 
-static const char append_sql[] =
-	"WITH " ENTRIES ") AS u(" ENTRY_NAMES ")), "
-	"ok AS (UPDATE runs r SET last_seq = CASE WHEN u.prev < 0 THEN r.last_seq ELSE u.last END, "
-	"status = CASE WHEN u.p THEN u.status ELSE r.status END, reason = CASE WHEN u.p THEN u.reason ELSE r.reason "
-	"END, "
-	"started_at = CASE WHEN u.p THEN u.started_at ELSE r.started_at END, "
-	"finished_at = CASE WHEN u.p THEN u.finished_at ELSE r.finished_at END, "
-	"nodes_total = CASE WHEN u.p THEN u.nodes_total ELSE r.nodes_total END, "
-	"nodes_done = CASE WHEN u.p THEN u.nodes_done ELSE r.nodes_done END, "
-	"input_tokens = CASE WHEN u.p THEN u.input_tokens ELSE r.input_tokens END, "
-	"output_tokens = CASE WHEN u.p THEN u.output_tokens ELSE r.output_tokens END, "
-	"cost_microusd = CASE WHEN u.p THEN u.cost_microusd ELSE r.cost_microusd END, "
-	"outputs = CASE WHEN u.p THEN u.outputs ELSE r.outputs END, error = CASE WHEN u.p THEN u.error ELSE r.error "
-	"END, "
-	"simulated = CASE WHEN u.p THEN u.simulated ELSE r.simulated END, done = CASE WHEN u.p THEN u.done ELSE r.done "
-	"END, "
-	"owner = CASE WHEN u.p AND u.done THEN NULL ELSE r.owner END "
-	"FROM u WHERE r.id = u.id AND r.epoch = u.epoch AND (u.prev < 0 OR r.last_seq = u.prev) RETURNING "
-	"r.id), " INSERT_RECORDS;
+#define APPEND                                                                                                         \
+	"WITH " ENTRIES ") AS u(" ENTRY_NAMES ")), "                                                                   \
+	"ok AS (UPDATE runs r SET last_seq = CASE WHEN u.prev < 0 THEN r.last_seq ELSE u.last END, "                   \
+	"status = CASE WHEN u.p THEN u.status ELSE r.status END, reason = CASE WHEN u.p THEN u.reason ELSE r.reason "  \
+	"END, "                                                                                                        \
+	"started_at = CASE WHEN u.p THEN u.started_at ELSE r.started_at END, "                                         \
+	"finished_at = CASE WHEN u.p THEN u.finished_at ELSE r.finished_at END, "                                      \
+	"nodes_total = CASE WHEN u.p THEN u.nodes_total ELSE r.nodes_total END, "                                      \
+	"nodes_done = CASE WHEN u.p THEN u.nodes_done ELSE r.nodes_done END, "                                         \
+	"input_tokens = CASE WHEN u.p THEN u.input_tokens ELSE r.input_tokens END, "                                   \
+	"output_tokens = CASE WHEN u.p THEN u.output_tokens ELSE r.output_tokens END, "                                \
+	"cost_microusd = CASE WHEN u.p THEN u.cost_microusd ELSE r.cost_microusd END, "                                \
+	"outputs = CASE WHEN u.p THEN u.outputs ELSE r.outputs END, error = CASE WHEN u.p THEN u.error ELSE r.error "  \
+	"END, "                                                                                                        \
+	"simulated = CASE WHEN u.p THEN u.simulated ELSE r.simulated END, done = CASE WHEN u.p THEN u.done ELSE "      \
+	"r.done "                                                                                                      \
+	"END, "                                                                                                        \
+	"owner = CASE WHEN u.p AND u.done THEN NULL ELSE r.owner END "                                                 \
+	"FROM u WHERE r.id = u.id AND r.epoch = u.epoch AND (u.prev < 0 OR r.last_seq = u.prev) RETURNING "            \
+	"r.id), " INSERT_RECORDS
 
-static const char create_sql[] =
-	"WITH " ENTRIES
-	", $27::text[], $28::int4[], $29::text[], $30::int4[], $31::text[], $32::text[], $33::timestamptz[], "
-	"$34::text[], $35::bytea[]) AS u(" ENTRY_NAMES
-	", workflow, version, project, priority, tags, created_by, created_at, key, digest)), "
-	"k AS (INSERT INTO idempotency_keys (project, key, run_id, digest) SELECT project, key, id, digest FROM u "
-	"WHERE key IS NOT NULL ORDER BY project, key ON CONFLICT DO NOTHING RETURNING run_id), "
-	"ok AS (INSERT INTO runs (id, owner, epoch, last_seq, workflow, version, project, priority, tags, created_by, "
-	"created_at, status, "
-	"reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, cost_microusd, "
-	"outputs, error, simulated, done) "
-	"SELECT id, CASE WHEN p AND done THEN NULL ELSE $36::bigint END, epoch, last, workflow, version, project, "
-	"priority, tags, created_by, "
-	"created_at, status, reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, "
-	"cost_microusd, outputs, "
-	"error, simulated, done FROM u WHERE key IS NULL OR (id IN (SELECT run_id FROM k)) IS TRUE "
-	"ON CONFLICT (id) DO NOTHING RETURNING id), " INSERT_RECORDS;
+#define CREATE                                                                                                         \
+	"WITH " ENTRIES                                                                                                \
+	", $27::text[], $28::int4[], $29::text[], $30::int4[], $31::text[], $32::text[], $33::timestamptz[], "         \
+	"$34::text[], $35::bytea[]) AS u(" ENTRY_NAMES                                                                 \
+	", workflow, version, project, priority, tags, created_by, created_at, key, digest)), "                        \
+	"k AS (INSERT INTO idempotency_keys (project, key, run_id, digest) SELECT project, key, id, digest FROM u "    \
+	"WHERE key IS NOT NULL ORDER BY project, key ON CONFLICT DO NOTHING RETURNING run_id), "                       \
+	"ok AS (INSERT INTO runs (id, owner, epoch, last_seq, workflow, version, project, priority, tags, "            \
+	"created_by, "                                                                                                 \
+	"created_at, status, "                                                                                         \
+	"reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, cost_microusd, "       \
+	"outputs, error, simulated, done) "                                                                            \
+	"SELECT id, CASE WHEN p AND done THEN NULL ELSE $36::bigint END, epoch, last, workflow, version, project, "    \
+	"priority, tags, created_by, "                                                                                 \
+	"created_at, status, reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, output_tokens, "  \
+	"cost_microusd, outputs, "                                                                                     \
+	"error, simulated, done FROM u WHERE key IS NULL OR (id IN (SELECT run_id FROM k)) IS TRUE "                   \
+	"ON CONFLICT (id) DO NOTHING RETURNING id), " INSERT_RECORDS
+
+static const char append_sql[] = APPEND ACCEPTED;
+static const char append_chunks_sql[] = APPEND INSERT_CHUNKS(27, 28, 29) ACCEPTED;
+static const char create_sql[] = CREATE ACCEPTED;
+static const char create_chunks_sql[] = CREATE INSERT_CHUNKS(37, 38, 39) ACCEPTED;
 
 /* Why an entry was refused: what the run is now, who wrote its last record, and who holds its key. */
 static const char why_sql[] = "SELECT r.epoch, r.last_seq, e.epoch, k.run_id, k.digest FROM unnest($1::uuid[], "
@@ -123,7 +140,7 @@ static const char why_sql[] = "SELECT r.epoch, r.last_seq, e.epoch, k.run_id, k.
 			      "LEFT JOIN run_events e ON e.run_id = u.id AND e.seq = u.last "
 			      "LEFT JOIN idempotency_keys k ON k.project = u.project AND k.key = u.key ORDER BY u.n";
 
-static const uint32_t types[CREATE_ARRAYS] = {
+static const uint32_t types[ALL_ARRAYS] = {
 	[E_ID] = OID_UUID,
 	[E_EPOCH] = OID_INT4,
 	[E_PREV] = OID_INT4,
@@ -159,13 +176,18 @@ static const uint32_t types[CREATE_ARRAYS] = {
 	[H_CREATED] = OID_TIMESTAMPTZ,
 	[H_KEY] = OID_TEXT,
 	[H_DIGEST] = OID_BYTEA,
+	[C_RUN] = OID_UUID,
+	[C_HASH] = OID_BYTEA,
+	[C_DATA] = OID_BYTEA,
 };
 
-_Static_assert((int)CREATE_ARRAYS + 1 <= (int)SL_GROUP_ARRAYS, "one more for the owner");
+_Static_assert((int)ALL_ARRAYS <= (int)SL_GROUP_ARRAYS, "every parameter");
+_Static_assert((int)APPEND_ARRAYS == 26 && (int)CREATE_OWNER == 35, "the numbers in the statements");
 
 bool sl_group_prepare(struct sl_conn *c)
 {
-	return sl_conn_prepare(c, "append", append_sql) && sl_conn_prepare(c, "create", create_sql) &&
+	return sl_conn_prepare(c, "append", append_sql) && sl_conn_prepare(c, "append_chunks", append_chunks_sql) &&
+	       sl_conn_prepare(c, "create", create_sql) && sl_conn_prepare(c, "create_chunks", create_chunks_sql) &&
 	       sl_conn_prepare(c, "why", why_sql);
 }
 
@@ -279,20 +301,58 @@ static bool finish(struct sl_arrays *a, int at, uint32_t type)
 
 /* ---- a group as arrays ---- */
 
-static void add_record(struct sl_arrays *a, const struct sl_entry *e, int32_t seq, int64_t wall_ms, const char *event,
-		       const struct sl_bytes *once, const struct sl_bytes *data, const struct sl_bytes *detail)
+/* What add_record() takes from: the entry, and the lane's memory of pieces. */
+struct adding {
+	struct sl_arrays *a;
+	const struct sl_entry *e;
+	uint32_t entry;
+	struct sl_known *known;
+	const struct sl_cuts *cuts; /* of the batch; NULL: nothing of it was cut */
+	const struct sl_cut *next;
+};
+
+/* A text that was cut: the list of its pieces, and those of them that must be sent. */
+static void put_cut(struct adding *w, int at, const struct sl_bytes *text, struct sl_cut cut)
 {
-	put(a, R_RUN, e->run.u.b, 16);
-	put_i64(a, R_AT, sl_pg_time(wall_ms));
-	put_i32(a, R_SEQ, seq);
-	put_i32(a, R_EPOCH, (int32_t)e->epoch);
-	put_z(a, R_EVENT, event);
-	put_bytes(a, R_ONCE, once);
-	if (data)
-		put_bytes(a, R_DATA, data);
+	struct sl_buf *b = &w->a->b[at];
+	size_t head = b->len, from = 0;
+	sl_buf_add(b, "\0\0\0", 4);
+	sl_cut_write(b, w->cuts, cut, text->len);
+	if (!b->failed)
+		sl_put_i32(b->data + head, (int32_t)(b->len - head - 4));
+	w->a->n[at]++;
+	for (uint32_t i = cut.first; i < cut.first + cut.n; i++) {
+		if (sl_known_wants(w->known, w->e->run, w->e->epoch, w->cuts->hashes[i], w->entry)) {
+			put(w->a, C_RUN, w->e->run.u.b, 16);
+			put(w->a, C_HASH, w->cuts->hashes[i], SL_CHUNK_HASH_BYTES);
+			put(w->a, C_DATA, text->data + from, w->cuts->bytes[i]);
+		}
+		from += w->cuts->bytes[i];
+	}
+}
+
+static void put_text(struct adding *w, int at, const struct sl_bytes *text)
+{
+	struct sl_cut cut = w->cuts ? *w->next++ : (struct sl_cut){0};
+	if (cut.n)
+		put_cut(w, at, text, cut);
+	else if (!text && at == R_DATA)
+		put(w->a, at, "{}", 2);
 	else
-		put(a, R_DATA, "{}", 2);
-	put_bytes(a, R_DETAIL, detail);
+		put_bytes(w->a, at, text);
+}
+
+static void add_record(struct adding *w, int32_t seq, int64_t wall_ms, const char *event, const struct sl_bytes *once,
+		       const struct sl_bytes *data, const struct sl_bytes *detail)
+{
+	put(w->a, R_RUN, w->e->run.u.b, 16);
+	put_i64(w->a, R_AT, sl_pg_time(wall_ms));
+	put_i32(w->a, R_SEQ, seq);
+	put_i32(w->a, R_EPOCH, (int32_t)w->e->epoch);
+	put_z(w->a, R_EVENT, event);
+	put_bytes(w->a, R_ONCE, once);
+	put_text(w, R_DATA, data);
+	put_text(w, R_DETAIL, detail);
 }
 
 static void add_projection(struct sl_arrays *a, const struct sl_projection *p)
@@ -316,15 +376,19 @@ static void add_projection(struct sl_arrays *a, const struct sl_projection *p)
 	put_bool(a, P_DONE, p->done);
 }
 
-static void add_entry(struct sl_arrays *a, const struct sl_group *g, const struct sl_entry *e)
+static void add_entry(struct sl_arrays *a, const struct sl_group *g, uint32_t entry, struct sl_known *known)
 {
+	const struct sl_entry *e = &g->entries[entry];
 	const struct sl_projection *latest = NULL;
+	struct adding w = {.a = a, .e = e, .entry = entry, .known = known};
 	put(a, E_ID, e->run.u.b, 16);
 	put_i32(a, E_EPOCH, (int32_t)e->epoch);
 	put_i32(a, E_PREV, e->prev);
 	put_i32(a, E_LAST, e->last);
 	for (size_t i = e->first; i < e->first + e->n; i++) {
 		const struct sl_batch *b = g->items[i].b;
+		w.cuts = b->cuts;
+		w.next = b->cuts ? b->cuts->texts : NULL;
 		if (b->has_projection)
 			latest = &b->projection;
 		if (b->create) {
@@ -338,53 +402,60 @@ static void add_entry(struct sl_arrays *a, const struct sl_group *g, const struc
 			put_i64(a, H_CREATED, sl_pg_time(h->created_ms));
 			put_z(a, H_KEY, h->idempotency_key);
 			put_bytes(a, H_DIGEST, h->idempotency_digest);
-			add_record(a, e, 0, h->created_ms, "head", NULL, h->inputs, h->definition);
+			add_record(&w, 0, h->created_ms, "head", NULL, h->inputs, h->definition);
 		}
 		for (size_t k = 0; k < b->n_records; k++) {
 			const struct sl_record *r = &b->records[k];
-			add_record(a, e, (int32_t)r->seq, r->wall_ms, r->event, r->once, r->data, r->detail);
+			add_record(&w, (int32_t)r->seq, r->wall_ms, r->event, r->once, r->data, r->detail);
 		}
 	}
 	add_projection(a, latest);
 }
 
-static bool execute(struct sl_conn *c, const char *name, struct sl_arrays *a, int arrays, const char *last)
+/* The arrays 0 … arrays, the owner when there is one, and the pieces when there are any: by the statement `chunks`
+ * then. */
+static bool execute(struct sl_conn *c, const char *name, const char *chunks, struct sl_arrays *a, int arrays,
+		    const char *owner)
 {
 	const char *values[SL_GROUP_ARRAYS];
-	int lengths[SL_GROUP_ARRAYS], formats[SL_GROUP_ARRAYS], n = arrays;
-	for (int i = 0; i < arrays; i++) {
+	int lengths[SL_GROUP_ARRAYS], formats[SL_GROUP_ARRAYS], n = 0;
+	bool pieces = a->n[C_RUN];
+	for (int i = 0; i < ALL_ARRAYS; i++) {
+		if (i == arrays && owner) {
+			values[n] = owner;
+			lengths[n] = 0;
+			formats[n++] = 0;
+		}
+		if (i >= arrays && (i < C_RUN || !pieces))
+			continue;
 		if (!finish(a, i, types[i]))
 			return false;
-		values[i] = a->b[i].data;
-		lengths[i] = (int)a->b[i].len;
-		formats[i] = 1;
+		values[n] = a->b[i].data;
+		lengths[n] = (int)a->b[i].len;
+		formats[n++] = 1;
 	}
-	if (last) {
-		values[n] = last;
-		lengths[n] = 0;
-		formats[n++] = 0;
-	}
-	return sl_conn_execute(c, name, n, values, lengths, formats);
+	return sl_conn_execute(c, pieces ? chunks : name, n, values, lengths, formats);
 }
 
-bool sl_group_send(struct sl_conn *c, const struct sl_group *g, struct sl_arrays *a)
+bool sl_group_send(struct sl_conn *c, const struct sl_group *g, struct sl_arrays *a, struct sl_known *k)
 {
+	sl_known_begin(k);
 	if (g->n_creates) {
 		char owner[24];
 		arrays_reset(a);
-		for (size_t i = 0; i < g->n_entries; i++)
+		for (uint32_t i = 0; i < g->n_entries; i++)
 			if (g->entries[i].create)
-				add_entry(a, g, &g->entries[i]);
+				add_entry(a, g, i, k);
 		snprintf(owner, sizeof(owner), "%lld", (long long)c->s->instance);
-		if (!execute(c, "create", a, CREATE_ARRAYS, owner))
+		if (!execute(c, "create", "create_chunks", a, CREATE_ARRAYS, owner))
 			return false;
 	}
 	if (g->n_creates < g->n_entries) {
 		arrays_reset(a);
-		for (size_t i = 0; i < g->n_entries; i++)
+		for (uint32_t i = 0; i < g->n_entries; i++)
 			if (!g->entries[i].create)
-				add_entry(a, g, &g->entries[i]);
-		if (!execute(c, "append", a, APPEND_ARRAYS, NULL))
+				add_entry(a, g, i, k);
+		if (!execute(c, "append", "append_chunks", a, APPEND_ARRAYS, NULL))
 			return false;
 	}
 	return sl_conn_sync(c);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "store/chunks_priv.h"
 #include "store/store_priv.h"
 
 #define LIST_MOST   200
@@ -141,15 +142,20 @@ static void events_done(struct sl_job *j, enum sl_code rc)
 	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
 	if (rc == SL_OK && n == 0 && PQntuples(j->results[1]) == 0)
 		rc = SL_NOT_FOUND;
+	struct sl_pieces pieces;
+	sl_pieces_init(&pieces, j->results[2]);
 	sl_buf_adds(&b, "{\"items\":[");
-	for (int i = 0; i < n && i < limit; i++) {
+	for (int i = 0; rc == SL_OK && i < n && i < limit; i++) {
+		SL_AUTO(sl_bytes) data = NULL;
+		rc = sl_text_read(r, i, 3, &pieces, j->run, sl_row_i32(r, i, 0), &data);
 		sl_buf_adds(&b, i ? ",{" : "{");
 		sl_buf_json_ki64(&b, "seq", sl_row_i32(r, i, 0));
 		sl_buf_json_ktime(&b, "ts", sl_row_ms(r, i, 1));
 		sl_row_json_str(&b, "event", r, i, 2);
-		sl_buf_json_kraw(&b, "data", sl_row_str(r, i, 3));
+		sl_buf_json_kraw(&b, "data", sl_bytes_str(data));
 		sl_buf_addc(&b, '}');
 	}
+	sl_pieces_fini(&pieces);
 	sl_buf_adds(&b, "],\"next_cursor\":");
 	if (n > limit)
 		sl_buf_addf(&b, "\"%d\"", (int)sl_row_i32(r, limit - 1, 0));
@@ -178,18 +184,18 @@ static void records_done(struct sl_job *j, enum sl_code rc)
 	}
 	if (rc == SL_OK && (!run || !run->records || !run->names))
 		rc = SL_NO_MEMORY;
+	struct sl_pieces pieces;
+	sl_pieces_init(&pieces, j->results[2]);
 	for (int i = 0; rc == SL_OK && i < n; i++) {
 		struct sl_str name = sl_row_str(r, i, 2);
 		memcpy(run->names + at, name.p, name.len + 1);
-		run->records[i] = (struct sl_record){.seq = (uint64_t)sl_row_i32(r, i, 0),
-						     .wall_ms = sl_row_ms(r, i, 1),
-						     .event = run->names + at,
-						     .data = sl_row_bytes(r, i, 3)};
+		run->records[i] = (struct sl_record){
+			.seq = (uint64_t)sl_row_i32(r, i, 0), .wall_ms = sl_row_ms(r, i, 1), .event = run->names + at};
 		run->n_records++;
 		at += name.len + 1;
-		if (!run->records[i].data)
-			rc = SL_NO_MEMORY;
+		rc = sl_text_read(r, i, 3, &pieces, j->run, sl_row_i32(r, i, 0), &run->records[i].data);
 	}
+	sl_pieces_fini(&pieces);
 	fn(j->arg, rc, rc == SL_OK ? SL_TAKE(run) : NULL);
 }
 
@@ -209,6 +215,16 @@ static enum sl_code ask_events(struct sl_store *s, struct sl_run_id id, uint64_t
 	sl_job_i64(j, (int64_t)j->number);
 	sl_job_statement(j, "SELECT 1 FROM runs WHERE id = $1"); /* tells an empty page from a run that is not there */
 	sl_job_uuid(j, id.u);
+	sl_job_statement(j,
+			 "SELECT " SL_CHUNK_COLUMNS " FROM run_chunks c WHERE c.run_id = $1 AND c.hash IN (SELECT "
+			 "substr(l.hashes, 1 + 16 * g.i, 16) FROM (SELECT decode(p.data::json->>1, 'base64') AS hashes "
+			 "FROM (SELECT data FROM run_events WHERE run_id = $1 AND seq > $2::integer ORDER BY seq LIMIT "
+			 "$3::integer) p WHERE p.data LIKE '[%') l, generate_series(0, length(l.hashes) / 16 - 1) AS "
+			 "g(i))" SL_CHUNK_ORDER);
+	sl_job_uuid(j, id.u);
+	sl_job_i64(j, after_seq > INT32_MAX ? INT32_MAX : (int64_t)after_seq);
+	sl_job_i64(j, (int64_t)j->number);
+	j->run = id;
 	return sl_job_submit(j, fn, arg);
 }
 

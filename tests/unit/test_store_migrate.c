@@ -116,7 +116,12 @@ static void a_run_of_today_lies_in_a_partition_of_its_week(void **state)
 	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM run_events_default"), 0);
 	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM run_events"), 1);
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_partitions_make(2)"), 0); /* they are there */
-	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_partitions_make(4)"), 2);
+	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_partitions_make(4)"), 4); /* two more weeks of each table */
+	sl_pg_exec(&pg, "INSERT INTO run_chunks VALUES (sluice_uuid_at(now()), '\\x00', '\\x01')");
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM run_chunks_default"), 0);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM sluice_partitions('run_events') e JOIN "
+					  "sluice_partitions('run_chunks') c USING (low, high)"),
+			 5);
 	assert_int_equal(
 		sl_pg_count(
 			&pg,
@@ -132,24 +137,32 @@ static void retention_drops_a_week_only_when_all_its_runs_are_done_and_old(void 
 	sl_pg_exec(
 		&pg,
 		"CREATE TABLE old PARTITION OF run_events FOR VALUES FROM (sluice_uuid_at(now() - interval '60 days')) "
-		"TO (sluice_uuid_at(now() - interval '53 days'))");
+		"TO (sluice_uuid_at(now() - interval '53 days'));"
+		"CREATE TABLE old_chunks PARTITION OF run_chunks FOR VALUES FROM (sluice_uuid_at(now() - interval '60 "
+		"days')) TO (sluice_uuid_at(now() - interval '53 days'))");
 	sl_pg_exec(
 		&pg,
 		"INSERT INTO runs (id, created_at, finished_at, epoch, last_seq, version, priority, done, status, "
 		"workflow, project) "
 		"SELECT sluice_uuid_at(now() - interval '59 days' + n * interval '1 s'), now() - interval '59 days', "
 		"now() - interval '58 days', 1, 1, 0, 0, true, 'succeeded', 'w', 'p' FROM generate_series(1, 10) n");
-	sl_pg_exec(&pg, "INSERT INTO run_events SELECT id, now(), 1, 1, 'x', NULL, '{}', NULL FROM runs");
+	sl_pg_exec(&pg, "INSERT INTO run_events SELECT id, now(), 1, 1, 'x', NULL, '{}', NULL FROM runs;"
+			"INSERT INTO run_chunks SELECT id, '\\x00', '\\x01' FROM runs");
 	sl_pg_exec(&pg, "UPDATE runs SET done = false WHERE id = (SELECT min(id::text)::uuid FROM runs)");
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 6); /* in steps */
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 3);
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 0);
 	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM runs"), 1); /* the unfinished one keeps its week */
-	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM pg_tables WHERE tablename = 'old'"), 1);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM pg_tables WHERE tablename IN ('old', 'old_chunks')"),
+			 2);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM run_chunks"), 10);
 	sl_pg_exec(&pg, "UPDATE runs SET done = true");
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 1);
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 0);
-	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM pg_tables WHERE tablename = 'old'"), 0);
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM pg_tables WHERE tablename IN ('old', 'old_chunks')"),
+			 0);
+	assert_int_equal(
+		sl_pg_count(&pg, "SELECT (SELECT count(*) FROM run_events) + (SELECT count(*) FROM run_chunks)"), 0);
 }
 
 static int group_setup(void **state)
