@@ -8,6 +8,7 @@
 /* ---- workflow versions, parsed once ---- */
 
 #define CACHED_WORKFLOWS 256
+#define SUBMIT_AGAIN_MS  2000 /* when there is no room: a guess, as nobody knows how long runs take */
 
 struct cached_workflow {
 	unsigned char digest[32];
@@ -110,6 +111,8 @@ enum sl_code sl_engine_new(const struct sl_engine_config *config, struct sl_engi
 	if (rc == SL_OK)
 		rc = sl_registry_new(config->node_types, &e->registry, err);
 	if (rc == SL_OK)
+		rc = sl_places_new(e);
+	if (rc == SL_OK)
 		rc = sl_timers_new(config->wake_at, config->wake_ctx, &e->timers);
 	if (rc == SL_OK)
 		rc = sl_pool_new(config->workers, &e->pool);
@@ -130,6 +133,7 @@ void sl_engine_stop(struct sl_engine *e)
 {
 	if (!e || !e->pool || atomic_exchange(&e->stopping, true))
 		return;
+	sl_admit_hold(e->admit); /* nobody is admitted in the place of those that are laid aside */
 	sl_pool_stop(e->pool);
 	/* no worker is left, so every run is ours to touch */
 	struct sl_run *r, *tmp;
@@ -172,10 +176,12 @@ void sl_engine_free(struct sl_engine *e)
 	while (e->runs) {
 		struct sl_run *r = e->runs;
 		HASH_DEL(e->runs, r);
+		sl_run_leave_place(r);
 		sl_run_unref(r);
 	}
 	sl_pool_free(e->pool);
 	sl_timers_free(e->timers);
+	sl_admit_free(e->admit);
 	sl_registry_free(e->registry);
 	sl_workflow_cache_free(e->workflows);
 	pthread_mutex_destroy(&e->lock);
@@ -197,6 +203,12 @@ bool sl_engine_step(struct sl_engine *e)
 enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers)
 {
 	return sl_pool_resize(e->pool, workers);
+}
+
+void sl_engine_limit(struct sl_engine *e, struct sl_admit_limits *l)
+{
+	atomic_store(&e->max_unfinished, l ? l->max_unfinished : 0);
+	sl_admit_set(e->admit, l);
 }
 
 void sl_engine_bus_all(struct sl_engine *e, bool all)
@@ -223,6 +235,7 @@ void sl_engine_stats(struct sl_engine *e, struct sl_engine_stats *out)
 		.expr_aborts = sl_expr_aborts(),
 		.mailbox_depth = sl_pool_depth(e->pool),
 	};
+	sl_admit_stats(e->admit, &out->admit);
 }
 
 /* ---- the table of runs ---- */
@@ -264,8 +277,10 @@ void sl_engine_forget(struct sl_engine *e, struct sl_run *r)
 		there = NULL;
 	}
 	pthread_mutex_unlock(&e->lock);
-	if (there)
+	if (there) {
+		sl_run_leave_place(r);
 		sl_run_unref(r);
+	}
 }
 
 /* ---- submit ---- */
@@ -381,6 +396,22 @@ static void begin(struct sl_run *r, struct sl_msg *m)
 	sl_run_unref(r);
 }
 
+/* A child needs room in memory only: its parent has been let in. */
+static enum sl_code room_for_one(struct sl_engine *e, bool child, struct sl_error *err)
+{
+	uint32_t most = child ? 0 : atomic_load(&e->max_unfinished);
+	enum sl_code rc = SL_OK;
+	if (!most || most > SL_LIMIT_ACTIVE_RUNS)
+		most = SL_LIMIT_ACTIVE_RUNS;
+	if (atomic_load(&e->active) >= most)
+		rc = sl_fail(err, SL_BUSY, "%u runs are unfinished, and no more may be", most);
+	else if (!child)
+		rc = sl_admit_room(e->admit, err);
+	if (rc != SL_OK)
+		err->retry_after_ms = SUBMIT_AGAIN_MS;
+	return rc;
+}
+
 enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, struct sl_problems *problems,
 			      sl_submit_fn *fn, void *arg, struct sl_error *err)
 {
@@ -388,9 +419,10 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 	SL_AUTO(sl_workflow) w = NULL;
 	if (atomic_load(&e->stopping))
 		return sl_fail(err, SL_DRAINING, "the server is stopping");
-	if (atomic_load(&e->active) >= SL_LIMIT_ACTIVE_RUNS)
-		return sl_fail(err, SL_BUSY, "%u runs are active already", SL_LIMIT_ACTIVE_RUNS);
-	enum sl_code rc = sl_engine_workflow(e, sl_bytes_str(head->definition), &w, problems);
+	enum sl_code rc = room_for_one(e, head->parent_node != NULL, err);
+	if (rc != SL_OK)
+		return rc;
+	rc = sl_engine_workflow(e, sl_bytes_str(head->definition), &w, problems);
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "the definition");
 	if (!w)
@@ -408,7 +440,9 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 	struct sl_run_head *copy = head_dup(head);
 	struct begin_msg *b = calloc(1, sizeof(*b));
 	struct sl_run *r = copy && b ? sl_run_new(e, SL_TAKE(head), w) : NULL;
-	if (!r) {
+	/* a run's child has no part in the queue: who waits for it has a place already */
+	if (!r || (!copy->parent_node && sl_run_join(r) != SL_OK)) {
+		sl_run_unref(r);
 		sl_run_head_free(copy);
 		free(b);
 		return sl_fail(err, SL_NO_MEMORY, "the run");

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/record.h"
+#include "engine/admit.h"
 #include "engine/stream.h"
 
 struct sl_engine;
@@ -92,6 +93,8 @@ SL_MUST_USE enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void 
 void sl_engine_tick(struct sl_engine *e); /* fires timers that are due */
 bool sl_engine_step(struct sl_engine *e); /* workers == 0: serves one mailbox; false: nothing to do */
 enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers);
+/* What may be at work, and what may wait for it (engine/admit.h). Takes what is in *l; NULL: no limits. At once. */
+void sl_engine_limit(struct sl_engine *e, struct sl_admit_limits *l);
 void sl_engine_bus_all(struct sl_engine *e, bool all); /* publish notices of all runs */
 
 struct sl_registry;
@@ -102,7 +105,8 @@ struct sl_engine_stats {
 	uint64_t runs_started, runs_succeeded, runs_failed, runs_cancelled, recovered;
 	uint64_t nodes_completed, nodes_failed, node_retries, results_deduplicated, stale_epoch;
 	uint64_t expr_aborts;
-	uint32_t mailbox_depth; /* runs that wait for a worker */
+	uint32_t mailbox_depth;      /* runs that wait for a worker */
+	struct sl_admit_stats admit; /* runs that wait for their turn, and those at work */
 };
 void sl_engine_stats(struct sl_engine *e, struct sl_engine_stats *out);
 

@@ -6,6 +6,7 @@
 
 static const char *const names[SL_EVENT_KINDS] = {
 	[SL_EV_CREATED] = "execution:created",
+	[SL_EV_QUEUED] = "execution:queued",
 	[SL_EV_STARTED] = "execution:started",
 	[SL_EV_PAUSED] = "execution:paused",
 	[SL_EV_RESUMED] = "execution:resumed",

@@ -109,16 +109,6 @@ static void count_end(struct sl_run *r)
 	atomic_fetch_add_explicit(which, 1, memory_order_relaxed);
 }
 
-void sl_run_begin(struct sl_run *r)
-{
-	struct sl_event e = {.kind = SL_EV_STARTED};
-	if (r->state.status != SL_RUN_QUEUED)
-		return;
-	if (sl_run_emit(r, &e))
-		sl_run_arm_deadline(r);
-	SL_CRASH_POINT("run.started");
-}
-
 /* [run] */
 static void committed(struct sl_run *r, struct sl_msg *m)
 {
@@ -147,7 +137,7 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 		r->wait_commit = false;
 		sl_run_touch_pending(r);
 	}
-	if (seq == 1) /* now that it cannot be lost it may cost something */
+	if (seq == 1 && r->state.status == SL_RUN_QUEUED) /* now that it cannot be lost it may cost something */
 		sl_run_begin(r);
 	if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
 		SL_CRASH_POINT("run.ended");
@@ -229,7 +219,8 @@ bool sl_run_unwritten(const struct sl_run *r)
 static bool may_be_held(const struct sl_run *r)
 {
 	const struct sl_run_state *s = &r->state;
-	bool going = s->status == SL_RUN_RUNNING || (s->status == SL_RUN_QUEUED && sl_run_unwritten(r));
+	bool going = s->status == SL_RUN_RUNNING ||
+		     (s->status == SL_RUN_QUEUED && sl_run_unwritten(r) && !s->reason); /* a reason: it waits */
 	return r->workflow->durability != SL_DURABILITY_STEP && (!r->create || sl_run_unwritten(r)) && going &&
 	       !s->n_quiet && !r->waiters && !r->wait_commit && r->n_out < HELD_RECORDS &&
 	       s->bytes - r->sent_bytes < HELD_BYTES && !atomic_load(&r->watched) && !atomic_load(&r->engine->bus_all);

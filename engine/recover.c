@@ -89,9 +89,8 @@ void sl_run_adopted(struct sl_run *r)
 		return;
 	}
 	if (r->state.status == SL_RUN_QUEUED) {
-		struct sl_event e = {.kind = SL_EV_STARTED};
-		if (!sl_run_emit(r, &e))
-			return;
+		sl_run_tell_queued(r); /* it has asked; see adopt() */
+		return;
 	}
 	SL_CRASH_POINT("adopt.goes_on");
 	go_on(r);
@@ -175,6 +174,12 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 		sl_run_unref(r);
 		return;
 	}
+	if (!r->state.parent && sl_run_join(r) != SL_OK) {
+		sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
+		free(a);
+		sl_run_unref(r);
+		return;
+	}
 	if (!sl_engine_add(e, r)) { /* ours already: a claim that was repeated */
 		free(a);
 		sl_run_unref(r);
@@ -184,6 +189,11 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	a->msg.run = adopt_run;
 	a->msg.drop = adopt_drop;
 	a->run = r;
+	/* Here, and not in its turn: when all have been claimed, all are counted or queued. */
+	if (r->state.status == SL_RUN_QUEUED)
+		sl_run_ask_again(r);
+	else
+		sl_run_place_follows(r);
 	sl_run_post(r, &a->msg);
 }
 
@@ -207,6 +217,7 @@ static void claimed(void *arg, enum sl_code rc, struct sl_stored_run **runs, siz
 		if (rc == SL_OK)
 			return;
 	}
+	sl_admit_release(rec->engine->admit);
 	rec->fn(rec->arg, rc, rec->runs);
 	free(rec);
 }
@@ -217,8 +228,11 @@ enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum s
 	if (!rec)
 		return SL_NO_MEMORY;
 	*rec = (struct recovery){.engine = e, .fn = fn, .arg = arg};
+	sl_admit_hold(e->admit); /* what was at work counts before anything new begins */
 	enum sl_code rc = e->config.journal.claim(e->config.journal.ctx, CLAIM_AT_ONCE, claimed, rec);
-	if (rc != SL_OK)
+	if (rc != SL_OK) {
+		sl_admit_release(e->admit);
 		free(rec);
+	}
 	return rc;
 }

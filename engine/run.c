@@ -92,6 +92,7 @@ void sl_run_unref(struct sl_run *r)
 		free(r->mw_state[i]);
 	free(r->mw_state);
 	free(r->trip_path);
+	sl_admit_quit(&r->ticket);
 	if (r->workflow)
 		sl_run_state_fini(&r->state);
 	json_object_put(r->inputs);
@@ -290,12 +291,14 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 		sl_json_set_f64(e->data, "run_cost_usd", (double)(r->state.cost_microusd + e->cost_microusd) / 1e6);
 	}
 	bool ended = false;
+	enum sl_run_status was = r->state.status;
 	struct sl_record rec;
 	if (!grow((void **)&r->out, r->n_out, &r->cap_out, sizeof(*r->out)) || sl_event_encode(e, &rec) != SL_OK) {
 		/* Without memory nothing can be journaled. The run stays as it is in the journal and is taken up again
 		 * later. */
 		sl_log(SL_LOG_ERROR, "engine", "out of memory, a run is laid aside until the next start");
 		r->lost = true;
+		sl_run_leave_place(r);
 		sl_event_fini(e);
 		return false;
 	}
@@ -314,6 +317,8 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 	if (node_ended || (kind != SL_EV_NODE && kind != SL_EV_RESET && kind != SL_EV_CUSTOM))
 		r->projection_dirty = true;
 	sl_event_fini(e);
+	if (r->state.status != was)
+		sl_run_place_follows(r);
 	if (ended) {
 		sl_run_timer_stop(&r->deadline);
 		stop_join_timers(r);

@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/mpsc.h"
+#include "engine/admit.h"
 #include "engine/middleware.h"
 #include "engine/pool.h"
 #include "engine/run_state.h"
@@ -72,7 +73,9 @@ struct sl_run {
 	struct sl_mpsc mailbox;
 	_Atomic bool scheduled;
 	struct sl_job job;
-	_Atomic bool watched; /* notices are wanted */
+	_Atomic bool watched;          /* notices are wanted */
+	struct sl_admit_ticket ticket; /* its place among those at work; has not joined when a run started it */
+	struct sl_msg place_msg;       /* the place it has got */
 
 	/* [run] */
 	struct sl_run_state state;
@@ -109,6 +112,8 @@ struct sl_engine {
 	size_t n_middleware;
 	struct sl_pool *pool;
 	struct sl_timers *timers;
+	struct sl_admit *admit;
+	_Atomic uint32_t max_unfinished; /* 0: SL_LIMIT_ACTIVE_RUNS */
 	pthread_mutex_t lock;
 	struct sl_run *runs; /* [lock] hash by id */
 	struct sl_workflow_cache *workflows;
@@ -162,11 +167,18 @@ struct sl_order_copy {
 	struct json_object *payload; /* NULL: none */
 };
 SL_MUST_USE enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, struct sl_error *err);
+/* place.c */
+SL_MUST_USE enum sl_code sl_places_new(struct sl_engine *e);
+SL_MUST_USE enum sl_code sl_run_join(struct sl_run *r); /* before anybody can find it */
+void sl_run_begin(struct sl_run *r);       /* [run] it is created: starts at once, or says why it does not */
+void sl_run_ask_again(struct sl_run *r);   /* [any] the same for one that was queued in an earlier life; says nothing */
+void sl_run_tell_queued(struct sl_run *r); /* [run] says why it waits, when it does */
+void sl_run_place_follows(struct sl_run *r); /* [run] its status has changed */
+void sl_run_leave_place(struct sl_run *r);   /* [any] for good; the caller has a reference */
 /* flight.c */
 void sl_run_flush(struct sl_run *r);           /* [run] sends what this turn decided, if it is time */
 void sl_run_flush_all(struct sl_run *r);       /* [run, or no worker is left] sends it in any case */
 bool sl_run_unwritten(const struct sl_run *r); /* not even its creation was or will soon be written: durability none */
-void sl_run_begin(struct sl_run *r);           /* [run] a queued run starts */
 
 uint64_t sl_run_mono_of_wall(struct sl_run *r, int64_t wall_ms);
 char *sl_z(const char *z); /* strdup that takes NULL */

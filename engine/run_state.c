@@ -15,7 +15,7 @@
 
 const struct sl_state sl_run_states[SL_RUN_STATUSES] = {
 	/*                     wire name     may become */
-	[SL_RUN_QUEUED] = {"queued", TO(RUNNING) | ENDS},
+	[SL_RUN_QUEUED] = {"queued", TO(QUEUED) | TO(RUNNING) | ENDS},
 	[SL_RUN_RUNNING] = {"running", TO(PAUSED) | TO(WAITING) | TO(LOCKED) | TO(SUCCEEDED) | ENDS},
 	[SL_RUN_PAUSED] = {"paused", TO(RUNNING) | TO(LOCKED) | ENDS},
 	[SL_RUN_WAITING] = {"waiting", TO(RUNNING) | TO(PAUSED) | TO(LOCKED) | ENDS},
@@ -434,11 +434,11 @@ static char *dup_z(const char *z)
 static enum sl_code evolve_run(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
 {
 	static const enum sl_run_status leads_to[] = {
-		[SL_EV_STARTED] = SL_RUN_RUNNING,     [SL_EV_PAUSED] = SL_RUN_PAUSED,
-		[SL_EV_RESUMED] = SL_RUN_RUNNING,     [SL_EV_WAITING] = SL_RUN_WAITING,
-		[SL_EV_COMPLETED] = SL_RUN_SUCCEEDED, [SL_EV_FAILED] = SL_RUN_FAILED,
-		[SL_EV_CANCELLED] = SL_RUN_CANCELLED, [SL_EV_LOCKED] = SL_RUN_LOCKED,
-		[SL_EV_UNLOCKED] = SL_RUN_RUNNING,
+		[SL_EV_QUEUED] = SL_RUN_QUEUED,   [SL_EV_STARTED] = SL_RUN_RUNNING,
+		[SL_EV_PAUSED] = SL_RUN_PAUSED,   [SL_EV_RESUMED] = SL_RUN_RUNNING,
+		[SL_EV_WAITING] = SL_RUN_WAITING, [SL_EV_COMPLETED] = SL_RUN_SUCCEEDED,
+		[SL_EV_FAILED] = SL_RUN_FAILED,   [SL_EV_CANCELLED] = SL_RUN_CANCELLED,
+		[SL_EV_LOCKED] = SL_RUN_LOCKED,   [SL_EV_UNLOCKED] = SL_RUN_RUNNING,
 	};
 	bool held = s->status == SL_RUN_PAUSED || s->status == SL_RUN_LOCKED;
 	enum sl_run_status to = leads_to[e->kind];

@@ -13,7 +13,7 @@
 #include "engine/graph.h"
 
 enum sl_run_status {
-	SL_RUN_QUEUED, /* waits for its first commit */
+	SL_RUN_QUEUED, /* waits for its first commit, then for its turn */
 	SL_RUN_RUNNING,
 	SL_RUN_PAUSED,  /* nothing new starts; what ran when drained may still finish */
 	SL_RUN_WAITING, /* only persons, signals or timers are outstanding */
@@ -53,6 +53,7 @@ static inline bool sl_node_status_final(enum sl_node_status s)
 
 enum sl_event_kind {
 	SL_EV_CREATED,   /* execution:created */
+	SL_EV_QUEUED,    /* execution:queued: it waits for its turn, and why; a run that starts at once has none */
 	SL_EV_STARTED,   /* execution:started */
 	SL_EV_PAUSED,    /* execution:paused */
 	SL_EV_RESUMED,   /* execution:resumed, by a person, or because what a waiting run waited for has come */

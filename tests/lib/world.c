@@ -46,6 +46,7 @@ struct world {
 	struct json_object *shown;
 	struct sl_services *services;
 	unsigned notices;
+	struct sl_admit_limits limits;
 	char told[SL_ERROR_TEXT_BYTES];
 	enum sl_code submit_rc;
 	struct sl_run_id submit_id;
@@ -477,6 +478,14 @@ static void make_engine(struct world *w)
 	struct sl_error err = {0};
 	if (sl_engine_new(&c, &w->engine, &err) != SL_OK)
 		fail_msg("engine: %s", err.text);
+	struct sl_admit_limits limits = w->limits;
+	sl_engine_limit(w->engine, &limits);
+}
+
+void world_limits(struct world *w, const struct sl_admit_limits *l)
+{
+	struct sl_admit_limits limits = w->limits = *l;
+	sl_engine_limit(w->engine, &limits);
 }
 
 struct world *world_new(uint64_t seed)
@@ -651,15 +660,10 @@ static void submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same
 	w->submit_id = id;
 }
 
-struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key,
-				    enum sl_code *out)
+static struct sl_run_id submit(struct world *w, struct sl_run_head *head, enum sl_code *out)
 {
-	struct sl_run_head *head = sl_run_head_new();
 	struct sl_problems problems = {0};
 	struct sl_error err = {0};
-	head->definition = sl_bytes_new(definition, strlen(definition));
-	head->inputs = sl_bytes_new(inputs, strlen(inputs));
-	head->idempotency_key = key ? strdup(key) : NULL;
 	w->submit_rc = SL_INTERNAL;
 	enum sl_code rc = sl_engine_submit(w->engine, head, &problems, submitted, w, &err);
 	for (size_t i = 0; i < problems.n; i++)
@@ -676,6 +680,30 @@ struct sl_run_id world_submit_keyed(struct world *w, const char *definition, con
 	else
 		assert_int_equal(w->submit_rc, SL_OK);
 	return w->submit_id;
+}
+
+static struct sl_run_head *head_of(const char *definition, const char *inputs)
+{
+	struct sl_run_head *head = sl_run_head_new();
+	head->definition = sl_bytes_new(definition, strlen(definition));
+	head->inputs = sl_bytes_new(inputs, strlen(inputs));
+	return head;
+}
+
+struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key,
+				    enum sl_code *out)
+{
+	struct sl_run_head *head = head_of(definition, inputs);
+	head->idempotency_key = key ? strdup(key) : NULL;
+	return submit(w, head, out);
+}
+
+struct sl_run_id world_submit_as(struct world *w, const char *definition, const char *project, int32_t priority)
+{
+	struct sl_run_head *head = head_of(definition, "{}");
+	head->project = strdup(project);
+	head->priority = priority;
+	return submit(w, head, NULL);
 }
 
 struct sl_run_id world_submit(struct world *w, const char *definition, const char *inputs)

@@ -22,6 +22,7 @@ struct sl_engine *world_engine(struct world *w);
 struct sl_run_id world_submit(struct world *w, const char *definition, const char *inputs);
 struct sl_run_id world_submit_keyed(struct world *w, const char *definition, const char *inputs, const char *key,
 				    enum sl_code *rc);
+struct sl_run_id world_submit_as(struct world *w, const char *definition, const char *project, int32_t priority);
 
 /* What nodes and middleware are given: empty until the test fills it in; lent, shared by all lives of the world. */
 struct sl_services *world_services(struct world *w);
@@ -35,8 +36,10 @@ void world_hold(struct world *w, uint64_t ms);        /* time goes by, timers fi
 uint64_t world_now(struct world *w);                  /* of its monotonic clock */
 void world_set_clock(struct world *w, int64_t by_ms); /* somebody sets the clock on the wall; monotonic time goes on */
 int64_t world_wall(struct world *w);
-void world_auto_commit(struct world *w, bool on);      /* default on */
-bool world_commit_one(struct world *w);                /* the oldest batch in flight; false: none */
+void world_auto_commit(struct world *w, bool on); /* default on */
+bool world_commit_one(struct world *w);           /* the oldest batch in flight; false: none */
+/* What may be at work, in this life and all later ones; without names. */
+void world_limits(struct world *w, const struct sl_admit_limits *l);
 void world_crash(struct world *w);                     /* kill -9, start again, recover */
 void world_release(struct world *w, const char *path); /* a held fake node ends */
 bool world_is_held(struct world *w, const char *path);

@@ -138,7 +138,7 @@ function RunTable({ items }: { items: RunSummary[] }) {
 function Row({ r, now }: { r: RunSummary; now: number }) {
   const ms = span(r.started_at, r.finished_at, now);
   const tokens = (r.usage?.input_tokens ?? 0) + (r.usage?.output_tokens ?? 0);
-  const why = r.error?.message ?? (r.status === "paused" || r.status === "waiting" || r.status === "locked" ? r.reason : null);
+  const why = r.error?.message ?? (r.status === "queued" || r.status === "paused" || r.status === "waiting" || r.status === "locked" ? r.reason : null);
   const total = r.nodes_total ?? 0;
   const done = r.nodes_done ?? 0;
   const ended = RUN_ENDS.has(r.status);

@@ -123,6 +123,7 @@ function newer(old: RunSummary, got: RunSummary | undefined): RunSummary {
 }
 
 const statusOf: { [event: string]: string } = {
+  "execution:queued": "queued",
   "execution:started": "running",
   "execution:resumed": "running",
   "execution:paused": "paused",
