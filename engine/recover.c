@@ -7,7 +7,10 @@
 #include "base/log.h"
 #include "engine/run_priv.h"
 
-#define CLAIM_AT_ONCE 64
+/* Runs claimed at once: few at first, then as many as are about CLAIM_BYTES of journal. */
+#define CLAIM_FIRST 64
+#define CLAIM_MOST  512
+#define CLAIM_BYTES (32u << 20)
 
 enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state,
 		     struct sl_error *err)
@@ -199,21 +202,34 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 
 struct recovery {
 	struct sl_engine *engine;
-	size_t runs;
+	size_t runs, at_once;
 	void (*fn)(void *arg, enum sl_code rc, size_t runs);
 	void *arg;
 };
 
+static size_t bytes_of(const struct sl_stored_run *r)
+{
+	size_t n = sl_bytes_str(r->head->definition).len + sl_bytes_str(r->head->inputs).len + 1024;
+	for (size_t i = 0; i < r->n_records; i++)
+		n += sl_bytes_str(r->records[i].data).len + sl_bytes_str(r->records[i].detail).len + 128;
+	return n;
+}
+
 static void claimed(void *arg, enum sl_code rc, struct sl_stored_run **runs, size_t n)
 {
 	struct recovery *rec = arg;
-	for (size_t i = 0; i < n; i++)
+	size_t bytes = 0;
+	for (size_t i = 0; i < n; i++) {
+		bytes += bytes_of(runs[i]);
 		adopt(rec->engine, runs[i]);
+	}
 	free(runs);
 	rec->runs += n;
-	if (rc == SL_OK && n == CLAIM_AT_ONCE && !atomic_load(&rec->engine->stopping)) {
+	if (rc == SL_OK && n >= rec->at_once && !atomic_load(&rec->engine->stopping)) {
 		const struct sl_journal *j = &rec->engine->config.journal;
-		rc = j->claim(j->ctx, CLAIM_AT_ONCE, claimed, rec);
+		size_t most = CLAIM_BYTES / (bytes / n);
+		rec->at_once = most < 1 ? 1 : most > CLAIM_MOST ? CLAIM_MOST : most;
+		rc = j->claim(j->ctx, rec->at_once, claimed, rec);
 		if (rc == SL_OK)
 			return;
 	}
@@ -227,9 +243,9 @@ enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum s
 	struct recovery *rec = calloc(1, sizeof(*rec));
 	if (!rec)
 		return SL_NO_MEMORY;
-	*rec = (struct recovery){.engine = e, .fn = fn, .arg = arg};
+	*rec = (struct recovery){.engine = e, .at_once = CLAIM_FIRST, .fn = fn, .arg = arg};
 	sl_admit_hold(e->admit); /* what was at work counts before anything new begins */
-	enum sl_code rc = e->config.journal.claim(e->config.journal.ctx, CLAIM_AT_ONCE, claimed, rec);
+	enum sl_code rc = e->config.journal.claim(e->config.journal.ctx, CLAIM_FIRST, claimed, rec);
 	if (rc != SL_OK) {
 		sl_admit_release(e->admit);
 		free(rec);
