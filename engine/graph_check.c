@@ -1,5 +1,5 @@
-/* engine/graph_check.c: what the shape of a graph says: its order, who stands above whom, which joins can never fire,
- * which failures need not end the run, which nodes belong to one branch of a parallel. Linear in edges but for the
+/* engine/graph_check.c: what the shape of a graph says: its order, who stands above whom, which failures
+ * need not end the run, which nodes belong to one branch of a parallel. Linear in edges but for the
  * ancestor rows (edges × nodes / 64) and the branches (edges × parallels that need them). */
 #include "engine/graph_priv.h"
 
@@ -234,62 +234,6 @@ static void examine_policies(struct sl_reading *rd, struct sl_graph *g)
 	}
 }
 
-/* The case a node needs to run at all, of the nearest branch above; none: kase NULL. */
-struct need {
-	uint32_t branch;
-	const char *kase;
-};
-
-/* Joins that want more than can come together, because some ways in exclude each other. Sure: runs whatever is chosen.
- */
-static void examine_starving(struct sl_reading *rd, struct sl_graph *g)
-{
-	struct need *needs = sl_reading_alloc(rd, g->n_nodes, sizeof(*needs));
-	bool *sure = sl_reading_alloc(rd, g->n_nodes, sizeof(*sure));
-	if (!needs || !sure)
-		return;
-	for (uint32_t i = 0; i < g->n_nodes; i++) {
-		uint32_t v = g->order[i], certain = 0, apart = 0, together = 0, unsure = NOBODY;
-		const struct sl_node_def *d = &g->nodes[v];
-		struct need in = {NOBODY, NULL}, first = {NOBODY, NULL};
-		for (uint32_t k = 0; k < d->n_in; k++) {
-			const struct sl_edge *e = &g->edges[d->in[k]];
-			struct need way = e->kase ? (struct need){e->from, e->kase} : needs[e->from];
-			bool comes = sure[e->from] && !e->kase && !e->when;
-			certain += comes;
-			if (!comes && unsure == NOBODY)
-				unsure = e->from;
-			if (k == 0)
-				in = way;
-			else if (in.branch != way.branch || !in.kase || !way.kase || strcmp(in.kase, way.kase) != 0)
-				in = (struct need){NOBODY, NULL};
-			if (way.kase && !first.kase)
-				first = way;
-			/* how many ways need the first one's branch: with its case, with another */
-			together += way.kase && way.branch == first.branch && strcmp(way.kase, first.kase) == 0;
-			apart += way.kase && way.branch == first.branch && strcmp(way.kase, first.kase) != 0;
-		}
-		needs[v] = in;
-		sure[v] = !d->when && (d->n_in == 0 || certain > 0);
-		if (!d->has_policy || d->policy.need < 2 || d->policy.need >= d->n_in)
-			continue;
-		uint32_t free_ways = d->n_in - together - apart, best = together > apart ? together : apart;
-		size_t at = sl_enter_node(rd, g, v);
-		if (apart && free_ways + best < d->policy.need)
-			sl_bad(rd,
-			       "'%s' can never go on: it waits for %u, but '%s' chooses one case and the others do not "
-			       "come; ask for at most %u",
-			       d->id, d->policy.need, g->nodes[first.branch].id, free_ways + best);
-		else if (certain < d->policy.need)
-			sl_note(rd,
-				"'%s' waits for %u, and only %u are sure to come: the way from '%s' depends on a "
-				"condition; if it does not "
-				"come the run fails",
-				d->id, d->policy.need, certain, g->nodes[unsure].id);
-		sl_leave(rd, at);
-	}
-}
-
 static void examine_choice(struct sl_reading *rd, struct sl_graph *g, const struct sl_node_def *d)
 {
 	enum { MOST = 256 };
@@ -365,7 +309,7 @@ void sl_graph_examine(struct sl_reading *rd, struct sl_graph *g)
 		examine_policies(rd, g);
 		examine_branches(rd, g);
 		examine_absorbed(g);
-		examine_starving(rd, g);
+		sl_graph_liveness(rd, g);
 	}
 	examine_cases(rd, g);
 	for (uint32_t i = 0; i < g->n_nodes; i++)

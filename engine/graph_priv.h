@@ -1,5 +1,5 @@
 /* engine/graph_priv.h: what the files that read a definition share: registry.c, graph.c, graph_parse.c, graph_params.c,
- * graph_check.c, graph_refs.c.
+ * graph_check.c, graph_liveness.c, graph_refs.c.
  *
  * Order     graph.c refuses what is too large · graph_parse.c reads nodes (graph_params.c their parameters) and edges,
  * bodies included · graph_check.c orders each graph, then asks what the order tells · graph_refs.c checks what
@@ -37,6 +37,7 @@ struct sl_reading {
 	uint32_t n_edges;      /* of all graphs */
 	uint32_t n_exprs;      /* conditions, expressions and {{ }} */
 	uint32_t distances; /* name comparisons made so far: an adversary pays for no more than SL_READING_DISTANCES */
+	uint32_t liveness_steps; /* 1 + what is left of them; 0: none were made yet */
 	bool no_memory;
 };
 
@@ -83,5 +84,6 @@ void sl_read_document(struct sl_reading *rd);
 void sl_graph_order(struct sl_reading *rd, struct sl_graph *g); /* order and ancestors, bodies included */
 void sl_graph_examine(struct sl_reading *rd,
 		      struct sl_graph *g); /* joins, absorbed, branches, warnings; bodies included */
-void sl_graph_refs(struct sl_reading *rd, struct sl_graph *g); /* bodies included */
+void sl_graph_liveness(struct sl_reading *rd, struct sl_graph *g); /* joins that starve; not of bodies */
+void sl_graph_refs(struct sl_reading *rd, struct sl_graph *g);     /* bodies included */
 void sl_outputs_refs(struct sl_reading *rd);

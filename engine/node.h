@@ -72,6 +72,8 @@ struct sl_node_type {
 	 * as written are listed by this into out (at most max, returns the number) so that edges can be checked. [any],
 	 * pure. */
 	uint32_t (*cases)(struct json_object *params, const char **out, uint32_t max);
+	/* Optional, beside `cases`: one of them is chosen whatever happens. [any], pure; params as written. */
+	bool (*always)(struct json_object *params);
 	/* Optional. Something came for a waiting node. SL_OK: taken (the node may have ended by it); SL_NOT_FOUND: it
 	 * waits for something else; SL_INVALID, SL_CONFLICT: err says why not, and it goes on waiting. */
 	enum sl_code (*deliver)(struct sl_node *n, const struct sl_delivery *d, struct sl_error *err);

@@ -59,6 +59,11 @@ static uint32_t branch_cases(struct json_object *params, const char **out, uint3
 	return n;
 }
 
+static bool branch_always(struct json_object *params)
+{
+	return sl_json_get_z(params, "default") != NULL;
+}
+
 static enum sl_code branch_check(struct json_object *params, struct sl_error *err)
 {
 	struct json_object *cases = branch_cases_of(params);
@@ -99,5 +104,6 @@ const struct sl_node_type sl_node_type_branch = {
 	.effects = SL_EFFECTS_NONE,
 	.start = branch_start,
 	.cases = branch_cases,
+	.always = branch_always,
 	.check = branch_check,
 };

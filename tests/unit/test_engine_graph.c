@@ -328,7 +328,7 @@ static void warnings_do_not_refuse(void **state)
 			     "c") ",{\"id\":\"j\",\"type\":\"gather\",\"params\":{\"need\":2}}",
 		     EDGE("a", "j") ",{\"from\":\"b\",\"to\":\"j\",\"when\":\"input.x\"},{\"from\":\"c\",\"to\":\"j\","
 				    "\"when\":\"input.y\"}"),
-		 "/nodes/3", "only 1 are sure to come: the way from 'b'"},
+		 "/nodes/3", "only 1 comes when the condition of the edge from 'b' to 'j' is false"},
 	};
 	check_rows(rows, SL_COUNT_OF(rows), true);
 }
