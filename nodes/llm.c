@@ -10,6 +10,7 @@
 #include "engine/schema.h"
 #include "llm/agents.h"
 #include "llm/chat.h"
+#include "llm/claims.h"
 #include "llm/profile.h"
 #include "llm/route.h"
 #include "llm/services.h"
@@ -24,6 +25,7 @@ struct llm_state { /* [run] */
 	struct sl_chat *chat;
 	struct json_object *format;      /* response_format of a JSON answer; NULL: text */
 	char agent[SL_AGENT_NAME_BYTES]; /* whose call it is; "": nobody's */
+	bool claims;                     /* what can be checked is to be flagged */
 };
 
 /* The end of a call on its way from the I/O thread to the run. */
@@ -132,6 +134,28 @@ static void add_repair(struct sl_buf *out, struct sl_str messages, struct json_o
 	sl_buf_adds(out, "}]");
 }
 
+#define CLAIMS_TOLD 20 /* in the event; the output has all of them */
+
+/* What somebody ought to check, before it is taken for a fact. */
+static void flag_claims(struct sl_node *n, struct sl_str text, struct json_object *out)
+{
+	struct json_object *all = sl_claims_json(text), *e = json_object_new_object(), *told = json_object_new_array();
+	size_t count = all ? json_object_array_length(all) : 0;
+	if (all)
+		sl_json_set(out, "claims", all);
+	if (!count || !e || !told) { /* the event is a courtesy */
+		json_object_put(e);
+		json_object_put(told);
+		return;
+	}
+	for (size_t i = 0; i < count && i < CLAIMS_TOLD; i++)
+		json_object_array_add(told, json_object_get(json_object_array_get_idx(all, i)));
+	sl_json_set_bool(e, "needs_verify", true);
+	sl_json_set_i64(e, "count", (int64_t)count);
+	sl_json_set(e, "claims", told);
+	sl_node_event(n, "claims:flagged", e);
+}
+
 /* [run] */
 static void finished(struct sl_node *n, void *arg)
 {
@@ -166,6 +190,8 @@ static void finished(struct sl_node *n, void *arg)
 			sl_json_set(out, "json", parsed);
 		if (thinking->len)
 			sl_json_set_str(out, "thinking", sl_bytes_str(thinking));
+		if (s && s->claims)
+			flag_claims(n, sl_bytes_str(text), out);
 		struct json_object *calls = NULL;
 		if (a->tool_calls && sl_json_parse(sl_bytes_str(a->tool_calls), &calls, NULL) == SL_OK && calls)
 			sl_json_set(out, "tool_calls", calls);
@@ -372,6 +398,7 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 		return SL_FAILED;
 	}
 	const char *kind = sl_json_get_z(format, "type");
+	s->claims = sl_json_get_bool(params, "claims", false);
 	if (kind && strcmp(kind, "text") != 0)
 		s->format = sl_json_dup(format);
 	return SL_PENDING;
@@ -443,6 +470,9 @@ const struct sl_node_type sl_node_type_llm = {
 		"`tool_calls`.\" },"
 		"  \"tool_choice\": { \"title\": \"Tool choice\", \"description\": \"auto, none, required, or one "
 		"function.\" },"
+		"  \"claims\": { \"type\": \"boolean\", \"title\": \"Flag claims\","
+		"    \"description\": \"Figures, money, years and citations of the answer are put into `claims`, for "
+		"somebody to check.\" },"
 		"  \"response_format\": { \"type\": \"object\", \"required\": [\"type\"], \"title\": \"Answer format\","
 		"    \"description\": \"JSON answers are parsed, checked against the schema and put into `json`.\","
 		"    \"properties\": { \"type\": { \"type\": \"string\", \"enum\": [\"text\", \"json_object\", "
