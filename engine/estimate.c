@@ -35,6 +35,7 @@ struct cell {
 	struct sl_estimate_one one;
 	double executions;     /* with a body: of its nodes, too */
 	double seen;           /* tokens others see of it */
+	double context;        /* tokens of what it reads */
 	size_t entry, entries; /* its line in the list, and those of its body behind it */
 	double hits;           /* ways that lead through it */
 	bool runs;             /* on the present way */
@@ -121,6 +122,12 @@ static struct sl_spread rounds_of(struct walk *k, const struct sl_node_def *d, s
 		*in_a_row = n;
 		return n;
 	}
+	if (sl_json_get(d->params_json, "summarise_with")) /* when there is something older to sum up */
+		n.min = 0;
+	if (sl_json_get(d->params_json, "max_queries") && d->type->expand) { /* what is claimed, then each claim */
+		double most = (double)sl_json_get_i64(d->params_json, "max_queries", 3);
+		n = (struct sl_spread){1, 1 + (1 + most) / 2, 1 + most};
+	}
 	if (items) {
 		double count = json_object_is_type(items, json_type_array) ? (double)json_object_array_length(items)
 									   : items_of_inputs(k, items);
@@ -141,6 +148,7 @@ static struct sl_spread rounds_of(struct walk *k, const struct sl_node_def *d, s
 struct place { /* where a graph stands */
 	const char *prefix;
 	double loop_tokens; /* what `loop` shows */
+	double item_tokens; /* what `item` does */
 	const struct place *outer;
 	const struct sl_graph *graph;
 	const struct cell *cells;
@@ -173,7 +181,7 @@ static double tokens_of_refs(const struct walk *k, const struct place *at, const
 			sum += at->loop_tokens;
 			break;
 		case SL_REF_ITEM:
-			sum += ITEM_TOKENS;
+			sum += at->item_tokens;
 			break;
 		case SL_REF_INDEX:
 		case SL_REF_RUN:
@@ -191,6 +199,9 @@ static enum sl_code walk_body(struct walk *k, const struct place *outer, const s
 	(void)snprintf(prefix, sizeof(prefix), "%s", k->out->nodes[c->entry].path); /* cut names are shown cut */
 	bool loops = sl_json_get(d->params_json, "max_rounds") != NULL;
 	struct place at = {.prefix = prefix, .outer = outer, .loop_tokens = loops ? 0 : outer->loop_tokens};
+	at.item_tokens = d->type->expand                        ? c->context /* handed on to what is made of it */
+			 : sl_json_get(d->params_json, "items") ? ITEM_TOKENS
+								: outer->item_tokens;
 	enum sl_code rc = walk_graph(k, d->body, &at, &body);
 	if (rc == SL_OK && n.expected > 1 && loops && d->body->depth <= TWICE_DEPTH) {
 		drop_entries(k->out, from);
@@ -209,7 +220,8 @@ static enum sl_code walk_body(struct walk *k, const struct place *outer, const s
 	c->one.cost_microusd = add(c->one.cost_microusd, times(body.cost, n));
 	c->one.ms = add(c->one.ms, times(body.ms, in_a_row));
 	c->executions += body.executions * n.expected;
-	c->seen = body.out_tokens * (sl_json_get(d->params_json, "items") ? n.expected : 1);
+	if (c->one.out_tokens < 0) /* else it is known what comes of them */
+		c->seen = body.out_tokens * (sl_json_get(d->params_json, "items") ? n.expected : 1);
 	return SL_OK;
 }
 
@@ -226,6 +238,7 @@ static enum sl_code walk_node(struct walk *k, const struct sl_graph *g, const st
 		refs = sl_expr_refs(d->exprs[i].expr, &n);
 		ask.context_tokens += tokens_of_refs(k, at, refs, n);
 	}
+	c->context = ask.context_tokens;
 	enum sl_code rc = add_entry(k, at->prefix, d, &c->entry);
 	if (rc == SL_OK)
 		rc = k->fn(k->ctx, &ask, &c->one, k->err);
@@ -447,7 +460,7 @@ enum sl_code sl_estimate_workflow(const struct sl_workflow *w, struct json_objec
 			 .ctx = ctx,
 			 .out = out,
 			 .err = err};
-	const struct place root = {.prefix = ""};
+	const struct place root = {.prefix = "", .item_tokens = ITEM_TOKENS};
 	struct total total;
 	enum sl_code rc = walk_graph(&k, w->root, &root, &total);
 	out->tokens = total.tokens;

@@ -217,14 +217,16 @@ static void expand(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def
 	struct json_object *graph = NULL;
 	struct sl_error err;
 	enum sl_code rc = d->type->expand(params, &graph, &err);
+	if (rc == SL_OK && !graph)
+		return; /* with these parameters it has none */
 	if (!rd->w->expanded)
 		rd->w->expanded = json_object_new_array();
-	if (rc == SL_OK && (!graph || !rd->w->expanded || json_object_array_add(rd->w->expanded, graph) != 0)) {
+	if (rc == SL_OK && (!rd->w->expanded || json_object_array_add(rd->w->expanded, graph) != 0)) {
 		json_object_put(graph);
 		rc = SL_NO_MEMORY;
 	}
 	if (rc == SL_OK)
-		d->body = sl_read_graph(rd, graph, g, d->index, g->provides);
+		d->body = sl_read_graph(rd, graph, g, d->index, g->provides | SL_PROVIDES_ITEM);
 	else if (rc == SL_NO_MEMORY)
 		rd->no_memory = true;
 	else

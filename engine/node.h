@@ -85,7 +85,8 @@ struct sl_node_type {
 	 * very many bodies the engine then forgets the rest of it. */
 	bool results_only;
 	/* Optional. A container whose graph is made by the server: { nodes, edges } from the parameters as written,
-	 * which must be x-constant as far as they are used here. [any], pure; *graph is the caller's. */
+	 * which must be x-constant as far as they are used here. Its nodes see `item`, when a body is begun with one.
+	 * [any], pure; *graph is the caller's; left NULL: with these parameters the node has no bodies. */
 	enum sl_code (*expand)(struct json_object *params, struct json_object **graph, struct sl_error *err);
 	/* Optional. Checks beyond the schema, on params as written (strings may be templates). Return SL_OK or
 	 * sl_fail(). [any], pure. */

@@ -100,6 +100,18 @@ static struct json_object *fake_param(struct sl_node *n, struct json_object *par
 	return v ? v : sl_json_get(params, key);
 }
 
+static void hold(struct sl_node *n, struct json_object *out)
+{
+	struct held *h = calloc(1, sizeof(*h));
+	h->world = fake_world(n);
+	h->remote = sl_node_remote(n);
+	h->path = strdup(sl_node_path(n));
+	h->output = out;
+	h->stream = sl_stream_ref(sl_node_stream(n));
+	h->next = h->world->held;
+	h->world->held = h;
+}
+
 static enum sl_step fake_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
 {
 	struct world *w = fake_world(n);
@@ -137,14 +149,8 @@ static enum sl_step fake_start(struct sl_node *n, struct json_object *params, st
 	}
 	struct sl_remote *remote = sl_node_remote(n);
 	if (json_object_get_boolean(fake_param(n, params, "hold"))) {
-		struct held *h = calloc(1, sizeof(*h));
-		h->world = w;
-		h->remote = remote;
-		h->path = strdup(sl_node_path(n));
-		h->output = out;
-		h->stream = sl_stream_ref(sl_node_stream(n));
-		h->next = w->held;
-		w->held = h;
+		hold(n, out);
+		sl_remote_unref(remote);
 		return SL_PENDING;
 	}
 	assert_int_equal(sl_remote_call(remote, fake_done, fake_drop, out), SL_OK);
@@ -188,8 +194,12 @@ static const struct sl_node_type fake_type = {
 
 static enum sl_step fake_llm_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
 {
-	struct sl_str agent = sl_json_get_str(params, "agent");
+	struct sl_str agent = sl_json_get_str(params, "agent"), rest;
 	struct json_object *out = json_object_new_object(), *json = json_object_new_object();
+	bool held = sl_str_starts(agent, SL_STR("hold "));
+	if (held)
+		agent = sl_str_n(agent.p + 5, agent.len - 5);
+	rest = agent.len > 5 ? sl_str_n(agent.p + 5, agent.len - 5) : SL_STR("");
 	count_of(fake_world(n), sl_node_path(n))->calls++;
 	if (sl_str_starts(agent, SL_STR("bad"))) {
 		json_object_put(out);
@@ -197,16 +207,27 @@ static enum sl_step fake_llm_start(struct sl_node *n, struct json_object *params
 		(void)sl_fail(err, SL_PROVIDER_REJECTED, "this voter is out");
 		return SL_FAILED;
 	}
-	if (agent.len > 1 && agent.p[0] == 's')
+	if (sl_str_starts(agent, SL_STR("say "))) {
+		sl_json_set_str(out, "text", sl_str_n(agent.p + 4, agent.len - 4));
+	} else if (sl_str_starts(agent, SL_STR("json "))) {
+		json_object_put(json);
+		assert_int_equal(sl_json_parse(rest, &json, err), SL_OK);
+		sl_json_set_str(out, "text", rest);
+	} else if (agent.len > 1 && agent.p[0] == 's') {
 		sl_json_set_i64(json, "score", agent.p[1] - '0');
-	else
+	} else {
 		sl_json_set_str(json, "vote",
 				sl_str_starts(agent, SL_STR("yes"))  ? SL_STR("yes")
 				: sl_str_starts(agent, SL_STR("no")) ? SL_STR("no")
 								     : SL_STR("abstain"));
+	}
 	sl_json_set(out, "json", json);
 	sl_json_set(out, "prompt", json_object_get(sl_json_get(params, "prompt")));
 	sl_json_set(out, "said", json_object_get(sl_node_said(n)));
+	if (held) {
+		hold(n, out);
+		return SL_PENDING;
+	}
 	sl_node_complete(n, out);
 	return SL_DONE;
 }
@@ -217,6 +238,7 @@ static const struct sl_node_type fake_llm_type = {
 	.params_schema = "{\"type\":\"object\"}",
 	.effects = SL_EFFECTS_MODEL,
 	.start = fake_llm_start,
+	.cancel = fake_cancel,
 };
 
 static enum sl_step external_start(struct sl_node *n, struct json_object *params, struct sl_error *err)

@@ -74,6 +74,11 @@ static void parameters_that_make_sense_are_accepted(void **state)
 		{"delay", "{\"seconds\":\"{{ input.wait }}\"}"},
 		{"delay", "{\"until\":\"2026-01-31T12:00:00+01:00\"}"},
 		{"delay", "{\"until\":\"{{ input.when }}\"}"},
+		{"context", "{\"sources\":\"{{ nodes.a.text }}\"}"},
+		{"context",
+		 "{\"sources\":[\"{{ nodes.a }}\",\"x\"],\"full_rounds\":0,\"max_tokens\":\"{{ input.n }}\"}"},
+		{"context", "{\"sources\":[],\"summarise_with\":\"scribe\"}"},
+		{"context", "{\"sources\":[],\"summarise_with\":{\"profile\":\"small\"}}"},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		const char *p = problem(rows[i].type, rows[i].params);
@@ -116,6 +121,10 @@ static void parameters_that_do_not_are_refused_with_a_way_out(void **state)
 		{"http", "{\"url\":\"https://x.example.com\",\"expect\":99}", "from 100 to 599"},
 		{"http", "{\"url\":\"https://x.example.com\",\"expect\":[\"2xx\"]}", "200-299"},
 		{"http", "{\"url\":\"https://x.example.com\",\"follow\":11}", "/nodes/2/params/follow"},
+		{"context", "{}", "sources"},
+		{"context", "{\"sources\":[],\"max_tokens\":15}", "/nodes/2/params/max_tokens"},
+		{"context", "{\"sources\":[],\"summarise_with\":{}}", "exactly one of `agent` and `profile`"},
+		{"context", "{\"sources\":[],\"summarise_with\":\"{{ input.who }}\"}", "without {{"},
 		{"delay", "{}", "exactly one"},
 		{"delay", "{\"seconds\":-1}", "/nodes/2/params/seconds"},
 		{"delay", "{\"seconds\":1,\"until\":\"2026-01-31T12:00:00Z\"}", "exactly one"},
