@@ -100,6 +100,7 @@ void sl_wire_journal(struct sl_wire *w, struct sl_journal *out)
 		.append = sl_store_port_append,
 		.claim = sl_store_port_claim,
 		.load = sl_store_port_load,
+		.reopen = sl_store_port_reopen,
 		.ctx = w->store,
 	};
 }

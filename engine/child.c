@@ -394,7 +394,7 @@ static struct sl_run_head *head_of(struct sl_node *n, struct sl_str workflow, st
 	const struct sl_run *r = n->x->run;
 	SL_AUTO(sl_run_head) h = sl_run_head_new();
 	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
-	char key[80];
+	char key[96];
 	if (!h)
 		return NULL;
 	if (inputs)
@@ -403,6 +403,8 @@ static struct sl_run_head *head_of(struct sl_node *n, struct sl_str workflow, st
 		sl_buf_adds(&text, "{}");
 	memcpy(key, "child-", 6);
 	sl_node_idempotency_key(n, key + 6);
+	if (r->state.generation > 1) /* the child of the run as it was has ended with it */
+		(void)snprintf(key + 70, sizeof(key) - 70, "-%u", r->state.generation); /* it fits */
 	h->workflow = sl_str_dup(workflow);
 	h->project = sl_z(r->head->project);
 	h->priority = r->head->priority;

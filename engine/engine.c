@@ -387,17 +387,19 @@ static void begin(struct sl_run *r, struct sl_msg *m)
 		r->submit_fn = NULL;
 		sl_engine_forget(r->engine, r);
 	}
+	r->begins_at = 1;
 	if (!r->lost && sl_run_unwritten(r)) { /* nobody wants to wait for a disk */
 		if (r->submit_fn)
 			r->submit_fn(r->submit_arg, SL_OK, r->id, false);
 		r->submit_fn = NULL;
+		r->begins_at = 0;
 		sl_run_begin(r);
 	}
 	sl_run_unref(r);
 }
 
 /* A child needs room in memory only: its parent has been let in. */
-static enum sl_code room_for_one(struct sl_engine *e, bool child, struct sl_error *err)
+enum sl_code sl_engine_room(struct sl_engine *e, bool child, struct sl_error *err)
 {
 	uint32_t most = child ? 0 : atomic_load(&e->max_unfinished);
 	enum sl_code rc = SL_OK;
@@ -419,7 +421,7 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 	SL_AUTO(sl_workflow) w = NULL;
 	if (atomic_load(&e->stopping))
 		return sl_fail(err, SL_DRAINING, "the server is stopping");
-	enum sl_code rc = room_for_one(e, head->parent_node != NULL, err);
+	enum sl_code rc = sl_engine_room(e, head->parent_node != NULL, err);
 	if (rc != SL_OK)
 		return rc;
 	rc = sl_engine_workflow(e, sl_bytes_str(head->definition), &w, problems);
@@ -560,6 +562,8 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const struct sl_order *order,
 			       sl_command_fn *fn, void *arg)
 {
+	if (order->kind == SL_CMD_RETRY)
+		return sl_rerun_retry(e, id, order, fn, arg);
 	struct command *c = calloc(1, sizeof(*c));
 	struct sl_error err;
 	if (!c)

@@ -28,6 +28,11 @@ struct sl_journal {
 	/* One run with all its records. SL_NOT_FOUND: none. */
 	enum sl_code (*load)(void *ctx, struct sl_run_id id,
 			     void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run *run), void *arg);
+	/* A run that failed or was cancelled becomes ours, with a new epoch, all its records, and no recoveries
+	 * counted; to everybody else it has ended as before until a batch says otherwise. SL_CONFLICT: it is none, or
+	 * none any more. SL_NOT_FOUND. */
+	enum sl_code (*reopen)(void *ctx, struct sl_run_id id,
+			       void (*fn)(void *arg, enum sl_code rc, struct sl_stored_run *run), void *arg);
 	void *ctx;
 };
 
@@ -145,6 +150,7 @@ enum sl_command_kind {
 	SL_CMD_REVIEW, /* of `node`; payload: { action, content?, reason? }. SL_CONFLICT when somebody was first */
 	SL_CMD_SIGNAL, /* payload: { signal, payload? }: for who waits for it now, else for who waits next */
 	SL_CMD_INPUT,  /* payload: { text }: later model calls of the run see it */
+	SL_CMD_RETRY,  /* of a failed or cancelled run; `node`: that one and what follows from it is done again, too */
 };
 /* What somebody asks of a run. Everything is copied. */
 struct sl_order {

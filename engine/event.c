@@ -1,4 +1,5 @@
 /* engine/event.c: events as journal records and back. `data` is what clients see, `detail` what only recovery needs. */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
@@ -16,12 +17,41 @@ static const char *const names[SL_EVENT_KINDS] = {
 	[SL_EV_CANCELLED] = "execution:cancelled",
 	[SL_EV_LOCKED] = "circuit_breaker:tripped",
 	[SL_EV_UNLOCKED] = "circuit_breaker:unlocked",
+	[SL_EV_RETRIED] = "execution:retried",
+	[SL_EV_FORKED] = "execution:forked",
 	[SL_EV_SIGNAL] = "signal:received",
 	[SL_EV_INPUT] = "user_input",
 	[SL_EV_NODE] = "node_state_change",
 	[SL_EV_RESET] = "stream_reset",
 	[SL_EV_USAGE] = "token_usage",
 };
+
+/* Names of node types' own events, as journals had them: as many as there are, so they stay. */
+struct known {
+	struct known *next;
+	char name[];
+};
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct known *known; /* [lock known_lock] */
+
+const char *sl_event_name(const char *name)
+{
+	size_t n = strlen(name);
+	for (uint32_t k = 0; k < SL_EV_CUSTOM; k++)
+		if (strcmp(name, names[k]) == 0)
+			return names[k];
+	pthread_mutex_lock(&known_lock);
+	struct known *it = known;
+	while (it && strcmp(it->name, name) != 0)
+		it = it->next;
+	if (!it && (it = malloc(sizeof(*it) + n + 1))) {
+		memcpy(it->name, name, n + 1);
+		it->next = known;
+		known = it;
+	}
+	pthread_mutex_unlock(&known_lock);
+	return it ? it->name : NULL;
+}
 
 void sl_event_fini(struct sl_event *e)
 {
@@ -120,6 +150,8 @@ static void put_data(struct sl_buf *b, const struct sl_event *e)
 			sl_buf_json_kz(b, "reason", e->reason);
 		if (e->by)
 			sl_buf_json_kz(b, "by", e->by);
+		if (e->path && (e->kind == SL_EV_RETRIED || e->kind == SL_EV_FORKED))
+			sl_buf_json_kz(b, "from", e->path);
 		if (e->kind == SL_EV_PAUSED)
 			sl_buf_json_kz(b, "mode", e->now ? "now" : "drain");
 		if (e->kind == SL_EV_COMPLETED) {
@@ -139,6 +171,13 @@ static void put_data(struct sl_buf *b, const struct sl_event *e)
 
 static bool put_detail(struct sl_buf *b, const struct sl_event *e)
 {
+	if (e->kind == SL_EV_FORKED && e->output) {
+		sl_buf_addc(b, '{');
+		sl_buf_json_key(b, "outputs");
+		sl_json_write(b, e->output);
+		sl_buf_addc(b, '}');
+		return true;
+	}
 	if (e->kind != SL_EV_NODE || (!e->output && !e->stream && !e->n_taken && !e->tries && !e->took))
 		return false;
 	sl_buf_addc(b, '{');
@@ -181,8 +220,13 @@ enum sl_code sl_event_encode(const struct sl_event *e, struct sl_record *r)
 	if (detail)
 		r->detail = sl_buf_bytes(&b);
 	bool once = e->kind == SL_EV_NODE && e->status == SL_NODE_COMPLETED;
-	if (once)
-		r->once = sl_bytes_new(e->path, strlen(e->path));
+	if (once) { /* a path has no @ */
+		SL_BUF(key, 8192);
+		sl_buf_adds(&key, e->path);
+		if (e->generation > 1)
+			sl_buf_addf(&key, "@%u", e->generation);
+		r->once = sl_buf_bytes(&key);
+	}
 	if (!r->data || (detail && !r->detail) || (once && !r->once)) {
 		sl_record_fini(r);
 		return SL_NO_MEMORY;
@@ -239,7 +283,8 @@ static enum sl_code get_node(struct json_object *data, struct json_object *detai
 /* What such events tell beside what has a member of its own. */
 static struct json_object *further_data(struct json_object *data)
 {
-	static const char *const keys[] = {"parent", "parent_node", "depth", "signal", "payload", "text"};
+	static const char *const keys[] = {"parent", "parent_node", "depth", "signal", "payload",
+					   "text",   "forked_from", "run",   "at_seq", "inputs"};
 	struct json_object *o = json_object_new_object(), *v;
 	for (size_t i = 0; o && i < SL_COUNT_OF(keys); i++)
 		if (json_object_object_get_ex(data, keys[i], &v))
@@ -275,7 +320,9 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 			e->code = SL_INTERNAL; /* a code of a newer version */
 		e->message = dup_member(error, "message");
 	}
-	e->path = e->kind == SL_EV_FAILED ? dup_member(error, "node") : dup_member(data, "node_id");
+	e->path = e->kind == SL_EV_FAILED                               ? dup_member(error, "node")
+		  : e->kind == SL_EV_RETRIED || e->kind == SL_EV_FORKED ? dup_member(data, "from")
+									: dup_member(data, "node_id");
 	e->attempt = (uint32_t)sl_json_get_i64(data, "attempt", 0);
 	e->reason = dup_member(data, "reason");
 	e->by = dup_member(data, "by");
@@ -292,6 +339,12 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 		double cost = sl_json_get_f64(data, "estimated_cost_usd", 0) * 1e6;
 		e->cost_microusd = cost > -1e15 && cost < 1e15 ? (int64_t)(cost + (cost < 0 ? -0.5 : 0.5)) : 0;
 		e->simulated = sl_json_get_bool(data, "simulated", false);
+		break;
+	case SL_EV_FORKED:
+		e->output = json_object_get(sl_json_get(detail, "outputs"));
+		e->data = further_data(data);
+		if (!e->data)
+			return sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)e->seq);
 		break;
 	case SL_EV_CREATED:
 	case SL_EV_SIGNAL:

@@ -268,8 +268,11 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 	size_t most = x->def->body ? SL_LIMIT_GATHERED_BYTES : SL_LIMIT_PAYLOAD_BYTES;
 	if (code == SL_OK && size_of(output, most) > most)
 		code = sl_fail(&late, SL_LIMIT, "the output of '%s' is larger than %zu bytes", x->def->id, most);
-	if (code == SL_OK &&
-	    !sl_exec_taken(sc, index, x->node ? x->node->kase : NULL, output, &e.taken, &e.n_taken, &late))
+	/* one whose output was given has not chosen; types that choose say what in `case` */
+	const char *kase = x->node ? x->node->kase : NULL;
+	if (!kase && ns->given)
+		kase = sl_json_get_z(output, "case");
+	if (code == SL_OK && !sl_exec_taken(sc, index, kase, output, &e.taken, &e.n_taken, &late))
 		code = late.code;
 	if (late.code != SL_OK) {
 		err = &late;
@@ -556,14 +559,13 @@ static void tell_delay(struct sl_exec *x)
 	(void)sl_run_emit(x->run, &e); /* false: the run is over */
 }
 
-/* A middleware had the answer. Its text is streamed like one that a model wrote. */
+/* A middleware had the answer, or who forked the run gave it. Its text is streamed like one that a model wrote. */
 static void answered(struct sl_exec *x)
 {
 	struct json_object *output = x->answer;
 	struct sl_str text = sl_json_get_str(output, "text"), thinking = sl_json_get_str(output, "thinking");
 	struct sl_outcome o = {SL_OK, NULL, output, 0, 0};
 	x->answer = NULL;
-	x->cached = true;
 	leave(x, true, &o);
 	if (text.len || thinking.len) {
 		struct sl_node *n = calloc(1, sizeof(*n));
@@ -621,6 +623,7 @@ static void enter_next(struct sl_exec *x)
 			x->delayed = true;
 			return;
 		case SL_ANSWER:
+			x->cached = true;
 			answered(x);
 			return;
 		case SL_REFUSE: {
@@ -692,6 +695,12 @@ void sl_exec_start(struct sl_scope *sc, uint32_t node, enum sl_exec_how how)
 	struct sl_error err = {0};
 	if (!x)
 		return;
+	if (sc->nodes[node].given) {
+		x->answer = json_object_get(sc->nodes[node].given);
+		x->reason = sl_z("its output was given when the run was forked");
+		answered(x);
+		return;
+	}
 	if (x->def->when && how == SL_EXEC_FRESH) {
 		struct sl_env env = sl_scope_env(sc);
 		bool yes = true;

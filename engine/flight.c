@@ -132,19 +132,21 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 	}
 	SL_CRASH_POINT("flight.told");
 	r->committed_seq = seq;
-	waiters_up_to(r, seq, SL_OK);
 	if (r->wait_commit && r->committed_seq >= r->state.last_seq) {
 		r->wait_commit = false;
 		sl_run_touch_pending(r);
 	}
-	if (seq == 1 && r->state.status == SL_RUN_QUEUED) /* now that it cannot be lost it may cost something */
+	if (r->begins_at && r->committed_seq >= r->begins_at) { /* now that it cannot be lost it may cost something */
+		r->begins_at = 0;
 		sl_run_begin(r);
+	}
 	if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
 		SL_CRASH_POINT("run.ended");
 		count_end(r);
 		sl_run_tell_ends(r, SL_OK);
 		sl_engine_forget(r->engine, r);
 	}
+	waiters_up_to(r, seq, SL_OK); /* last: one of them may have the run opened again */
 }
 
 static void committed_drop(struct sl_msg *m)

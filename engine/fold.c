@@ -60,6 +60,8 @@ static void empty(struct sl_scope *sc)
 				.next_busy = sc->next_busy,
 				.told = sc->told,
 				.folded = true,
+				.was_nodes = sc->graph->n_nodes,
+				.was_done = sc->n_final,
 				.result = sc->result,
 				.code = sc->code,
 				.message = sc->message};

@@ -53,6 +53,9 @@ void sl_node_idempotency_key(const struct sl_node *n, char out[65])
 	crypto_generichash_init(&st, NULL, 0, sizeof(digest));
 	crypto_generichash_update(&st, n->x->run->id.u.b, 16);
 	crypto_generichash_update(&st, (const unsigned char *)path, strlen(path));
+	uint32_t redone = n->x->scope->nodes[n->x->index].redone;
+	if (redone) /* it had ended and is done again because a person wants it: no repeat, but another one */
+		crypto_generichash_update(&st, (const unsigned char *)&redone, sizeof(redone));
 	crypto_generichash_final(&st, digest, sizeof(digest));
 	sodium_bin2hex(out, 65, digest, sizeof(digest));
 }

@@ -84,6 +84,8 @@ struct sl_node_type {
 	/* Containers: of a body that has ended, only what it came to is needed (sl_node_body_result(), _error()). With
 	 * very many bodies the engine then forgets the rest of it. */
 	bool results_only;
+	/* Containers: a body builds on those before it, so when one is done again the later ones are, too. */
+	bool chained;
 	/* Optional. A container whose graph is made by the server: { nodes, edges } from the parameters as written,
 	 * which must be x-constant as far as they are used here. Its nodes see `item`, when a body is begun with one.
 	 * [any], pure; *graph is the caller's; left NULL: with these parameters the node has no bodies. */
@@ -110,7 +112,8 @@ struct sl_node_route {
 };
 const struct sl_node_route *sl_node_route(const struct sl_node *n);
 int64_t sl_node_now_ms(const struct sl_node *n); /* wall */
-/* The key to send to external systems that accept one: the same for every repeat of this node. */
+/* The key to send to external systems that accept one: the same for every repeat of this node; another one when it had
+ * ended and a person has it done again. */
 void sl_node_idempotency_key(const struct sl_node *n, char out[65]);
 
 /* Evaluates the x-expr parameter at `pointer` ("/expr", "/cases/0/when"); *out is the caller's. */

@@ -7,8 +7,11 @@ static void start(struct sl_run *r)
 	struct sl_event e = {.kind = SL_EV_STARTED};
 	if (r->state.status != SL_RUN_QUEUED) /* it was cancelled meanwhile */
 		return;
-	if (sl_run_emit(r, &e))
+	if (sl_run_emit(r, &e)) {
+		if (r->state.generation > 1) /* it has something behind it: containers that were opened again */
+			sl_run_go_on(r);
 		sl_run_arm_deadline(r);
+	}
 	SL_CRASH_POINT("run.started");
 }
 

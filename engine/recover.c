@@ -33,7 +33,7 @@ enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflo
 }
 
 /* Nodes that were at work are begun again, in the order of the graph; a container before what is in its bodies. */
-static void go_on(struct sl_run *r)
+void sl_run_go_on(struct sl_run *r)
 {
 	bool paused = r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
 	for (uint32_t s = 0; s < r->state.n_scopes; s++) {
@@ -96,7 +96,7 @@ void sl_run_adopted(struct sl_run *r)
 		return;
 	}
 	SL_CRASH_POINT("adopt.goes_on");
-	go_on(r);
+	sl_run_go_on(r);
 	sl_run_arm_deadline(r);
 }
 
@@ -119,64 +119,70 @@ static void adopt_run(struct sl_run *r, struct sl_msg *m)
 	adopt_drop(m);
 }
 
+enum sl_code sl_run_of_stored(struct sl_engine *e, struct sl_stored_run *stored, struct sl_run **out,
+			      struct sl_error *err)
+{
+	struct sl_problems problems = {0};
+	SL_AUTO(sl_workflow) w = NULL;
+	if (stored->damaged)
+		return sl_fail(err, SL_INTERNAL, "its journal is damaged");
+	enum sl_code rc = sl_engine_workflow(e, sl_bytes_str(stored->head->definition), &w, &problems);
+	if (rc == SL_OK && !w)
+		rc = sl_fail(err, SL_INVALID, "its definition cannot be read: %s: %s",
+			     problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
+	sl_problems_fini(&problems);
+	if (rc != SL_OK)
+		return rc;
+	struct sl_run *r = sl_run_new(e, SL_TAKE(stored->head), w);
+	if (!r)
+		return sl_fail(err, SL_NO_MEMORY, "out of memory");
+	r->epoch = stored->epoch;
+	r->recoveries = stored->recoveries;
+	rc = sl_fold(stored, w, &r->state, err);
+	if (rc != SL_OK) {
+		sl_run_unref(r);
+		return sl_wrap(err, rc, "its journal does not fold");
+	}
+	r->committed_seq = r->state.last_seq;
+	*out = r;
+	return SL_OK;
+}
+
+enum sl_code sl_run_ready(struct sl_run *r)
+{
+	for (uint32_t k = 0; k < r->state.n_scopes; k++) {
+		struct sl_scope *sc = r->state.scopes[k];
+		if (sl_run_ready_scope(sc) != SL_OK)
+			return SL_NO_MEMORY;
+		for (uint32_t i = 0; i < sc->graph->n_nodes; i++)
+			if (sc->nodes[i].stream)
+				sc->rt[i].stream = sl_stream_of_state(r->id, sc, i);
+	}
+	return SL_OK;
+}
+
 /* [store] One run: fold it, put it on the table, let it go on. Folding is work, but it must be done before anybody can
  * find it. */
 static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 {
 	struct sl_error err = {0};
-	struct sl_problems problems = {0};
 	SL_AUTO(sl_stored_run) run = stored;
-	SL_AUTO(sl_workflow) w = NULL;
+	struct sl_run *r = NULL;
 	char id[SL_UUID_TEXT_BYTES];
 	sl_uuid_format(run->head->id.u, id);
-	if (run->damaged) {
-		sl_log(SL_LOG_ERROR, "engine", "the journal of a run is damaged and the run stays as it is",
-		       SL_KS("run", id));
-		return;
-	}
-	enum sl_code rc = sl_engine_workflow(e, sl_bytes_str(run->head->definition), &w, &problems);
-	if (rc == SL_OK && !w)
-		rc = sl_fail(&err, SL_INVALID, "%s: %s", problems.n ? problems.items[0].pointer : "",
-			     problems.n ? problems.items[0].message : "");
-	sl_problems_fini(&problems);
-	if (rc != SL_OK) {
-		sl_log(SL_LOG_ERROR, "engine", "a stored run cannot be read and stays as it is", SL_KS("run", id),
-		       SL_KS("why", err.text));
-		return;
-	}
 	struct adopt_msg *a = calloc(1, sizeof(*a));
-	struct sl_run *r = a ? sl_run_new(e, SL_TAKE(run->head), w) : NULL;
-	if (!r) {
-		free(a);
-		sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
-		return;
-	}
-	r->epoch = run->epoch;
-	r->recoveries = run->recoveries;
-	rc = sl_fold(run, w, &r->state, &err);
+	enum sl_code rc = a ? sl_run_of_stored(e, run, &r, &err) : sl_fail(&err, SL_NO_MEMORY, "out of memory");
+	if (rc == SL_OK && sl_run_ready(r) != SL_OK)
+		rc = sl_fail(&err, SL_NO_MEMORY, "out of memory");
 	if (rc != SL_OK) {
-		sl_log(SL_LOG_ERROR, "engine", "the journal of a run does not fold and the run stays as it is",
-		       SL_KS("run", id), SL_KS("why", err.text));
+		sl_log(SL_LOG_ERROR, "engine", "a stored run cannot be taken up and stays as it is", SL_KS("run", id),
+		       SL_KS("why", err.text));
 		free(a);
 		sl_run_unref(r);
 		return;
 	}
 	SL_CRASH_POINT("adopt.folded");
-	r->committed_seq = r->state.last_seq;
 	r->projection_dirty = true;
-	for (uint32_t k = 0; k < r->state.n_scopes && rc == SL_OK; k++) {
-		struct sl_scope *sc = r->state.scopes[k];
-		rc = sl_run_ready_scope(sc);
-		for (uint32_t i = 0; rc == SL_OK && i < sc->graph->n_nodes; i++)
-			if (sc->nodes[i].stream)
-				sc->rt[i].stream = sl_stream_of_state(r->id, sc, i);
-	}
-	if (rc != SL_OK) {
-		sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
-		free(a);
-		sl_run_unref(r);
-		return;
-	}
 	if (!r->state.parent && sl_run_join(r) != SL_OK) {
 		sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
 		free(a);

@@ -273,17 +273,19 @@ static void stop_join_timers(struct sl_run *r)
 bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 {
 	struct sl_error err;
-	if (r->lost || sl_run_status_final(r->state.status)) {
+	bool rerun = e->kind == SL_EV_RETRIED || e->kind == SL_EV_FORKED;
+	if (r->lost || (sl_run_status_final(r->state.status) && !rerun)) {
 		sl_event_fini(e);
 		return false;
 	}
-	if (over_cap(r, e)) {
+	if (!rerun && over_cap(r, e)) {
 		sl_event_fini(e);
 		sl_run_fail(r, SL_LIMIT, "the run has more events than one run may have", NULL);
 		return false;
 	}
 	e->seq = r->state.last_seq + 1;
 	e->wall_ms = sl_clock_wall(r->engine->config.clock);
+	e->generation = r->state.generation;
 	if (e->kind == SL_EV_USAGE && !e->data && (e->data = json_object_new_object())) {
 		sl_json_set_i64(
 			e->data, "run_tokens",

@@ -87,6 +87,7 @@ struct sl_run {
 	struct sl_record *out; /* decided in this turn, not yet sent */
 	size_t n_out, cap_out;
 	size_t sent_bytes;        /* of state.bytes */
+	uint64_t begins_at;       /* asks for its place when this is committed; 0: has asked */
 	struct sl_stream **begun; /* streams begun by them; references */
 	size_t n_begun, cap_begun;
 	bool projection_dirty;
@@ -115,7 +116,8 @@ struct sl_engine {
 	struct sl_admit *admit;
 	_Atomic uint32_t max_unfinished; /* 0: SL_LIMIT_ACTIVE_RUNS */
 	pthread_mutex_t lock;
-	struct sl_run *runs; /* [lock] hash by id */
+	struct sl_run *runs;            /* [lock] hash by id */
+	struct sl_reopening *reopening; /* [lock] rerun.c */
 	struct sl_workflow_cache *workflows;
 	_Atomic bool bus_all, stopping;
 	_Atomic uint32_t active, waiting, pending_nodes;
@@ -189,6 +191,8 @@ bool sl_engine_add(struct sl_engine *e, struct sl_run *r);    /* takes a referen
 void sl_engine_forget(struct sl_engine *e, struct sl_run *r); /* drops that reference */
 SL_MUST_USE enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
 					    struct sl_problems *problems); /* cached; out has a reference */
+/* SL_BUSY: there is no room for one run more. */
+SL_MUST_USE enum sl_code sl_engine_room(struct sl_engine *e, bool child, struct sl_error *err);
 struct sl_workflow_cache *sl_workflow_cache_new(void);
 void sl_workflow_cache_free(struct sl_workflow_cache *c);
 
@@ -197,6 +201,15 @@ void sl_workflow_cache_free(struct sl_workflow_cache *c);
 SL_MUST_USE enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w,
 				 struct sl_run_state *state, struct sl_error *err);
 void sl_run_adopted(struct sl_run *r); /* [run] goes on where the journal ends */
+void sl_run_go_on(struct sl_run *r);   /* [run] what was at work is begun again */
+/* [nobody has it yet] A run in memory from its journal, with nothing going on in it. Takes the head. */
+SL_MUST_USE enum sl_code sl_run_of_stored(struct sl_engine *e, struct sl_stored_run *stored, struct sl_run **out,
+					  struct sl_error *err);
+SL_MUST_USE enum sl_code sl_run_ready(struct sl_run *r); /* what a live run needs of each scope, and its streams */
+
+/* rerun.c: a retry, which begins with opening the run again */
+SL_MUST_USE enum sl_code sl_rerun_retry(struct sl_engine *e, struct sl_run_id id, const struct sl_order *order,
+					sl_command_fn *fn, void *arg);
 
 /* child.c */
 void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */

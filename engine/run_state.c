@@ -21,8 +21,9 @@ const struct sl_state sl_run_states[SL_RUN_STATUSES] = {
 	[SL_RUN_WAITING] = {"waiting", TO(RUNNING) | TO(PAUSED) | TO(LOCKED) | ENDS},
 	[SL_RUN_LOCKED] = {"locked", TO(RUNNING) | ENDS},
 	[SL_RUN_SUCCEEDED] = {"succeeded", 0},
-	[SL_RUN_FAILED] = {"failed", 0},
-	[SL_RUN_CANCELLED] = {"cancelled", 0},
+	/* an end that a person may take back */
+	[SL_RUN_FAILED] = {"failed", TO(QUEUED)},
+	[SL_RUN_CANCELLED] = {"cancelled", TO(QUEUED)},
 };
 
 const struct sl_state sl_node_states[SL_NODE_STATUSES] = {
@@ -67,6 +68,7 @@ void sl_scope_fini(struct sl_scope *sc)
 		struct sl_node_state *n = &sc->nodes[i];
 		json_object_put(n->output);
 		json_object_put(n->stream);
+		json_object_put(n->given);
 		free(n->message);
 		free(n->reason);
 		free(n->bodies);
@@ -81,9 +83,15 @@ void sl_scope_fini(struct sl_scope *sc)
 	free(sc->message);
 }
 
+void sl_scope_free(struct sl_scope *sc)
+{
+	sl_scope_fini(sc);
+	free(sc);
+}
+
 enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w)
 {
-	*s = (struct sl_run_state){.status = SL_RUN_QUEUED};
+	*s = (struct sl_run_state){.status = SL_RUN_QUEUED, .generation = 1};
 	if (scope_init(s, &s->root, w->root) != SL_OK) {
 		if (!s->n_scopes)
 			sl_scope_fini(&s->root);
@@ -104,6 +112,7 @@ void sl_run_state_fini(struct sl_run_state *s)
 	json_object_put(s->outputs);
 	free(s->parent);
 	free(s->parent_node);
+	json_object_put(s->forked_from);
 	json_object_put(s->signals);
 	json_object_put(s->said);
 	free(s->message);
@@ -308,6 +317,7 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 	struct sl_node_state *n = e->path ? walk(s, sl_str(e->path), &sc, &index, true) : NULL;
 	if (!n && sc && sc->folded) { /* of a body whose end is known: another of its nodes was called off */
 		s->n_done += sl_node_status_final(e->status);
+		sc->was_done += sl_node_status_final(e->status);
 		return SL_OK;
 	}
 	if (!n)
@@ -391,8 +401,11 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 		n->stream = e->stream;
 		e->stream = NULL;
 	}
-	if (sl_node_status_final(e->status))
+	if (sl_node_status_final(e->status)) {
+		json_object_put(n->given);
+		n->given = NULL;
 		settle_out(sc, index, e);
+	}
 	if (sc->parent) {
 		if (e->status == SL_NODE_FAILED && !sc->failed && !sc->graph->nodes[index].absorbed)
 			sc->failed = index + 1;
@@ -483,7 +496,8 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 	if ((e->kind == SL_EV_CREATED) != (e->seq == 1))
 		return sl_fail(err, SL_CONFLICT, "event %llu: a journal begins with execution:created, once",
 			       (unsigned long long)e->seq);
-	if (sl_run_status_final(s->status))
+	bool rerun = e->kind == SL_EV_RETRIED || e->kind == SL_EV_FORKED;
+	if (sl_run_status_final(s->status) && !rerun)
 		return sl_fail(err, SL_CONFLICT, "event %llu: the run has ended", (unsigned long long)e->seq);
 	s->ended = NULL;
 	switch (e->kind) {
@@ -492,6 +506,11 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 		s->depth = (uint32_t)sl_json_get_i64(e->data, "depth", 0);
 		s->parent = dup_z(sl_json_get_z(e->data, "parent"));
 		s->parent_node = dup_z(sl_json_get_z(e->data, "parent_node"));
+		s->forked_from = json_object_get(sl_json_get(e->data, "forked_from"));
+		break;
+	case SL_EV_RETRIED:
+	case SL_EV_FORKED:
+		rc = sl_state_rerun(s, e, err);
 		break;
 	case SL_EV_NODE:
 		rc = evolve_node(s, e, err);
@@ -552,6 +571,7 @@ enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, s
 		[SL_CMD_INPUT] = {"spoken to", SL_EV_INPUT, UNFINISHED, 0},
 		[SL_CMD_CANCEL] = {"cancelled", SL_EV_CANCELLED,
 				   TO(QUEUED) | TO(RUNNING) | TO(PAUSED) | TO(WAITING) | TO(LOCKED), TO(CANCELLED)},
+		[SL_CMD_RETRY] = {"retried", SL_EV_RETRIED, TO(FAILED) | TO(CANCELLED), 0},
 	};
 	*nothing = false;
 	if (table[cmd].already & 1u << s->status) {
@@ -727,6 +747,10 @@ void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *hea
 	if (s->parent) {
 		sl_buf_json_kz(out, "parent", s->parent);
 		sl_buf_json_kz(out, "parent_node", s->parent_node ? s->parent_node : "");
+	}
+	if (s->forked_from) {
+		sl_buf_json_key(out, "forked_from");
+		sl_json_write(out, s->forked_from);
 	}
 	sl_buf_json_ktime(out, "created_at", head->created_ms);
 	sl_buf_json_ktime(out, "started_at", s->started_ms);

@@ -63,6 +63,8 @@ enum sl_event_kind {
 	SL_EV_CANCELLED, /* execution:cancelled */
 	SL_EV_LOCKED,    /* circuit_breaker:tripped */
 	SL_EV_UNLOCKED,  /* circuit_breaker:unlocked */
+	SL_EV_RETRIED,   /* execution:retried: what failed is done again, and what follows from it */
+	SL_EV_FORKED,    /* execution:forked: before it the journal is that of another run */
 	SL_EV_SIGNAL,    /* signal:received */
 	SL_EV_INPUT,     /* user_input */
 	SL_EV_NODE,      /* node_state_change */
@@ -78,14 +80,14 @@ struct sl_event {
 	uint64_t seq;
 	int64_t wall_ms;
 	const char *name; /* SL_EV_CUSTOM: the wire name; constant or interned */
-	char *path;       /* of the node; NULL for run events */
+	char *path;       /* of the node; retried, forked: from where; NULL for other run events */
 	enum sl_node_status status;
 	const char *type;           /* of the node: lent by its definition; not needed when decoded */
 	uint32_t attempt, tries;    /* tries: attempts of this execution, when retrying */
 	uint32_t arrived, expected; /* joins; expected 0: no join */
 	int64_t due_ms;             /* wall; waiting and retrying */
 	int64_t started_ms;         /* completed or failed without a journaled start: when it began; else 0 */
-	struct json_object *output; /* node output, or the run's outputs; owned */
+	struct json_object *output; /* node output, or the run's outputs; forked: given ones by path; owned */
 	struct json_object
 		*data; /* SL_EV_CUSTOM: the public data; locked, unlocked, signal, input: what else is told; owned */
 	struct json_object *stream; /* completed or failed: { attempt, segments, text?, thinking? }; owned */
@@ -101,13 +103,16 @@ struct sl_event {
 	int64_t cost_microusd;
 	bool simulated;
 	bool cached;
-	bool now; /* paused: mode "now" */
+	bool now;            /* paused: mode "now" */
+	uint32_t generation; /* of the run when it was decided: part of `once`. Not needed when decoded */
 };
 void sl_event_fini(struct sl_event *e);
 
 /* Journal form and back. `r` gets seq, wall_ms, event, data, detail, once. */
 SL_MUST_USE enum sl_code sl_event_encode(const struct sl_event *e, struct sl_record *r);
 SL_MUST_USE enum sl_code sl_event_decode(const struct sl_record *r, struct sl_event *out, struct sl_error *err);
+/* [any] The same name, to stay. For records that outlive the journal they were read from. NULL: no memory. */
+const char *sl_event_name(const char *name);
 
 struct sl_node_state {
 	enum sl_node_status status;
@@ -116,14 +121,17 @@ struct sl_node_state {
 	int64_t started_ms, finished_ms, due_ms;
 	struct json_object *output; /* of a completed one */
 	struct json_object *stream; /* what is needed to rebuild its text */
+	struct json_object *given;  /* by who forked the run: its output once its turn has come; NULL: none */
 	enum sl_code code;
 	char *message, *reason;
 	uint64_t input_tokens, output_tokens;
 	int64_t cost_microusd;
 	struct sl_scope **bodies; /* of a container, by number - 1; NULL where one has not begun */
 	uint32_t n_bodies, cap_bodies;
-	uint32_t n_told;        /* the first so many bodies have ended, and the container knows it */
-	uint32_t customs;       /* events of its own it has told */
+	uint32_t n_told;  /* the first so many bodies have ended, and the container knows it */
+	uint32_t customs; /* events of its own it has told */
+	uint32_t redone;  /* how often it had ended by itself and was undone: part of the key it gives to others */
+	uint8_t mark;     /* run_reset.c, while it works */
 	uint64_t waiting_since; /* seq of the event by which it began to wait; 0: it never did */
 	bool dirty;             /* in the scope's work list */
 	bool text_before;       /* a stream of an earlier attempt may have been seen */
@@ -147,6 +155,7 @@ struct sl_scope {
 	uint32_t n_final, n_active; /* active: running, waiting or retrying */
 	uint32_t failed;            /* a body: 1 + the node whose failure ended it; 0: none has */
 	bool busy;                  /* in the list of scopes with work */
+	bool undo;                  /* run_reset.c, while it works */
 	struct sl_scope *next_busy;
 	/* [run] what only a live run has; NULL in a fold */
 	struct sl_node_rt *rt;        /* by node */
@@ -154,6 +163,7 @@ struct sl_scope {
 	bool told;                    /* its container knows that it has ended */
 	/* fold.c: a body that is no more than what it came to; its graph is then an empty one */
 	bool folded;
+	uint32_t was_nodes, was_done; /* how many nodes it had, and how many of these have ended */
 	struct json_object *result;
 	enum sl_code code; /* of its failure */
 	char *message;
@@ -166,6 +176,8 @@ struct sl_run_state {
 	int64_t created_ms, started_ms, finished_ms;
 	char *parent, *parent_node; /* the run and node that started it; NULL: nobody's child */
 	uint32_t depth;
+	uint32_t generation;                /* 1; one more with each retry, and in a fork */
+	struct json_object *forked_from;    /* { run, at_seq?, from? }; NULL: it began by itself */
 	int64_t paused_since_ms, paused_ms; /* or locked; the clock of limits.timeout_s stands still meanwhile */
 	int64_t waiting_since_ms, waited_ms;
 	uint64_t input_tokens, output_tokens;
@@ -194,6 +206,12 @@ void sl_run_state_fini(struct sl_run_state *s);
 /* Folds one event: takes what it needs out of e. SL_CONFLICT: the tables forbid it; SL_NOT_FOUND: no such node; the
  * state is then unchanged. seq must be last_seq + 1. */
 SL_MUST_USE enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_error *err);
+
+/* run_reset.c. The same for SL_EV_RETRIED and SL_EV_FORKED, but for seq: undoes what is done again; and whether it may
+ * be, which changes nothing. A node that was completed without what failed stays so. */
+SL_MUST_USE enum sl_code sl_state_may_rerun(struct sl_run_state *s, const struct sl_event *e, struct sl_error *err);
+SL_MUST_USE enum sl_code sl_state_rerun(struct sl_run_state *s, struct sl_event *e, struct sl_error *err);
+void sl_scope_free(struct sl_scope *sc); /* a body that is in no list any more */
 
 /* What a command would make happen. *e is filled (kind, reason, by) on SL_OK; SL_CONFLICT names the present state. A
  * command that finds its wish fulfilled (pause of a paused run) yields SL_OK with *nothing set. */

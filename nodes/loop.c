@@ -345,6 +345,7 @@ const struct sl_node_type sl_node_type_loop = {
 	.effects = SL_EFFECTS_NONE,
 	.start = loop_start,
 	.body = loop_body,
+	.chained = true,
 	.check = loop_check,
 	.cancel = loop_cancel,
 };

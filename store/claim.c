@@ -257,25 +257,38 @@ enum sl_code sl_store_claim(struct sl_store *s, size_t max, sl_store_claim_fn *f
 
 /* ---- load ---- */
 
+/* The events of a run and their pieces: the statements after the one that gives its row. */
+static void whole_statements(struct sl_job *j, struct sl_run_id id)
+{
+	sl_job_statement(j, "SELECT " EVENT_COLUMNS " FROM run_events e WHERE e.run_id = $1 ORDER BY e.seq");
+	sl_job_uuid(j, id.u);
+	/* After the events: what they name is written with them, so it is there. */
+	sl_job_statement(j, "SELECT " SL_CHUNK_COLUMNS " FROM run_chunks c WHERE c.run_id = $1" SL_CHUNK_ORDER);
+	sl_job_uuid(j, id.u);
+}
+
+static enum sl_code read_whole(struct sl_job *j, struct sl_stored_run **out)
+{
+	struct sl_pieces pieces;
+	SL_AUTO(sl_stored_run) run = read_run(j->results[0], 0);
+	sl_pieces_init(&pieces, j->results[2]);
+	enum sl_code rc = run ? read_events(run, j->results[1], 0, PQntuples(j->results[1]), &pieces) : SL_NO_MEMORY;
+	sl_pieces_fini(&pieces);
+	if (rc == SL_OK && run->damaged)
+		rc = SL_INTERNAL;
+	if (rc == SL_OK)
+		*out = SL_TAKE(run);
+	return rc;
+}
+
 static void loaded(struct sl_job *j, enum sl_code rc)
 {
 	sl_store_load_fn *fn = (sl_store_load_fn *)j->fn;
 	struct sl_stored_run *run = NULL;
 	if (rc == SL_OK && PQntuples(j->results[0]) == 0)
 		rc = SL_NOT_FOUND;
-	if (rc == SL_OK) {
-		run = read_run(j->results[0], 0);
-		struct sl_pieces pieces;
-		sl_pieces_init(&pieces, j->results[2]);
-		rc = run ? read_events(run, j->results[1], 0, PQntuples(j->results[1]), &pieces) : SL_NO_MEMORY;
-		sl_pieces_fini(&pieces);
-		if (rc == SL_OK && run->damaged)
-			rc = SL_INTERNAL;
-	}
-	if (rc != SL_OK) {
-		sl_stored_run_free(run);
-		run = NULL;
-	}
+	if (rc == SL_OK)
+		rc = read_whole(j, &run);
 	fn(j->arg, rc, run);
 }
 
@@ -285,12 +298,47 @@ enum sl_code sl_store_load(struct sl_store *s, struct sl_run_id id, sl_store_loa
 	if (!j)
 		return SL_NO_MEMORY;
 	sl_job_uuid(j, id.u);
-	sl_job_statement(j, "SELECT " EVENT_COLUMNS " FROM run_events e WHERE e.run_id = $1 ORDER BY e.seq");
-	sl_job_uuid(j, id.u);
-	/* After the events: what they name is written with them, so it is there. */
-	sl_job_statement(j, "SELECT " SL_CHUNK_COLUMNS " FROM run_chunks c WHERE c.run_id = $1" SL_CHUNK_ORDER);
-	sl_job_uuid(j, id.u);
+	whole_statements(j, id);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
+}
+
+/* ---- reopen ---- */
+
+/* The token of this one call: a repeat after a lost reply, and one that was thought lost and comes late, do not make
+ * the epoch larger once more. */
+static const char reopen_sql[] =
+	"UPDATE runs r SET epoch = r.epoch + CASE WHEN (r.claim = $3::bigint) IS TRUE THEN 0 ELSE 1 END, owner = "
+	"$2::bigint, claim = $3::bigint, recoveries = 0 WHERE r.id = $1 AND r.done AND r.status IN ('failed', "
+	"'cancelled') RETURNING " RUN_COLUMNS;
+
+static void reopened(struct sl_job *j, enum sl_code rc)
+{
+	sl_store_load_fn *fn = (sl_store_load_fn *)j->fn;
+	struct sl_stored_run *run = NULL;
+	if (rc == SL_OK && PQntuples(j->results[0]) == 0)
+		rc = PQntuples(j->results[1]) ? SL_CONFLICT : SL_NOT_FOUND;
+	if (rc == SL_OK)
+		rc = read_whole(j, &run);
+	fn(j->arg, rc, run);
+}
+
+enum sl_code sl_store_reopen(struct sl_store *s, struct sl_run_id id, sl_store_load_fn *fn, void *arg)
+{
+	int64_t token;
+	struct sl_job *j = sl_job_new(s, SL_JOB_IDEMPOTENT, reopen_sql, reopened);
+	if (!j)
+		return SL_NO_MEMORY;
+	randombytes_buf(&token, sizeof(token));
+	sl_job_uuid(j, id.u);
+	sl_job_i64(j, s->instance);
+	sl_job_i64(j, token | 1);
+	whole_statements(j, id);
+	return sl_job_submit(j, (void (*)(void))fn, arg);
+}
+
+enum sl_code sl_store_port_reopen(void *store, struct sl_run_id id, sl_store_load_fn *fn, void *arg)
+{
+	return sl_store_reopen(store, id, fn, arg);
 }
 
 enum sl_code sl_store_port_claim(void *store, size_t max, sl_store_claim_fn *fn, void *arg)

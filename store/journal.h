@@ -26,7 +26,12 @@ SL_MUST_USE enum sl_code sl_store_claim(struct sl_store *s, size_t max, sl_store
 typedef void sl_store_load_fn(void *arg, enum sl_code rc, struct sl_stored_run *run);
 SL_MUST_USE enum sl_code sl_store_load(struct sl_store *s, struct sl_run_id id, sl_store_load_fn *fn, void *arg);
 
-/* The three above with the store as void *: fill struct sl_journal with them. */
+/* As struct sl_journal.reopen: a run that failed or was cancelled is ours, and no batch but ours will be taken; the row
+ * says that it has ended until one of them says otherwise. SL_CONFLICT: it is none, or none any more. SL_NOT_FOUND. */
+SL_MUST_USE enum sl_code sl_store_reopen(struct sl_store *s, struct sl_run_id id, sl_store_load_fn *fn, void *arg);
+
+/* The four above with the store as void *: fill struct sl_journal with them. */
 enum sl_code sl_store_port_append(void *store, struct sl_batch *b);
 enum sl_code sl_store_port_claim(void *store, size_t max, sl_store_claim_fn *fn, void *arg);
 enum sl_code sl_store_port_load(void *store, struct sl_run_id id, sl_store_load_fn *fn, void *arg);
+enum sl_code sl_store_port_reopen(void *store, struct sl_run_id id, sl_store_load_fn *fn, void *arg);

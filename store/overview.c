@@ -113,7 +113,9 @@ enum sl_code sl_store_reviews(struct sl_store *s, struct sl_str project, struct 
 		"(r.id, "
 		"e.seq) > ($2, $3::integer) AND NOT EXISTS (SELECT 1 FROM run_events x WHERE x.run_id = e.run_id AND "
 		"x.seq > e.seq AND x.event = 'human_review:resolved' AND x.data::json->>'node_id' = "
-		"e.data::json->>'node_id') ORDER BY r.id, e.seq LIMIT $4::integer + 1",
+		"e.data::json->>'node_id') AND NOT EXISTS (SELECT 1 FROM run_events x WHERE x.run_id = e.run_id AND "
+		"x.seq > e.seq AND x.event IN ('execution:retried', 'execution:forked')) ORDER BY r.id, e.seq LIMIT "
+		"$4::integer + 1",
 		reviews_done);
 	if (!j)
 		return SL_NO_MEMORY;

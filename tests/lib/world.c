@@ -15,7 +15,7 @@ struct stored {
 	size_t n, cap;
 	uint64_t epoch;
 	uint32_t recoveries;
-	bool done, claimed;
+	bool done, claimed, failed; /* failed: or cancelled */
 };
 
 struct held {
@@ -308,7 +308,7 @@ static void commit(struct world *w, struct sl_batch *b)
 		w->runs = s;
 	}
 	assert_non_null(s);
-	if (b->epoch != s->epoch || s->done) {
+	if (b->epoch != s->epoch) {
 		b->done(b, SL_STALE_EPOCH);
 		return;
 	}
@@ -328,8 +328,10 @@ static void commit(struct world *w, struct sl_batch *b)
 		ref(r->once);
 		s->n++;
 	}
-	if (b->has_projection && b->projection.done)
-		s->done = true;
+	if (b->has_projection) {
+		s->done = b->projection.done;
+		s->failed = s->done && strcmp(b->projection.status, "succeeded") != 0;
+	}
 	b->done(b, SL_OK);
 }
 
@@ -383,6 +385,21 @@ static enum sl_code journal_load(void *ctx, struct sl_run_id id,
 {
 	struct stored *s = stored_of(ctx, id);
 	fn(arg, s ? SL_OK : SL_NOT_FOUND, s ? give(s) : NULL);
+	return SL_OK;
+}
+
+static enum sl_code journal_reopen(void *ctx, struct sl_run_id id,
+				   void (*fn)(void *, enum sl_code, struct sl_stored_run *), void *arg)
+{
+	struct stored *s = stored_of(ctx, id);
+	if (!s || !s->failed) {
+		fn(arg, s ? SL_CONFLICT : SL_NOT_FOUND, NULL);
+		return SL_OK;
+	}
+	s->epoch++;
+	s->recoveries = 0;
+	s->claimed = true;
+	fn(arg, SL_OK, give(s));
 	return SL_OK;
 }
 
@@ -486,7 +503,7 @@ static void make_engine(struct world *w)
 	w->services = &services.services;
 	struct sl_engine_config c = {
 		.clock = &clock,
-		.journal = {journal_append, journal_claim, journal_load, w},
+		.journal = {journal_append, journal_claim, journal_load, journal_reopen, w},
 		.library = {library_find, w},
 		.bus = {bus_publish, w},
 		.services = &services.services,

@@ -29,10 +29,12 @@ static void an_end_is_reachable_from_everywhere(void **state)
 		}
 }
 
-static void nothing_follows_an_end(void **state)
+static void nothing_follows_an_end_but_a_retry(void **state)
 {
+	const uint32_t again = 1u << SL_RUN_QUEUED;
 	for (unsigned s = 0; s < SL_RUN_STATUSES; s++)
-		assert_int_equal(sl_run_status_final((enum sl_run_status)s), sl_run_states[s].may_become == 0);
+		assert_int_equal(sl_run_status_final((enum sl_run_status)s), !(sl_run_states[s].may_become & ~again));
+	assert_int_equal(sl_run_states[SL_RUN_SUCCEEDED].may_become, 0);
 	for (unsigned s = 0; s < SL_NODE_STATUSES; s++)
 		assert_int_equal(sl_node_status_final((enum sl_node_status)s), sl_node_states[s].may_become == 0);
 }
@@ -89,7 +91,7 @@ static void commands_follow_the_table(void **state)
 	static const char *const want[] = {
 		[SL_CMD_PAUSE_DRAIN] = "nykynnnn", [SL_CMD_PAUSE_NOW] = "nykynnnn", [SL_CMD_RESUME] = "nkyknnnn",
 		[SL_CMD_CANCEL] = "yyyyynnk",      [SL_CMD_UNLOCK] = "nnnnynnn",    [SL_CMD_REVIEW] = "yyyyynnn",
-		[SL_CMD_SIGNAL] = "yyyyynnn",      [SL_CMD_INPUT] = "yyyyynnn"};
+		[SL_CMD_SIGNAL] = "yyyyynnn",      [SL_CMD_INPUT] = "yyyyynnn",     [SL_CMD_RETRY] = "nnnnnnyy"};
 	for (unsigned cmd = 0; cmd < SL_COUNT_OF(want); cmd++)
 		for (unsigned s = 0; s < SL_RUN_STATUSES; s++) {
 			struct sl_run_state st = {.status = (enum sl_run_status)s};
@@ -140,6 +142,10 @@ static void events_come_back_from_the_journal_as_they_went(void **state)
 	assert_true(sl_json_equal(back.output, e.output));
 	sl_event_fini(&back);
 	sl_record_fini(&r);
+	e.generation = 2; /* a node is completed once in each life of its run */
+	assert_int_equal(sl_event_encode(&e, &r), SL_OK);
+	assert_string_equal(r.once->data, "judge@2");
+	sl_record_fini(&r);
 	e.kind = SL_EV_USAGE;
 	e.cost_microusd = 1234567;
 	e.input_tokens = 5;
@@ -156,7 +162,7 @@ int main(void)
 	sl_expect_aborts = true;
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_end_is_reachable_from_everywhere),
-		cmocka_unit_test(nothing_follows_an_end),
+		cmocka_unit_test(nothing_follows_an_end_but_a_retry),
 		cmocka_unit_test(the_page_in_docs_says_the_same),
 		cmocka_unit_test(commands_follow_the_table),
 		cmocka_unit_test(events_come_back_from_the_journal_as_they_went),

@@ -447,6 +447,59 @@ static void a_clean_close_hands_runs_over_without_counting_a_crash(void **state)
 	sl_store_close(s, 5000);
 }
 
+static void reopen(struct sl_store *s, struct sl_run_id run)
+{
+	forget();
+	assert_int_equal(sl_store_reopen(s, run, on_load, NULL), SL_OK);
+	wait_call();
+}
+
+static void a_run_that_failed_is_opened_again_by_one_at_a_time(void **state)
+{
+	struct sl_store *s = open_store();
+	struct sl_run_id run = new_run();
+	struct sl_batch *b = batch(run, 1, 1, 1);
+	append(s, b);
+	wait_done(1);
+	reopen(s, run); /* it goes on */
+	assert_int_equal(seen.rc, SL_CONFLICT);
+	reopen(s, new_run());
+	assert_int_equal(seen.rc, SL_NOT_FOUND);
+	forget();
+	b = batch(run, 1, 2, 1);
+	project(b, "failed", true);
+	append(s, b);
+	wait_done(1);
+	sl_pg_exec(&pg, "UPDATE runs SET recoveries = 5");
+	reopen(s, run);
+	assert_int_equal(seen.rc, SL_OK);
+	assert_int_equal(seen.run->epoch, 2);
+	assert_int_equal(seen.run->recoveries, 0);
+	assert_int_equal(seen.run->n_records, 2);
+	assert_string_equal(seen.run->head->definition->data, "{\"sluice\":1}");
+	assert_int_equal(count("SELECT count(*) FROM runs WHERE done AND status = 'failed' AND owner IS NOT NULL"), 1);
+	claim(s, 10); /* as long as nothing was written it has ended */
+	assert_int_equal(seen.n_runs, 0);
+	reopen(s, run); /* somebody else, at the same time */
+	assert_int_equal(seen.run->epoch, 3);
+	forget();
+	b = batch(run, 2, 3, 1);
+	project(b, "queued", false);
+	append(s, b);
+	wait_done(1);
+	assert_int_equal(seen.stale, 1);
+	b = batch(run, 3, 3, 1);
+	project(b, "queued", false);
+	append(s, b);
+	wait_done(2);
+	assert_int_equal(seen.ok, 1);
+	assert_int_equal(count("SELECT count(*) FROM runs WHERE NOT done AND status = 'queued' AND owner IS NOT NULL"),
+			 1);
+	reopen(s, run);
+	assert_int_equal(seen.rc, SL_CONFLICT);
+	sl_store_close(s, 5000);
+}
+
 static void an_exclusive_store_claims_whatever_is_left(void **state)
 {
 	pid_t other = other_server(2, SL_STORE_EXCLUSIVE, 1000000);
@@ -694,6 +747,7 @@ int main(int argc, char **argv)
 		TEST(runs_of_a_killed_server_are_claimed_at_once_and_counted),
 		TEST(a_frozen_server_loses_its_runs_with_its_lease),
 		TEST(a_clean_close_hands_runs_over_without_counting_a_crash),
+		TEST(a_run_that_failed_is_opened_again_by_one_at_a_time),
 		TEST(an_exclusive_store_claims_whatever_is_left),
 		TEST(a_killed_and_restarted_postgres_loses_and_doubles_nothing),
 		TEST(terminated_backends_lose_and_double_nothing),
