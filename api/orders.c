@@ -90,6 +90,19 @@ static void read_review(struct json_object *body, struct sl_order_text *out, str
 	sl_buf_addc(&out->payload, '}');
 }
 
+static void read_retry(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
+{
+	struct json_object *from = sl_json_get(body, "from");
+	out->order.node = sl_json_str(from);
+	if (from && out->order.node.len == 0)
+		problem(errors, "/from", "is the path of a node; leave it out to begin with what failed");
+	if (!out->order.node.len)
+		return;
+	sl_buf_addc(&out->payload, '{'); /* for the audit trail */
+	sl_buf_json_kstr(&out->payload, "from", out->order.node);
+	sl_buf_addc(&out->payload, '}');
+}
+
 static void read_signal(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
 {
 	struct sl_str name = sl_json_get_str(body, "signal");
@@ -116,6 +129,7 @@ const struct sl_order_row sl_order_rows[] = {
 	{"pause", "pause", SL_CMD_PAUSE_DRAIN, SL_ROLE_RUNNER, NULL, read_pause},
 	{"resume", "resume", SL_CMD_RESUME, SL_ROLE_RUNNER, NULL, read_reason},
 	{"cancel", "cancel", SL_CMD_CANCEL, SL_ROLE_RUNNER, NULL, read_reason},
+	{"retry", "retry", SL_CMD_RETRY, SL_ROLE_RUNNER, "run.retry", read_retry},
 	{"unlock", "unlock", SL_CMD_UNLOCK, SL_ROLE_ADMIN, "run.unlock", read_unlock},
 	{"review", "review", SL_CMD_REVIEW, SL_ROLE_RUNNER, NULL, read_review},
 	{"signal", "signal", SL_CMD_SIGNAL, SL_ROLE_RUNNER, NULL, read_signal},

@@ -36,6 +36,7 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/runs/{id}/pause", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/resume", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/cancel", SL_ROLE_RUNNER, 0, sl_route_run_order},
+	{SL_POST, V1 "/runs/{id}/retry", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/unlock", SL_ROLE_ADMIN, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/review", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/signal", SL_ROLE_RUNNER, 0, sl_route_run_order},

@@ -23,6 +23,7 @@ static const struct row {
 	{"pause", SL_WS_FORWARD, true},
 	{"resume", SL_WS_FORWARD, true},
 	{"cancel", SL_WS_FORWARD, true},
+	{"retry", SL_WS_FORWARD, true},
 	{"unlock", SL_WS_FORWARD, true},
 	{"review", SL_WS_FORWARD, true},
 	{"signal", SL_WS_FORWARD, true},
