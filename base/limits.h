@@ -17,6 +17,7 @@
 #define SL_LIMIT_RUN_BYTES           (50u << 20) /* journal bytes of one run; likewise */
 #define SL_LIMIT_PAYLOAD_BYTES       (2u << 20)  /* one node output, one input document; the node fails */
 #define SL_LIMIT_GATHERED_BYTES      (16u << 20) /* output of a node with a body, or of a run: many results; likewise */
+#define SL_LIMIT_PAGE_BYTES          (4u << 20)  /* text of one page of a run's events; the rest is on the next one */
 #define SL_LIMIT_STREAM_BYTES        (2u << 20)  /* text of one model stream; the node fails */
 #define SL_LIMIT_PENDING_NODES       2000        /* nodes of one run in flight; further ones wait */
 #define SL_LIMIT_ACTIVE_RUNS         20000       /* unfinished runs in one server; more gets 429 */

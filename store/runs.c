@@ -135,6 +135,20 @@ enum sl_code sl_store_run_list(struct sl_store *s, const struct sl_run_filter *f
 
 /* ---- the journal of one run ---- */
 
+/* A page: $3 records after $2 and one more, to see that there are more; but none that begins behind $4 bytes, so that
+ * what is kept here for one reader stays small however large the payloads are. `n` counts those that would have fitted
+ * by number. */
+#define PAGE                                                                                                           \
+	"SELECT seq, at, event, data, n FROM (SELECT seq, at, event, data, sum(bytes) OVER (ORDER BY seq) - bytes AS " \
+	"before, count(*) OVER () AS n FROM (SELECT seq, at, event, data, CASE WHEN data LIKE '[%' THEN "              \
+	"(data::json->>0)::integer ELSE octet_length(data) END AS bytes FROM run_events WHERE run_id = $1 AND seq > "  \
+	"$2::integer ORDER BY seq LIMIT $3::integer + 1) e) w WHERE before < $4::bigint ORDER BY seq"
+#define PAGE_CHUNKS                                                                                                    \
+	"SELECT " SL_CHUNK_COLUMNS                                                                                     \
+	" FROM run_chunks c WHERE c.run_id = $1 AND c.hash IN (SELECT substr(l.hashes, 1 + "                           \
+	"16 * g.i, 16) FROM (SELECT decode(p.data::json->>1, 'base64') AS hashes FROM (" PAGE                          \
+	") p WHERE p.data LIKE '[%') l, generate_series(0, length(l.hashes) / 16 - 1) AS g(i))" SL_CHUNK_ORDER
+
 static void events_done(struct sl_job *j, enum sl_code rc)
 {
 	const PGresult *r = j->results[0];
@@ -157,8 +171,9 @@ static void events_done(struct sl_job *j, enum sl_code rc)
 	}
 	sl_pieces_fini(&pieces);
 	sl_buf_adds(&b, "],\"next_cursor\":");
-	if (n > limit)
-		sl_buf_addf(&b, "\"%d\"", (int)sl_row_i32(r, limit - 1, 0));
+	int shown = n < limit ? n : limit;
+	if (shown && sl_row_i64(r, 0, 4) > shown)
+		sl_buf_addf(&b, "\"%d\"", (int)sl_row_i32(r, shown - 1, 0));
 	else
 		sl_buf_adds(&b, "null");
 	sl_buf_addc(&b, '}');
@@ -199,32 +214,27 @@ static void records_done(struct sl_job *j, enum sl_code rc)
 	fn(j->arg, rc, rc == SL_OK ? SL_TAKE(run) : NULL);
 }
 
+static void page_params(struct sl_job *j, struct sl_run_id id, uint64_t after_seq)
+{
+	sl_job_uuid(j, id.u);
+	sl_job_i64(j, after_seq > INT32_MAX ? INT32_MAX : (int64_t)after_seq);
+	sl_job_i64(j, (int64_t)j->number);
+	sl_job_i64(j, SL_LIMIT_PAGE_BYTES);
+}
+
 static enum sl_code ask_events(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit,
 			       sl_job_fn *finish, void (*fn)(void), void *arg)
 {
-	struct sl_job *j = sl_job_new(
-		s, SL_JOB_READ,
-		"SELECT seq, at, event, data FROM run_events WHERE run_id = $1 AND seq > $2::integer ORDER BY seq "
-		"LIMIT $3::integer + 1",
-		finish);
+	struct sl_job *j = sl_job_new(s, SL_JOB_READ, PAGE, finish);
 	if (!j)
 		return SL_NO_MEMORY;
+	j->run = id;
 	j->number = limit < 1 ? 100 : limit > EVENTS_MOST ? EVENTS_MOST : limit;
-	sl_job_uuid(j, id.u);
-	sl_job_i64(j, after_seq > INT32_MAX ? INT32_MAX : (int64_t)after_seq);
-	sl_job_i64(j, (int64_t)j->number);
+	page_params(j, id, after_seq);
 	sl_job_statement(j, "SELECT 1 FROM runs WHERE id = $1"); /* tells an empty page from a run that is not there */
 	sl_job_uuid(j, id.u);
-	sl_job_statement(j,
-			 "SELECT " SL_CHUNK_COLUMNS " FROM run_chunks c WHERE c.run_id = $1 AND c.hash IN (SELECT "
-			 "substr(l.hashes, 1 + 16 * g.i, 16) FROM (SELECT decode(p.data::json->>1, 'base64') AS hashes "
-			 "FROM (SELECT data FROM run_events WHERE run_id = $1 AND seq > $2::integer ORDER BY seq LIMIT "
-			 "$3::integer) p WHERE p.data LIKE '[%') l, generate_series(0, length(l.hashes) / 16 - 1) AS "
-			 "g(i))" SL_CHUNK_ORDER);
-	sl_job_uuid(j, id.u);
-	sl_job_i64(j, after_seq > INT32_MAX ? INT32_MAX : (int64_t)after_seq);
-	sl_job_i64(j, (int64_t)j->number);
-	j->run = id;
+	sl_job_statement(j, PAGE_CHUNKS);
+	page_params(j, id, after_seq);
 	return sl_job_submit(j, fn, arg);
 }
 

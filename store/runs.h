@@ -21,12 +21,14 @@ SL_MUST_USE enum sl_code sl_store_run_list(struct sl_store *s, const struct sl_r
 					   void *arg);
 
 /* { "items": [{ "seq", "ts", "event", "data" }], "next_cursor" }: the cursor is the seq to go on after, as a string,
- * null at the present end. limit 1 … 1000 (clamped). SL_NOT_FOUND: no such run. */
+ * null at the present end. limit 1 … 1000 (clamped); a page ends sooner with the record that takes its text to
+ * SL_LIMIT_PAGE_BYTES. SL_NOT_FOUND: no such run. */
 SL_MUST_USE enum sl_code sl_store_run_events(struct sl_store *s, struct sl_run_id id, uint64_t after_seq,
 					     uint32_t limit, sl_store_json_fn *fn, void *arg);
 
 /* The same as records, for who sends them elsewhere: `run->records` without detail and once, `run->head` NULL, `run`
- * the callee's. Fewer than limit: the present end. SL_NOT_FOUND: no such run. */
+ * the callee's. Fewer than limit, and less text than SL_LIMIT_PAGE_BYTES: the present end. SL_NOT_FOUND: no such run.
+ */
 typedef void sl_store_records_fn(void *arg, enum sl_code rc, struct sl_stored_run *run);
 SL_MUST_USE enum sl_code sl_store_run_records(struct sl_store *s, struct sl_run_id id, uint64_t after_seq,
 					      uint32_t limit, sl_store_records_fn *fn, void *arg);

@@ -30,7 +30,8 @@ struct sl_hub_source {
 	/* As sl_engine_view(). With SL_VIEW_WATCH, notices of the run reach sl_hub_publish() until `unwatch`. */
 	enum sl_code (*view)(void *ctx, struct sl_run_id run, enum sl_view_watch watch, sl_view_fn *fn, void *arg);
 	void (*unwatch)(void *ctx, struct sl_run_id run);
-	/* Up to `limit` journal records with seq > after_seq, in order, from the journal. n == 0: there are none. */
+	/* Up to `limit` journal records with seq > after_seq, in order, from the journal; fewer when they reach
+	 * SL_LIMIT_PAGE_BYTES. n == 0: there are none. */
 	enum sl_code (*events_after)(void *ctx, struct sl_run_id run, uint64_t after_seq, size_t limit,
 				     sl_hub_page_fn *fn, void *arg);
 	void (*watch_all)(void *ctx, bool on); /* publish the notices of all runs, too (sl_engine_bus_all) */

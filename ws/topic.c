@@ -1,6 +1,7 @@
 /* ws/topic.c: one watched run: loading it, taking in what the bus says, keeping the last records, flushing. */
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "ws/hub_priv.h"
 
 enum view_for {
@@ -404,15 +405,18 @@ static void filled(struct topic *t, struct page_post *p)
 	}
 	bool ok = true;
 	uint64_t was = t->last;
-	for (size_t i = 0; ok && i < p->n; i++)
+	size_t bytes = 0;
+	for (size_t i = 0; ok && i < p->n; i++) {
+		bytes += sl_bytes_str(p->records[i].data).len;
 		if (p->records[i].seq == t->last + 1)
 			ok = rec_push(t, &p->records[i], t->run);
+	}
 	topic_touched(t);
 	if (!ok || (t->last == was && t->n_held)) {
 		t->fill_again = true; /* in a second: what was published may not be visible to a reader yet */
 		return;
 	}
-	if (p->n == PAGE_RECORDS)
+	if (p->n == PAGE_RECORDS || bytes >= SL_LIMIT_PAGE_BYTES)
 		fill_page(t, SL_OK);
 	if (!t->filling)
 		apply_held(t);

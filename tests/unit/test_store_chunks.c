@@ -281,6 +281,52 @@ static void texts_of_all_sizes_come_back_byte_for_byte(void **state)
 	sl_store_close(s, 5000);
 }
 
+static void a_page_of_large_records_is_as_long_as_its_bytes_allow(void **state)
+{
+	static const int lengths[] = {5, 4, 1, 2}; /* of the pages: by bytes, by bytes and one large, alone, the rest */
+	struct sl_store *s = open_store();
+	struct sl_run_id run = new_run();
+	size_t mib = 1 << 20, bytes[12];
+	uint64_t after = 0;
+	for (uint64_t seq = 1; seq <= 12; seq++) {
+		bytes[seq - 1] = seq == 9 || seq == 10 ? 5 * mib : seq <= 5 ? mib - (seq == 1) : seq > 10 ? 100 : mib;
+		append(s, batch(run, 1, seq, words(bytes[seq - 1], seq), NULL));
+	}
+	wait_done(12);
+	for (size_t i = 0; i < SL_COUNT_OF(lengths); i++) {
+		assert_int_equal(ASK(sl_store_run_records(s, run, after, 1000, on_run, NULL)), SL_OK);
+		assert_int_equal(seen.run->n_records, lengths[i]);
+		for (int k = 0; k < lengths[i]; k++) {
+			assert_int_equal(seen.run->records[k].seq, ++after);
+			assert_same(seen.run->records[k].data, bytes[after - 1], after);
+		}
+	}
+	assert_int_equal(ASK(sl_store_run_records(s, run, 12, 1000, on_run, NULL)), SL_OK);
+	assert_int_equal(seen.run->n_records, 0);
+
+	/* and as the pages clients turn, by number, too */
+	static const char *const cursors[] = {"2", "4", "6", "8", "9", "10", NULL};
+	SL_AUTO(sl_bytes) cursor = text("0");
+	for (size_t i = 0; i < SL_COUNT_OF(cursors); i++) {
+		uint64_t from = strtoull(cursor->data, NULL, 10);
+		SL_AUTO_JSON page = NULL;
+		struct sl_error err = {0};
+		assert_int_equal(ASK(sl_store_run_events(s, run, from, 2, on_json, NULL)), SL_OK);
+		assert_int_equal(sl_json_parse(sl_bytes_str(seen.json), &page, &err), SL_OK);
+		struct json_object *items = sl_json_get(page, "items");
+		assert_int_equal(sl_json_get_i64(json_object_array_get_idx(items, 0), "seq", 0), from + 1);
+		const char *next = sl_json_get_z(page, "next_cursor");
+		if (!cursors[i]) {
+			assert_null(next);
+			break;
+		}
+		assert_string_equal(next, cursors[i]);
+		sl_bytes_unref(cursor);
+		cursor = text(next);
+	}
+	sl_store_close(s, 5000);
+}
+
 static void small_texts_leave_no_pieces(void **state)
 {
 	struct sl_store *s = open_store();
@@ -546,6 +592,7 @@ int main(int argc, char **argv)
 		return three_batches(argv[1]);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(texts_of_all_sizes_come_back_byte_for_byte, clean),
+		cmocka_unit_test_setup(a_page_of_large_records_is_as_long_as_its_bytes_allow, clean),
 		cmocka_unit_test_setup(small_texts_leave_no_pieces, clean),
 		cmocka_unit_test_setup(what_begins_like_a_list_of_pieces_is_not_taken_for_one, clean),
 		cmocka_unit_test_setup(the_data_of_a_review_stays_readable_for_sql, clean),
