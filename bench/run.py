@@ -11,6 +11,7 @@
     noop      runs of three nodes that do nothing, 60 at a time
     map       one run over 1,000 and 10,000 items: speed and memory
     recovery  from SIGKILL until 1,000 and 10,000 unfinished runs go on
+    payloads  bytes stored by a loop over a growing chat, for 10 to 100 rounds
     memory    searches over 100,000 memories; vectors beside a plain AVX2 scan
 
 Rounds are interleaved, tables show medians [min..max]; what was measured is kept in BUILD/bench-results. Absolute figures of a shared
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import time
 
+import payloads
 import rig
 import runs
 
@@ -347,7 +349,7 @@ def memory(b):
 
 
 BENCHES = {'steps': steps, 'streams': streams, 'coalesce': coalesce, 'start': start, 'hub': hub, 'limiter': limiter, 'cache': cache, 'chain': chain,
-           'memory': memory, **runs.BENCHES}
+           'memory': memory, **runs.BENCHES, **payloads.BENCHES}
 
 
 def main():
