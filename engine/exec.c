@@ -482,16 +482,28 @@ void sl_exec_settle(struct sl_exec *x)
 		attempt_ended(x);
 }
 
+const struct sl_node_type *sl_node_type_of(const struct sl_node *n)
+{
+	return n->as ? n->as : n->x->def->type;
+}
+
 void sl_node_end(struct sl_node *n, enum sl_code code, const struct sl_error *err, struct json_object *output)
 {
+	struct sl_error why = {0};
 	if (n->ended) {
 		json_object_put(output);
 		return;
 	}
+	if (err)
+		why = *err;
+	if (n->end_fn) {
+		sl_node_end_fn *fn = n->end_fn;
+		n->end_fn = NULL;
+		fn(n, &code, &why, &output);
+	}
 	n->ended = true;
 	n->code = code;
-	if (err)
-		n->err = *err;
+	n->err = why;
 	n->output = output;
 }
 
@@ -769,10 +781,10 @@ void sl_exec_bodies(struct sl_exec *x)
 
 enum sl_code sl_exec_deliver(struct sl_exec *x, const struct sl_delivery *d, struct sl_error *err)
 {
-	if (!x->node || !x->node->started || x->node->ended || !x->def->type->deliver)
+	if (!x->node || !x->node->started || x->node->ended || !sl_node_type_of(x->node)->deliver)
 		return sl_fail(err, SL_NOT_FOUND, "'%s' does not wait for this", x->path);
 	x->depth++;
-	enum sl_code rc = x->def->type->deliver(x->node, d, err);
+	enum sl_code rc = sl_node_type_of(x->node)->deliver(x->node, d, err);
 	x->depth--;
 	sl_exec_settle(x);
 	return rc;
@@ -786,8 +798,8 @@ static void call_off(struct sl_exec *x)
 	struct sl_outcome o = {SL_CANCELLED, &err, NULL, x->node ? x->node->attempt : 0, 0};
 	(void)sl_fail(&err, SL_CANCELLED, "called off");
 	x->depth++;
-	if (x->node && x->node->started && !x->node->ended && x->def->type->cancel)
-		x->def->type->cancel(x->node);
+	if (x->node && x->node->started && !x->node->ended && sl_node_type_of(x->node)->cancel)
+		sl_node_type_of(x->node)->cancel(x->node);
 	if (x->node) {
 		x->node->ended = true;
 		sl_node_drop_timer(x->node);

@@ -18,6 +18,8 @@ struct sl_node {
 	struct sl_exec *x;
 	uint32_t attempt;
 	void *state;
+	const struct sl_node_type *as; /* whose start it has gone on with; NULL: its own */
+	sl_node_end_fn *end_fn;        /* sees the end first; NULL: nobody does */
 	struct sl_stream *stream;
 	struct sl_remote *remote;
 	struct sl_run_timer *timer;
@@ -34,6 +36,7 @@ struct sl_node {
 	struct json_object *output;
 	char *kase;
 	struct child *child; /* NULL: it started no run */
+	uint32_t look_ups;   /* that have not come back */
 	uint64_t took;       /* seq of the signal it has taken; 0: none */
 	bool has_usage;
 	struct sl_usage reported; /* its strings are those of `usage`, or NULL once that is out */
@@ -114,5 +117,6 @@ struct sl_exec {
  * be gone. */
 void sl_exec_settle(struct sl_exec *x);
 /* Notes the end of an attempt; only the first counts. Takes output. */
-void sl_exec_watch_stream(struct sl_exec *x, struct sl_stream *s); /* before its first append */
+const struct sl_node_type *sl_node_type_of(const struct sl_node *n); /* whose slots are called */
+void sl_exec_watch_stream(struct sl_exec *x, struct sl_stream *s);   /* before its first append */
 void sl_node_end(struct sl_node *n, enum sl_code code, const struct sl_error *err, struct json_object *output);

@@ -161,4 +161,10 @@ SL_DEFINE_AUTO(sl_workflow)
 uint32_t sl_graph_find(const struct sl_graph *g, struct sl_str id); /* the node's index; UINT32_MAX: none. O(1) */
 /* Is `a` an ancestor of `b` in this graph (there is a way from a to b)? O(1) after parsing. */
 bool sl_graph_is_ancestor(const struct sl_graph *g, uint32_t a, uint32_t b);
+/* Is one execution of it one call of a model? What has a body only leads the nodes in there, which are asked
+ * themselves. */
+static inline bool sl_node_def_is_call(const struct sl_node_def *d)
+{
+	return d->type->effects == SL_EFFECTS_MODEL && !d->body;
+}
 const struct sl_expr *sl_node_def_expr(const struct sl_node_def *d, const char *pointer); /* NULL: there is none */

@@ -226,7 +226,9 @@ static void expand(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def
 		rc = SL_NO_MEMORY;
 	}
 	if (rc == SL_OK)
-		d->body = sl_read_graph(rd, graph, g, d->index, g->provides | SL_PROVIDES_ITEM);
+		d->body = sl_read_graph(rd, graph, g, d->index,
+					g->provides | SL_PROVIDES_ITEM |
+						sl_registry_marks(rd->registry, d->type)->provides);
 	else if (rc == SL_NO_MEMORY)
 		rd->no_memory = true;
 	else
@@ -266,6 +268,12 @@ void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_de
 	if (fits && d->type->expand)
 		expand(rd, g, d, params);
 	sl_leave(rd, at);
+	for (uint32_t i = 0; d->body && d->type->expand && d->has_retry && i < d->body->n_nodes; i++)
+		if (d->body->nodes[i].type == d->type) { /* it is that one which is tried again */
+			d->body->nodes[i].has_retry = true;
+			d->body->nodes[i].retry = d->retry;
+			d->has_retry = false;
+		}
 	if (d->body && d->has_retry) {
 		at = sl_enter(rd, "retry");
 		sl_bad(rd, "what has a body is not begun again as a whole; give the nodes in it a `retry`");

@@ -148,8 +148,8 @@ static void deadline_hit(struct sl_run *r, void *arg)
 	if (!n || n->ended)
 		return;
 	x->depth++;
-	if (n->started && x->def->type->cancel)
-		x->def->type->cancel(n);
+	if (n->started && sl_node_type_of(n)->cancel)
+		sl_node_type_of(n)->cancel(n);
 	sl_node_end(n, s->deadline_err.code, &s->deadline_err, NULL);
 	x->depth--;
 	sl_exec_settle(x);

@@ -134,6 +134,11 @@ enum sl_code sl_node_body_begin(struct sl_node *n, uint32_t number, struct json_
 	return SL_OK;
 }
 
+bool sl_node_is_container(const struct sl_node *n)
+{
+	return n->x->def->body != NULL;
+}
+
 uint32_t sl_node_bodies(const struct sl_node *n)
 {
 	return n->x->scope->nodes[n->x->index].n_bodies;
@@ -278,6 +283,42 @@ uint32_t sl_node_events(const struct sl_node *n)
 	for (const struct custom *c = n->events; c; c = c->next)
 		count++;
 	return count;
+}
+
+void sl_node_on_end(struct sl_node *n, sl_node_end_fn *fn)
+{
+	n->end_fn = fn;
+}
+
+struct json_object *sl_node_params(const struct sl_node *n)
+{
+	return n->x->params;
+}
+
+uint64_t sl_node_took_ms(const struct sl_node *n)
+{
+	return sl_clock_mono(n->x->run->engine->config.clock) - n->x->began_ms;
+}
+
+enum sl_step sl_node_as(struct sl_node *n, const char *type, struct json_object *params, struct sl_error *err)
+{
+	const struct sl_registry *registry = n->x->run->engine->registry;
+	const struct sl_node_type *t = sl_registry_find(registry, type);
+	struct sl_problems problems = {0};
+	if (!t || t->body) {
+		(void)sl_fail(err, SL_NOT_FOUND, "this server has no node type '%s' for it", type);
+		return SL_FAILED;
+	}
+	sl_schema_defaults(sl_registry_schema(registry, t), params);
+	bool fits = sl_schema_check(sl_registry_schema(registry, t), params, SL_SCHEMA_STRICT, SL_STR(""), &problems);
+	if (!fits)
+		(void)sl_fail(err, SL_INVALID, "%s: %s", problems.n ? problems.items[0].pointer : "",
+			      problems.n ? problems.items[0].message : "these parameters do not fit");
+	sl_problems_fini(&problems);
+	if (!fits)
+		return SL_FAILED;
+	n->as = t;
+	return t->start(n, params, err);
 }
 
 static void call_back(struct sl_node *n, void (*fn)(struct sl_node *n))

@@ -87,8 +87,9 @@ struct sl_node_type {
 	/* Containers: a body builds on those before it, so when one is done again the later ones are, too. */
 	bool chained;
 	/* Optional. A container whose graph is made by the server: { nodes, edges } from the parameters as written,
-	 * which must be x-constant as far as they are used here. Its nodes see `item`, when a body is begun with one.
-	 * [any], pure; *graph is the caller's; left NULL: with these parameters the node has no bodies. */
+	 * which must be x-constant as far as they are used here. Its nodes see `item`, when a body is begun with one,
+	 * and what "x-provides" at the top of the schema names. Those of this type themselves get the `retry` of the
+	 * whole. [any], pure; *graph is the caller's; left NULL: with these parameters the node has no bodies. */
 	enum sl_code (*expand)(struct json_object *params, struct json_object **graph, struct sl_error *err);
 	/* Optional. Checks beyond the schema, on params as written (strings may be templates). Return SL_OK or
 	 * sl_fail(). [any], pure. */
@@ -138,7 +139,8 @@ enum sl_body_status {
  * number is beyond SL_LIMIT_BODIES. */
 SL_MUST_USE enum sl_code sl_node_body_begin(struct sl_node *n, uint32_t number, struct json_object *bindings,
 					    struct sl_error *err);
-uint32_t sl_node_bodies(const struct sl_node *n); /* the highest number begun, in this life or an earlier one */
+bool sl_node_is_container(const struct sl_node *n); /* has it a graph to begin bodies of? */
+uint32_t sl_node_bodies(const struct sl_node *n);   /* the highest number begun, in this life or an earlier one */
 enum sl_body_status sl_node_body_status(const struct sl_node *n, uint32_t number);
 /* { id: output } of its completed nodes; the caller's. NULL: no memory. */
 struct json_object *sl_node_body_outputs(const struct sl_node *n, uint32_t number);
@@ -184,6 +186,19 @@ void sl_node_event(struct sl_node *n, const char *name, struct json_object *data
 uint32_t sl_node_events(
 	const struct sl_node *n); /* how many it has told, in this life of the server and earlier ones */
 
+/* Sees how this attempt ends, before anybody else does, and may put another end in its place: { SL_OK, -, an object
+ * that is its to keep } or { a failure, why, NULL }. Called once, for an end that comes from the node or its deadline;
+ * not when it is called off. */
+typedef void sl_node_end_fn(struct sl_node *n, enum sl_code *code, struct sl_error *err, struct json_object **output);
+void sl_node_on_end(struct sl_node *n, sl_node_end_fn *fn);
+/* Goes on as a node of another type: its start is called with these parameters (checked by its schema, defaults filled
+ * in), and what comes later (cancel, deliver) is that type's, too. For use in start, as its result. Not for types with
+ * bodies. SL_FAILED when there is no such type or they do not fit. */
+enum sl_step sl_node_as(struct sl_node *n, const char *type, struct json_object *params, struct sl_error *err);
+/* What start was given; borrowed, until the end. */
+struct json_object *sl_node_params(const struct sl_node *n);
+uint64_t sl_node_took_ms(const struct sl_node *n); /* since this life of the server began it */
+
 /* Waiting. The deadline is journaled, so a restart waits only the rest. fn [run] once, unless the node ended before. */
 enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err);
 /* The same until a moment of the wall clock, wherever that clock is moved meanwhile. One that has passed: at once. */
@@ -209,6 +224,11 @@ typedef void sl_child_fn(struct sl_node *n, struct sl_run_id run, struct json_ob
 			 const struct sl_error *err);
 enum sl_step sl_node_child(struct sl_node *n, struct sl_str workflow, int32_t version, struct json_object *inputs,
 			   sl_child_fn *fn, struct sl_error *err);
+/* The definition of a stored workflow, as it is now: fn [run] once, unless the node ended before; lent, NULL unless
+ * SL_OK. SL_NOT_FOUND when there is none. An error return means that fn never runs. */
+typedef void sl_definition_fn(struct sl_node *n, const char *workflow, enum sl_code rc, struct sl_bytes *definition);
+SL_MUST_USE enum sl_code sl_node_look_up(struct sl_node *n, struct sl_str workflow, sl_definition_fn *fn,
+					 struct sl_error *err);
 void sl_node_drop_child(struct sl_node *n); /* for `cancel`: the child is cancelled; not when the server merely stops */
 
 /* Something for the next attempt of this execution: what was wrong with this one, say. Taken; gone after a crash. */
