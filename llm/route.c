@@ -106,9 +106,3 @@ double sl_route_temperature(const struct sl_route *r, uint32_t candidate)
 {
 	return isnan(r->temperature) ? r->profiles[candidate]->temperature : r->temperature;
 }
-
-uint32_t sl_route_calls(struct json_object *params)
-{
-	int64_t rounds = sl_json_get(params, "tools") ? sl_json_get_i64(params, "max_iterations", 1) : 1;
-	return rounds < 1 || rounds > 100 ? 1 : (uint32_t)rounds;
-}

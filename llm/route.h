@@ -36,9 +36,6 @@ bool sl_route_of(const struct sl_services *s, struct json_object *params, struct
 void sl_route_fini(struct sl_route *r);
 #define SL_ROUTE_AUTO __attribute__((cleanup(sl_route_fini))) struct sl_route
 
-/* How many calls one attempt may make at most: rounds of tools. */
-uint32_t sl_route_calls(struct json_object *params);
-
 /* Of a candidate below n: the model it will be asked for; the most its answer may have (0: nobody said); its
  * temperature (NAN: nobody said). */
 const char *sl_route_model(const struct sl_route *r, uint32_t candidate);

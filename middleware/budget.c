@@ -58,7 +58,7 @@ static const struct sl_wake budget_wakes = {budget_wake, budget_ref, budget_unre
 
 static bool budget_applies(const struct sl_node_def *def)
 {
-	return def->type->effects == SL_EFFECTS_MODEL;
+	return sl_node_def_is_call(def);
 }
 
 /* The worst of all candidates: which one it will be is not known yet. */
@@ -66,13 +66,12 @@ static struct sl_budget_need budget_need(struct sl_exec *x, const struct sl_rout
 {
 	const struct sl_services *s = sl_exec_services(x);
 	uint64_t prompt = sl_tokens_of_request(sl_exec_params(x), SL_STR("")) + route->system_tokens;
-	uint32_t calls = sl_route_calls(sl_exec_params(x));
-	struct sl_budget_need need = {.prompt_tokens = (prompt + prompt / 4) * calls}; /* an estimate may be short */
+	struct sl_budget_need need = {.prompt_tokens = prompt + prompt / 4}; /* an estimate may be short */
 	for (uint32_t i = 0; i < route->n; i++) {
 		double in = 0, out = 0;
 		int64_t most = sl_route_max_tokens(route, i);
 		need.flexible = need.flexible || !most;
-		uint64_t output = (most ? (uint64_t)most : SL_TOKENS_OUTPUT) * calls;
+		uint64_t output = most ? (uint64_t)most : SL_TOKENS_OUTPUT;
 		need.output_tokens = output > need.output_tokens ? output : need.output_tokens;
 		/* USD per million tokens is micro-USD per token; without a price nothing is known to be spent */
 		if (sl_price_per_1m(sl_llm_prices(s->llm), route->profiles[i], sl_route_model(route, i), &in, &out)) {

@@ -50,7 +50,7 @@ static const struct sl_wake cache_wakes = {cache_wake, cache_ref, cache_unref};
 
 static bool cache_applies(const struct sl_node_def *def)
 {
-	return def->cache_ttl_s > 0 || def->cache_key || def->type->effects == SL_EFFECTS_MODEL;
+	return def->cache_ttl_s > 0 || def->cache_key || sl_node_def_is_call(def);
 }
 
 static bool cache_is_asked_for(const struct sl_node_def *def)

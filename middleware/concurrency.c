@@ -35,7 +35,7 @@ static const struct sl_wake gate_wakes = {gate_wake, gate_ref, gate_unref};
 
 static bool gate_applies(const struct sl_node_def *def)
 {
-	return def->type->effects == SL_EFFECTS_MODEL;
+	return sl_node_def_is_call(def);
 }
 
 static enum sl_verdict gate_enter(struct sl_exec *x, struct sl_error *err)

@@ -20,7 +20,7 @@ struct failover_state {
 
 static bool failover_applies(const struct sl_node_def *def)
 {
-	return def->type->effects == SL_EFFECTS_MODEL;
+	return sl_node_def_is_call(def);
 }
 
 /* Would another provider do better? Not when the request is wrong, or what the model said. */

@@ -58,7 +58,7 @@ static enum sl_code first_see(struct sl_watch *w, enum sl_stream_kind kind, stru
 
 static bool breaker_applies(const struct sl_node_def *def)
 {
-	return def->type->effects == SL_EFFECTS_MODEL;
+	return sl_node_def_is_call(def);
 }
 
 static enum sl_verdict breaker_wait(struct sl_exec *x, uint64_t ms, const char *reason)

@@ -39,7 +39,7 @@ static const struct sl_wake limiter_wakes = {limiter_wake, limiter_ref, limiter_
 
 static bool limiter_applies(const struct sl_node_def *def)
 {
-	return def->type->effects == SL_EFFECTS_MODEL;
+	return sl_node_def_is_call(def);
 }
 
 static enum sl_verdict limiter_wait(struct sl_exec *x, const struct sl_limiter_view *v, const char *who)

@@ -33,12 +33,12 @@ static const struct sl_retry *retry_of(const struct sl_node_def *def)
 {
 	if (def->has_retry)
 		return def->retry.max ? &def->retry : NULL;
-	return def->type->effects == SL_EFFECTS_MODEL ? &retry_models : NULL;
+	return sl_node_def_is_call(def) ? &retry_models : NULL;
 }
 
 static bool retry_applies(const struct sl_node_def *def)
 {
-	return retry_of(def) != NULL || def->type->effects == SL_EFFECTS_MODEL;
+	return retry_of(def) != NULL || sl_node_def_is_call(def);
 }
 
 /* A fraction of 1 of v, at most v. */
@@ -51,7 +51,7 @@ static enum sl_verdict retry_enter(struct sl_exec *x, struct sl_error *err)
 {
 	const struct sl_services *s = sl_exec_services(x);
 	SL_ROUTE_AUTO route = {0};
-	if (sl_exec_def(x)->type->effects == SL_EFFECTS_MODEL && sl_route_of(s, sl_exec_params(x), &route))
+	if (sl_node_def_is_call(sl_exec_def(x)) && sl_route_of(s, sl_exec_params(x), &route))
 		sl_retry_budget_first(s->governor->retries, sl_str(route.profiles[0]->name),
 				      sl_clock_mono(sl_exec_clock(x)));
 	return SL_PASS;
@@ -63,8 +63,7 @@ static bool retry_afford(struct sl_exec *x, const struct sl_outcome *outcome)
 	const struct sl_services *s = sl_exec_services(x);
 	SL_ROUTE_AUTO route = {0};
 	char reason[160];
-	if (sl_exec_def(x)->type->effects != SL_EFFECTS_MODEL || !outcome->attempt ||
-	    !sl_route_of(s, sl_exec_params(x), &route))
+	if (!sl_node_def_is_call(sl_exec_def(x)) || !outcome->attempt || !sl_route_of(s, sl_exec_params(x), &route))
 		return true;
 	if (sl_retry_budget_take(s->governor->retries, sl_str(route.profiles[0]->name),
 				 sl_clock_mono(sl_exec_clock(x))))

@@ -125,7 +125,7 @@ static struct sl_watch *run_breaker_watch(struct sl_exec *x)
 	const struct sl_breaker_limits *l = &sl_exec_workflow(x)->breaker;
 	struct sl_run_totals t;
 	SL_ROUTE_AUTO route = {0};
-	if (l->off || sl_exec_def(x)->type->effects != SL_EFFECTS_MODEL)
+	if (l->off || !sl_node_def_is_call(sl_exec_def(x)))
 		return NULL;
 	struct exec_state *state = sl_exec_state(x, &sl_middleware_run_breaker, sizeof(*state));
 	struct seeing *s = state ? calloc(1, sizeof(*s)) : NULL;
@@ -141,8 +141,7 @@ static struct sl_watch *run_breaker_watch(struct sl_exec *x)
 	int64_t most = sl_route_of(sl_exec_services(x), sl_exec_params(x), &route) && candidate < route.n
 			       ? sl_route_max_tokens(&route, candidate)
 			       : 0;
-	/* of all calls of the attempt: they write into one stream */
-	uint64_t expected = (most ? (uint64_t)most : SL_TOKENS_OUTPUT) * sl_route_calls(sl_exec_params(x));
+	uint64_t expected = most ? (uint64_t)most : SL_TOKENS_OUTPUT;
 	uint64_t now = sl_clock_mono(sl_exec_clock(x)), limit = l->run_s * 1000ull;
 	sl_exec_run_totals(x, &t);
 	uint64_t active = active_ms(x, &t);
@@ -219,7 +218,7 @@ static void look_at_output(struct sl_exec *x, const struct sl_breaker_limits *l,
 static void run_breaker_leave(struct sl_exec *x, const struct sl_outcome *outcome)
 {
 	const struct sl_breaker_limits *l = &sl_exec_workflow(x)->breaker;
-	if (l->off || sl_exec_def(x)->type->effects != SL_EFFECTS_MODEL)
+	if (l->off || !sl_node_def_is_call(sl_exec_def(x)))
 		return;
 	struct exec_state *state = sl_exec_state(x, &sl_middleware_run_breaker, sizeof(*state));
 	if (state && state->seeing) {
