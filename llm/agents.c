@@ -32,6 +32,7 @@ void sl_agent_unref(struct sl_agent *one)
 	free(one->system);
 	free(one->description);
 	sl_bytes_unref(one->params);
+	sl_bytes_unref(one->tools);
 	free(one);
 }
 
@@ -194,6 +195,24 @@ static void check_params(struct sl_problem_list *l, struct json_object *params)
 	}
 }
 
+#define AGENT_TOOLS 128 /* switches of one agent; more is invalid */
+
+static void check_tools(struct sl_problem_list *l, struct json_object *tools)
+{
+	char pointer[160];
+	if (!json_object_is_type(tools, json_type_object)) {
+		sl_problem(l, "/tools", "must be an object: { \"web_search\": false }");
+		return;
+	}
+	if (json_object_object_length(tools) > AGENT_TOOLS)
+		sl_problem(l, "/tools", "at most %d tools", AGENT_TOOLS);
+	json_object_object_foreach (tools, key, value) {
+		(void)snprintf(pointer, sizeof(pointer), "/tools/%.100s", key);
+		if (!json_object_is_type(value, json_type_boolean))
+			sl_problem(l, pointer, "must be true (it may use the tool) or false");
+	}
+}
+
 static struct sl_str text_of(struct sl_problem_list *l, struct json_object *body, const char *key, const char *pointer,
 			     size_t most)
 {
@@ -218,14 +237,15 @@ enum sl_code sl_agents_check(struct sl_str name, struct json_object *body, struc
 		(void)value;
 		(void)snprintf(pointer, sizeof(pointer), "/%.100s", key);
 		if (strcmp(key, "profile") && strcmp(key, "system") && strcmp(key, "description") &&
-		    strcmp(key, "params") && strcmp(key, "name"))
-			sl_problem(&l, pointer, "is not known; an agent has profile, system, description and params");
+		    strcmp(key, "params") && strcmp(key, "tools") && strcmp(key, "name"))
+			sl_problem(&l, pointer,
+				   "is not known; an agent has profile, system, description, params and tools");
 	}
 	struct sl_str profile = text_of(&l, body, "profile", "/profile", 64),
 		      system = text_of(&l, body, "system", "/system", SL_AGENT_SYSTEM_BYTES),
 		      description = text_of(&l, body, "description", "/description", 2000),
 		      named = text_of(&l, body, "name", "/name", 64);
-	struct json_object *params = sl_json_get(body, "params");
+	struct json_object *params = sl_json_get(body, "params"), *tools = sl_json_get(body, "tools");
 	if (system.len == 0)
 		sl_problem(&l, "/system", "is missing: who is this?");
 	if (profile.len && !sl_profile_name_ok(profile))
@@ -234,6 +254,8 @@ enum sl_code sl_agents_check(struct sl_str name, struct json_object *body, struc
 		sl_problem(&l, "/name", "is not the name in the address");
 	if (params)
 		check_params(&l, params);
+	if (tools)
+		check_tools(&l, tools);
 	if (l.n)
 		return SL_INVALID;
 	sl_buf_addc(&out, '{');
@@ -246,6 +268,10 @@ enum sl_code sl_agents_check(struct sl_str name, struct json_object *body, struc
 		sl_buf_json_key(&out, "params");
 		sl_json_write(&out, params);
 	}
+	if (tools && json_object_object_length(tools)) {
+		sl_buf_json_key(&out, "tools");
+		sl_json_write(&out, tools);
+	}
 	sl_buf_addc(&out, '}');
 	*row = sl_buf_bytes(&out);
 	return *row ? SL_OK : sl_fail(err, SL_NO_MEMORY, "agent");
@@ -255,6 +281,14 @@ static bool set_text(char **to, struct sl_str s)
 {
 	*to = s.len ? sl_str_dup(s) : NULL;
 	return !s.len || *to;
+}
+
+static bool set_json(struct sl_bytes **to, struct json_object *o)
+{
+	SL_BUF(text, SL_AGENT_SYSTEM_BYTES);
+	if (o)
+		sl_json_write(&text, o);
+	return !o || (*to = sl_buf_bytes(&text));
 }
 
 enum sl_code sl_agents_load(struct sl_agents *a, struct sl_str name, struct sl_str row, struct sl_error *err)
@@ -273,13 +307,8 @@ enum sl_code sl_agents_load(struct sl_agents *a, struct sl_str name, struct sl_s
 	    !set_text(&one->system, sl_json_get_str(body, "system")) ||
 	    !set_text(&one->description, sl_json_get_str(body, "description")))
 		return sl_fail(err, SL_NO_MEMORY, "agent");
-	struct json_object *params = sl_json_get(body, "params");
-	if (params) {
-		SL_BUF(text, SL_AGENT_SYSTEM_BYTES);
-		sl_json_write(&text, params);
-		if (!(one->params = sl_buf_bytes(&text)))
-			return sl_fail(err, SL_NO_MEMORY, "agent");
-	}
+	if (!set_json(&one->params, sl_json_get(body, "params")) || !set_json(&one->tools, sl_json_get(body, "tools")))
+		return sl_fail(err, SL_NO_MEMORY, "agent");
 	rc = publish(a, SL_TAKE(one));
 	return rc == SL_OK ? rc : sl_fail(err, rc, "agent");
 }
@@ -339,6 +368,22 @@ enum sl_code sl_agents_apply(struct sl_agents *a, struct json_object *params, st
 	return rc;
 }
 
+enum sl_agent_tool sl_agents_tool(struct sl_agents *a, struct sl_str agent, struct sl_str tool)
+{
+	SL_AUTO(sl_agent) one = a && agent.len ? sl_agents_get(a, agent) : NULL;
+	SL_AUTO_JSON tools = NULL;
+	char name[128];
+	if (!one || !one->tools || tool.len >= sizeof(name) ||
+	    sl_json_parse(sl_bytes_str(one->tools), &tools, NULL) != SL_OK)
+		return SL_AGENT_TOOL_UNSAID;
+	memcpy(name, tool.p, tool.len);
+	name[tool.len] = 0;
+	struct json_object *said = sl_json_get(tools, name);
+	if (!said && strncmp(name, "workflow:", 9) == 0)
+		said = sl_json_get(tools, "workflow");
+	return !said ? SL_AGENT_TOOL_UNSAID : json_object_get_boolean(said) ? SL_AGENT_TOOL_ON : SL_AGENT_TOOL_OFF;
+}
+
 /* ---- shown ---- */
 
 void sl_agent_json(const struct sl_agent *one, struct sl_buf *b)
@@ -349,6 +394,7 @@ void sl_agent_json(const struct sl_agent *one, struct sl_buf *b)
 	sl_buf_json_kz(b, "system", one->system ? one->system : "");
 	sl_buf_json_kz(b, "description", one->description ? one->description : "");
 	sl_buf_json_kraw(b, "params", one->params ? sl_bytes_str(one->params) : SL_STR("{}"));
+	sl_buf_json_kraw(b, "tools", one->tools ? sl_bytes_str(one->tools) : SL_STR("{}"));
 	sl_buf_addc(b, '}');
 }
 

@@ -23,13 +23,15 @@ struct sl_agent {
 	char *profile; /* NULL: the default one */
 	char *system, *description;
 	struct sl_bytes *params; /* JSON object: what a call does not say itself */
+	struct sl_bytes *tools;  /* JSON object: { tool: on }; NULL: every tool is as it is by itself */
 };
 
 SL_MUST_USE enum sl_code sl_agents_new(struct sl_agents **out);
 void sl_agents_free(struct sl_agents *a); /* NULL is fine; entries in use live on */
 SL_DEFINE_AUTO(sl_agents)
 
-/* Checks the body of a PUT, { "profile"?, "system", "description"?, "params"? }, and gives the text to store.
+/* Checks the body of a PUT, { "profile"?, "system", "description"?, "params"?, "tools"? }, and gives the text to store.
+ * Which tools there are is the caller's to know.
  * SL_INVALID: `problems` gets the members of an errors array, err the first of them. */
 SL_MUST_USE enum sl_code sl_agents_check(struct sl_str name, struct json_object *body, struct sl_bytes **row,
 					 struct sl_buf *problems, struct sl_error *err);
@@ -52,6 +54,11 @@ SL_DEFINE_AUTO(sl_agent)
  * the member `agent`. NULL in *out with SL_OK: the call names no agent. SL_NOT_FOUND: there is no such agent. */
 SL_MUST_USE enum sl_code sl_agents_apply(struct sl_agents *a, struct json_object *params, struct json_object **out,
 					 struct sl_error *err);
+
+/* What its `tools` say of a tool ("workflow" speaks for all "workflow:…" that are not named); UNSAID, too, when there
+ * is no such agent. */
+enum sl_agent_tool { SL_AGENT_TOOL_UNSAID, SL_AGENT_TOOL_ON, SL_AGENT_TOOL_OFF };
+enum sl_agent_tool sl_agents_tool(struct sl_agents *a, struct sl_str agent, struct sl_str tool);
 
 void sl_agents_list_json(struct sl_agents *a, struct sl_buf *out);  /* the members of an array, by name */
 void sl_agent_json(const struct sl_agent *one, struct sl_buf *out); /* {"name","profile","system",…} */
