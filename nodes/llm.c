@@ -1,6 +1,6 @@
-/* nodes/llm.c: one model call, streamed. The node holds no thread: the call lives on an I/O loop, writes its text
- * straight into the node's stream, and its end comes back through the run's mailbox. Retries, fallbacks and limits are
- * middleware. */
+/* nodes/llm.c: one model call, streamed; or, when it names tools of this server, the rounds of llm_rounds.h, each of
+ * which has such a call in it. The node holds no thread: the call lives on an I/O loop, writes its text straight into
+ * the node's stream, and its end comes back through the run's mailbox. Retries, fallbacks and limits are middleware. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +14,7 @@
 #include "llm/profile.h"
 #include "llm/route.h"
 #include "llm/services.h"
+#include "nodes/llm_rounds.h"
 
 /* What the I/O thread knows of the node: no pointer to it, only the stream and the way back. */
 struct call {
@@ -182,7 +183,7 @@ static void finished(struct sl_node *n, void *arg)
 		err = a->err;
 	else if (!out || !text || !thinking)
 		rc = sl_fail(&err, SL_NO_MEMORY, "no memory for the answer");
-	else if (s && s->format && !a->refusal)
+	else if (s && s->format && !a->refusal && !a->tool_calls) /* who asks for a tool has not answered yet */
 		rc = parse_json(s->format, sl_bytes_str(text), &parsed, &err);
 	if (rc == SL_OK) {
 		sl_json_set_str(out, "text", sl_bytes_str(text));
@@ -281,7 +282,7 @@ static void add_said(struct sl_buf *out, struct sl_str messages, struct json_obj
 	sl_buf_addc(out, ']');
 }
 
-static enum sl_step llm_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
+static enum sl_step call_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
 {
 	struct sl_llm *llm = sl_node_services(n)->llm;
 	struct llm_state *s = sl_node_state(n, sizeof(*s));
@@ -300,7 +301,7 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 		params = persona;
 	}
 	struct json_object *format = sl_json_get(params, "response_format"),
-			   *messages = sl_json_get(params, "messages");
+			   *messages = sl_json_get(params, "messages"), *tools = sl_json_get(params, "tools");
 	char key[65];
 	size_t at[5];
 	SL_BUF(b, 2u * SL_LIMIT_PAYLOAD_BYTES);
@@ -331,8 +332,10 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	add_json(&b, messages, &messages_text, &at[0]);
 	add_json(&b, sl_json_get(params, "stop"), &req.stop, &at[1]);
 	add_json(&b, format, &req.response_format, &at[2]);
-	add_json(&b, sl_json_get(params, "tools"), &req.tools, &at[3]);
-	add_json(&b, sl_json_get(params, "tool_choice"), &req.tool_choice, &at[4]);
+	if (json_object_is_type(tools, json_type_array) && !json_object_array_length(tools))
+		tools = NULL; /* an empty list is refused, and so is a choice from it */
+	add_json(&b, tools, &req.tools, &at[3]);
+	add_json(&b, tools ? sl_json_get(params, "tool_choice") : NULL, &req.tool_choice, &at[4]);
 	if (b.failed || text.failed)
 		rc = sl_fail(err, SL_TOO_LARGE, "the prompt is larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
 	const char *base = b.data ? b.data : "";
@@ -404,8 +407,22 @@ static enum sl_step llm_start(struct sl_node *n, struct json_object *params, str
 	return SL_PENDING;
 }
 
+static enum sl_step llm_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
+{
+	if (sl_node_is_container(n))
+		return sl_rounds_start(n, params, err);
+	if (!sl_rounds_wanted(params))
+		return call_start(n, params, err);
+	(void)sl_fail(err, SL_INVALID, "`tools`: the names of tools are written in the workflow, not computed");
+	return SL_FAILED;
+}
+
 static void llm_cancel(struct sl_node *n) /* [run] */
 {
+	if (sl_node_is_container(n)) {
+		sl_rounds_cancel(n);
+		return;
+	}
 	struct llm_state *s = sl_node_state(n, sizeof(*s));
 	if (s && s->chat) {
 		sl_chat_cancel(s->chat);
@@ -421,14 +438,15 @@ static enum sl_code llm_check(struct json_object *params, struct sl_error *err)
 			       "give exactly one of `prompt` (text) and `messages` (a list of { role, content })");
 	if (sl_json_get(params, "profile") && sl_json_get(params, "provider"))
 		return sl_fail(err, SL_INVALID, "give `profile`, or `provider` with `model`, not both");
-	return SL_OK;
+	return sl_rounds_check(params, err);
 }
 
 const struct sl_node_type sl_node_type_llm = {
 	.name = "llm",
 	.summary = "One call of a language model, streamed token by token.",
 	.params_schema =
-		"{ \"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
+		"{ \"type\": \"object\", \"additionalProperties\": false, \"x-provides\": [\"loop\", \"item\"], "
+		"\"properties\": {"
 		"  \"agent\": { \"type\": \"string\", \"minLength\": 1, \"title\": \"Agent\", \"x-ui\": \"agent\","
 		"    \"description\": \"A persona: its system prompt comes first, its profile and parameters count "
 		"where the "
@@ -464,10 +482,19 @@ const struct sl_node_type sl_node_type_llm = {
 		"  \"seed\": { \"type\": \"integer\", \"title\": \"Seed\" },"
 		"  \"thinking\": { \"type\": \"string\", \"enum\": [\"minimal\", \"low\", \"medium\", \"high\"], "
 		"\"title\": \"Thinking effort\" },"
-		"  \"tools\": { \"type\": \"array\", \"maxItems\": 128, \"items\": { \"type\": \"object\" }, "
-		"\"title\": \"Tools\","
-		"    \"description\": \"Functions the model may ask for, in OpenAI's form; what it asks for is in "
-		"`tool_calls`.\" },"
+		"  \"tools\": { \"type\": \"array\", \"maxItems\": 128, \"title\": \"Tools\", \"x-ui\": \"tools\","
+		"    \"description\": \"Names of tools of this server, which it runs when the model asks for them; or "
+		"functions of your own in OpenAI's form, whose calls come out in `tool_calls`.\","
+		"    \"items\": { \"type\": [\"object\", \"string\"] } },"
+		"  \"max_iterations\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 50, \"x-constant\": true, "
+		"\"title\": \"Rounds of tools\","
+		"    \"description\": \"How often the model may ask for tools of this server, 5 when left out; then it "
+		"has to answer.\" },"
+		"  \"tool_timeout_s\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600, \"x-constant\": "
+		"true, "
+		"\"title\": \"Time for a tool\","
+		"    \"description\": \"In seconds, 30 when left out; a call that takes longer has failed, and the "
+		"model is told.\" },"
 		"  \"tool_choice\": { \"title\": \"Tool choice\", \"description\": \"auto, none, required, or one "
 		"function.\" },"
 		"  \"claims\": { \"type\": \"boolean\", \"title\": \"Flag claims\","
@@ -480,6 +507,8 @@ const struct sl_node_type sl_node_type_llm = {
 		"      \"schema\": { \"type\": \"object\" }, \"name\": { \"type\": \"string\" } } } } }",
 	.effects = SL_EFFECTS_MODEL,
 	.start = llm_start,
+	.body = sl_rounds_body,
+	.expand = sl_rounds_expand,
 	.cancel = llm_cancel,
 	.check = llm_check,
 };

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "llm/services.h"
+#include "nodes/llm_rounds.h"
 #include "tests/lib/test.h"
 
 struct stored {
@@ -192,9 +193,79 @@ static const struct sl_node_type fake_type = {
 	.cancel = fake_cancel,
 };
 
+/* The agent "script": the first message is a list of turns, { text?, fail?, calls?: [{ name, arguments }] }. What it
+ * was told comes out with what it says. */
+static enum sl_step scripted_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
+{
+	struct json_object *messages = sl_json_get(params, "messages"), *turns = NULL, *out = json_object_new_object(),
+			   *made = json_object_new_array(), *usage = json_object_new_object();
+	size_t said = 0, all = json_object_array_length(messages);
+	assert_int_equal(sl_json_parse(sl_json_get_str(json_object_array_get_idx(messages, 0), "content"), &turns, err),
+			 SL_OK);
+	for (size_t i = 0; i < all; i++)
+		said += sl_str_is(sl_json_get_str(json_object_array_get_idx(messages, i), "role"), "assistant");
+	if (said >= json_object_array_length(turns))
+		said = json_object_array_length(turns) - 1; /* the last one again and again */
+	struct json_object *turn = json_object_array_get_idx(turns, said), *calls = sl_json_get(turn, "calls");
+	struct sl_str fail = sl_json_get_str(turn, "fail");
+	struct count *c = count_of(fake_world(n), sl_node_path(n));
+	if (fail.len && c->failed < (unsigned)sl_json_get_i64(turn, "fail_times", 1000000)) {
+		enum sl_code code = SL_INTERNAL;
+		c->failed++;
+		assert_true(sl_code_from_wire(fail.p, fail.len, &code));
+		json_object_put(out);
+		json_object_put(made);
+		json_object_put(usage);
+		json_object_put(turns);
+		(void)sl_fail(err, code, "as it is written");
+		return SL_FAILED;
+	}
+	for (size_t i = 0; calls && i < json_object_array_length(calls); i++) {
+		struct json_object *from = json_object_array_get_idx(calls, i), *args = sl_json_get(from, "arguments"),
+				   *to = json_object_new_object(), *f = json_object_new_object();
+		char id[48];
+		(void)snprintf(id, sizeof(id), "call_%zu_%zu", said + 1, i + 1);
+		sl_json_set_str(f, "name", sl_json_get_str(from, "name"));
+		sl_json_set_str(f, "arguments",
+				json_object_is_type(args, json_type_string)
+					? sl_json_str(args)
+					: sl_str(json_object_to_json_string_ext(args, JSON_C_TO_STRING_PLAIN)));
+		sl_json_set_str(to, "id", sl_str(id));
+		sl_json_set(to, "function", f);
+		json_object_array_add(made, to);
+	}
+	sl_json_set_str(out, "text", sl_json_get_str(turn, "text"));
+	sl_json_set_str(out, "finish_reason", calls ? SL_STR("tool_calls") : SL_STR("stop"));
+	sl_json_set_i64(usage, "input_tokens", 10);
+	sl_json_set_i64(usage, "output_tokens", 5);
+	sl_json_set(out, "usage", usage);
+	sl_json_set(out, "offered", json_object_get(sl_json_get(params, "tools")));
+	sl_json_set(out, "choice", json_object_get(sl_json_get(params, "tool_choice")));
+	sl_json_set(out, "system", json_object_get(sl_json_get(params, "system")));
+	sl_json_set(out, "heard", json_object_get(json_object_array_get_idx(messages, all - 1)));
+	sl_json_set_i64(out, "messages", (int64_t)all);
+	if (json_object_array_length(made))
+		sl_json_set(out, "tool_calls", made);
+	else
+		json_object_put(made);
+	json_object_put(turns);
+	struct sl_usage u = {.input_tokens = 10, .output_tokens = 5, .cost_microusd = 7, .model = "fake"};
+	sl_node_usage(n, &u);
+	struct sl_remote *remote = sl_node_remote(n);
+	assert_int_equal(sl_remote_call(remote, fake_done, fake_drop, out), SL_OK);
+	sl_remote_unref(remote);
+	return SL_PENDING;
+}
+
 static enum sl_step fake_llm_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
 {
 	struct sl_str agent = sl_json_get_str(params, "agent"), rest;
+	if (sl_node_is_container(n))
+		return sl_rounds_start(n, params, err);
+	if (sl_str_is(agent, "script") && sl_json_get(params, "messages")) {
+		count_of(fake_world(n), sl_node_path(n))->calls++;
+		return scripted_start(n, params, err);
+	}
 	struct json_object *out = json_object_new_object(), *json = json_object_new_object();
 	bool held = sl_str_starts(agent, SL_STR("hold "));
 	if (held)
@@ -232,14 +303,35 @@ static enum sl_step fake_llm_start(struct sl_node *n, struct json_object *params
 	return SL_DONE;
 }
 
+static void fake_llm_cancel(struct sl_node *n)
+{
+	if (sl_node_is_container(n))
+		sl_rounds_cancel(n);
+	else
+		fake_cancel(n);
+}
+
 static const struct sl_node_type fake_llm_type = {
 	.name = "llm",
 	.summary = "Answers as its agent is called.",
-	.params_schema = "{\"type\":\"object\"}",
+	.params_schema = "{\"type\":\"object\",\"x-provides\":[\"loop\",\"item\"]}",
 	.effects = SL_EFFECTS_MODEL,
 	.start = fake_llm_start,
-	.cancel = fake_cancel,
+	.cancel = fake_llm_cancel,
+	.expand = sl_rounds_expand,
+	.body = sl_rounds_body,
+	.check = sl_rounds_check,
 };
+
+/* The real one, counted. */
+static const struct sl_node_type *real_tool;
+static struct sl_node_type counted_tool;
+
+static enum sl_step counted_tool_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
+{
+	count_of(fake_world(n), sl_node_path(n))->calls++;
+	return real_tool->start(n, params, err);
+}
 
 static enum sl_step external_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
 {
@@ -488,6 +580,12 @@ static void make_engine(struct world *w)
 	size_t n = 0;
 	while (sl_node_types[n] && n < 60) {
 		types[n] = strcmp(sl_node_types[n]->name, "llm") == 0 ? &fake_llm_type : sl_node_types[n];
+		if (strcmp(sl_node_types[n]->name, "tool") == 0) {
+			real_tool = sl_node_types[n];
+			counted_tool = *real_tool;
+			counted_tool.start = counted_tool_start;
+			types[n] = &counted_tool;
+		}
 		n++;
 	}
 	size_t k = 0;

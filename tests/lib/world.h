@@ -4,8 +4,9 @@
  * what was in flight: just what a killed server does. Besides the real node types there is `fake`:
  *   { "answer": any, "text"?: streamed, "fail"?: code, "fail_times"?: n, "hold"?: bool }
  * It completes on world_turn() unless it holds; world_release() lets a held one go. In place of `llm` there is one that
- * answers as its agent is called: yes…, no…, abstain…, s7… (a score), bad… (fails), "say …" (that text), "json …" (that
- * JSON, also as text), and "hold …" before any of them: not until world_release().
+ * answers as its agent is called: yes…, no…, abstain…, s7… (a score), bad… (fails), script (what its prompt lists, see
+ * world.c), "say …" (that text), "json …" (that JSON, also as text), and "hold …" before any of them: not until
+ * world_release().
  * Thread    everything on the test's own.
  */
 #pragma once

@@ -1,0 +1,493 @@
+/* Models that use tools: the rounds, what a model is told of each call, what is run and what is not, and that nothing
+ * is done twice that is written down, wherever the server dies. */
+#include "tests/lib/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/tool.h"
+#include "llm/agents.h"
+#include "llm/services.h"
+#include "tests/lib/world.h"
+
+static const char twice[] =
+	"{\"sluice\":1,\"name\":\"twice\",\"description\":\"Doubles.\",\"inputs\":{\"type\":\"object\",\"required\":["
+	"\"n\"],\"properties\":{\"n\":{\"type\":\"number\"}}},\"nodes\":[{\"id\":\"x\",\"type\":\"fake\",\"params\":{"
+	"\"answer\":\"{{ input.n * 2 }}\"}}],\"outputs\":{\"twice\":\"{{ nodes.x.value }}\"}}";
+static const char stuck[] = "{\"sluice\":1,\"name\":\"stuck\",\"nodes\":[{\"id\":\"x\",\"type\":\"fake\",\"params\":{"
+			    "\"answer\":1,\"hold\":true}}]}";
+static const char broken[] = "{\"sluice\":1,\"name\":\"broken\",\"nodes\":[{\"id\":\"x\",\"type\":\"fake\",\"params\":{"
+			     "\"answer\":1,\"fail\":\"provider_rejected\"}}]}";
+
+static int library(void **state)
+{
+	world_workflow("twice", twice);
+	world_workflow("stuck", stuck);
+	world_workflow("broken", broken);
+	return 0;
+}
+
+static int setup(void **state)
+{
+	sl_expect_aborts = true;
+	*state = world_new(21);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	struct sl_agents *agents = world_services(w)->agents;
+	world_services(w)->agents = NULL;
+	world_free(w);
+	sl_agents_free(agents);
+	return 0;
+}
+
+static const char *text_of(struct json_object *o)
+{
+	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+/* A workflow of one model with tools. turns and params with ' for ". */
+static char definition[65536], turns_text[60000];
+static const char *with(const char *tools, const char *params, const char *turns)
+{
+	SL_BUF(quoted, sizeof(turns_text));
+	char *p = turns_text;
+	(void)snprintf(turns_text, sizeof(turns_text), "%s", turns);
+	for (; *p; p++)
+		if (*p == '\'')
+			*p = '"';
+	sl_buf_json_str(&quoted, sl_str(turns_text));
+	(void)snprintf(definition, sizeof(definition),
+		       "{'sluice':1,'name':'x','inputs':{'type':'object'},'nodes':[{'id':'a','type':'llm'%s,'params':{"
+		       "'agent':'script','tools':%s,'prompt':",
+		       params, tools);
+	for (p = definition; *p; p++)
+		if (*p == '\'')
+			*p = '"';
+	size_t n = strlen(definition);
+	(void)snprintf(definition + n, sizeof(definition) - n, SL_STR_FMT "}}],\"outputs\":{\"v\":\"{{ nodes.a }}\"}}",
+		       SL_STR_ARG(sl_buf_str(&quoted)));
+	return definition;
+}
+
+static struct json_object *output(struct world *w, struct sl_run_id id, const char *key)
+{
+	return sl_json_get(sl_json_get(sl_json_get(world_run(w, id), "outputs"), "v"), key);
+}
+
+static void expect_status(struct world *w, struct sl_run_id id, const char *status)
+{
+	if (strcmp(world_status(w, id), status) != 0)
+		fail_msg("%s", text_of(world_run(w, id)));
+}
+
+static struct json_object *log_entry(struct world *w, struct sl_run_id id, size_t i)
+{
+	return json_object_array_get_idx(output(w, id, "tool_log"), i);
+}
+
+/* What the model was told last, before it said what came out. */
+static const char *heard(struct world *w, struct sl_run_id id)
+{
+	return sl_json_get_z(output(w, id, "heard"), "content");
+}
+
+/* How many events of that name; *last (the caller's) is the last one's data. */
+static unsigned events(struct world *w, struct sl_run_id id, const char *name, struct json_object **last)
+{
+	const struct sl_record *r;
+	size_t all = world_records(w, id, &r);
+	unsigned n = 0;
+	for (size_t i = 0; i < all; i++)
+		if (strcmp(r[i].event, name) == 0) {
+			n++;
+			if (last) {
+				json_object_put(*last);
+				*last = NULL;
+				assert_int_equal(sl_json_parse(sl_bytes_str(r[i].data), last, NULL), SL_OK);
+			}
+		}
+	return n;
+}
+
+static const char sums[] = "[{'text':'let me see','calls':[{'name':'calculate','arguments':{'expression':'6*7'}}]},"
+			   "{'text':'it is 42'}]";
+
+static void a_model_is_asked_again_with_what_its_tools_said(void **state)
+{
+	struct world *w = *state;
+	SL_AUTO_JSON event = NULL;
+	struct sl_run_id id = world_submit(w, with("['calculate']", "", sums), "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(text_of(output(w, id, "text")), "\"it is 42\"");
+	assert_string_equal(heard(w, id), "{\"value\":42}");
+	assert_int_equal(sl_json_get_i64(sl_json_get(sl_json_get(world_run(w, id), "outputs"), "v"), "iterations", 0),
+			 2);
+	assert_string_equal(text_of(output(w, id, "finish_reason")), "\"stop\"");
+	assert_null(output(w, id, "tool_calls"));
+	assert_string_equal(text_of(output(w, id, "usage")), "{\"input_tokens\":20,\"output_tokens\":10}");
+	assert_string_equal(
+		text_of(output(w, id, "tool_log")),
+		"[{\"iteration\":1,\"name\":\"calculate\",\"arguments\":\"{\\\"expression\\\":\\\"6*7\\\"}\","
+		"\"ok\":true,\"result\":\"{\\\"value\\\":42}\",\"ms\":0}]");
+	assert_int_equal(events(w, id, "tool_execution", &event), 1);
+	assert_string_equal(text_of(event),
+			    "{\"tool\":\"calculate\",\"arguments\":\"{\\\"expression\\\":\\\"6*7\\\"}\","
+			    "\"ok\":true,\"result\":\"{\\\"value\\\":42}\",\"ms\":0,\"iteration\":1,"
+			    "\"node_id\":\"a#1/tools#1/call\"}");
+	assert_string_equal(world_node_status(w, id, "a#1/tools#1/call"), "completed");
+	assert_string_equal(world_node_status(w, id, "a#2/tools"), "skipped");
+	/* each call of the model is a call of its own to whoever counts and limits */
+	assert_int_equal(events(w, id, "token_usage", NULL), 2);
+	assert_int_equal(world_calls(w, "a#1/ask"), 1);
+	assert_int_equal(world_calls(w, "a#2/ask"), 1);
+}
+
+static void without_tools_of_the_server_it_is_one_call(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w, with("[{'type':'function','function':{'name':'mine'}}]", "", "[{'calls':[{'name':'mine'}]}]"), "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(world_node_status(w, id, "a#1/ask"), "");
+}
+
+static void functions_of_the_workflow_are_left_to_it(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		with("['calculate',{'type':'function','function':{'name':'mine','parameters':{'type':'object'}}}]", "",
+		     "[{'calls':[{'name':'calculate','arguments':{'expression':'1+1'}},{'name':'mine','arguments':{'a':"
+		     "1}}]}"
+		     ",{'text':'never asked'}]"),
+		"{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(text_of(output(w, id, "tool_calls")),
+			    "[{\"id\":\"call_1_2\",\"function\":{\"name\":\"mine\",\"arguments\":\"{\\\"a\\\":1}\"}}]");
+	assert_string_equal(text_of(sl_json_get(log_entry(w, id, 0), "ok")), "true");
+	assert_int_equal(world_calls(w, "a#2/ask"), 0);
+	assert_int_equal(json_object_array_length(output(w, id, "offered")), 2);
+}
+
+static void it_may_not_go_on_for_ever(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id =
+		world_submit(w,
+			     with("['calculate']", "",
+				  "[{'text':'again','calls':[{'name':'calculate','arguments':{'expression':'1'}}]}]"),
+			     "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded"); /* five rounds of tools when nothing is said, and one to answer */
+	assert_int_equal(world_calls(w, "a#6/ask"), 1);
+	assert_int_equal(world_calls(w, "a#7/ask"), 0);
+	assert_int_equal(world_calls(w, "a#5/tools#1/call"), 1);
+	assert_int_equal(world_calls(w, "a#6/tools#1/call"), 0);
+	assert_string_equal(text_of(output(w, id, "finish_reason")), "\"max_iterations\"");
+	assert_string_equal(text_of(output(w, id, "choice")), "\"none\"");
+	assert_string_equal(text_of(output(w, id, "text")), "\"again\"");
+	assert_int_equal(json_object_array_length(output(w, id, "tool_log")), 5);
+}
+
+static void what_is_wrong_with_a_call_the_model_is_told(void **state)
+{
+	struct world *w = *state;
+	static const struct {
+		const char *call, *told;
+	} rows[] = {
+		{"{'name':'calculate','arguments':'{no json'}", "error: invalid: the arguments are no JSON"},
+		{"{'name':'calculate','arguments':'[1]'}", "error: invalid: the arguments are of type array, not an object"},
+		{"{'name':'calculate','arguments':{'expresion':'1'}}",
+		 "error: invalid: the arguments do not fit: : 'expression' is missing"},
+		{"{'name':'calculate','arguments':{'expression':'os.exit()'}}", "error: invalid: 'os' is no function"},
+		{"{'name':'calculate','arguments':{'expression':'1 +'}}", "error: invalid: "},
+		{"{'name':'rm_rf','arguments':{}}", "error: not_found: there is no tool 'rm_rf'"},
+		{"{'name':'http_get','arguments':{'url':'https://x.example'}}",
+		 "error: not_found: there is no tool 'http_g"},
+		{"{'name':'workflow_broken','arguments':{}}", "error: provider_rejected: the child run: "},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		char turns[600];
+		(void)snprintf(turns, sizeof(turns), "[{'calls':[%s]},{'text':'so be it'}]", rows[i].call);
+		struct sl_run_id id = world_submit(w, with("['calculate','workflow:broken']", "", turns), "{}");
+		world_settle(w);
+		expect_status(w, id, "succeeded");
+		assert_string_equal(text_of(output(w, id, "text")), "\"so be it\"");
+		if (strncmp(heard(w, id), rows[i].told, strlen(rows[i].told)) != 0)
+			fail_msg("%s: %s", rows[i].call, heard(w, id));
+		assert_string_equal(text_of(sl_json_get(log_entry(w, id, 0), "ok")), "false");
+		SL_AUTO_JSON event = NULL;
+		if (strstr(rows[i].told, "no tool")) {
+			assert_int_equal(events(w, id, "tool_execution", NULL), 0);
+		} else {
+			assert_int_equal(events(w, id, "tool_execution", &event), 1);
+			assert_string_equal(text_of(sl_json_get(event, "ok")), "false");
+		}
+	}
+}
+
+static void a_tool_that_takes_too_long_has_failed(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id =
+		world_submit(w,
+			     with("['workflow:stuck']", "",
+				  "[{'calls':[{'name':'workflow_stuck','arguments':{}}]},{'text':'gave up'}]"),
+			     "{}");
+	world_settle(w);
+	expect_status(w, id, "running");
+	struct sl_run_id child = world_child(w, id);
+	world_advance(w, 29900);
+	expect_status(w, id, "running");
+	world_advance(w, 200);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(heard(w, id), "error: timeout: no result within 30 s");
+	assert_string_equal(world_status(w, child), "cancelled"); /* nobody waits for it */
+}
+
+static void the_calls_of_a_turn_run_beside_each_other_up_to_a_cap(void **state)
+{
+	struct world *w = *state;
+	SL_BUF(turns, 32768);
+	sl_buf_adds(&turns, "[{'calls':[");
+	for (int i = 0; i < 100; i++)
+		sl_buf_addf(&turns, "%s{'name':'workflow_stuck','arguments':{}}", i ? "," : "");
+	sl_buf_adds(&turns, "]},{'text':'enough'}]");
+	struct sl_run_id id = world_submit(w, with("['workflow:stuck']", "", turns.data), "{}");
+	world_settle(w);
+	for (unsigned i = 1; i <= 5; i++) {
+		char path[40];
+		(void)snprintf(path, sizeof(path), "a#1/tools#%u/call", i);
+		assert_int_equal(world_calls(w, path), i <= 4);
+	}
+	world_advance(w, 200000);
+	expect_status(w, id, "succeeded");
+	assert_int_equal(json_object_array_length(output(w, id, "tool_log")), 100);
+	assert_int_equal(events(w, id, "tool_execution", NULL), SL_TOOL_CALLS);
+	assert_string_equal(heard(w, id), "error: limit_exceeded: not run: at most 16 tools are run in one turn");
+}
+
+static void a_workflow_is_a_tool_with_its_inputs_for_arguments(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id =
+		world_submit(w,
+			     with("['workflow:twice']", "",
+				  "[{'calls':[{'name':'workflow_twice','arguments':{'n':21}}]},{'text':'done'}]"),
+			     "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(heard(w, id), "{\"twice\":42}");
+	assert_string_equal(
+		text_of(output(w, id, "offered")),
+		"[{\"type\":\"function\",\"function\":{\"name\":\"workflow_twice\",\"description\":\"Runs the workflow "
+		"twice and returns its outputs. Doubles.\",\"parameters\":{\"type\":\"object\",\"required\":[\"n\"],"
+		"\"properties\":{\"n\":{\"type\":\"number\"}}}}}]");
+	id = world_submit(w, with("['workflow:nowhere']", "", sums), "{}");
+	world_settle(w);
+	expect_status(w, id, "failed");
+	assert_int_equal(world_calls(w, "a#1/ask"), 1); /* of the run before: nobody was asked */
+}
+
+static void switches(struct world *w, const char *row)
+{
+	struct sl_error err;
+	if (!world_services(w)->agents)
+		assert_int_equal(sl_agents_new(&world_services(w)->agents), SL_OK);
+	assert_int_equal(sl_agents_load(world_services(w)->agents, SL_STR("script"), sl_str(row), &err), SL_OK);
+}
+
+static void an_agent_s_switches_say_what_is_offered_and_run(void **state)
+{
+	struct world *w = *state;
+	static const char lua[] =
+		"[{'calls':[{'name':'code_execution','arguments':{'code':'return 6*7'}}]},{'text':'ok'}]";
+	struct sl_run_id id = world_submit(w, with("['code_execution']", "", lua), "{}");
+	world_settle(w);
+	expect_status(w, id, "failed"); /* off by itself */
+	assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "code"), "forbidden");
+	switches(w, "{\"system\":\"s\",\"tools\":{\"code_execution\":true,\"calculate\":false}}");
+	id = world_submit(w, with("['code_execution','calculate']", "", lua), "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(heard(w, id), "{\"value\":42}");
+	assert_int_equal(json_object_array_length(output(w, id, "offered")), 1); /* calculate is off */
+	/* and who asks for it all the same is told */
+	id = world_submit(w, with("['code_execution','calculate']", "", sums), "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(heard(w, id), "error: forbidden: the agent 'script' has 'calculate' switched off");
+	/* code sees nothing of the run but what it is given */
+	id = world_submit(
+		w,
+		with("['code_execution']", "",
+		     "[{'calls':[{'name':'code_execution','arguments':{'code':'return run.id'}}]},{'text':'ok'}]"),
+		"{}");
+	world_settle(w);
+	assert_string_equal(heard(w, id), "error: invalid: a tool's code sees `input` and nothing else of the run, not "
+					  "`run`");
+}
+
+static void what_is_too_much_is_cut_and_said_to_be(void **state)
+{
+	struct world *w = *state;
+	switches(w, "{\"system\":\"s\",\"tools\":{\"code_execution\":true}}");
+	struct sl_run_id id = world_submit(
+		w,
+		with("['code_execution']", "",
+		     "[{'calls':[{'name':'code_execution','arguments':{'code':'local s, t = string.rep([[x]], 1000000), {} for i = 1, 8 do t[i] = s end return t'}}]},"
+		     "{'text':'ok'}]"),
+		"{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	size_t n = strlen(heard(w, id));
+	if (n < 1000) fail_msg("%s", heard(w, id));
+	assert_in_range(n, SL_TOOL_RESULT_BYTES, SL_TOOL_RESULT_BYTES + 100);
+	assert_non_null(strstr(heard(w, id), "… (cut: this is the beginning of 8000035 bytes)"));
+	assert_true(strlen(text_of(output(w, id, "tool_log"))) < 2000);
+}
+
+static void what_cannot_be_used_is_said_before_a_model_is_asked(void **state)
+{
+	struct world *w = *state;
+	static const struct {
+		const char *tool, *message;
+	} rows[] = {{"web_search", "'web_search': no provider of web search is set up on this server"},
+		    {"http_get", "'http_get': this server has no way out"},
+		    {"memory_search", "'memory_search': this server has no memory"}};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		char tools[64];
+		(void)snprintf(tools, sizeof(tools), "['%s']", rows[i].tool);
+		struct sl_run_id id = world_submit(w, with(tools, "", sums), "{}");
+		world_settle(w);
+		expect_status(w, id, "failed");
+		assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "code"), "unavailable");
+		assert_non_null(
+			strstr(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "message"), rows[i].message));
+	}
+	assert_int_equal(world_calls(w, "a#1/ask"), 0);
+}
+
+static void retries_are_the_model_s_and_failures_the_node_s(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w,
+					   with("['calculate']", ",'retry':{'max':3,'backoff_ms':10}",
+						"[{'calls':[{'name':'calculate','arguments':{'expression':'1'}}]},"
+						"{'fail':'unavailable','fail_times':3,'text':'at last'}]"),
+					   "{}");
+	world_settle(w);
+	world_advance(w, 10000);
+	expect_status(w, id, "succeeded");
+	assert_int_equal(world_calls(w, "a#1/ask"), 1);
+	assert_int_equal(world_calls(w, "a#2/ask"), 4);
+	id = world_submit(
+		w, with("['calculate']", ",'on_error':'continue'", "[{'fail':'provider_rejected','text':''}]"), "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(sl_json_get_z(output(w, id, "error"), "code"), "provider_rejected");
+}
+
+static void what_the_author_wrote_is_evaluated_where_it_stands(void **state)
+{
+	struct world *w = *state;
+	static const char text[] =
+		"{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"l\",\"type\":\"loop\",\"params\":{\"max_rounds\":2,"
+		"\"body\":{\"nodes\":[{\"id\":\"a\",\"type\":\"llm\",\"params\":{\"agent\":\"script\",\"tools\":["
+		"\"calculate\"],\"system\":\"round {{ loop.index }}\",\"prompt\":\"[{\\\"calls\\\":[{\\\"name\\\":"
+		"\\\"calculate\\\",\\\"arguments\\\":{\\\"expression\\\":\\\"{{ loop.index }} + "
+		"1\\\"}}]},{\\\"text\\\":"
+		"\\\"ok\\\"}]\"}}]}}}],\"outputs\":{\"v\":\"{{ nodes.l.last.a }}\"}}";
+	struct sl_run_id id = world_submit(w, text, "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(text_of(output(w, id, "system")), "\"round 2\"");
+	assert_string_equal(heard(w, id), "{\"value\":3}");
+	assert_string_equal(world_node_status(w, id, "l#2/a#1/tools#1/call"), "completed");
+}
+
+/* Kills the server after every commit: each result is written once, nothing that is written is done again, and a tool
+ * begins only when what led to it is written. */
+static void a_crash_anywhere_repeats_nothing_that_is_written(void **state)
+{
+	struct world *w = *state;
+	static const char turns[] = "[{'calls':[{'name':'calculate','arguments':{'expression':'1+1'}},{'name':'"
+				    "workflow_twice','arguments':{'n':"
+				    "4}}]},{'calls':[{'name':'workflow_twice','arguments':{'n':5}}]},{'text':'end'}]";
+	static const char *const paths[] = {"a#1/ask", "a#1/tools#1/call", "a#1/tools#2/call",
+					    "a#2/ask", "a#2/tools#1/call", "a#3/ask"};
+	unsigned points = 0;
+	for (unsigned commits = 0; commits < 60; commits++) {
+		unsigned before[SL_COUNT_OF(paths)], at_crash[SL_COUNT_OF(paths)], done = 0;
+		bool was_done[SL_COUNT_OF(paths)];
+		for (size_t i = 0; i < SL_COUNT_OF(paths); i++)
+			before[i] = world_calls(w, paths[i]);
+		world_auto_commit(w, false);
+		struct sl_run_id id = world_submit(w, with("['calculate','workflow:twice']", "", turns), "{}");
+		while (done < commits && (world_settle(w), world_commit_one(w)))
+			done++;
+		world_settle(w);
+		for (size_t i = 0; i < SL_COUNT_OF(paths); i++) {
+			at_crash[i] = world_calls(w, paths[i]) - before[i];
+			was_done[i] = done && world_count(w, id, paths[i], "completed") == 1;
+		}
+		/* what was asked for is written before it is run */
+		if (at_crash[1] || at_crash[2])
+			assert_true(was_done[0]);
+		if (at_crash[4])
+			assert_true(was_done[3]);
+		bool over = done < commits;
+		points += !over;
+		world_auto_commit(w, true);
+		world_crash(w);
+		world_settle(w);
+		if (done == 0)
+			continue; /* it was never acknowledged */
+		world_advance(w, 5000);
+		expect_status(w, id, "succeeded");
+		assert_string_equal(text_of(output(w, id, "text")), "\"end\"");
+		assert_string_equal(heard(w, id), "{\"twice\":10}");
+		assert_int_equal(json_object_array_length(output(w, id, "tool_log")), 3);
+		assert_int_equal(events(w, id, "tool_execution", NULL), 3);
+		assert_int_equal(events(w, id, "token_usage", NULL), 3);
+		for (size_t i = 0; i < SL_COUNT_OF(paths); i++) {
+			unsigned all = world_calls(w, paths[i]) - before[i];
+			assert_int_equal(world_count(w, id, paths[i], "completed"), 1);
+			if (was_done[i])
+				assert_int_equal(all, at_crash[i]);
+			assert_in_range(all, 1, 2);
+		}
+		if (over)
+			break;
+	}
+	assert_in_range(points, 10, 59); /* it did end, and there were some */
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(a_model_is_asked_again_with_what_its_tools_said),
+		T(without_tools_of_the_server_it_is_one_call),
+		T(functions_of_the_workflow_are_left_to_it),
+		T(it_may_not_go_on_for_ever),
+		T(what_is_wrong_with_a_call_the_model_is_told),
+		T(a_tool_that_takes_too_long_has_failed),
+		T(the_calls_of_a_turn_run_beside_each_other_up_to_a_cap),
+		T(a_workflow_is_a_tool_with_its_inputs_for_arguments),
+		T(an_agent_s_switches_say_what_is_offered_and_run),
+		T(what_is_too_much_is_cut_and_said_to_be),
+		T(what_cannot_be_used_is_said_before_a_model_is_asked),
+		T(retries_are_the_model_s_and_failures_the_node_s),
+		T(what_the_author_wrote_is_evaluated_where_it_stands),
+		T(a_crash_anywhere_repeats_nothing_that_is_written),
+	};
+	return cmocka_run_group_tests(tests, library, NULL);
+}
