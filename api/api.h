@@ -54,7 +54,9 @@ struct sl_api_parts {
 	struct sl_governor *governor; /* NULL: none */
 	struct sl_cache *cache;       /* likewise */
 	struct sl_egress *egress;
-	struct sl_memory *memory; /* NULL: none */
+	struct sl_memory *memory;           /* NULL: none */
+	const struct sl_tool *const *tools; /* the generated table; NULL: none */
+	const struct sl_services *services; /* what they are asked about */
 	struct sl_ws *ws;
 };
 

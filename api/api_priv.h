@@ -123,7 +123,7 @@ sl_handler_fn sl_route_openapi, sl_route_asyncapi, sl_route_docs;
 sl_handler_fn sl_route_livez, sl_route_readyz, sl_route_metrics;
 sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflow_get, sl_route_workflow_put,
 	sl_route_workflow_archive, sl_route_workflow_versions, sl_route_workflow_validate, sl_route_workflow_estimate,
-	sl_route_node_types;
+	sl_route_node_types, sl_route_tools;
 sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_order,
 	sl_route_reviews;
 sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put, sl_route_profile_delete,

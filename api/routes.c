@@ -20,6 +20,7 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/ws-ticket", SL_ROLE_VIEWER, 0, sl_route_ws_ticket},
 
 	{SL_GET, V1 "/node-types", SL_ROLE_VIEWER, 0, sl_route_node_types},
+	{SL_GET, V1 "/tools", SL_ROLE_VIEWER, 0, sl_route_tools},
 	{SL_POST, V1 "/workflows", SL_ROLE_EDITOR, 0, sl_route_workflow_create},
 	{SL_GET, V1 "/workflows", SL_ROLE_VIEWER, 0, sl_route_workflow_list},
 	{SL_POST, V1 "/workflows/validate", SL_ROLE_VIEWER, 0, sl_route_workflow_validate},

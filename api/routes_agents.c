@@ -1,6 +1,7 @@
 /* api/routes_agents.c: agents (personas) and prices: stored first, in force then, so a restart finds what was in force.
  * Each change is written together with its line of the audit trail. */
 #include "api/api_priv.h"
+#include "engine/tool.h"
 #include "llm/agents.h"
 #include "llm/chat.h"
 #include "llm/price.h"
@@ -39,6 +40,56 @@ void sl_route_agent_get(struct sl_api *a, struct sl_request *r)
 		sl_answer_problem(r, SL_NOT_FOUND, "there is no such agent");
 }
 
+/* ---- tools ---- */
+
+void sl_route_tools(struct sl_api *a, struct sl_request *r)
+{
+	SL_BUF(out, 1u << 20);
+	sl_buf_adds(&out, "{\"items\":[");
+	for (size_t i = 0; a->parts.tools && a->parts.tools[i]; i++) {
+		const struct sl_tool *t = a->parts.tools[i];
+		const char *why = t->unavailable ? t->unavailable(a->parts.services) : NULL;
+		bool workflow = strcmp(t->name, "workflow") == 0;
+		sl_buf_json_comma(&out);
+		sl_buf_addc(&out, '{');
+		sl_buf_json_kz(&out, "name", workflow ? SL_TOOL_WORKFLOW "NAME" : t->name);
+		sl_buf_json_kz(&out, "description", t->description);
+		sl_buf_json_kraw(&out, "parameters", sl_str(t->args_schema));
+		sl_buf_json_kz(&out, "default", t->off ? "off" : "on");
+		sl_buf_json_kbool(&out, "available", !why);
+		sl_buf_json_kz(&out, "reason", why);
+		sl_buf_addc(&out, '}');
+	}
+	sl_buf_adds(&out, "],\"next_cursor\":null}");
+	sl_answer_buf(r, 200, &out);
+}
+
+/* Switches of tools that are not there would be believed to do something. */
+static bool know_tools(struct sl_api *a, struct json_object *tools, struct sl_buf *problems, struct sl_error *err)
+{
+	bool all = true;
+	if (!a->parts.tools || !json_object_is_type(tools, json_type_object))
+		return true;
+	json_object_object_foreach (tools, key, value) {
+		SL_BUF(pointer, 512);
+		(void)value;
+		if (strcmp(key, "workflow") == 0 || sl_tool_find(a->parts.tools, sl_str(key)))
+			continue;
+		sl_buf_adds(&pointer, "/tools");
+		sl_pointer_add(&pointer, sl_str(key));
+		sl_buf_json_comma(problems);
+		sl_buf_addc(problems, '{');
+		sl_buf_json_kstr(problems, "pointer", sl_buf_str(&pointer));
+		sl_buf_json_kz(problems, "message", "there is no such tool; GET /api/v1/tools lists them");
+		sl_buf_addc(problems, '}');
+		if (all)
+			SL_IGNORE(
+				sl_fail(err, SL_INVALID, "/tools/%s: there is no such tool", key)); /* fills the text */
+		all = false;
+	}
+	return all;
+}
+
 static void unref(void *more)
 {
 	sl_bytes_unref(more);
@@ -68,7 +119,9 @@ void sl_route_agent_put(struct sl_api *a, struct sl_request *r)
 	SL_AUTO_JSON body = sl_request_json(r);
 	if (!body)
 		return;
-	enum sl_code rc = sl_agents_check(r->params[0], body, &row, &problems, &err);
+	enum sl_code rc = know_tools(a, sl_json_get(body, "tools"), &problems, &err) ? SL_OK : SL_INVALID;
+	if (rc == SL_OK)
+		rc = sl_agents_check(r->params[0], body, &row, &problems, &err);
 	if (rc != SL_OK) {
 		sl_answer_problem_with(r, sl_code_http(rc), rc, sl_str(err.text), sl_buf_str(&problems), 0, SL_STR(""));
 		return;

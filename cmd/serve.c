@@ -26,6 +26,7 @@
 #include "cmd/settings.h"
 #include "cmd/stop.h"
 #include "cmd/wire.h"
+#include "engine/tool.h"
 #include "engine/graph.h"
 #include "engine/middleware.h"
 #include "llm/agents.h"
@@ -525,7 +526,9 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 					   .governor = s->governor,
 					   .cache = s->cache,
 					   .egress = s->egress,
-					   .ws = s->ws};
+					   .ws = s->ws,
+					   .tools = sl_tools,
+					   .services = &s->services};
 	rc = sl_api_start(s->api, &parts, err);
 	if (rc == SL_OK && (rc = sl_loop_start(s->front)) != SL_OK)
 		rc = sl_fail(err, rc, "front loop");
