@@ -109,13 +109,11 @@ static enum sl_code model_call(struct forecast *f, const struct sl_estimate_ask 
 	struct sl_spread answer = {said / 4, said, most > 0 ? said : SL_TOKENS_OUTPUT};
 	if (embeds)
 		answer = exactly(0);
-	double calls = sl_json_get(params, "tools") ? (double)sl_json_get_i64(params, "max_iterations", 5) : 1;
-	out->tokens = (struct sl_spread){asked + answer.min, asked + answer.expected, (asked + answer.max) * calls};
+	out->tokens = (struct sl_spread){asked + answer.min, asked + answer.expected, asked + answer.max};
 	out->cost_microusd =
 		(struct sl_spread){asked * usd_in + answer.min * usd_out, asked * usd_in + answer.expected * usd_out,
-				   (asked * usd_in + answer.max * usd_out) * calls};
+				   asked * usd_in + answer.max * usd_out};
 	out->ms = call_ms(f, m, &answer);
-	out->ms.max *= calls;
 	out->out_tokens = answer.expected;
 	return SL_OK;
 }
@@ -134,8 +132,10 @@ static enum sl_code one_node(void *ctx, const struct sl_estimate_ask *ask, struc
 	struct json_object *params = ask->def->params_json;
 	const char *type = ask->def->type->name;
 	*out = (struct sl_estimate_one){.out_tokens = -1};
-	if (ask->def->type->effects == SL_EFFECTS_MODEL && !ask->def->body)
+	if (sl_node_def_is_call(ask->def))
 		return model_call(f, ask, out, err);
+	if (ask->def->type->effects == SL_EFFECTS_MODEL) /* in rounds: what each of them is asked, to begin with */
+		out->out_tokens = (double)sl_tokens_of_request(params, SL_STR("")) + ask->context_tokens;
 	for (size_t i = 0; i < SL_COUNT_OF(outside); i++)
 		if (strcmp(type, outside[i]) == 0) {
 			out->ms = (struct sl_spread){OUTSIDE_MS / 5, OUTSIDE_MS, OUTSIDE_MS * 20};

@@ -110,11 +110,23 @@ static double items_of_inputs(const struct walk *k, struct json_object *written)
 	return n;
 }
 
+/* A model that is asked again and again, with what its tools said. */
+static bool asks_in_rounds(const struct sl_node_def *d)
+{
+	return d->body && d->type->effects == SL_EFFECTS_MODEL;
+}
+
 static struct sl_spread rounds_of(struct walk *k, const struct sl_node_def *d, struct sl_spread *in_a_row)
 {
 	struct json_object *rounds = sl_json_get(d->params_json, "max_rounds"),
 			   *items = sl_json_get(d->params_json, "items");
 	struct sl_spread n = {1, 1, 1};
+	if (asks_in_rounds(d)) { /* it may answer at once, or use every round of tools and then answer */
+		double most = 1 + (double)sl_json_get_i64(d->params_json, "max_iterations", 5);
+		n = (struct sl_spread){1, (1 + most) / 2, most};
+		*in_a_row = n;
+		return n;
+	}
 	if (rounds) {
 		double most = json_object_is_type(rounds, json_type_int) ? (double)json_object_get_int64(rounds) : 3;
 		bool early = sl_json_get(d->params_json, "until") || sl_json_get(d->params_json, "exit_on_score");
@@ -197,15 +209,21 @@ static enum sl_code walk_body(struct walk *k, const struct place *outer, const s
 	struct sl_spread in_a_row, n = rounds_of(k, d, &in_a_row);
 	size_t from = k->out->n;
 	(void)snprintf(prefix, sizeof(prefix), "%s", k->out->nodes[c->entry].path); /* cut names are shown cut */
-	bool loops = sl_json_get(d->params_json, "max_rounds") != NULL;
-	struct place at = {.prefix = prefix, .outer = outer, .loop_tokens = loops ? 0 : outer->loop_tokens};
-	at.item_tokens = d->type->expand                        ? c->context /* handed on to what is made of it */
+	bool asks = asks_in_rounds(d), loops = asks || sl_json_get(d->params_json, "max_rounds") != NULL;
+	double first = asks ? c->one.out_tokens : 0; /* what the first round sees: the question */
+	struct place at = {.prefix = prefix, .outer = outer, .loop_tokens = loops ? first : outer->loop_tokens};
+	at.item_tokens = asks                                   ? 0          /* the question has all of it */
+			 : d->type->expand                      ? c->context /* handed on to what is made of it */
 			 : sl_json_get(d->params_json, "items") ? ITEM_TOKENS
 								: outer->item_tokens;
 	enum sl_code rc = walk_graph(k, d->body, &at, &body);
 	if (rc == SL_OK && n.expected > 1 && loops && d->body->depth <= TWICE_DEPTH) {
 		drop_entries(k->out, from);
-		at.loop_tokens = body.out_tokens * (n.expected - 1) / n.expected; /* the first round sees none */
+		if (asks) /* a conversation grows: the last round sees all that were before */
+			at.loop_tokens = first + body.out_tokens * (n.expected - 1) / 2;
+		else
+			at.loop_tokens =
+				body.out_tokens * (n.expected - 1) / n.expected; /* the first round sees none */
 		rc = walk_graph(k, d->body, &at, &body);
 	}
 	if (rc != SL_OK)
@@ -220,7 +238,7 @@ static enum sl_code walk_body(struct walk *k, const struct place *outer, const s
 	c->one.cost_microusd = add(c->one.cost_microusd, times(body.cost, n));
 	c->one.ms = add(c->one.ms, times(body.ms, in_a_row));
 	c->executions += body.executions * n.expected;
-	if (c->one.out_tokens < 0) /* else it is known what comes of them */
+	if (c->one.out_tokens < 0 || asks) /* else it is known what comes of them */
 		c->seen = body.out_tokens * (sl_json_get(d->params_json, "items") ? n.expected : 1);
 	return SL_OK;
 }

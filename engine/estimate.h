@@ -4,11 +4,11 @@
  * Owns      what struct sl_estimate holds, until sl_estimate_fini().
  * Thread    [any], pure: no clock, no network.
  * Rules     a loop that can end early takes 1 round at least, half of them expected, `max_rounds` at most; without a
- *           condition all of them. A map has the items that are written down, or those the inputs give; else it is said
- *           that they were guessed. Of a branch's cases each is equally likely, and a condition as likely as not: up to
- *           SL_ESTIMATE_WAYS ways through a graph are all walked, beyond that as many of them, and then the most is all
- *           nodes together. Retries are not counted.
- * Not for   tokens and prices: those are the caller's.
+ *           condition all of them. A model with tools is asked once at least, and
+ *           once more than `max_iterations` at most. A map has the items that are written down, or those the inputs
+ * give; else it is said that they were guessed. Of a branch's cases each is equally likely, and a condition as likely
+ * as not: up to SL_ESTIMATE_WAYS ways through a graph are all walked, beyond that as many of them, and then the most is
+ * all nodes together. Retries are not counted. Not for   tokens and prices: those are the caller's.
  */
 #pragma once
 
