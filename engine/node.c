@@ -336,6 +336,12 @@ static void call_back(struct sl_node *n, void (*fn)(struct sl_node *n))
 static void node_timer(struct sl_run *r, void *arg)
 {
 	struct sl_node *n = arg;
+	/* Both clocks are cut to whole milliseconds, each at moments of its own, so the time may be up one too early;
+	 * people see what is written, and that must not be before `due_ms`. More than that is a wall clock that was set
+	 * back. */
+	int64_t left = n->due_ms - sl_node_now_ms(n);
+	if (left > 0 && left <= 2 && sl_run_timer_start(&n->timer, r, sl_run_mono_of_wall(r, n->due_ms), node_timer, n))
+		return;
 	n->waiting = false;
 	call_back(n, n->timer_fn);
 }
