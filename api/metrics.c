@@ -34,6 +34,16 @@ static void engine_numbers(struct sl_buf *b, struct sl_engine *engine)
 	of(b, "sluice_runs_total", "status", "failed", (double)e.runs_failed);
 	of(b, "sluice_runs_total", "status", "cancelled", (double)e.runs_cancelled);
 	one(b, "sluice_runs_active", "gauge", "Unfinished runs in memory.", e.runs_active);
+	one(b, "sluice_runs_at_work", "gauge", "Runs that have a place; those that runs started are not counted.",
+	    e.admit.inside);
+	one(b, "sluice_runs_queued", "gauge", "Created runs that wait for their turn.", e.admit.waiting);
+	about(b, "sluice_run_queue_wait_seconds", "histogram", "From the creation of a run to its place.");
+	for (size_t i = 0; i < SL_ADMIT_BOUNDS; i++)
+		sl_buf_addf(b, "sluice_run_queue_wait_seconds_bucket{le=\"%.15g\"} %llu\n",
+			    (double)sl_admit_bounds_ms[i] / 1000.0, (unsigned long long)e.admit.bounds[i]);
+	of(b, "sluice_run_queue_wait_seconds_bucket", "le", "+Inf", (double)e.admit.admitted);
+	sl_buf_addf(b, "sluice_run_queue_wait_seconds_sum %.15g\nsluice_run_queue_wait_seconds_count %llu\n",
+		    (double)e.admit.waited_ms / 1000.0, (unsigned long long)e.admit.admitted);
 	one(b, "sluice_runs_waiting", "gauge", "Runs that wait for persons, signals or timers.", e.runs_waiting);
 	one(b, "sluice_nodes_pending", "gauge", "Nodes that wait for a model, a timer or a person.", e.nodes_pending);
 	about(b, "sluice_node_attempts_total", "counter", "Ends of node attempts.");

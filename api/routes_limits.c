@@ -1,6 +1,7 @@
 /* api/routes_limits.c: what keeps model calls within limits: looked at, set, and put back. Limits are stored before
  * they are in force, so a restart finds what was in force. */
 #include "api/api_priv.h"
+#include "api/limits_doc.h"
 #include "llm/governor.h"
 #include "store/settings.h"
 
@@ -58,8 +59,8 @@ void sl_route_breaker_reset(struct sl_api *a, struct sl_request *r)
 
 static void answer_limits(struct sl_api *a, struct sl_request *r)
 {
-	SL_BUF(out, 1u << 20);
-	sl_governor_limits_json(a->parts.governor, &out);
+	SL_BUF(out, 2u << 20);
+	sl_limits_json(a->parts.governor, a->parts.engine, &out);
 	sl_answer_buf(r, 200, &out);
 }
 
@@ -83,7 +84,7 @@ static void limits_stored(struct sl_task *t)
 		t->rc = sl_json_parse(sl_bytes_str(t->more), &doc, &err);
 	}
 	if (t->rc == SL_OK)
-		t->rc = sl_governor_set_limits(t->api->parts.governor, doc, NULL, &err);
+		t->rc = sl_limits_apply(t->api->parts.governor, t->api->parts.engine, doc, &err);
 	if (t->rc == SL_OK)
 		answer_limits(t->api, t->r);
 	else
@@ -101,7 +102,7 @@ void sl_route_limits_put(struct sl_api *a, struct sl_request *r)
 	SL_AUTO_JSON body = sl_request_json(r);
 	if (!body)
 		return;
-	enum sl_code rc = sl_governor_check_limits(body, &problems, &err);
+	enum sl_code rc = sl_limits_check(body, &problems, &err);
 	if (rc != SL_OK) {
 		sl_answer_problem_with(r, sl_code_http(rc), rc, sl_str(err.text), sl_buf_str(&problems), 0, SL_STR(""));
 		return;

@@ -354,7 +354,8 @@ static void submit(struct sl_work *w)
 static void submitted(struct sl_work *w)
 {
 	if (w->task && w->rc == SL_BUSY)
-		sl_answer_problem_with(w->task->r, 429, SL_BUSY, sl_str(w->err.text), SL_STR(""), 2000, SL_STR(""));
+		sl_answer_problem_with(w->task->r, 429, SL_BUSY, sl_str(w->err.text), SL_STR(""),
+				       w->err.retry_after_ms ? w->err.retry_after_ms : 1000, SL_STR(""));
 	else if (w->task)
 		sl_work_answer_problems(w);
 	sl_work_free(w);

@@ -106,6 +106,8 @@ static void add_now(struct sl_api *a, struct sl_buf *b, const struct sl_stats_mi
 		struct sl_engine_stats e;
 		sl_engine_stats(a->parts.engine, &e);
 		sl_buf_json_ku64(b, "runs_active", e.runs_active);
+		sl_buf_json_ku64(b, "runs_at_work", e.admit.inside);
+		sl_buf_json_ku64(b, "runs_queued", e.admit.waiting);
 		sl_buf_json_ku64(b, "runs_waiting", e.runs_waiting);
 		sl_buf_json_ku64(b, "nodes_pending", e.nodes_pending);
 	}

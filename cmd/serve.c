@@ -17,6 +17,7 @@
 #include <sodium.h>
 
 #include "api/api.h"
+#include "api/limits_doc.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -66,6 +67,7 @@ struct serve {
 	struct sl_prices *prices;
 	struct sl_agents *agents;
 	struct sl_governor *governor;
+	struct sl_bytes *limits; /* as stored, until they are in force */
 	struct sl_cache *cache;
 	struct sl_keep keep;
 	struct sl_llm *llm;
@@ -241,13 +243,22 @@ static void on_spend(void *arg, enum sl_code rc, const struct sl_stored_spend *i
 static void on_limits(void *arg, enum sl_code rc, struct sl_bytes *json)
 {
 	struct answer *a = arg;
-	SL_AUTO_JSON doc = NULL;
-	struct sl_error err = {0};
-	if (rc == SL_OK && (sl_json_parse(sl_bytes_str(json), &doc, &err) != SL_OK ||
-			    sl_governor_set_limits(a->serve->governor, doc, NULL, &err) != SL_OK))
-		sl_log(SL_LOG_ERROR, "cmd", "the stored limits cannot be used", SL_KS("error", err.text));
+	if (rc == SL_OK)
+		a->serve->limits = sl_bytes_ref(json);
 	a->rc = rc == SL_NOT_FOUND ? SL_OK : rc;
 	sem_post(&a->came);
+}
+
+/* Once there is who they are for, and before anything starts. */
+static void limits_in_force(struct serve *s)
+{
+	SL_AUTO(sl_bytes) stored = s->limits;
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err = {0};
+	s->limits = NULL;
+	if (stored && (sl_json_parse(sl_bytes_str(stored), &doc, &err) != SL_OK ||
+		       sl_limits_apply(s->governor, s->engine, doc, &err) != SL_OK))
+		sl_log(SL_LOG_ERROR, "cmd", "the stored limits cannot be used", SL_KS("error", err.text));
 }
 
 static enum sl_code up_limits(struct serve *s, struct sl_error *err)
@@ -427,6 +438,8 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 			   : cores > 0 ? (uint32_t)cores * 2
 				       : 2,
 		.default_timeout_s = (uint32_t)sl_config_u64(s->config, SL_SET_RUN_TIMEOUT_S),
+		.max_running = (uint32_t)sl_config_u64(s->config, SL_SET_MAX_RUNNING),
+		.max_queued = (uint32_t)sl_config_u64(s->config, SL_SET_MAX_QUEUED),
 		.max_recoveries = (uint32_t)sl_config_u64(s->config, SL_SET_MAX_RECOVERIES),
 		.wake_at = sl_wire_wake_at,
 		.wake_ctx = &s->wire,
@@ -445,6 +458,8 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	s->services.egress = s->egress;
 	s->services.memory = s->memory;
 	rc = sl_engine_new(&engine, &s->engine, err);
+	if (rc == SL_OK)
+		limits_in_force(s);
 	if (rc == SL_OK && (rc = sl_wire_start(&s->wire, s->engine)) != SL_OK)
 		rc = sl_fail(err, rc, "timer");
 	return rc;
@@ -596,6 +611,7 @@ static void down(struct serve *s)
 	sl_loop_free(s->front);
 	sl_memory_free(s->memory);
 	sl_llm_free(s->llm);
+	sl_bytes_unref(s->limits);
 	sl_governor_free(s->governor);
 	sl_cache_free(s->cache);
 	sl_agents_free(s->agents);

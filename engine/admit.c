@@ -515,6 +515,13 @@ void sl_admit_set(struct sl_admit *a, struct sl_admit_limits *l)
 	let_go(a, &out);
 }
 
+void sl_admit_limits(struct sl_admit *a, struct sl_buf *out)
+{
+	pthread_mutex_lock(&a->lock);
+	sl_admit_limits_json(&a->limits, out);
+	pthread_mutex_unlock(&a->lock);
+}
+
 void sl_admit_hold(struct sl_admit *a)
 {
 	pthread_mutex_lock(&a->lock);

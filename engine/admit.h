@@ -63,10 +63,12 @@ struct sl_admit_limits {
 	uint32_t n_projects, n_workflows;
 };
 void sl_admit_limits_fini(struct sl_admit_limits *l);
+void sl_admit_limits_json(const struct sl_admit_limits *l, struct sl_buf *out); /* as it is read; see engine.h */
 
 SL_MUST_USE enum sl_code sl_admit_new(const struct sl_clock *clock, sl_admit_fn *go, struct sl_admit **out);
 void sl_admit_free(struct sl_admit *a); /* NULL is fine. Tickets that have not quit may still do so, and no more */
 
+void sl_admit_limits(struct sl_admit *a, struct sl_buf *out); /* those in force, as JSON */
 /* Takes the limits out of *l (on SL_OK and otherwise) and admits who fits now. `l` may be NULL: no limits. */
 void sl_admit_set(struct sl_admit *a, struct sl_admit_limits *l);
 

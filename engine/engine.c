@@ -120,6 +120,7 @@ enum sl_code sl_engine_new(const struct sl_engine_config *config, struct sl_engi
 		sl_engine_free(e);
 		return rc;
 	}
+	sl_engine_limit(e, NULL);
 	*out = e;
 	return SL_OK;
 }
@@ -202,13 +203,30 @@ bool sl_engine_step(struct sl_engine *e)
 
 enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers)
 {
-	return sl_pool_resize(e->pool, workers);
+	uint32_t want = workers ? workers : e->config.workers;
+	atomic_store(&e->workers, workers);
+	return want == sl_pool_workers(e->pool) ? SL_OK : sl_pool_resize(e->pool, want);
 }
 
 void sl_engine_limit(struct sl_engine *e, struct sl_admit_limits *l)
 {
-	atomic_store(&e->max_unfinished, l ? l->max_unfinished : 0);
+	struct sl_admit_limits none = {0};
+	l = l ? l : &none;
+	if (!l->max_running)
+		l->max_running = e->config.max_running;
+	if (!l->max_queued)
+		l->max_queued = e->config.max_queued;
+	atomic_store(&e->max_unfinished, l->max_unfinished);
 	sl_admit_set(e->admit, l);
+}
+
+void sl_engine_limits_json(struct sl_engine *e, struct sl_buf *out)
+{
+	uint32_t workers = atomic_load(&e->workers);
+	sl_buf_json_key(out, "runs");
+	sl_admit_limits(e->admit, out);
+	if (workers)
+		sl_buf_json_ku64(out, "workers", workers);
 }
 
 void sl_engine_bus_all(struct sl_engine *e, bool all)
@@ -221,6 +239,7 @@ void sl_engine_stats(struct sl_engine *e, struct sl_engine_stats *out)
 	*out = (struct sl_engine_stats){
 		.workers = sl_pool_workers(e->pool),
 		.runs_active = atomic_load(&e->active),
+		.runs_waiting = atomic_load(&e->waiting),
 		.nodes_pending = atomic_load(&e->pending_nodes),
 		.runs_started = atomic_load(&e->started),
 		.runs_succeeded = atomic_load(&e->succeeded),

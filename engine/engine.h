@@ -77,6 +77,8 @@ struct sl_engine_config {
 	uint32_t workers;           /* 0: none, the test turns the crank with sl_engine_step() */
 	uint64_t seed;              /* jitter; 0 takes one from the system */
 	uint32_t default_timeout_s; /* of a run without limits.timeout_s */
+	uint32_t max_running;       /* runs at work where no limit is set; 0: no limit */
+	uint32_t max_queued;        /* runs that wait for a place, likewise */
 	uint32_t max_recoveries;    /* a run found unfinished more often is failed as poison; 0: SL_LIMIT_RECOVERIES */
 	/* [any] called when the earliest timer changes: call sl_engine_tick() at that mono_ms (UINT64_MAX: no timer).
 	 */
@@ -97,10 +99,12 @@ SL_MUST_USE enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void 
 					   void *arg);
 void sl_engine_tick(struct sl_engine *e); /* fires timers that are due */
 bool sl_engine_step(struct sl_engine *e); /* workers == 0: serves one mailbox; false: nothing to do */
-enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers);
-/* What may be at work, and what may wait for it (engine/admit.h). Takes what is in *l; NULL: no limits. At once. */
+enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers); /* 0: as many as it began with */
+/* What may be at work, and what may wait for it (engine/admit.h). Takes what is in *l; NULL: nothing but what the
+ * config says. At once. */
 void sl_engine_limit(struct sl_engine *e, struct sl_admit_limits *l);
-void sl_engine_bus_all(struct sl_engine *e, bool all); /* publish notices of all runs */
+void sl_engine_limits_json(struct sl_engine *e, struct sl_buf *out); /* the members `runs` and `workers` */
+void sl_engine_bus_all(struct sl_engine *e, bool all);               /* publish notices of all runs */
 
 struct sl_registry;
 const struct sl_registry *sl_engine_registry(const struct sl_engine *e); /* the node types, for those who list them */
@@ -128,6 +132,9 @@ struct sl_problems {
 };
 void sl_problems_fini(struct sl_problems *p);
 void sl_problems_add(struct sl_problems *p, bool warning, struct sl_str pointer, const char *fmt, ...) SL_PRINTF(4, 5);
+/* The section `runs` of the limits. SL_OK also when there are problems; else no memory. */
+SL_MUST_USE enum sl_code sl_admit_limits_read(struct json_object *runs, struct sl_admit_limits *out,
+					      struct sl_problems *problems);
 /* SL_OK also when there are problems; else no memory. */
 SL_MUST_USE enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs,
 					    struct sl_problems *out);

@@ -79,6 +79,9 @@ void sl_run_tell_queued(struct sl_run *r)
 void sl_run_place_follows(struct sl_run *r)
 {
 	struct sl_admit *a = r->engine->admit;
+	bool waits = r->state.status == SL_RUN_WAITING;
+	if (atomic_exchange(&r->counted_waiting, waits) != waits)
+		atomic_fetch_add(&r->engine->waiting, waits ? 1u : UINT32_MAX);
 	switch (r->state.status) {
 	case SL_RUN_QUEUED:
 		break;
@@ -97,6 +100,8 @@ void sl_run_place_follows(struct sl_run *r)
 
 void sl_run_leave_place(struct sl_run *r)
 {
+	if (atomic_exchange(&r->counted_waiting, false))
+		atomic_fetch_sub(&r->engine->waiting, 1);
 	if (sl_admit_leave(r->engine->admit, &r->ticket))
 		sl_run_unref(r); /* the queue's; whoever calls holds one */
 }

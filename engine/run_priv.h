@@ -73,7 +73,8 @@ struct sl_run {
 	struct sl_mpsc mailbox;
 	_Atomic bool scheduled;
 	struct sl_job job;
-	_Atomic bool watched;          /* notices are wanted */
+	_Atomic bool watched; /* notices are wanted */
+	_Atomic bool counted_waiting;
 	struct sl_admit_ticket ticket; /* its place among those at work; has not joined when a run started it */
 	struct sl_msg place_msg;       /* the place it has got */
 
@@ -116,6 +117,7 @@ struct sl_engine {
 	struct sl_timers *timers;
 	struct sl_admit *admit;
 	_Atomic uint32_t max_unfinished; /* 0: SL_LIMIT_ACTIVE_RUNS */
+	_Atomic uint32_t workers;        /* set while it runs; 0: as configured */
 	pthread_mutex_t lock;
 	struct sl_run *runs;            /* [lock] hash by id */
 	struct sl_reopening *reopening; /* [lock] rerun.c */

@@ -295,15 +295,16 @@ enum sl_code sl_governor_check_limits(struct json_object *doc, struct sl_buf *pr
 	struct sl_problem_list l = {problems, err, 0};
 	struct json_object *projects = sl_json_get(doc, "projects");
 	if (!doc || !json_object_is_type(doc, json_type_object)) {
-		sl_problem(&l, "", "must be an object with `projects`");
+		sl_problem(&l, "", "must be an object with `projects`, `runs` or `workers`");
 		return SL_INVALID;
 	}
 	json_object_object_foreach (doc, key, value) {
 		char at[128];
 		(void)value;
 		(void)snprintf(at, sizeof(at), "/%.100s", key);
-		if (strcmp(key, "projects") != 0)
-			sl_problem(&l, at, "is not known; there is `projects`");
+		bool others = !strcmp(key, "runs") || !strcmp(key, "workers"); /* of who starts runs */
+		if (strcmp(key, "projects") != 0 && !others)
+			sl_problem(&l, at, "is not known; there are `projects`, `runs` and `workers`");
 	}
 	if (projects && !json_object_is_type(projects, json_type_object)) {
 		sl_problem(&l, "/projects", "must be an object: limits by the name of the project");

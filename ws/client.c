@@ -57,7 +57,7 @@ void sub_refused(struct sub *s, enum sl_code rc)
 {
 	struct sl_hub_conn *c = s->conn;
 	conn_error(c, s->ack, &s->topic->run, rc,
-		   rc == SL_NOT_FOUND ? "there is no such run" : "the run cannot be shown now");
+		   rc == SL_NOT_FOUND ? "there is no such run" : "the run cannot be shown now", 0);
 	sub_free(s);
 	if (c->format == SL_HUB_SSE)
 		conn_end(c, SL_WS_CLOSE_NO_RUN, "there is no such run", &c->hub->stats.closed_other);
@@ -244,10 +244,11 @@ void client_replied(struct post *post)
 			struct sl_error err = {0};
 			enum sl_code rc = subscribe(c, &want, NULL, NULL, &err);
 			if (rc != SL_OK)
-				conn_error(c, p->id, &p->started, rc, err.text);
+				conn_error(c, p->id, &p->started, rc, err.text, err.retry_after_ms);
 		}
 	} else if (c) {
-		conn_error(c, p->id, NULL, p->rc, p->err.text[0] ? p->err.text : sl_code_wire(p->rc));
+		conn_error(c, p->id, NULL, p->rc, p->err.text[0] ? p->err.text : sl_code_wire(p->rc),
+			   p->err.retry_after_ms);
 	}
 	json_object_put(p->id);
 	free(p->result);
@@ -355,7 +356,7 @@ void sl_hub_message(struct sl_hub_conn *c, struct sl_str text)
 		rc = c->hub->draining ? sl_fail(&err, SL_DRAINING, "the server is going down") : serve(c, &cmd, &err);
 	if (rc != SL_OK) {
 		struct json_object *id = cmd.id;
-		conn_error(c, id, cmd.has_run ? &cmd.run : NULL, rc, err.text);
+		conn_error(c, id, cmd.has_run ? &cmd.run : NULL, rc, err.text, err.retry_after_ms);
 	}
 	sl_ws_command_fini(&cmd);
 }
@@ -364,5 +365,5 @@ void sl_hub_bad_message(struct sl_hub_conn *c, const char *why)
 {
 	sl_hub_heard(c);
 	c->hub->stats.bad_commands++;
-	conn_error(c, NULL, NULL, SL_INVALID, why);
+	conn_error(c, NULL, NULL, SL_INVALID, why, 0);
 }

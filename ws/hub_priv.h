@@ -317,7 +317,7 @@ void conn_say(struct sl_hub_conn *c, struct sl_str json); /* one message of its 
 void conn_ping(struct sl_hub_conn *c);
 bool sub_joinable(const struct sub *s);
 void conn_error(struct sl_hub_conn *c, struct json_object *id, const struct sl_run_id *run, enum sl_code code,
-		const char *text);
+		const char *text, uint32_t retry_after_ms);
 void conn_ack(struct sl_hub_conn *c, struct json_object *id, struct sl_str result);
 
 /* client.c */

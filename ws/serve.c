@@ -380,12 +380,14 @@ static void answer_say(struct sl_hub_conn *c, struct sl_buf *b, const char *even
 }
 
 void conn_error(struct sl_hub_conn *c, struct json_object *id, const struct sl_run_id *run, enum sl_code code,
-		const char *text)
+		const char *text, uint32_t retry_after_ms)
 {
 	SL_BUF(b, REPLY_BYTES_MAX);
 	answer_head(c, &b, "error", run, id);
 	sl_buf_json_kz(&b, "code", sl_code_wire(code));
 	sl_buf_json_kz(&b, "message", text);
+	if (retry_after_ms)
+		sl_buf_json_kf64(&b, "retry_after", retry_after_ms / 1000.0);
 	answer_say(c, &b, "error");
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { limitRows, readLimits } from "../src/pages/admin/limits-form";
+import { limitRows, readLimits, readRuns, runFields } from "../src/pages/admin/limits-form";
 import { draftOf, readAgent } from "../src/pages/agents/form";
 import { profileDraft, readProfile } from "../src/pages/models/form";
 import { readPrices } from "../src/pages/models/prices";
@@ -55,6 +55,15 @@ describe("limits", () => {
     expect(readLimits([row])).toEqual({ projects: { a: { rpm: 1 } } });
     for (const bad of [{ project: " " }, { rpm: "" }, { rpm: "0" }, { rpm: "1.5" }, { period: "day" }, { max_tokens: "9" }]) expect(readLimits([{ ...row, ...bad }]), JSON.stringify(bad)).toBeNull();
     expect(readLimits([row, row])).toBeNull();
+  });
+});
+
+describe("limits of runs", () => {
+  it("come back as they were, with the names the form does not show", () => {
+    const l = { runs: { max_running: 4, per_project: 2, projects: { a: 1 }, workflows: { slow: 1 } }, workers: 3 };
+    expect(readRuns(runFields(l), l)).toEqual(l);
+    expect(readRuns({ ...runFields(l), max_running: "", workers: "" }, { runs: { max_running: 4 } })).toEqual({ runs: { per_project: 2 } });
+    for (const bad of ["0", "-1", "1.5", "x"]) expect(readRuns({ ...runFields(l), max_queued: bad }, l), bad).toBeNull();
   });
 });
 

@@ -223,6 +223,10 @@ async function guards(page) {
   await page.waitForFunction(() => !document.querySelector(".field-error"));
   await page.waitForTimeout(300);
   check((await api("GET", "/admin/limits")).projects[MARK].rpm === 120, "a project is limited");
+  await page.fill("[name=max_queued]", "12345");
+  await page.click(byId("save-limits"));
+  await page.waitForTimeout(300);
+  check((await api("GET", "/admin/limits")).runs.max_queued === 12345, "runs are limited");
   await api("PUT", "/admin/limits", limits);
 
   await page.goto(base + "/admin/breakers");

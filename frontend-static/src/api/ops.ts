@@ -162,7 +162,7 @@ export const putPrices = (items: Price[]) => api.request<{ items: Price[]; built
 export interface Stats {
   at?: string;
   started_at?: string;
-  now: { runs_active?: number; runs_waiting?: number; nodes_pending?: number; tokens_per_s?: number; requests_per_s?: number; error_rate?: number; cache_hit_rate?: number; cost_usd_today?: number; runs_today?: number; ws_clients?: number };
+  now: { runs_active?: number; runs_queued?: number; runs_at_work?: number; runs_waiting?: number; nodes_pending?: number; tokens_per_s?: number; requests_per_s?: number; error_rate?: number; cache_hit_rate?: number; cost_usd_today?: number; runs_today?: number; ws_clients?: number };
   series: StatPoint[];
   models: { profile: string; model: string; provider?: string; calls: number; errors: number; latency_p50_ms?: number; latency_p95_ms?: number; ttft_p50_ms?: number; tokens: number; cost_usd?: number }[];
   errors: { code: string; count: number }[];
@@ -253,6 +253,19 @@ export interface Instance {
 /* "*" is every project without an entry of its own. */
 export interface Limits {
   projects?: { [project: string]: ProjectLimit };
+  runs?: RunLimits;
+  workers?: number;
+}
+
+/* Runs at work at once, and how many may wait for it. */
+export interface RunLimits {
+  max_running?: number;
+  max_queued?: number;
+  max_unfinished?: number;
+  per_project?: number;
+  projects?: { [project: string]: number };
+  per_workflow?: number;
+  workflows?: { [workflow: string]: number };
 }
 
 export interface ServerState {

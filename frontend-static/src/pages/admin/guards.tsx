@@ -1,12 +1,12 @@
 /* What keeps model calls within limits: breakers, keys and rates as they stand, and the limits an operator sets. */
 import { useState } from "react";
-import { admin, type Budget, type Governor } from "../../api/ops";
+import { admin, type Budget, type Governor, type Limits } from "../../api/ops";
 import { count, duration, usd } from "../../util/format";
 import { announce } from "../../ui/announce";
 import { Button } from "../../ui/controls";
 import { Icon } from "../../ui/icons";
 import { Show, TroubleNote, useLoad, useTask } from "../../ui/kit";
-import { limitRows, readLimits, type LimitRow } from "./limits-form";
+import { RUN_FIGURES, limitRows, readLimits, readRuns, runFields, type LimitRow } from "./limits-form";
 import { w, type Word } from "./words";
 
 const states: { [s: string]: { tone: string; icon: "check" | "cross" | "retry"; word: Word } } = {
@@ -120,7 +120,7 @@ export function LimitsTab() {
   return (
     <>
       <p className="muted">{w("limits.lead")}</p>
-      <Show from={load} title={w("failed")}>{(l) => <LimitsForm key={JSON.stringify(l)} rows={limitRows(l)} onSaved={() => { load.reload(); state.reload(); }} />}</Show>
+      <Show from={load} title={w("failed")}>{(l) => <LimitsForm key={JSON.stringify(l)} old={l} onSaved={() => { load.reload(); state.reload(); }} />}</Show>
       <section className="block card">
         <h2>{w("budgets.title")}</h2>
         {state.data?.budgets?.length ? state.data.budgets.map((b) => <BudgetLine key={b.project + b.period} b={b} />) : <p className="faint">{w("budgets.none")}</p>}
@@ -146,16 +146,18 @@ function BudgetLine({ b }: { b: Budget }) {
   );
 }
 
-function LimitsForm({ rows: first, onSaved }: { rows: LimitRow[]; onSaved: () => void }) {
-  const [rows, setRows] = useState(first);
+function LimitsForm({ old, onSaved }: { old: Limits; onSaved: () => void }) {
+  const [rows, setRows] = useState(() => limitRows(old));
+  const [runs, setRuns] = useState(() => runFields(old));
   const [bad, setBad] = useState(false);
   const task = useTask();
   const change = (i: number, patch: Partial<LimitRow>) => setRows((r) => r.map((x, k) => (k === i ? { ...x, ...patch } : x)));
   const figures = ["rpm", "tpm", "max_tokens", "max_cost_usd"] as const;
   const save = async () => {
-    const l = readLimits(rows);
-    setBad(l === null);
-    if (l && (await task.run("save", () => admin.putLimits(l)))) {
+    const projects = readLimits(rows);
+    const rest = readRuns(runs, old);
+    setBad(projects === null || rest === null);
+    if (projects && rest && (await task.run("save", () => admin.putLimits({ ...projects, ...rest })))) {
       announce(w("limits.saved"));
       onSaved();
     }
@@ -180,6 +182,16 @@ function LimitsForm({ rows: first, onSaved }: { rows: LimitRow[]; onSaved: () =>
           </table>
         </div>
       )}
+      <fieldset className="card" data-testid="run-limits">
+        <legend>{w("limits.runs")}</legend>
+        <p className="muted">{w("limits.runs.lead")}</p>
+        {RUN_FIGURES.map((k) => (
+          <label key={k} className="field">
+            <span>{w(("limits." + k) as Word)}</span>
+            <input className="num" inputMode="numeric" name={k} value={runs[k]} onChange={(e) => setRuns((r) => ({ ...r, [k]: e.target.value }))} />
+          </label>
+        ))}
+      </fieldset>
       {bad && <p className="field-error" role="alert">{w("limits.bad")}</p>}
       <TroubleNote of={task.trouble} title={w("limits.failed")} />
       <footer className="dialog-foot">

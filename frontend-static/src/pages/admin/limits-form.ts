@@ -1,5 +1,5 @@
 /* Limits of projects as they are typed, and back. */
-import type { Limits, ProjectLimit } from "../../api/ops";
+import type { Limits, ProjectLimit, RunLimits } from "../../api/ops";
 import { numberOf } from "../../util/fields";
 
 export interface LimitRow {
@@ -20,6 +20,28 @@ export function limitRows(l: Limits): LimitRow[] {
 }
 
 const text = (n: number | undefined) => (n === undefined || n === null ? "" : String(n));
+
+export const RUN_FIGURES = ["max_running", "max_queued", "max_unfinished", "per_project", "per_workflow", "workers"] as const;
+export type RunFields = { [k in (typeof RUN_FIGURES)[number]]: string };
+
+export const runFields = (l: Limits): RunFields => Object.fromEntries(RUN_FIGURES.map((k) => [k, text(k === "workers" ? l.workers : l.runs?.[k])])) as RunFields;
+
+/* With the names that the form does not show left as they are. null: a figure is none. */
+export function readRuns(fields: RunFields, old: Limits): Pick<Limits, "runs" | "workers"> | null {
+  const runs: RunLimits = {};
+  const out: Pick<Limits, "runs" | "workers"> = {};
+  for (const k of RUN_FIGURES) {
+    const n = numberOf(fields[k]);
+    if (n === undefined) continue;
+    if (!(n > 0) || !Number.isInteger(n)) return null;
+    if (k === "workers") out.workers = n;
+    else runs[k] = n;
+  }
+  if (old.runs?.projects) runs.projects = old.runs.projects;
+  if (old.runs?.workflows) runs.workflows = old.runs.workflows;
+  if (Object.keys(runs).length > 0) out.runs = runs;
+  return out;
+}
 
 /* null: a row is not complete, or two are about one project. */
 export function readLimits(rows: readonly LimitRow[]): Limits | null {

@@ -1,0 +1,163 @@
+"""Which runs are at work, and which wait for their turn: limits set while the server runs, told to whoever asks, kept over a restart."""
+import json
+import random
+import threading
+import time
+import unittest
+
+from rig import PATIENCE, Case, llm, wait_for
+
+HELD = {'sluice': 1, 'name': 'held', 'nodes': [{'id': 'w', 'type': 'delay', 'params': {'seconds': 0.01}}, llm('x', 'talk')],
+        'edges': [{'from': 'w', 'to': 'x'}]}
+
+
+def talk(name):
+    return {'sluice': 1, 'name': name, 'nodes': [llm('x', 'talk')]}
+
+
+class Scheduling(Case):
+    def slow(self, tps=20):
+        return self.sim({'sim': 1, 'defaults': {'tps': tps, 'first_ms': 5, 'jitter': 0}, 'rules': [{'answer': 'word ' * 200}]})
+
+    def test_limits_are_in_force_at_once_and_a_queued_run_says_why(self):
+        s = self.server(self.slow())
+        limits = {'projects': {'p': {'rpm': 100000}}, 'runs': {'max_running': 50, 'projects': {'p': 1}}, 'workers': 3}
+        self.assertEqual(s.call('PUT', '/admin/limits', limits), limits)
+        self.assertEqual(s.call('GET', '/admin/limits'), limits)
+        wait_for('the workers to be three', lambda: s.metrics()['sluice_workers'] == 3)
+        a = s.submit(talk('a'), project='p')
+        b = s.submit(talk('b'), project='p', priority=-5)
+        c = s.submit(talk('c'), project='p', priority=5)
+        s.wait_status(a, 'running')
+        wait_for('two to be queued', lambda: s.metrics()['sluice_runs_queued'] == 2)
+        self.assertEqual(s.metrics()['sluice_runs_at_work'], 1)
+        for run in (b, c):
+            self.assertEqual((s.run(run)['status'], s.run(run)['reason']), ('queued', "project 'p' has 1 of 1 runs at work"))
+        listed = {r['id']: r for r in s.call('GET', '/runs?status=queued&project=p')['items']}
+        self.assertEqual(sorted(listed), sorted([b, c]))
+        self.assertEqual(listed[b]['reason'], "project 'p' has 1 of 1 runs at work")
+        self.assertEqual(s.call('GET', '/stats')['now']['runs_queued'], 2)
+        s.call('POST', '/runs/%s/cancel' % a)
+        s.wait_status(c, 'running')
+        self.assertEqual(s.run(b)['status'], 'queued')
+        s.call('POST', '/runs/%s/cancel' % b)
+        self.assertEqual(s.run(b)['status'], 'cancelled')
+        d = s.submit(talk('d'), project='p')
+        self.assertEqual(s.run(d)['status'], 'queued')
+        s.call('PUT', '/admin/limits', {})
+        s.wait_status(d, 'running')
+        self.assertEqual(s.call('GET', '/admin/limits'), {'projects': {}, 'runs': {}})
+        for run in (c, d):
+            s.call('POST', '/runs/%s/cancel' % run)
+        m = s.metrics()
+        self.assertGreaterEqual(m['sluice_run_queue_wait_seconds_count'], 3)
+        self.assertEqual(m['sluice_run_queue_wait_seconds_bucket{le="+Inf"}'], m['sluice_run_queue_wait_seconds_count'])
+
+    def test_what_is_wrong_with_limits_is_said_with_its_place(self):
+        s = self.server()
+        status, _, body = s.raw('PUT', '/api/v1/admin/limits', {
+            'projects': {'a': {'rpm': 0}}, 'workers': 0, 'other': 1,
+            'runs': {'max_running': 0, 'per_project': 1.5, 'projects': {'x/y': -1}, 'workflows': 3, 'most': 1, 'max_unfinished': 20001}})
+        self.assertEqual(status, 422, body)
+        self.assertEqual(sorted(e['pointer'] for e in json.loads(body)['errors']), sorted([
+            '/projects/a/rpm', '/other', '/workers', '/runs/max_running', '/runs/per_project', '/runs/projects/x~1y', '/runs/workflows',
+            '/runs/most', '/runs/max_unfinished']))
+        self.assertEqual(s.call('GET', '/admin/limits'), {'projects': {}, 'runs': {}})
+
+    def test_limits_outlive_the_server_and_so_does_the_queue(self):
+        s = self.server(self.slow(), env={'SLUICE_MAX_QUEUED': '500'})
+        s.call('PUT', '/admin/limits', {'runs': {'max_running': 2}, 'workers': 5})
+        runs = [s.submit(talk('r%d' % i)) for i in range(5)]
+        for run in runs[:2]:
+            s.wait_status(run, 'running')
+        wait_for('three to be queued', lambda: s.metrics()['sluice_runs_queued'] == 3)
+        s.restart()
+        self.assertEqual(s.call('GET', '/admin/limits'), {'projects': {}, 'runs': {'max_running': 2, 'max_queued': 500}, 'workers': 5})
+        wait_for('three to be queued again', lambda: s.metrics()['sluice_runs_queued'] == 3)
+        self.assertEqual([s.run(r)['status'] for r in runs], ['running'] * 2 + ['queued'] * 3)
+        s.call('POST', '/runs/%s/cancel' % runs[1])
+        s.wait_status(runs[2], 'running')
+        self.assertEqual([s.run(r)['status'] for r in runs[3:]], ['queued'] * 2)
+
+    def test_too_many_runs_are_refused_with_a_time_to_come_back(self):
+        s = self.server(self.slow())
+        s.call('PUT', '/admin/limits', {'runs': {'max_running': 1, 'max_queued': 2}})
+        runs = [s.submit(talk('r')) for _ in range(3)]
+        wait_for('two to be queued', lambda: s.metrics()['sluice_runs_queued'] == 2)
+        body = {'definition': talk('r'), 'inputs': {}}
+        status, headers, data = s.raw('POST', '/api/v1/runs', body)
+        problem = json.loads(data)
+        self.assertEqual((status, problem['code'], problem['retry_after']), (429, 'busy', 2))
+        self.assertEqual({k.lower(): v for k, v in headers.items()}['retry-after'], '2')
+        self.assertIn('2 runs wait for a place', problem['detail'])
+        sock = self.socket(s)
+        sock.send(cmd='start_run', id=7, **body)
+        refused = sock.until(lambda e: e['event'] == 'error')['data']
+        self.assertEqual((refused['id'], refused['code'], refused['retry_after']), (7, 'busy', 2))
+        s.call('PUT', '/admin/limits', {'runs': {'max_unfinished': 3}})
+        status, _, data = s.raw('POST', '/api/v1/runs', body)
+        self.assertEqual((status, json.loads(data)['detail']), (429, '3 runs are unfinished, and no more may be'))
+        for run in runs:
+            s.call('POST', '/runs/%s/cancel' % run)
+        runs.append(s.submit(talk('r')))
+        s.call('POST', '/runs/%s/cancel' % runs[-1])
+        s.call('PUT', '/admin/limits', {})
+
+    def test_one_noisy_project_of_twenty_does_not_delay_the_others(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 0, 'first_ms': 100, 'jitter': 0}, 'rules': [{'answer': 'done'}]})
+        s = self.server(sim)
+
+        def quiet():
+            """A run of each of the other nineteen, one after the other; how long each took."""
+            took = []
+            for i in range(1, 20):
+                began = time.monotonic()
+                s.wait_status(s.submit(talk('q'), project='p%d' % i), 'succeeded')
+                took.append(time.monotonic() - began)
+            return sorted(took)
+        s.call('PUT', '/admin/limits', {'runs': {'max_running': 4}})
+        alone = quiet()
+        noise = []
+        for _ in range(300):
+            noise.append(s.submit(talk('n'), project='p0'))
+        self.assertGreater(s.metrics()['sluice_runs_queued'], 100)
+        beside = quiet()
+        self.assertGreater(s.metrics()['sluice_runs_queued'], 0, 'the noise was over too soon')
+        print('  others, median and slowest: alone %.0f and %.0f ms, beside the noise %.0f and %.0f ms' % tuple(
+            1000 * x for x in (alone[9], alone[-1], beside[9], beside[-1])))
+        # a place has to become free, which takes a call of 100 ms at most; in the order of arrival it would be seconds
+        self.assertLess(beside[9], alone[9] + 0.2 * PATIENCE)
+        for run in noise:
+            s.wait_status(run, 'succeeded')
+        s.call('PUT', '/admin/limits', {})
+
+    def test_the_pool_grows_and_shrinks_under_load(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 0, 'first_ms': 1, 'jitter': 0}, 'rules': [{'answer': 'done'}]})
+        s = self.server(sim)
+        stop, runs, broken = threading.Event(), [], []
+
+        def load():
+            try:
+                while not stop.is_set():
+                    runs.append(s.submit(HELD))
+            except Exception as e:  # pylint: disable=broad-except
+                broken.append(e)
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for t in threads:
+            t.start()
+        dice = random.Random(3)
+        for _ in range(20):
+            n = dice.choice([1, 2, 3, 8, 16, 64])
+            s.call('PUT', '/admin/limits', {'workers': n})
+            wait_for('%d workers' % n, lambda n=n: s.metrics()['sluice_workers'] == n)
+        stop.set()
+        for t in threads:
+            t.join()
+        self.assertEqual(broken, [])
+        for run in runs:
+            s.wait_status(run, 'succeeded')
+        s.call('PUT', '/admin/limits', {})
+
+
+if __name__ == '__main__':
+    unittest.main()
