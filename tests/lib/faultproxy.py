@@ -26,6 +26,11 @@ Toxics. `stream` is "up" (to the upstream) or "down" (its answers); what is adde
     black_hole                        is swallowed; the connection stays open (down: the upstream's answers; up: the requests)
     drop_reply                        the request has passed, its answer is dropped and the connection closed (down only)
     refuse                            connections are accepted and reset at once (either stream)
+    pg_write    rate, statements,     in front of PostgreSQL, by its protocol: of the transactions that execute one of the prepared
+                how="reply"             `statements` (without them: any), this share is struck. "reply": it is carried out, and once
+                                        PostgreSQL says that it has committed, the answer is dropped and the connection reset.
+                                        "request": it never arrives whole, and the connection is reset (up only). The pace of others
+                                        is not changed. stats() counts them: "writes", "lost_replies", "lost_requests"
 Each takes `times`: on how many connections it acts, the first ones that meet it; without it, on all.
 
 Randomness comes from the seed alone. Standard library only.
@@ -40,7 +45,7 @@ import struct
 import sys
 import threading
 
-KINDS = {'latency', 'bandwidth', 'slicer', 'limit', 'black_hole', 'drop_reply', 'refuse'}
+KINDS = {'latency', 'bandwidth', 'slicer', 'limit', 'black_hole', 'drop_reply', 'refuse', 'pg_write'}
 ENDS = {'half_close', 'close', 'rst', 'hold'}
 
 
@@ -48,6 +53,8 @@ class Toxic:
     def __init__(self, ident, kind, stream, times=None, **params):
         if kind not in KINDS or stream not in ('up', 'down'):
             raise ValueError('no such toxic: %s on %s' % (kind, stream))
+        if kind == 'pg_write' and params.get('how', 'reply') not in ('reply', 'request'):
+            raise ValueError('pg_write loses a reply or a request')
         if kind == 'limit' and params.get('then') not in ENDS:
             raise ValueError('limit needs then: one of %s' % ', '.join(sorted(ENDS)))
         self.ident, self.kind, self.stream, self.params = ident, kind, stream, params
@@ -66,6 +73,38 @@ class Toxic:
         return self.params.get(name, default)
 
 
+class PgMessages:
+    """Cuts one direction of PostgreSQL's protocol (3.0, no TLS) into messages, whatever the pieces it comes in; remembers no contents but heads."""
+
+    def __init__(self, from_client):
+        self.rest = b''
+        self.starting = from_client  # the first messages have no type; a refused TLS or GSS request is answered with one byte
+        self.single = 0
+
+    def feed(self, data):
+        """[(type, first 300 bytes of the body)] of the messages that are whole now."""
+        out, b, at = [], self.rest + data, 0
+        while True:
+            if self.single and at < len(b):
+                at, self.single = at + 1, self.single - 1
+                continue
+            head = 4 if self.starting else 5
+            if len(b) - at < head:
+                break
+            size = struct.unpack_from('>I', b, at + head - 4)[0] + head - 4
+            if len(b) - at < size:
+                break
+            if self.starting:
+                code = struct.unpack_from('>I', b, at + 4)[0]
+                self.starting = code >> 16 != 3
+                out.append(('startup' if code >> 16 == 3 else 'negotiate', b''))
+            else:
+                out.append((chr(b[at]), b[at + 5:at + min(size, 305)]))
+            at += size
+        self.rest = b[at:]
+        return out
+
+
 class End(Exception):
     """A toxic ends this direction, or the connection."""
 
@@ -77,6 +116,9 @@ class Connection:
         self.upstream = None
         self.bytes = {'up': 0, 'down': 0}
         self.ended = {'up': asyncio.Event(), 'down': asyncio.Event()}  # whoever sends in that direction has closed
+        self.pg = {'up': PgMessages(True), 'down': PgMessages(False)} if proxy.postgres else None
+        self.pg_executes = set()  # prepared statements since the last Sync
+        self.pg_struck = False    # the answer on its way is not to be seen
 
     async def serve(self):
         if any(t.kind == 'refuse' and t.acts_on(self) for t in self.proxy.toxics):
@@ -121,7 +163,35 @@ class Connection:
     def active(self, stream):
         return [t for t in list(self.proxy.toxics) if t.stream == stream and t.acts_on(self)]
 
+    def pg_look(self, stream, data):
+        """Follows the protocol. True: this data is swallowed."""
+        for kind, body in self.pg[stream].feed(data):
+            if kind == 'negotiate':
+                self.pg['down'].single += 1
+            elif stream == 'down' and kind == 'Z' and self.pg_struck:
+                self.proxy.struck['lost_replies'] += 1
+                self.reset()
+                raise End
+            elif stream == 'up' and kind == 'B':
+                self.pg_executes.add(body.split(b'\0')[1].decode())
+            elif stream == 'up' and kind == 'S':
+                executes, self.pg_executes = self.pg_executes, set()
+                meant = [t for t in self.proxy.toxics if t.kind == 'pg_write' and executes and
+                         (not t.get('statements', None) or executes & set(t.get('statements')))]
+                self.proxy.struck['writes'] += bool(meant)
+                for t in meant:
+                    if not self.pg_struck:
+                        if self.proxy.random.random() < t.get('rate', 1) and t.acts_on(self):
+                            if t.get('how', 'reply') == 'request':
+                                self.proxy.struck['lost_requests'] += 1
+                                self.reset()
+                                raise End
+                            self.pg_struck = True
+        return stream == 'down' and self.pg_struck
+
     async def pass_on(self, stream, data, writer):
+        if self.pg and self.pg_look(stream, data):
+            return
         pieces, pause = [data], 0
         for toxic in self.active(stream):
             if toxic.kind == 'slicer':
@@ -188,8 +258,9 @@ class Connection:
 class Proxy:
     """All of it, on one asyncio loop."""
 
-    def __init__(self, to, seed=1):
-        self.to = to
+    def __init__(self, to, seed=1, postgres=False):
+        self.to, self.postgres = to, postgres
+        self.struck = {'writes': 0, 'lost_replies': 0, 'lost_requests': 0}
         self.toxics, self.connections = [], {}
         self.passed = {'up': 0, 'down': 0}
         self.accepted, self.next_toxic = 0, 1
@@ -246,7 +317,8 @@ class Proxy:
                 c.reset() if o.get('how') == 'rst' else c.close()
             return {'ok': True}
         if cmd == 'stats':
-            return {'ok': True, 'open': len(self.connections), 'accepted': self.accepted, 'up': self.passed['up'], 'down': self.passed['down']}
+            return {'ok': True, 'open': len(self.connections), 'accepted': self.accepted, 'up': self.passed['up'], 'down': self.passed['down'],
+                    **(self.struck if self.postgres else {})}
         raise ValueError('no such command: %s' % cmd)
 
     async def stop(self):
@@ -262,9 +334,10 @@ class Proxy:
 class FaultProxy:
     """The same for a test: a thread with a loop; every method may be called from the test's own thread."""
 
-    def __init__(self, host, port, seed=1):
+    def __init__(self, host, port, seed=1, postgres=False):
+        """postgres: what passes is PostgreSQL's protocol, so that pg_write can be added."""
         self.loop = asyncio.new_event_loop()
-        self.proxy = Proxy((host, port), seed)
+        self.proxy = Proxy((host, port), seed, postgres)
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.port = self._do(self.proxy.start(('127.0.0.1', 0)))[0]
@@ -317,10 +390,11 @@ def main():
     p.add_argument('--listen', type=address, default=('127.0.0.1', 0), metavar='HOST:PORT')
     p.add_argument('--control', type=address, default=('127.0.0.1', 0), metavar='HOST:PORT')
     p.add_argument('--seed', type=int, default=1)
+    p.add_argument('--postgres', action='store_true', help="what passes is PostgreSQL's protocol")
     args = p.parse_args()
 
     async def run():
-        proxy = Proxy(args.to, args.seed)
+        proxy = Proxy(args.to, args.seed, args.postgres)
         port, control = await proxy.start(args.listen, args.control)
         print(json.dumps({'port': port, 'control': control}), flush=True)
         await asyncio.Event().wait()

@@ -7,6 +7,8 @@ import time
 
 from rig import Failed, Socket, Watcher
 
+AT_ONCE = 100  # runs of one connection; the server allows 128
+
 
 class Onlooker(threading.Thread):
     def __init__(self, server, token):
@@ -57,16 +59,21 @@ class Onlooker(threading.Thread):
             self.error = e
 
     def serve(self, sock):
+        active = {}
         with self.lock:
             self.fresh = [r for r, w in self.watchers.items() if not w.ended]
         while not sock.closed and not self.stopping:
             with self.lock:
-                fresh, self.fresh = self.fresh, []
-            for run_id in fresh:
-                self.watchers[run_id].subscribe(sock)
+                while self.fresh and len(active) < AT_ONCE:
+                    run_id = self.fresh.pop(0)
+                    active[run_id] = self.watchers[run_id]
+                    active[run_id].subscribe(sock)
             for e in sock.pump(0.05):
                 if e['event'] == 'error' and e['data'].get('code') not in ('unavailable', 'draining', 'not_found'):
                     raise Failed('an onlooker got %r' % e)
-                w = self.watchers.get(e.get('run_id'))
+                w = active.get(e.get('run_id'))
                 if w:
                     w.feed(e)
+                    if w.ended:
+                        sock.send(cmd='unsubscribe', run_id=w.run_id)
+                        del active[w.run_id]

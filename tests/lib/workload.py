@@ -279,7 +279,7 @@ class Clerk:
     def begin(self, tag, plans):
         for p in plans:
             p.tag = tag
-            p.key = '%s-%d' % (tag, self.number)
+            p.key = '%s-%d' % (tag.replace(' ', '-'), self.number)
             self.number += 1
             self.plans.append(p)
 
