@@ -2,6 +2,16 @@
 #include "base/json.h"
 #include "llm/sim_dialect.h"
 
+static void tool_of(struct json_object *content, struct sim_wish *w)
+{
+	for (size_t i = 0; json_object_is_type(content, json_type_array) && i < json_object_array_length(content);
+	     i++) {
+		struct json_object *part = json_object_array_get_idx(content, i);
+		if (sl_str_is(sl_json_get_str(part, "type"), "tool_result"))
+			w->ask.tool = sl_sim_text_of(sl_json_get(part, "content"));
+	}
+}
+
 static const char *anthropic_read(struct json_object *doc, struct sl_str path, struct sim_wish *w)
 {
 	struct json_object *messages = sl_json_get(doc, "messages"), *system = sl_json_get(doc, "system");
@@ -18,6 +28,8 @@ static const char *anthropic_read(struct json_object *doc, struct sl_str path, s
 		struct sl_str text = sl_sim_text_of(sl_json_get(m, "content"));
 		if (sl_str_is(sl_json_get_str(m, "role"), "user") && text.len)
 			w->ask.user = text;
+		w->ask.turns += sl_str_is(sl_json_get_str(m, "role"), "assistant");
+		tool_of(sl_json_get(m, "content"), w);
 		w->ask.digest = sl_sim_digest(text, w->ask.digest);
 	}
 	w->schema = sl_json_get(format, "schema");

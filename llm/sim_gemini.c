@@ -34,6 +34,20 @@ static void read_path(struct sl_str path, struct sim_wish *w)
 	w->stream = sl_str_starts(verb, SL_STR("stream"));
 }
 
+/* What is no object comes wrapped in one. */
+static void tool_of(struct json_object *content, struct sim_wish *w)
+{
+	struct json_object *parts = sl_json_get(content, "parts");
+	for (size_t i = 0; json_object_is_type(parts, json_type_array) && i < json_object_array_length(parts); i++) {
+		struct json_object *said =
+			sl_json_get(sl_json_get(json_object_array_get_idx(parts, i), "functionResponse"), "response");
+		struct sl_str result = sl_json_get_str(said, "result");
+		if (said) /* json-c keeps the text with the object */
+			w->ask.tool = result.len ? result
+						 : sl_str(json_object_to_json_string_ext(said, JSON_C_TO_STRING_PLAIN));
+	}
+}
+
 static const char *gemini_read(struct json_object *doc, struct sl_str path, struct sim_wish *w)
 {
 	struct json_object *contents = sl_json_get(doc, "contents"), *config = sl_json_get(doc, "generationConfig");
@@ -47,6 +61,8 @@ static const char *gemini_read(struct json_object *doc, struct sl_str path, stru
 		struct sl_str role = sl_json_get_str(c, "role"), text = text_of_parts(c);
 		if (!sl_str_is(role, "model") && text.len)
 			w->ask.user = text;
+		w->ask.turns += sl_str_is(role, "model");
+		tool_of(c, w);
 		w->ask.digest = sl_sim_digest(text, w->ask.digest);
 	}
 	w->schema = sl_json_get(config, "responseJsonSchema");

@@ -15,6 +15,9 @@ static const char *openai_read(struct json_object *doc, struct sl_str path, stru
 			w->ask.system = text;
 		else if (sl_str_is(role, "user"))
 			w->ask.user = text;
+		else if (sl_str_is(role, "tool"))
+			w->ask.tool = text;
+		w->ask.turns += sl_str_is(role, "assistant");
 		w->ask.digest = sl_sim_digest(text, w->ask.digest);
 	}
 	w->schema = sl_json_get(sl_json_get(format, "json_schema"), "schema");

@@ -86,7 +86,33 @@ static void put_words(struct sl_buf *b, struct sl_str words, bool in_json)
 	sl_buf_add(b, words.p, words.len);
 }
 
-static char *fill_in(struct sl_str text, struct sl_str gist, struct sl_str user, const char *model, uint64_t call)
+/* {tool}, or {tool.KEY}: a member of what it said. Returns the bytes that were used; 0: it is neither. */
+static size_t put_tool(struct sl_buf *b, struct sl_str text, struct sl_str tool, bool in_json)
+{
+	SL_AUTO_JSON said = NULL;
+	SL_BUF(value, 1u << 20);
+	char key[65];
+	const char *end = memchr(text.p, '}', text.len);
+	if (!end || end - text.p < 5)
+		return 0;
+	size_t n = (size_t)(end - text.p) + 1;
+	if (n == 6) {
+		put_words(b, tool, in_json);
+		return n;
+	}
+	if (text.p[5] != '.' || n - 7 >= sizeof(key))
+		return 0;
+	memcpy(key, text.p + 6, n - 7);
+	key[n - 7] = 0;
+	struct json_object *v = sl_json_parse(tool, &said, NULL) == SL_OK ? sl_json_get(said, key) : NULL;
+	if (v && !json_object_is_type(v, json_type_string))
+		sl_json_write(&value, v);
+	put_words(b, value.len ? sl_buf_str(&value) : sl_json_str(v), in_json);
+	return n;
+}
+
+static char *fill_in(struct sl_str text, struct sl_str gist, const struct sim_ask *ask, const char *model,
+		     uint64_t call)
 {
 	SL_BUF(b, 8u << 20);
 	SL_AUTO_JSON value = NULL;
@@ -101,11 +127,13 @@ static char *fill_in(struct sl_str text, struct sl_str gist, struct sl_str user,
 			put_words(&b, gist, json);
 			n = 6;
 		} else if (sl_str_starts(text, SL_STR("{topic}"))) {
-			put_words(&b, topic_of(user), json);
+			put_words(&b, topic_of(ask->user), json);
 			n = 7;
 		} else if (sl_str_starts(text, SL_STR("{model}"))) {
 			put_words(&b, sl_str(model), json);
 			n = 7;
+		} else if (sl_str_starts(text, SL_STR("{tool")) && (n = put_tool(&b, text, ask->tool, json))) {
+			/* n says how far it went */
 		} else if (sl_str_starts(text, SL_STR("{call}"))) {
 			sl_buf_addu(&b, call);
 			n = 6;
@@ -139,7 +167,6 @@ static void settings_of_headers(struct sim_settings *set, struct sl_str headers)
 
 static void choose_text(struct sim_reply *r, const struct sim_wish *w, const struct sim_match *m, struct sl_str gist)
 {
-	struct sl_str user = w->ask.user;
 	bool json = w->json;
 	SL_BUF(b, 8u << 20);
 	uint64_t random = r->random;
@@ -148,9 +175,9 @@ static void choose_text(struct sim_reply *r, const struct sim_wish *w, const str
 	if (r->set.tokens)
 		sl_sim_filler(&random, r->set.tokens, &b);
 	else if (r->set.answer)
-		r->text = fill_in(sl_str(r->set.answer), gist, user, r->model, m->call);
+		r->text = fill_in(sl_str(r->set.answer), gist, &w->ask, r->model, m->call);
 	else if (m->answer.len || m->tool_calls)
-		r->text = fill_in(m->answer, gist, user, r->model, m->call);
+		r->text = fill_in(m->answer, gist, &w->ask, r->model, m->call);
 	else if (!json)
 		sl_sim_own_words(gist, &b);
 	if (json && !r->set.tokens && !r->set.answer && !m->verbatim && !m->tool_calls)
@@ -174,12 +201,12 @@ static void choose_text(struct sim_reply *r, const struct sim_wish *w, const str
 	if (!r->text)
 		r->text = sl_buf_take(&b);
 	if (r->set.thinking || m->thinking.len)
-		r->thinking =
-			fill_in(r->set.thinking ? sl_str(r->set.thinking) : m->thinking, gist, user, r->model, m->call);
+		r->thinking = fill_in(r->set.thinking ? sl_str(r->set.thinking) : m->thinking, gist, &w->ask, r->model,
+				      m->call);
 	if (m->tool_calls) {
 		SL_BUF(t, 1u << 20);
 		sl_json_write(&t, m->tool_calls);
-		r->tools = sl_buf_take(&t);
+		r->tools = fill_in(sl_buf_str(&t), gist, &w->ask, r->model, m->call);
 	}
 	r->text_len = r->text ? strlen(r->text) : 0;
 	r->thinking_len = r->thinking ? strlen(r->thinking) : 0;

@@ -8,11 +8,14 @@
 #include "base/json.h"
 #include "llm/problem.h"
 
+#define SIDES 4
+
 struct sim_rule {
 	char *name;
-	char *has[3]; /* model, system, user */
-	regex_t re[3];
-	bool has_re[3];
+	char *has[SIDES]; /* model, system, user, tool */
+	regex_t re[SIDES];
+	bool has_re[SIDES];
+	uint32_t turn; /* 0: any */
 	uint64_t call_from, call_to;
 	uint64_t calls; /* how often the other conditions held */
 	bool per_topic, stay, verbatim;
@@ -152,7 +155,7 @@ void sl_sim_settings_set_object(struct sim_settings *s, struct json_object *o)
 
 /* ---- the file ---- */
 
-static const char *const sides[3] = {"model", "system", "user"};
+static const char *const sides[SIDES] = {"model", "system", "user", "tool"};
 
 static void pointer_of(char out[128], const char *at, const char *key)
 {
@@ -169,7 +172,7 @@ static void read_match(struct sl_problem_list *l, const char *at, struct json_ob
 	json_object_object_foreach (m, key, v) {
 		bool done = false;
 		pointer_of(pointer, at, key);
-		for (int i = 0; i < 3; i++) {
+		for (int i = 0; i < SIDES; i++) {
 			size_t n = strlen(sides[i]);
 			if (strncmp(key, sides[i], n) != 0 || (key[n] && strcmp(key + n, "_re") != 0))
 				continue;
@@ -196,6 +199,11 @@ static void read_match(struct sl_problem_list *l, const char *at, struct json_ob
 			if (!json_object_is_type(v, json_type_boolean))
 				sl_problem(l, pointer, "must be true or false");
 			r->form = json_object_get_boolean(v) ? ONLY_JSON : NEVER_JSON;
+		} else if (strcmp(key, "turn") == 0) {
+			int64_t turn = json_object_is_type(v, json_type_int) ? json_object_get_int64(v) : 0;
+			if (turn < 1 || turn > 1000)
+				sl_problem(l, pointer, "must be a number from 1");
+			r->turn = (uint32_t)turn;
 		} else if (strcmp(key, "call") == 0 && json_object_is_type(v, json_type_int) &&
 			   json_object_get_int64(v) > 0) {
 			r->call_from = r->call_to = (uint64_t)json_object_get_int64(v);
@@ -209,7 +217,8 @@ static void read_match(struct sl_problem_list *l, const char *at, struct json_ob
 			sl_problem(l, pointer, "must be a number from 1, or {\"from\", \"to\"}");
 		} else {
 			sl_problem(l, pointer,
-				   "there is no such key here: model, system, user, the same with _re, json, call");
+				   "there is no such key here: model, system, user, tool, the same with _re, json, "
+				   "turn, call");
 		}
 	}
 }
@@ -369,7 +378,7 @@ void sl_sim_scenario_fini(struct sim_scenario *s)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		struct sim_rule *r = &s->rules[i];
-		for (int k = 0; k < 3; k++) {
+		for (int k = 0; k < SIDES; k++) {
 			free(r->has[k]);
 			if (r->has_re[k])
 				regfree(&r->re[k]);
@@ -400,14 +409,16 @@ static bool occurs(struct sl_str text, const char *part)
 
 static bool matches(const struct sim_rule *r, const struct sim_ask *ask)
 {
-	const struct sl_str texts[3] = {ask->model, ask->system, ask->user};
+	const struct sl_str texts[SIDES] = {ask->model, ask->system, ask->user, ask->tool};
 	if (r->form != ANY_FORM && ask->json != (r->form == ONLY_JSON))
 		return false;
-	for (int i = 0; i < 3; i++) {
+	if (r->turn && r->turn != ask->turns + 1)
+		return false;
+	for (int i = 0; i < SIDES; i++) {
 		if (r->has[i] && !occurs(texts[i], r->has[i]))
 			return false;
 		regmatch_t span = {0, (regoff_t)(texts[i].len > 65536 ? 65536 : texts[i].len)};
-		if (r->has_re[i] && regexec(&r->re[i], texts[i].p, 1, &span, REG_STARTEND) != 0)
+		if (r->has_re[i] && regexec(&r->re[i], texts[i].p ? texts[i].p : "", 1, &span, REG_STARTEND) != 0)
 			return false;
 	}
 	return true;

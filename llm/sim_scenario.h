@@ -5,8 +5,9 @@
  *   { "sim": 1, "description"?: text, "defaults"?: {settings}, "rules": [ {rule} ] }
  * A rule:
  *   "name"?        text
- *   "match"?       { "model" | "system" | "user": text that must occur (any case),
- *                    "model_re" | "system_re" | "user_re": POSIX extended expression (any case),
+ *   "match"?       { "model" | "system" | "user" | "tool": text that must occur (any case),
+ *                    "model_re" | "system_re" | "user_re" | "tool_re": POSIX extended expression (any case),
+ *                    "turn": n: the how-manieth answer of its conversation it will be, from 1
  *                    "json": whether JSON is asked for,
  *                    "call": n | { "from"?: n, "to"?: n } }: the how-manieth request this rule matched, from 1
  *   "per"?         "topic": count the requests of each {topic} by themselves
@@ -18,8 +19,9 @@
  *   "tool_calls"?  [{"name", "arguments": {…}}]
  *   settings …
  * The first rule whose matches all hold answers; a rule without "answer", "json" and "tool_calls" only changes
- * settings, and the search goes on. In texts, {gist} stands for the beginning of the user's last message, {topic} for
- * its first line without a "Word: " in front, {model} for the model asked for, {call} for the count.
+ * settings, and the search goes on. "tool" is what the last tool said. In texts and the arguments of tool calls, {gist}
+ * stands for the beginning of the user's last message, {topic} for its first line without a "Word: " in front, {tool}
+ * for what the last tool said and {tool.KEY} for a member of it, {model} for the model asked for, {call} for the count.
  * Who asks for JSON (response_format) gets JSON: an answer that is none goes into the first text of a value that fits
  * the schema, or chooses among its words; an object is completed with what the schema has and it has not. Unless the
  * rule says "verbatim", or the answer comes from the request itself.
@@ -104,8 +106,10 @@ void sl_sim_scenario_fini(struct sim_scenario *s);
 
 struct sim_ask {
 	struct sl_str model, system, user, topic;
-	uint64_t digest; /* of the whole conversation */
-	bool json;       /* JSON is asked for */
+	struct sl_str tool; /* what the last one said; empty: none has */
+	uint32_t turns;     /* of the model so far */
+	uint64_t digest;    /* of the whole conversation */
+	bool json;          /* JSON is asked for */
 };
 struct sim_match {
 	const char *rule;               /* name, or "" */

@@ -15,6 +15,10 @@ static const char scenario[] =
 	"{\"match\":{\"user\":\"use the weather tool\"},\"thinking\":\"Which tool? \xe4\xbd\xa0\xe5\xa5\xbd\","
 	"\"answer\":\"I \\\"look\\\" it up.\\n\xf0\x9f\x98\x80\",\"tool_calls\":[{\"name\":\"weather\",\"arguments\":"
 	"{\"city\":\"Oslo\",\"days\":2}},{\"name\":\"clock\",\"arguments\":{}}]},"
+	"{\"match\":{\"user\":\"sum of\",\"turn\":1},\"tool_calls\":[{\"name\":\"calculate\",\"arguments\":"
+	"{\"expression\":\"{topic}\"}},{\"name\":\"clock\",\"arguments\":{}}]},"
+	"{\"match\":{\"user\":\"sum of\",\"turn\":2,\"tool\":\"value\"},\"answer\":\"It is {tool.value}: {tool}\"},"
+	"{\"match\":{\"user\":\"sum of\",\"turn\":2,\"tool\":\"error\"},\"answer\":\"I was told: {tool}\"},"
 	"{\"match\":{\"user\":\"name\"},\"answer\":\"I am {model}.\"}]}";
 
 static int setup(void **state)
@@ -260,6 +264,60 @@ static void an_ordinary_answer_is_the_same_in_every_protocol(void **state)
 	assert_true(tokens > 8);
 }
 
+/* A turn of tools as an `llm` node makes it: asked, called, told, answered; results come in the order of the calls. */
+static void tools_and_what_they_said_go_there_and_back_in_every_protocol(void **state)
+{
+	static const char tools[] =
+		"[{\"type\":\"function\",\"function\":{\"name\":\"calculate\",\"description\":\"sums\",\"parameters\":{"
+		"\"type\":\"object\",\"properties\":{\"expression\":{\"type\":\"string\"}}}}},{\"type\":\"function\","
+		"\"function\":{\"name\":\"clock\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}}]";
+	static const struct {
+		const char *told, *answer;
+	} rows[] = {{"{\"value\":42}", "It is 42: {\"value\":42}"},
+		    {"error: timeout: no result within 30 s", "I was told: error: timeout: no result within 30 s"}};
+	for (int p = 0; p < PROTOCOLS; p++)
+		for (size_t row = 0; row < SL_COUNT_OF(rows); row++) {
+			struct llm_said s, t;
+			SL_AUTO_JSON list = NULL;
+			SL_BUF(m, 1 << 20);
+			struct sl_chat_request r = SL_CHAT_REQUEST;
+			r.profile = sl_str(names[p]);
+			r.tools = sl_str(tools);
+			r.tool_choice = SL_STR("\"auto\"");
+			llm_ask(*state, &r, "The sum of: 6*7", &s);
+			if (s.rc != SL_OK)
+				fail_msg("%s: %s", names[p], s.err.text);
+			assert_int_equal(sl_json_parse(sl_buf_str(&s.tools), &list, NULL), SL_OK);
+			assert_int_equal(json_object_array_length(list), 2);
+			struct json_object *f = sl_json_get(json_object_array_get_idx(list, 0), "function");
+			assert_string_equal(sl_json_get_z(f, "arguments"), "{\"expression\":\"6*7\"}");
+			sl_buf_adds(&m, "[{\"role\":\"user\",\"content\":\"The sum of: 6*7\"},{\"role\":\"assistant\","
+					"\"content\":\"\",\"tool_calls\":");
+			sl_json_write(&m, list);
+			sl_buf_addc(&m, '}');
+			for (size_t i = 0; i < 2; i++) {
+				struct json_object *call = json_object_array_get_idx(list, i);
+				sl_buf_adds(&m, ",{\"role\":\"tool\",\"tool_call_id\":");
+				sl_buf_json_str(&m, sl_json_get_str(call, "id"));
+				sl_buf_adds(&m, ",\"name\":");
+				sl_buf_json_str(&m, sl_json_get_str(sl_json_get(call, "function"), "name"));
+				sl_buf_adds(&m, ",\"content\":");
+				sl_buf_json_str(&m, i ? sl_str(rows[row].told) : SL_STR("another one said this"));
+				sl_buf_addc(&m, '}');
+			}
+			sl_buf_addc(&m, ']');
+			r.messages = sl_buf_str(&m);
+			r.tool_choice = SL_STR("\"none\"");
+			llm_ask(*state, &r, NULL, &t);
+			if (t.rc != SL_OK)
+				fail_msg("%s: %s", names[p], t.err.text);
+			assert_string_equal(t.text.data, rows[row].answer);
+			assert_int_equal(t.tools.len, 0);
+			llm_said_fini(&s);
+			llm_said_fini(&t);
+		}
+}
+
 static void schemas_reach_the_simulator_in_every_protocol(void **state)
 {
 	for (int p = 0; p < PROTOCOLS; p++) {
@@ -348,6 +406,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(each_fault_is_the_same_without_a_stream, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_cut_behind_the_marker_matters_only_without_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_ordinary_answer_is_the_same_in_every_protocol, setup, teardown),
+		cmocka_unit_test_setup_teardown(tools_and_what_they_said_go_there_and_back_in_every_protocol, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(schemas_reach_the_simulator_in_every_protocol, setup, teardown),
 		cmocka_unit_test_setup_teardown(refusals_are_told_as_such, setup, teardown),
 		cmocka_unit_test_setup_teardown(each_provider_gets_its_key_in_its_own_header, setup, teardown),
