@@ -56,20 +56,73 @@ class Examples(Case):
 
     def test_every_other_example_runs_to_its_end(self):
         s = self.start()
-        inputs = {'council-debate': {'topic': 'Tea for all'}, 'triage': {'message': 'My invoice is wrong'}}
+        inputs = {'council-debate': {'topic': 'Tea for all'}, 'triage': {'message': 'My invoice is wrong'}, 'debate': {}, 'sequence': {}, 'react': {}}
         names = {f[:-5] for f in os.listdir(os.path.join(ROOT, 'examples')) if f.endswith('.json')} - {'sim-scenario', 'council-optimize'}
-        for name in sorted(names & set(inputs)):
+        self.assertEqual(names, set(inputs), 'an example that nobody tries')
+        for name in sorted(names):
             run = s.wait_status(s.submit(example(name), inputs[name]), 'succeeded')
             self.assertTrue(all(run['outputs'].values()), run['outputs'])
+
+    def test_a_debate_is_rolled_back_when_it_gets_worse_and_ends_when_nothing_new_comes(self):
+        s = self.start()
+        run_id = s.submit(example('debate'), {'topic': 'Longer breaks'})
+        run = s.wait_status(run_id, 'succeeded')
+        rounds = self.rounds(s, run_id)
+        self.assertEqual([r['score'] for r in rounds], [52, 71, 55, 72, 73])
+        self.assertEqual([r.get('note') for r in rounds], [None, None, 'rollback', None, 'stagnation'])
+        self.assertEqual((run['outputs']['ended_by'], run['outputs']['rounds'], run['outputs']['settled']), ('stagnation', 5, 73))
+
+    def test_a_sequence_tells_each_step_and_hands_on_what_was_made(self):
+        s = self.start()
+        run_id = s.submit(example('sequence'), {'topic': 'bees'})
+        s.wait_status(run_id, 'succeeded')
+        steps = [e['data']['node_id'] for e in s.events(run_id) if e['event'] == 'node_state_change' and e['data']['status'] == 'completed']
+        self.assertEqual(steps, ['draft', 'notes', 'final'])
+
+    def test_a_model_uses_tools_until_it_can_answer(self):
+        s = self.start()
+        run_id = s.submit(example('react'), {})
+        run = s.wait_status(run_id, 'succeeded')
+        self.assertIn('each of you pays 31.54', run['outputs']['answer'])
+        self.assertEqual(run['outputs']['asked'], 3)
+        self.assertEqual(run['outputs']['tools'], ['memory_search', 'current_time', 'calculate'])
+        told = [e['data'] for e in s.events(run_id) if e['event'] == 'tool_execution']
+        self.assertEqual([(t['tool'], t['ok'], t['iteration']) for t in sorted(told, key=lambda t: t['node_id'])],
+                         [('memory_search', True, 1), ('current_time', True, 1), ('calculate', True, 2)])
+        self.assertEqual(told[-1]['node_id'], 'helper#2/tools#1/call')
+        # what cannot be calculated is said, and the run does not fail by it
+        run = s.wait_status(s.submit(example('react'), {'sum': 'os.execute(1)'}), 'succeeded')
+        self.assertIn("'os' is no function of the calculator", run['outputs']['answer'])
+
+    def test_tools_are_listed_switched_and_refused(self):
+        s = self.start()
+        tools = {t['name']: t for t in s.call('GET', '/tools')['items']}
+        self.assertEqual((tools['code_execution']['default'], tools['calculate']['default']), ('off', 'on'))
+        self.assertTrue(tools['http_get']['available'] and tools['memory_search']['available'])
+        self.assertFalse(tools['web_search']['available'])
+        self.assertIn('no provider', tools['web_search']['reason'])
+        self.assertEqual(tools['calculate']['parameters']['required'], ['expression'])
+        refused = s.call('PUT', '/agents/clerk', {'system': 'x', 'tools': {'teleport': True}}, expect=(422,))
+        self.assertEqual(refused['errors'][0]['pointer'], '/tools/teleport')
+        s.call('PUT', '/agents/clerk', {'system': 'everyday sums', 'tools': {'current_time': False}})
+        flow = example('react')
+        flow['nodes'][0]['params']['agent'] = 'clerk'
+        run = s.wait_status(s.submit(flow, {}), 'succeeded')
+        log = {e['name']: e for e in run['nodes'][0]['output']['tool_log']}
+        self.assertEqual(log['current_time']['error']['code'], 'forbidden')
+        self.assertTrue(log['calculate']['ok'])
+        flow['nodes'][0]['params']['tools'] = ['web_search']
+        run = s.wait_status(s.submit(flow, {}), 'failed')
+        self.assertEqual(run['error']['code'], 'unavailable')
 
     def test_each_has_a_forecast_and_is_a_template(self):
         s = self.start()
         templates = {t['name'] for t in s.call('GET', '/templates')['items']}
-        for name in ('council-debate', 'council-optimize', 'triage'):
+        for name in ('council-debate', 'council-optimize', 'triage', 'debate', 'sequence', 'react'):
             self.assertIn(name, templates)
             forecast = s.call('POST', '/workflows/%s/estimate' % name, {'definition': example(name)})
             self.assertGreater(forecast['tokens']['expected'], 500)
-        self.assertEqual({n['path']: n['runs']['max'] for n in forecast['nodes']}.get('refine/judge'), None)
+        self.assertEqual({n['path']: n['runs'] for n in forecast['nodes']}['helper/ask'], {'min': 1, 'expected': 3, 'max': 5})
         forecast = s.call('POST', '/workflows/x/estimate', {'definition': example('council-optimize')})
         self.assertEqual({n['path']: n['runs'] for n in forecast['nodes']}['refine/judge'], {'min': 1, 'expected': 3, 'max': 5})
 
