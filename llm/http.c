@@ -53,6 +53,7 @@ struct sl_http_call {
 	_Atomic bool cancelled;
 	bool ended; /* [lock http->lock] nothing may be posted for it any more */
 	_Atomic uint64_t cancelled_us;
+	_Atomic bool sent; /* the request */
 	/* [io] from here on, once posted */
 	enum http_state state;
 	CURL *easy;
@@ -66,6 +67,7 @@ struct sl_http_call {
 	struct curl_slist *pins;  /* the addresses that were checked, as CURLOPT_RESOLVE wants them */
 	struct http_found *found; /* of the look-up; NULL without a guard. Read when resolved_post has run */
 	uint64_t started_us, turn_us, connected_us, first_byte_us, last_byte_ms;
+	uint64_t decided_us, closed_before; /* when it was decided here that it ends; io->sockets_closed then */
 	uint64_t body_bytes;
 	enum sl_code verdict; /* set inside a curl callback; the reason why it made curl stop */
 	struct sl_error err;
@@ -166,6 +168,15 @@ static uint64_t http_deadline_us(const struct sl_http_call *c, const char **whic
 
 static void http_end(struct sl_http_call *c, enum sl_code rc);
 
+/* It ends on our side: from here on counts how long its socket stays open. */
+static void http_decided(struct sl_http_call *c)
+{
+	if (c->decided_us)
+		return;
+	c->decided_us = sl_clock_mono_us();
+	c->closed_before = atomic_load_explicit(&c->io->sockets_closed, memory_order_relaxed);
+}
+
 static void http_arm(struct sl_http_call *c);
 static void http_on_timer(uv_timer_t *t)
 {
@@ -176,6 +187,7 @@ static void http_on_timer(uv_timer_t *t)
 		http_arm(c); /* bytes came meanwhile */
 		return;
 	}
+	http_decided(c);
 	http_end(c, sl_fail(&c->err, SL_TIMEOUT, "%s for %u ms", which, ms));
 }
 
@@ -202,6 +214,7 @@ static void http_timer_closed(uv_handle_t *h)
 static size_t http_refuse(struct sl_http_call *c, enum sl_code rc)
 {
 	c->verdict = rc;
+	http_decided(c);
 	return 0; /* fewer bytes than given: curl stops with CURLE_WRITE_ERROR */
 }
 
@@ -271,6 +284,8 @@ static size_t http_on_body(char *p, size_t size, size_t n, void *arg)
 	size_t len = size * n;
 	if (c->verdict != SL_OK)
 		return 0;
+	if (atomic_load_explicit(&c->cancelled, memory_order_relaxed)) /* what comes after the order counts nowhere */
+		return http_refuse(c, sl_fail(&c->err, SL_CANCELLED, "cancelled"));
 	if (c->state != HTTP_BODY) {
 		c->state = HTTP_BODY;
 		c->first_byte_us = sl_clock_mono_us();
@@ -323,6 +338,7 @@ static int http_on_connected(void *arg, char *ip, char *local_ip, int port, int 
 	if (c->state == HTTP_CONNECTING) {
 		c->state = HTTP_WAITING;
 		c->connected_us = sl_clock_mono_us();
+		atomic_store_explicit(&c->sent, true, memory_order_relaxed);
 		http_arm(c);
 	}
 	return CURL_PREREQFUNC_OK;
@@ -395,7 +411,8 @@ static void http_end(struct sl_http_call *c, enum sl_code rc)
 	if (c->added) {
 		curl_off_t sent = 0;
 		long connects = 1;
-		uint64_t closed = atomic_load(&io->sockets_closed);
+		if (rc != SL_OK && atomic_load(&c->cancelled_us)) /* it may have come from another thread */
+			http_decided(c);
 		if (rc != SL_OK && c->head.http_version != 20)
 			curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE,
 					 1L); /* its socket must not survive in the pool */
@@ -404,12 +421,18 @@ static void http_end(struct sl_http_call *c, enum sl_code rc)
 		sl_io_remove(io, c->easy);
 		r.sent_bytes = (uint64_t)sent;
 		r.reused = connects == 0;
-		uint64_t asked = atomic_load(&c->cancelled_us);
-		bool before =
-			c->verdict != SL_OK; /* a callback refused, so curl closed it itself, before we came here */
-		if (asked && (before || atomic_load(&io->sockets_closed) != closed || c->head.http_version == 20))
-			r.closed_us = sl_clock_mono_us() - asked + 1;
+		r.multiplexed = c->head.http_version == 20;
+		/* a callback's refusal made curl close it already, before we came here */
+		if (c->decided_us && r.multiplexed)
+			r.closed_at_us = sl_clock_mono_us();
+		else if (c->decided_us && atomic_load(&io->sockets_closed) != c->closed_before)
+			r.closed_at_us = io->closed_at_us;
 	}
+	r.ordered_at_us = c->decided_us ? atomic_load(&c->cancelled_us) : 0;
+	if (c->decided_us && (!r.ordered_at_us || r.ordered_at_us > c->decided_us))
+		r.ordered_at_us = c->decided_us;
+	if (r.closed_at_us)
+		r.closed_us = r.closed_at_us - r.ordered_at_us + 1;
 	sl_list_drop(&c->link);
 	sl_list_drop(&c->queue_link);
 	io->n_calls -= had_turn;
@@ -563,6 +586,7 @@ static void http_begin(struct sl_post *p) /* [io] */
 	struct sl_http_call *c = SL_CONTAINER_OF(p, struct sl_http_call, start_post);
 	struct sl_io *io = c->io;
 	if (atomic_load(&c->cancelled) || atomic_load(&c->http->draining)) {
+		http_decided(c);
 		http_end(c, sl_fail(&c->err, SL_CANCELLED, "cancelled before it was sent"));
 		return;
 	}
@@ -583,18 +607,30 @@ static void http_cancel_here(struct sl_post *p) /* [io] */
 {
 	struct sl_http_call *c = SL_CONTAINER_OF(p, struct sl_http_call, cancel_post);
 	struct sl_http *h = c->http;
-	if (c->state != HTTP_NEW && c->state != HTTP_ENDED) /* NEW: http_begin sees the flag */
+	if (c->state != HTTP_NEW && c->state != HTTP_ENDED) { /* NEW: http_begin sees the flag */
+		http_decided(c);
 		http_end(c, sl_fail(&c->err, SL_CANCELLED, "cancelled"));
+	}
 	http_left(h);
 	sl_http_call_unref(c);
 }
 
+bool sl_http_call_sent(const struct sl_http_call *c)
+{
+	return atomic_load_explicit(&((struct sl_http_call *)(uintptr_t)c)->sent, memory_order_relaxed);
+}
+
 void sl_http_cancel(struct sl_http_call *c)
+{
+	sl_http_call_off(c, 0);
+}
+
+void sl_http_call_off(struct sl_http_call *c, uint64_t ordered_at_us)
 {
 	struct sl_http *h = c->http;
 	if (atomic_exchange(&c->cancelled, true))
 		return;
-	atomic_store(&c->cancelled_us, sl_clock_mono_us());
+	atomic_store(&c->cancelled_us, ordered_at_us ? ordered_at_us : sl_clock_mono_us());
 	pthread_mutex_lock(&h->lock);
 	bool live = !c->ended;
 	h->active += live; /* the loop stays until this post has run */
@@ -782,6 +818,7 @@ static void http_cancel_all(void *arg) /* [io] */
 	struct sl_io *io = arg;
 	while (!sl_list_empty(&io->calls)) {
 		struct sl_http_call *c = sl_list_entry(io->calls.next, struct sl_http_call, link);
+		http_decided(c);
 		http_end(c, sl_fail(&c->err, SL_CANCELLED, "the server is stopping"));
 	}
 }

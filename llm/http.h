@@ -55,7 +55,12 @@ struct sl_http_result {
 	uint64_t body_bytes;                            /* received */
 	uint64_t sent_bytes;                            /* of the request's body */
 	uint64_t connected_us, first_byte_us, total_us; /* since the start; 0: never */
-	uint64_t closed_us; /* after a cancel: from sl_http_cancel() to the closed socket; 0: there was none */
+	/* Of a call that ended on our side (a cancel, a deadline, a callback's refusal, the stop): monotonic times of
+	 * the order, or of the moment it was decided, and of the closed socket (on HTTP/2: of the reset stream). 0: the
+	 * peer ended it; there was no socket. */
+	uint64_t ordered_at_us, closed_at_us;
+	uint64_t closed_us; /* between the two, at least 1; 0: there was no socket */
+	bool multiplexed;   /* the connection carries other calls and lives on: a stream of it was reset */
 	bool reused;        /* an open connection was taken */
 };
 
@@ -110,6 +115,9 @@ SL_MUST_USE enum sl_code sl_http_start(struct sl_http *h, const struct sl_http_r
 /* Closes the socket at once (on HTTP/2: resets the stream) and ends the call with SL_CANCELLED, unless it ended before.
  * Idempotent. */
 void sl_http_cancel(struct sl_http_call *call);
+/* The same, for an order that was given at `ordered_at_us` (monotonic; 0: now): closed_us counts from there. */
+void sl_http_call_off(struct sl_http_call *call, uint64_t ordered_at_us);
+bool sl_http_call_sent(const struct sl_http_call *call); /* [any] the request has gone, or is about to */
 struct sl_http_call *sl_http_call_ref(struct sl_http_call *call);
 void sl_http_call_unref(struct sl_http_call *call); /* NULL is fine */
 

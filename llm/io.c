@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 struct io_socket {
 	struct sl_list link;
 	struct sl_io *io;
@@ -117,8 +119,10 @@ static curl_socket_t io_open_socket(void *arg, curlsocktype purpose, struct curl
 static int io_close_socket(void *arg, curl_socket_t fd)
 {
 	struct sl_io *io = arg;
+	int rc = close(fd);
+	io->closed_at_us = sl_clock_mono_us();
 	atomic_fetch_add_explicit(&io->sockets_closed, 1, memory_order_relaxed);
-	return close(fd);
+	return rc;
 }
 
 bool sl_io_prepare(struct sl_io *io, CURL *easy)

@@ -21,6 +21,7 @@ struct sl_io {
 	uint32_t n_calls;       /* those that have it */
 	bool closed;
 	_Atomic uint64_t sockets_opened, sockets_closed, bytes_received;
+	uint64_t closed_at_us;                                           /* when the last socket was closed */
 	void (*finished)(struct sl_io *io, CURL *easy, CURLcode result); /* [io] must remove the handle */
 };
 
