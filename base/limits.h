@@ -59,5 +59,8 @@
 #define SL_LIMIT_HTTP_PIPELINED_BYTES                                                                                  \
 	(64u << 10)                        /* bytes of later requests kept while one is answered; then reading pauses */
 #define SL_LIMIT_MEMORY_BYTES (128u << 10) /* content of one memory; more is refused */
-#define SL_LIMIT_TAGS         32           /* tags of one run; more is invalid */
-#define SL_LIMIT_TAG_BYTES    128          /* one tag; longer is invalid */
+#define SL_LIMIT_LEDGER_ROWS  20000 /* calls called off that wait to be written; then the oldest is lost, and counted  \
+				     */
+#define SL_LIMIT_LEDGER_ITEMS 10000 /* of one run, as the ledger lists them; the later ones are not shown */
+#define SL_LIMIT_TAGS         32    /* tags of one run; more is invalid */
+#define SL_LIMIT_TAG_BYTES    128   /* one tag; longer is invalid */

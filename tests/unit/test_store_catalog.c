@@ -13,6 +13,7 @@
 #include "store/audit.h"
 #include "store/cache.h"
 #include "store/journal.h"
+#include "store/ledger.h"
 #include "store/overview.h"
 #include "store/prices.h"
 #include "store/profiles.h"
@@ -722,6 +723,58 @@ static void spending_is_kept_as_totals_of_a_day(void **state)
 	assert_int_equal(got.n, 2); /* what is older than forty days is one sum */
 }
 
+static void called_off_calls_are_listed_once_with_their_run(void **state)
+{
+	struct sl_run_id run = make_run("w", "cancelled", "", 1);
+	struct sl_call_row rows[] = {
+		{.id = sl_uuid_new(),
+		 .run = run,
+		 .path = (char[]){"refine#2/\"x\""},
+		 .attempt = 3,
+		 .kind = "llm",
+		 .reason = "cancelled",
+		 .provider = (char[]){"openai"},
+		 .profile = (char[]){"main"},
+		 .model = (char[]){"m"},
+		 .ordered_ms = 1700000000000,
+		 .closed_ms = 1700000000001,
+		 .close_us = 321,
+		 .bytes = 1240,
+		 .chunks = 31,
+		 .input_tokens = 7,
+		 .output_tokens = 310,
+		 .estimated = true,
+		 .cost_microusd = 500000,
+		 .http_status = 200},
+		{.id = sl_uuid_new(),
+		 .run = run,
+		 .attempt = 1,
+		 .kind = "http",
+		 .reason = "timeout",
+		 .ordered_ms = 1700000000005},
+	};
+	for (int i = 0; i < 2; i++) /* again, as after a lost reply */
+		assert_int_equal(ASK(sl_store_calls_put(s, rows, 2, on_plain, NULL)), SL_OK);
+	assert_int_equal(ASK(sl_store_calls_of(s, run, on_json, NULL)), SL_OK);
+	assert_string_equal(
+		got.json->data,
+		"{\"items\":[{\"node_id\":\"refine#2/"
+		"\\\"x\\\"\",\"attempt\":3,\"kind\":\"llm\",\"reason\":\"cancelled\","
+		"\"provider\":\"openai\",\"profile\":\"main\",\"model\":\"m\",\"requested_at\":\"2023-11-14T22:13:20."
+		"000Z\","
+		"\"closed_at\":\"2023-11-14T22:13:20.001Z\",\"close_us\":321,\"closed\":\"socket\",\"bytes\":1240,"
+		"\"chunks\":31,\"input_tokens\":7,\"output_tokens\":310,\"estimated\":true,\"estimated_cost_usd\":0.5,"
+		"\"http_status\":200},{\"node_id\":\"\",\"attempt\":1,\"kind\":\"http\",\"reason\":\"timeout\","
+		"\"provider\":"
+		"\"\",\"profile\":\"\",\"model\":\"\",\"requested_at\":\"2023-11-14T22:13:20.005Z\",\"closed\":"
+		"\"none\","
+		"\"bytes\":0,\"chunks\":0,\"input_tokens\":0,\"output_tokens\":0,\"estimated\":false,\"estimated_cost_"
+		"usd\":0,"
+		"\"http_status\":0}]}");
+	run.u.b[15] ^= 1;
+	assert_int_equal(ASK(sl_store_calls_of(s, run, on_json, NULL)), SL_NOT_FOUND);
+}
+
 static void on_cached(void *arg, enum sl_code rc, const struct sl_stored_answer *a)
 {
 	ANSWER(if (a) {
@@ -786,6 +839,7 @@ int main(void)
 		TEST(todays_sums_and_own_runs_are_counted),
 		TEST(settings_are_kept_to_the_byte),
 		TEST(spending_is_kept_as_totals_of_a_day),
+		TEST(called_off_calls_are_listed_once_with_their_run),
 		TEST(answers_are_found_until_they_expire_or_are_cleared),
 		TEST(many_queries_share_a_bounded_pool),
 		TEST(a_broken_pool_connection_is_replaced_unseen),

@@ -148,11 +148,14 @@ static void retention_drops_a_week_only_when_all_its_runs_are_done_and_old(void 
 		"now() - interval '58 days', 1, 1, 0, 0, true, 'succeeded', 'w', 'p' FROM generate_series(1, 10) n");
 	sl_pg_exec(&pg, "INSERT INTO run_events SELECT id, now(), 1, 1, 'x', NULL, '{}', NULL FROM runs;"
 			"INSERT INTO run_chunks SELECT id, '\\x00', '\\x01' FROM runs");
+	sl_pg_exec(&pg, "INSERT INTO call_ledger SELECT id, gen_random_uuid(), 'a', 1, 'llm', 'cancelled', 'p', '', "
+			"'', now(), NULL, NULL, false, 0, 0, 0, 0, true, 0, 0 FROM runs, generate_series(1, 2)");
 	sl_pg_exec(&pg, "UPDATE runs SET done = false WHERE id = (SELECT min(id::text)::uuid FROM runs)");
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 6); /* in steps */
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 3);
 	assert_int_equal(sl_pg_count(&pg, "SELECT sluice_retention('30 days', 6)"), 0);
 	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM runs"), 1); /* the unfinished one keeps its week */
+	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM call_ledger"), 2); /* and its called-off calls */
 	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM pg_tables WHERE tablename IN ('old', 'old_chunks')"),
 			 2);
 	assert_int_equal(sl_pg_count(&pg, "SELECT count(*) FROM run_chunks"), 10);
