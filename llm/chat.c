@@ -18,6 +18,7 @@
 #include "llm/refusal.h"
 #include "llm/seal.h"
 #include "llm/stats.h"
+#include "llm/tokens.h"
 
 #define CHAT_REFUSAL_BYTES (64u << 10) /* of an error's body; the rest is not read */
 #define CHAT_REQUEST_BYTES (16u << 20)
@@ -27,7 +28,8 @@ struct sl_llm {
 	struct sl_profiles *profiles;
 	struct sl_prices *prices; /* NULL: only the table's */
 	struct sl_stats *stats;
-	struct sl_governor *governor; /* NULL: nobody cares about limits */
+	struct sl_governor *governor;  /* NULL: nobody cares about limits */
+	struct sl_call_ledger *ledger; /* NULL: nobody keeps one */
 	struct sl_http *http;
 };
 
@@ -41,14 +43,22 @@ struct sl_chat {
 	char *model; /* as asked */
 	struct sl_chat_callbacks cb;
 	void *ctx;
+	struct sl_call_of of;  /* its path is ours */
+	uint64_t input_tokens; /* estimate */
 	_Atomic bool cancelled;
+	_Atomic(const char *) off_reason; /* NULL: nobody has called it off */
+	/* What has come so far, for whoever asks: written [io], read [any]. */
+	_Atomic uint64_t said_input, said_output, guessed_output;
+	_Atomic bool is_simulated, over; /* over: spent is what it took, and changes no more */
+	struct sl_chat_spent spent;
 	/* [io] */
+	struct sl_token_count tokens; /* of what was delivered */
 	struct sl_answer answer;
 	void *reader; /* the protocol's; NULL until a 2xx head */
 	const struct sl_http_head *head;
 	struct sl_buf refusal; /* body of an answer outside 2xx */
 	struct sl_buf text, thinking;
-	bool told, simulated;
+	bool told;
 	uint64_t started_us, first_token_us, received, text_bytes, thinking_bytes, pieces;
 };
 
@@ -60,6 +70,7 @@ enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out,
 	l->profiles = config->profiles;
 	l->prices = config->prices;
 	l->governor = config->governor;
+	l->ledger = config->ledger;
 	enum sl_code rc = sl_stats_new(&l->stats);
 	rc = rc == SL_OK ? sl_http_new(&config->http, &l->http, err) : sl_fail(err, rc, "llm");
 	if (rc != SL_OK) {
@@ -105,6 +116,11 @@ struct sl_stats *sl_llm_stats(struct sl_llm *l)
 	return l->stats;
 }
 
+struct sl_call_ledger *sl_llm_ledger(struct sl_llm *l)
+{
+	return l->ledger;
+}
+
 struct sl_chat *sl_chat_ref(struct sl_chat *c)
 {
 	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
@@ -123,6 +139,7 @@ void sl_chat_unref(struct sl_chat *c)
 	sl_buf_fini(&c->text);
 	sl_buf_fini(&c->thinking);
 	free(c->model);
+	free((void *)(uintptr_t)c->of.path.p);
 	free(c);
 }
 
@@ -133,6 +150,7 @@ static enum sl_code chat_deliver(struct sl_chat *c, enum sl_chat_kind kind, stru
 	if (!c->first_token_us)
 		c->first_token_us = sl_clock_mono_us();
 	c->pieces++;
+	sl_tokens_add(&c->tokens, piece);
 	*(kind == SL_CHAT_TEXT ? &c->text_bytes : &c->thinking_bytes) += piece.len;
 	if (c->cb.delta) {
 		enum sl_code rc = c->cb.delta(c->ctx, kind, piece);
@@ -161,6 +179,102 @@ static enum sl_code chat_delta(struct sl_answer *a, enum sl_chat_kind kind, stru
 	return rc;
 }
 
+/* The provider's word is the last one when it came with the reason why the model stopped. */
+static bool chat_usage_is_final(const struct sl_chat *c)
+{
+	return c->answer.usage.known && c->answer.finish_reason[0];
+}
+
+/* After each piece of the answer. */
+static void chat_publish(struct sl_chat *c)
+{
+	uint64_t guessed = sl_tokens_sum(&c->tokens) + sl_tokens_of_text(sl_buf_str(&c->answer.tool_calls));
+	atomic_store_explicit(&c->guessed_output, guessed, memory_order_relaxed);
+	atomic_store_explicit(&c->said_input, c->answer.usage.input_tokens, memory_order_relaxed);
+	atomic_store_explicit(&c->said_output, c->answer.usage.output_tokens, memory_order_relaxed);
+}
+
+/* What a cut call has taken: providers report late, and what was sent and received is billed all the same. */
+static void chat_estimate(struct sl_chat *c, struct sl_chat_usage *u)
+{
+	uint64_t said = atomic_load_explicit(&c->said_output, memory_order_relaxed),
+		 guessed = atomic_load_explicit(&c->guessed_output, memory_order_relaxed);
+	u->input_tokens = atomic_load_explicit(&c->said_input, memory_order_relaxed);
+	if (!u->input_tokens)
+		u->input_tokens = c->input_tokens;
+	u->output_tokens = said > guessed ? said : guessed;
+	u->known = false;
+	u->estimated = true;
+}
+
+static bool chat_price(struct sl_chat *c, const char *model, const struct sl_chat_usage *u, int64_t *cost)
+{
+	/* the provider may answer under a name of its own */
+	return sl_price(c->llm->prices, c->profile, model, u, cost) ||
+	       (strcmp(model, c->model) != 0 && sl_price(c->llm->prices, c->profile, c->model, u, cost));
+}
+
+/* A call that ended before its answer did: was there something a provider bills? What we ended it would have answered;
+ * what broke by itself counts when something had come. */
+static bool chat_was_cut(const struct sl_chat *c, enum sl_code rc)
+{
+	int status = c->head ? c->head->status : 0;
+	bool ours = rc == SL_CANCELLED || rc == SL_TIMEOUT || rc == SL_TRIPPED || rc == SL_TOO_LARGE;
+	return rc != SL_OK && sl_http_call_sent(c->call) && (status / 100 == 2 || (!status && ours)) &&
+	       (ours || c->pieces || c->answer.usage.output_tokens);
+}
+
+static const char *chat_off_reason(struct sl_chat *c, enum sl_code rc)
+{
+	const char *why = atomic_load_explicit(&c->off_reason, memory_order_acquire);
+	switch (rc) {
+	case SL_CANCELLED:
+		return why ? why : SL_CALL_STOPPING;
+	case SL_TRIPPED:
+		return SL_CALL_LOCKED;
+	case SL_TIMEOUT:
+		return SL_CALL_TIMEOUT;
+	case SL_TOO_LARGE:
+		return SL_CALL_TOO_LARGE;
+	default:
+		return NULL; /* it was not we who ended it */
+	}
+}
+
+/* The row of a call that was called off. */
+static void chat_enter(struct sl_chat *c, enum sl_code rc, const struct sl_chat_result *out,
+		       const struct sl_http_result *r)
+{
+	const char *why = r ? chat_off_reason(c, rc) : NULL;
+	if (!why || !c->of.path.len || !r->ordered_at_us)
+		return;
+	int64_t wall = sl_clock_wall_ms();
+	uint64_t now = sl_clock_mono_us();
+	struct sl_call_row row = {
+		.id = sl_uuid_new(),
+		.run = c->of.run,
+		.path = sl_str_dup(c->of.path),
+		.attempt = c->of.attempt,
+		.kind = "llm",
+		.reason = why,
+		.provider = sl_str_dup(sl_str(c->profile->provider)),
+		.profile = sl_str_dup(sl_str(c->profile->name)),
+		.model = sl_str_dup(sl_str(c->model)),
+		.ordered_ms = wall - (int64_t)((now - r->ordered_at_us) / 1000),
+		.closed_ms = r->closed_at_us ? wall - (int64_t)((now - r->closed_at_us) / 1000) : 0,
+		.close_us = r->closed_us,
+		.multiplexed = r->multiplexed,
+		.bytes = c->received,
+		.chunks = c->pieces,
+		.input_tokens = out->usage.input_tokens,
+		.output_tokens = out->usage.output_tokens,
+		.estimated = !out->usage.known,
+		.cost_microusd = out->cost_microusd,
+		.http_status = out->http_status,
+	};
+	sl_call_ledger_add(c->llm->ledger, &row);
+}
+
 static void chat_tell(struct sl_chat *c, enum sl_code rc, const struct sl_error *err, const struct sl_http_result *r)
 {
 	uint64_t now = sl_clock_mono_us();
@@ -174,7 +288,7 @@ static void chat_tell(struct sl_chat *c, enum sl_code rc, const struct sl_error 
 		.text = sl_buf_str(&c->text),
 		.thinking = sl_buf_str(&c->thinking),
 		.usage = c->answer.usage,
-		.simulated = c->simulated || c->profile->simulated,
+		.simulated = atomic_load_explicit(&c->is_simulated, memory_order_relaxed),
 		.http_status = c->head ? c->head->status : 0,
 		.text_bytes = c->text_bytes,
 		.thinking_bytes = c->thinking_bytes,
@@ -183,9 +297,14 @@ static void chat_tell(struct sl_chat *c, enum sl_code rc, const struct sl_error 
 		.total_ms = (now - c->started_us) / 1000,
 		.closed_us = r ? r->closed_us : 0,
 	};
-	out.cost_known = sl_price(c->llm->prices, c->profile, model, &out.usage, &out.cost_microusd);
-	if (!out.cost_known && strcmp(model, c->model) != 0) /* the provider may answer under a name of its own */
-		out.cost_known = sl_price(c->llm->prices, c->profile, c->model, &out.usage, &out.cost_microusd);
+	if (chat_was_cut(c, rc) && !chat_usage_is_final(c)) {
+		chat_publish(c);
+		chat_estimate(c, &out.usage);
+	}
+	out.cost_known = chat_price(c, model, &out.usage, &out.cost_microusd);
+	c->spent = (struct sl_chat_spent){out.usage, out.cost_microusd, model, out.simulated};
+	atomic_store_explicit(&c->over, true, memory_order_release);
+	chat_enter(c, rc, &out, r);
 	const struct sl_stats_call note = {
 		.profile = c->profile->name,
 		.provider = c->profile->provider,
@@ -208,7 +327,7 @@ static void chat_on_head(void *ctx, const struct sl_http_head *head)
 	struct sl_chat *c = ctx;
 	c->head = head;
 	if (sl_http_find(head, "x-sluice-simulator").len) /* whatever the profile calls itself */
-		c->simulated = true;
+		atomic_store_explicit(&c->is_simulated, true, memory_order_relaxed);
 	if (c->llm->governor)
 		sl_governor_learn(c->llm->governor, c->profile, c->lane, head, sl_clock_mono_ms());
 }
@@ -217,9 +336,11 @@ static enum sl_code chat_on_body(void *ctx, struct sl_str piece, struct sl_error
 {
 	struct sl_chat *c = ctx;
 	enum sl_code rc = SL_OK;
-	c->received += piece.len;
 	if (c->told)
 		return SL_OK;
+	if (atomic_load_explicit(&c->cancelled, memory_order_relaxed)) /* no token after a cancel */
+		return sl_fail(err, SL_CANCELLED, "cancelled");
+	c->received += piece.len;
 	if (c->head->status / 100 != 2) {
 		size_t room = CHAT_REFUSAL_BYTES - c->refusal.len;
 		sl_buf_add(&c->refusal, piece.p, piece.len < room ? piece.len : room);
@@ -227,12 +348,11 @@ static enum sl_code chat_on_body(void *ctx, struct sl_str piece, struct sl_error
 			       ? SL_OK
 			       : sl_refusal_of_answer(c->head, sl_buf_str(&c->refusal), err);
 	}
-	if (atomic_load_explicit(&c->cancelled, memory_order_relaxed)) /* no token after a cancel */
-		return sl_fail(err, SL_CANCELLED, "cancelled");
 	if (!c->reader)
 		rc = c->protocol->open(&c->answer, c->head, &c->reader, err);
 	if (rc == SL_OK)
 		rc = c->protocol->feed(c->reader, piece, err);
+	chat_publish(c);
 	if (rc == SL_OK && c->answer.complete)
 		chat_tell(c, SL_OK, &(struct sl_error){.code = SL_OK}, NULL);
 	return rc;
@@ -320,6 +440,8 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 	c->started_us = sl_clock_mono_us();
 	c->cb = *cb;
 	c->ctx = ctx;
+	c->of = req->of;
+	c->of.path = sl_str_n(req->of.path.len ? sl_str_dup(req->of.path) : NULL, req->of.path.len);
 	sl_buf_init(&c->refusal, CHAT_REFUSAL_BYTES);
 	sl_buf_init(&c->text, SL_LIMIT_STREAM_BYTES);
 	sl_buf_init(&c->thinking, SL_LIMIT_STREAM_BYTES);
@@ -334,13 +456,15 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 	c->lane = req->lane;
 	c->protocol = provider->protocol;
 	c->model = sl_str_dup(req->model.len ? req->model : sl_str(p->model));
-	if (!c->model) {
+	atomic_init(&c->is_simulated, p->simulated);
+	if (!c->model || (c->of.path.len && !c->of.path.p)) {
 		rc = sl_fail(err, SL_NO_MEMORY, "call");
 		goto failed;
 	}
 	rc = c->protocol->build(req, p, c->model, &body, err);
 	if (rc != SL_OK)
 		goto failed;
+	c->input_tokens = req->input_tokens ? req->input_tokens : sl_tokens_of_text(sl_buf_str(&body));
 	rc = sl_profile_open_key(l->profiles, p, req->lane, &key);
 	if (rc == SL_NOT_FOUND && provider->quirks & SL_QUIRK_KEYLESS) {
 		rc = SL_OK;
@@ -411,6 +535,28 @@ failed:
 
 void sl_chat_cancel(struct sl_chat *c)
 {
-	sl_http_cancel(c->call); /* first, so that its clock runs when a token meets the flag */
+	sl_chat_call_off(c, SL_CALL_CANCELLED, 0);
+}
+
+void sl_chat_call_off(struct sl_chat *c, const char *reason, uint64_t ordered_at_us)
+{
+	const char *none = NULL;
+	(void)atomic_compare_exchange_strong(&c->off_reason, &none, reason); /* the first one counts */
+	sl_http_call_off(c->call, ordered_at_us); /* first, so that its clock runs when a token meets the flag */
 	atomic_store_explicit(&c->cancelled, true, memory_order_relaxed);
+}
+
+bool sl_chat_spent(struct sl_chat *c, struct sl_chat_spent *out)
+{
+	if (atomic_load_explicit(&c->over, memory_order_acquire)) {
+		*out = c->spent;
+		return out->usage.known || out->usage.estimated;
+	}
+	*out = (struct sl_chat_spent){.model = c->model,
+				      .simulated = atomic_load_explicit(&c->is_simulated, memory_order_relaxed)};
+	if (!sl_http_call_sent(c->call))
+		return false;
+	chat_estimate(c, &out->usage);
+	SL_IGNORE(chat_price(c, c->model, &out->usage, &out->cost_microusd)); /* without a price: 0 */
+	return true;
 }

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "llm/http.h"
+#include "llm/ledger.h"
 
 struct sl_llm;
 struct sl_chat; /* a call; atomically counted */
@@ -19,9 +20,10 @@ struct sl_prices;
 struct sl_stats;
 
 struct sl_llm_config {
-	struct sl_profiles *profiles; /* lent; must outlive the sl_llm */
-	struct sl_prices *prices;     /* likewise; NULL: the built-in ones */
-	struct sl_governor *governor; /* likewise; is told what providers say of their limits; NULL: nobody is */
+	struct sl_profiles *profiles;  /* lent; must outlive the sl_llm */
+	struct sl_prices *prices;      /* likewise; NULL: the built-in ones */
+	struct sl_governor *governor;  /* likewise; is told what providers say of their limits; NULL: nobody is */
+	struct sl_call_ledger *ledger; /* likewise; gets a row of each call that is called off; NULL: nobody does */
 	struct sl_http_config http;
 };
 SL_MUST_USE enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out, struct sl_error *err);
@@ -29,10 +31,11 @@ void sl_llm_stop(
 	struct sl_llm *l); /* [not io] every running call gets its `done` (SL_CANCELLED), then the threads end */
 void sl_llm_free(struct sl_llm *l); /* stops first; NULL is fine */
 SL_DEFINE_AUTO(sl_llm)
-struct sl_http *sl_llm_http(struct sl_llm *l);         /* lends; for other transfers and for statistics */
-struct sl_profiles *sl_llm_profiles(struct sl_llm *l); /* lends */
-struct sl_prices *sl_llm_prices(struct sl_llm *l);     /* lends; may be NULL */
-struct sl_stats *sl_llm_stats(struct sl_llm *l);       /* lends: of the calls that have ended */
+struct sl_http *sl_llm_http(struct sl_llm *l);          /* lends; for other transfers and for statistics */
+struct sl_profiles *sl_llm_profiles(struct sl_llm *l);  /* lends */
+struct sl_prices *sl_llm_prices(struct sl_llm *l);      /* lends; may be NULL */
+struct sl_stats *sl_llm_stats(struct sl_llm *l);        /* lends: of the calls that have ended */
+struct sl_call_ledger *sl_llm_ledger(struct sl_llm *l); /* lends; may be NULL */
 
 enum sl_chat_kind { SL_CHAT_TEXT, SL_CHAT_THINKING };
 enum sl_chat_mode { SL_CHAT_STREAM, SL_CHAT_WHOLE }; /* WHOLE: one answer, no stream; text arrives in one delta */
@@ -62,6 +65,8 @@ struct sl_chat_request {
 	const struct sl_http_header *headers; /* further ones */
 	size_t n_headers;
 	struct sl_http_timeouts timeouts; /* fields that are not 0 go before the profile's */
+	struct sl_call_of of;             /* on whose behalf, for the ledger */
+	uint64_t input_tokens;            /* estimate of what is sent; 0: of the request as it is written */
 };
 #define SL_CHAT_REQUEST                                                                                                \
 	((struct sl_chat_request){.temperature = __builtin_nan(""),                                                    \
@@ -73,7 +78,9 @@ struct sl_chat_usage {
 	uint64_t input_tokens;  /* cached ones included */
 	uint64_t output_tokens; /* reasoning ones included */
 	uint64_t cached_tokens, reasoning_tokens;
-	bool known; /* the provider said so; otherwise all are 0 */
+	bool known;     /* the provider said so, all of it */
+	bool estimated; /* the call was cut: what the provider had said so far, else our estimate of what had come.
+			 * Neither of the two: all are 0 */
 };
 
 /* Valid during `done`. Filled as far as the call came, also when it failed. */
@@ -95,7 +102,7 @@ struct sl_chat_result {
 	uint64_t text_bytes, thinking_bytes; /* handed to delta */
 	uint64_t received_bytes;             /* of the answer's body */
 	uint64_t first_token_ms, total_ms;   /* since the start; 0: none came */
-	uint64_t closed_us;                  /* after a cancel: from sl_chat_cancel() to the closed socket */
+	uint64_t closed_us;                  /* of a call that was called off: from the order to the closed socket */
 };
 
 struct sl_chat_callbacks {
@@ -115,5 +122,16 @@ SL_MUST_USE enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_re
 				       struct sl_error *err);
 void sl_chat_cancel(struct sl_chat *call); /* closes the provider's socket at once; `done` says SL_CANCELLED unless it
 					      ended before. Idempotent */
+/* The same, with the reason for the ledger (a constant) and when the order came (monotonic; 0: now). */
+void sl_chat_call_off(struct sl_chat *call, const char *reason, uint64_t ordered_at_us);
+/* [any] What a call has taken so far, for the books of whoever calls it off and will not hear its `done`: after that,
+ * what came later changes it no more. false: nothing was sent. */
+struct sl_chat_spent {
+	struct sl_chat_usage usage;
+	int64_t cost_microusd;
+	const char *model; /* lives as long as the call */
+	bool simulated;
+};
+bool sl_chat_spent(struct sl_chat *call, struct sl_chat_spent *out);
 struct sl_chat *sl_chat_ref(struct sl_chat *call);
 void sl_chat_unref(struct sl_chat *call); /* NULL is fine */

@@ -27,7 +27,8 @@ struct pair {
 struct sl_egress {
 	_Atomic uint32_t refs; /* the owner and every call */
 	struct sl_http *http;
-	struct sl_resolver *resolver; /* NULL: the caller's is used */
+	struct sl_call_ledger *ledger; /* NULL: nobody keeps one */
+	struct sl_resolver *resolver;  /* NULL: the caller's is used */
 	void (*resolve)(void *ctx, const char *host, sl_resolve_fn *fn, void *arg);
 	void *resolve_ctx;
 	struct pair *allow;
@@ -44,6 +45,8 @@ struct sl_egress_call {
 	struct sl_egress *egress;
 	pthread_mutex_t lock;
 	bool cancelled;            /* [lock] */
+	const char *off_reason;    /* [lock] NULL: nobody has called it off */
+	struct sl_call_of of;      /* its path is ours */
 	struct sl_http_call *http; /* [lock] of the present hop */
 	/* From here on: the thread that starts a hop, then [io] until it has ended. */
 	struct sl_http_guard guard;
@@ -241,6 +244,7 @@ void sl_egress_call_unref(struct sl_egress_call *c)
 	sl_http_call_unref(c->http);
 	sl_url_fini(&c->url);
 	free(c->headers);
+	free((void *)(uintptr_t)c->of.path.p);
 	sl_bytes_unref(c->body);
 	pthread_mutex_destroy(&c->lock);
 	egress_unref(c->egress);
@@ -252,6 +256,36 @@ static void note_denied(struct sl_egress *e, enum sl_egress_reason reason, struc
 	atomic_fetch_add_explicit(&e->denied[reason], 1, memory_order_relaxed);
 	sl_log(SL_LOG_WARN, "llm", "egress: an address that a workflow chose was refused",
 	       SL_KS("reason", sl_egress_reason_text(reason)), SL_KSTR("host", where), SL_KU("hops", hops));
+}
+
+/* The row of a request that was called off. */
+static void enter(struct sl_egress_call *c, enum sl_code rc, const struct sl_http_result *r)
+{
+	if (!c->of.path.len || !r->ordered_at_us || (rc != SL_CANCELLED && rc != SL_TIMEOUT && rc != SL_TOO_LARGE))
+		return;
+	pthread_mutex_lock(&c->lock);
+	const char *why = c->off_reason ? c->off_reason : SL_CALL_STOPPING;
+	pthread_mutex_unlock(&c->lock);
+	int64_t wall = sl_clock_wall_ms();
+	uint64_t now = sl_clock_mono_us();
+	struct sl_call_row row = {
+		.id = sl_uuid_new(),
+		.run = c->of.run,
+		.path = sl_str_dup(c->of.path),
+		.attempt = c->of.attempt,
+		.kind = "http",
+		.reason = rc == SL_TIMEOUT     ? SL_CALL_TIMEOUT
+			  : rc == SL_TOO_LARGE ? SL_CALL_TOO_LARGE
+					       : why,
+		.provider = sl_str_dup(sl_str(c->url.host)),
+		.ordered_ms = wall - (int64_t)((now - r->ordered_at_us) / 1000),
+		.closed_ms = r->closed_at_us ? wall - (int64_t)((now - r->closed_at_us) / 1000) : 0,
+		.close_us = r->closed_us,
+		.multiplexed = r->multiplexed,
+		.bytes = r->body_bytes,
+		.http_status = r->head->status,
+	};
+	sl_call_ledger_add(c->egress->ledger, &row);
 }
 
 /* The last thing done with the walk. */
@@ -267,6 +301,7 @@ static void finish(struct sl_egress_call *c, enum sl_code rc, const struct sl_er
 	};
 	if (rc == SL_EGRESS)
 		note_denied(c->egress, c->reason, sl_str(c->url.host), c->hops);
+	enter(c, rc, r);
 	c->on_done(c->ctx, rc, err, &result);
 	sl_egress_call_unref(c);
 }
@@ -468,6 +503,9 @@ enum sl_code sl_egress_start(struct sl_egress *e, const struct sl_egress_request
 	c->on_done = req->done;
 	c->ctx = req->ctx;
 	c->started_us = sl_clock_mono_us();
+	c->of = req->of;
+	c->of.path.p = req->of.path.len ? sl_str_dup(req->of.path) : NULL;
+	c->of.path.len = c->of.path.p ? req->of.path.len : 0; /* without memory for it: no row */
 	enum sl_code rc = copy_method(c, req->method, err);
 	if (rc == SL_OK)
 		rc = copy_headers(c, req, err);
@@ -491,12 +529,19 @@ enum sl_code sl_egress_start(struct sl_egress *e, const struct sl_egress_request
 
 void sl_egress_cancel(struct sl_egress_call *c)
 {
+	sl_egress_call_off(c, SL_CALL_CANCELLED, 0);
+}
+
+void sl_egress_call_off(struct sl_egress_call *c, const char *reason, uint64_t ordered_at_us)
+{
 	pthread_mutex_lock(&c->lock);
 	c->cancelled = true;
+	if (!c->off_reason) /* the first one counts */
+		c->off_reason = reason;
 	struct sl_http_call *http = c->http ? sl_http_call_ref(c->http) : NULL;
 	pthread_mutex_unlock(&c->lock);
 	if (http)
-		sl_http_cancel(http);
+		sl_http_call_off(http, ordered_at_us);
 	sl_http_call_unref(http);
 }
 
@@ -568,6 +613,7 @@ enum sl_code sl_egress_new(const struct sl_egress_config *config, struct sl_egre
 		return sl_fail(err, SL_NO_MEMORY, "egress");
 	atomic_init(&e->refs, 1);
 	e->plain_http = config->plain_http;
+	e->ledger = config->ledger;
 	e->only_allowed = config->only_allowed;
 	e->resolve = config->resolve;
 	e->resolve_ctx = config->resolve_ctx;

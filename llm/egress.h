@@ -15,6 +15,7 @@
 #pragma once
 
 #include "llm/http.h"
+#include "llm/ledger.h"
 
 struct sl_egress;
 struct sl_egress_call; /* one request with its redirects; atomically counted */
@@ -45,6 +46,7 @@ struct sl_egress_config {
 	bool plain_http;   /* http:// to everything, not only to what is allowed by name */
 	bool only_allowed; /* nothing but what is allowed by name */
 	const char *ca_file;
+	struct sl_call_ledger *ledger; /* lent; gets a row of each request that is called off; NULL: nobody does */
 	/* NULL: the C library. Tests put their own here; the contract of struct sl_http_guard's. */
 	void (*resolve)(void *ctx, const char *host, sl_resolve_fn *fn, void *arg);
 	void *resolve_ctx;
@@ -78,6 +80,7 @@ struct sl_egress_request {
 	/* Redirects to follow, at most SL_LIMIT_EGRESS_REDIRECTS. The method becomes GET as browsers have it; to
 	 * another origin no headers of the caller go along but Accept, Accept-Language and Content-Type. */
 	uint32_t follow;
+	struct sl_call_of of; /* on whose behalf, for the ledger */
 
 	void (*head)(void *ctx, const struct sl_http_head *head); /* [io] of the last answer; may be NULL */
 	enum sl_code (*body_fn)(void *ctx, struct sl_str piece, struct sl_error *err); /* [io] as in llm/http.h */
@@ -91,6 +94,8 @@ struct sl_egress_request {
 SL_MUST_USE enum sl_code sl_egress_start(struct sl_egress *e, const struct sl_egress_request *req,
 					 struct sl_egress_call **out, struct sl_error *err);
 void sl_egress_cancel(struct sl_egress_call *c); /* closes the socket at once; idempotent */
+/* The same, with the reason for the ledger (a constant) and when the order came (monotonic; 0: now). */
+void sl_egress_call_off(struct sl_egress_call *c, const char *reason, uint64_t ordered_at_us);
 struct sl_egress_call *sl_egress_call_ref(struct sl_egress_call *c);
 void sl_egress_call_unref(struct sl_egress_call *c); /* NULL is fine */
 

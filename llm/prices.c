@@ -311,7 +311,7 @@ bool sl_price(struct sl_prices *prices, const struct sl_profile *p, const char *
 	int64_t in, out, cached;
 	bool known = choose(prices, p, model, &in, &out, &cached);
 	*micro = 0;
-	if (!known || !u->known)
+	if (!known || (!u->known && !u->estimated))
 		return known && p->simulated;
 	uint64_t hit = u->cached_tokens < u->input_tokens ? u->cached_tokens : u->input_tokens;
 	__int128 sum =
