@@ -192,10 +192,12 @@ static void ordered(void *arg, enum sl_code rc, const char *status, const struct
 	/* a child that has ended meanwhile, or does so anyway: nothing to do */
 }
 
-static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind)
+static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, uint64_t at_us)
 {
-	const struct sl_order o = {
-		.kind = kind, .by = SL_STR("parent run"), .reason = SL_STR("with the run that started it")};
+	const struct sl_order o = {.kind = kind,
+				   .by = SL_STR("parent run"),
+				   .reason = SL_STR("with the run that started it"),
+				   .at_us = at_us};
 	if (sl_engine_command(e, id, &o, ordered, NULL) != SL_OK)
 		sl_log(SL_LOG_WARN, "engine", "a child run could not be told", SL_KU("order", kind));
 }
@@ -205,7 +207,7 @@ static void news_drop(void *arg)
 {
 	struct news *n = arg;
 	if (n->child->cancelled && n->has_id)
-		order(n->child->engine, n->id, SL_CMD_CANCEL);
+		order(n->child->engine, n->id, SL_CMD_CANCEL, 0);
 	sl_bytes_unref(n->text);
 	child_unref(n->child);
 	free(n);
@@ -325,7 +327,7 @@ static void child_started(struct sl_node *n, void *arg)
 	}
 	bool held = r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
 	if (held || r->recoveries) /* before a restart it may have been told otherwise */
-		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME);
+		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
 	ask(n, c);
 	news_drop(news);
 }
@@ -520,7 +522,7 @@ void sl_node_drop_child(struct sl_node *n)
 	if (!c || r->lost || atomic_load(&r->engine->stopping)) /* it goes on, here or elsewhere */
 		return;
 	if (!atomic_exchange(&c->cancelled, true) && c->started)
-		order(c->engine, c->id, SL_CMD_CANCEL);
+		order(c->engine, c->id, SL_CMD_CANCEL, r->off_reason ? r->off_at_us : 0);
 }
 
 void sl_child_release(struct sl_node *n)
@@ -545,6 +547,6 @@ void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind)
 		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++) {
 			const struct sl_exec *x = r->state.scopes[k]->rt[i].exec;
 			if (x && sl_exec_has_child(x) && x->node->child->started)
-				order(r->engine, x->node->child->id, kind);
+				order(r->engine, x->node->child->id, kind, r->off_reason ? r->off_at_us : 0);
 		}
 }

@@ -132,6 +132,8 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 		return rc;
 	e.by = sl_z(order->by);
 	e.reason = sl_z(order->reason && *order->reason ? order->reason : NULL);
+	bool cancels = order->kind == SL_CMD_CANCEL, cuts = cancels || order->kind == SL_CMD_PAUSE_NOW;
+	bool off = cuts && sl_run_off_begin(r, cancels ? SL_OFF_CANCELLED : SL_OFF_PAUSED, order->at_us);
 	if (order->kind == SL_CMD_CANCEL)
 		sl_run_cancel_all(r, "the run was cancelled");
 	if (order->kind == SL_CMD_PAUSE_NOW)
@@ -140,6 +142,7 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 	die_decided(order->kind);
 	if (order->kind != SL_CMD_CANCEL)
 		sl_run_order_children(r, order->kind == SL_CMD_UNLOCK ? SL_CMD_RESUME : order->kind);
+	sl_run_off_end(r, off);
 	if (order->kind == SL_CMD_RESUME || order->kind == SL_CMD_UNLOCK)
 		sl_run_arm_deadline(r);
 	return SL_OK;

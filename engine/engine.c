@@ -590,6 +590,7 @@ enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const s
 	c->engine = e;
 	c->id = id;
 	c->cmd.kind = order->kind;
+	c->cmd.at_us = order->at_us ? order->at_us : sl_clock_mono_us();
 	c->cmd.by = order->by.len ? sl_str_dup(order->by) : NULL;
 	c->cmd.reason = order->reason.len ? sl_str_dup(order->reason) : NULL;
 	c->cmd.node = order->node.len ? sl_str_dup(order->node) : NULL;

@@ -165,6 +165,7 @@ struct sl_order {
 	struct sl_str by, reason;
 	struct sl_str node;    /* path, for those that mean one node */
 	struct sl_str payload; /* a JSON object, as the kind says; empty: none */
+	uint64_t at_us;        /* monotonic: when it was given; 0: now. What it calls off is timed from there */
 };
 /* fn [store or worker]: SL_OK once the decision is committed; SL_CONFLICT: not allowed in this state (err says which);
  * SL_INVALID: the payload does not do; SL_NOT_FOUND: no such run in memory or journal, or no such node. `status` is the

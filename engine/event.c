@@ -117,6 +117,8 @@ static void put_usage(struct sl_buf *b, const struct sl_event *e)
 		sl_buf_json_ku64(b, "reasoning_tokens", e->reasoning_tokens);
 	sl_buf_json_kf64(b, "estimated_cost_usd", (double)e->cost_microusd / 1e6);
 	sl_buf_json_kbool(b, "simulated", e->simulated);
+	if (e->estimated)
+		sl_buf_json_kbool(b, "estimated", true);
 }
 
 static void put_data(struct sl_buf *b, const struct sl_event *e)
@@ -339,6 +341,7 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 		double cost = sl_json_get_f64(data, "estimated_cost_usd", 0) * 1e6;
 		e->cost_microusd = cost > -1e15 && cost < 1e15 ? (int64_t)(cost + (cost < 0 ? -0.5 : 0.5)) : 0;
 		e->simulated = sl_json_get_bool(data, "simulated", false);
+		e->estimated = sl_json_get_bool(data, "estimated", false);
 		break;
 	case SL_EV_FORKED:
 		e->output = json_object_get(sl_json_get(detail, "outputs"));

@@ -798,8 +798,11 @@ static void call_off(struct sl_exec *x)
 	struct sl_outcome o = {SL_CANCELLED, &err, NULL, x->node ? x->node->attempt : 0, 0};
 	(void)sl_fail(&err, SL_CANCELLED, "called off");
 	x->depth++;
-	if (x->node && x->node->started && !x->node->ended && sl_node_type_of(x->node)->cancel)
+	if (x->node && x->node->started && !x->node->ended && sl_node_type_of(x->node)->cancel) {
+		bool off = sl_run_off_begin(x->run, SL_OFF_NOT_NEEDED, 0);
 		sl_node_type_of(x->node)->cancel(x->node);
+		sl_run_off_end(x->run, off);
+	}
 	if (x->node) {
 		x->node->ended = true;
 		sl_node_drop_timer(x->node);
@@ -807,6 +810,8 @@ static void call_off(struct sl_exec *x)
 			sl_stream_end(x->node->stream);
 	}
 	leave(x, true, &o);
+	if (x->node)
+		spend(x->node); /* what it had cost by then counts, too */
 	leave(x, false, &o);
 	x->depth--;
 }

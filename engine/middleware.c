@@ -148,8 +148,10 @@ static void deadline_hit(struct sl_run *r, void *arg)
 	if (!n || n->ended)
 		return;
 	x->depth++;
+	bool off = sl_run_off_begin(r, SL_OFF_TIMEOUT, 0);
 	if (n->started && sl_node_type_of(n)->cancel)
 		sl_node_type_of(n)->cancel(n);
+	sl_run_off_end(r, off);
 	sl_node_end(n, s->deadline_err.code, &s->deadline_err, NULL);
 	x->depth--;
 	sl_exec_settle(x);

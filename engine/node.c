@@ -239,6 +239,13 @@ void sl_node_choose(struct sl_node *n, const char *kase)
 	n->kase = sl_z(kase);
 }
 
+const char *sl_node_off_reason(const struct sl_node *n, uint64_t *ordered_at_us)
+{
+	const struct sl_run *r = n->x->run;
+	*ordered_at_us = r->off_reason ? r->off_at_us : 0;
+	return r->off_reason ? r->off_reason : SL_OFF_NOT_NEEDED;
+}
+
 void sl_node_usage(struct sl_node *n, const struct sl_usage *u)
 {
 	sl_event_fini(&n->usage);
@@ -251,6 +258,7 @@ void sl_node_usage(struct sl_node *n, const struct sl_usage *u)
 	n->usage.model = sl_z(u->model);
 	n->usage.agent_id = sl_z(u->agent_id);
 	n->usage.simulated = u->simulated;
+	n->usage.estimated = u->estimated;
 	n->reported = *u;
 	n->reported.model = n->usage.model;
 	n->reported.agent_id = n->usage.agent_id;

@@ -60,6 +60,7 @@ struct sl_node_type {
 	 * returns. */
 	enum sl_step (*start)(struct sl_node *n, struct json_object *params, struct sl_error *err);
 	/* May come at any moment after a start that returned SL_PENDING, also twice: stop, release; complete nothing.
+	 * It may say what had been spent by then (sl_node_usage()), and ask why (sl_node_off_reason()).
 	 * NULL when start never returns SL_PENDING. */
 	void (*cancel)(struct sl_node *n);
 
@@ -178,8 +179,19 @@ struct sl_usage {
 	const char *model;    /* copied */
 	const char *agent_id; /* copied; NULL: none */
 	bool simulated;
+	bool estimated; /* the call was cut, and nobody has said what it came to */
 };
 void sl_node_usage(struct sl_node *n, const struct sl_usage *u);
+/* During `cancel`: why what runs is called off, and when that was ordered (monotonic; 0: now). */
+#define SL_OFF_CANCELLED  "cancelled"  /* the run was */
+#define SL_OFF_PAUSED     "paused"     /* mode now: it will be repeated */
+#define SL_OFF_LOCKED     "locked"     /* the run breaker tripped: it will be repeated */
+#define SL_OFF_TIMEOUT    "timeout"    /* of the node, or of the run */
+#define SL_OFF_NOT_NEEDED "not_needed" /* a join has what it needs, or what was around it has ended */
+#define SL_OFF_FAILED     "run_failed" /* another node's failure ended the run */
+#define SL_OFF_STOPPING   "stopping"   /* the server goes down: whoever takes the run repeats it */
+#define SL_OFF_LOST       "lost"       /* another server has taken the run over */
+const char *sl_node_off_reason(const struct sl_node *n, uint64_t *ordered_at_us);
 /* A durable event of the node's own ("node:parallel_start"), data is taken and gets `node_id`. Name: a constant string.
  */
 void sl_node_event(struct sl_node *n, const char *name, struct json_object *data);

@@ -373,7 +373,9 @@ void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const
 		return;
 	/* `message` may belong to the node that is about to go */
 	struct sl_event e = {.kind = SL_EV_FAILED, .code = code, .message = sl_z(message), .path = sl_z(path)};
+	bool off = sl_run_off_begin(r, code == SL_TIMEOUT ? SL_OFF_TIMEOUT : SL_OFF_FAILED, 0);
 	cancel_scope(&r->state.root, "the run failed");
+	sl_run_off_end(r, off);
 	(void)sl_run_emit(r, &e); /* false only when the run is over already */
 }
 
@@ -536,6 +538,7 @@ static void consider(struct sl_scope *sc, uint32_t node)
 	if (def->has_policy)
 		SL_CRASH_POINT("join.fires");
 	if (def->has_policy && def->policy.cancel_rest) {
+		bool off = sl_run_off_begin(r, SL_OFF_NOT_NEEDED, 0);
 		uint32_t *rest = calloc(sc->graph->n_nodes, sizeof(*rest));
 		uint32_t n_rest = rest ? sl_node_rest(sc, node, rest) : 0;
 		for (uint32_t i = 0; i < n_rest; i++) {
@@ -546,6 +549,7 @@ static void consider(struct sl_scope *sc, uint32_t node)
 						 "the join has what it needs");
 		}
 		free(rest);
+		sl_run_off_end(r, off);
 	}
 	sl_exec_start(sc, node, SL_EXEC_FRESH);
 }
@@ -617,7 +621,9 @@ static void lock_run(struct sl_run *r)
 		free(path);
 		return;
 	}
+	bool off = sl_run_off_begin(r, SL_OFF_LOCKED, 0);
 	sl_run_call_off(r, "called off by the run breaker, will be repeated");
+	sl_run_off_end(r, off);
 	sl_run_order_children(r, SL_CMD_PAUSE_NOW);
 	e.reason = sl_z(trip.reason);
 	e.data = json_object_new_object();
@@ -707,6 +713,7 @@ void sl_run_node_ended(struct sl_scope *sc, uint32_t node)
 
 void sl_run_silence(struct sl_run *r)
 {
+	bool off = sl_run_off_begin(r, atomic_load(&r->engine->stopping) ? SL_OFF_STOPPING : SL_OFF_LOST, 0);
 	r->lost = true;
 	for (uint32_t k = r->state.n_scopes; k-- > 0;) {
 		struct sl_scope *sc = r->state.scopes[k];
@@ -714,6 +721,7 @@ void sl_run_silence(struct sl_run *r)
 			if (sc->rt[i].exec)
 				sl_exec_kill(sc->rt[i].exec);
 	}
+	sl_run_off_end(r, off);
 	stop_join_timers(r);
 	sl_run_timer_stop(&r->deadline);
 }

@@ -100,7 +100,9 @@ struct sl_run {
 	uint64_t random;
 	void **mw_state; /* by middleware; NULL: it asked for none */
 	size_t n_mw;
-	bool trip_due; /* a middleware wants the run locked */
+	const char *off_reason; /* why what is called off in this moment is: a constant; NULL: nothing is */
+	uint64_t off_at_us;     /* monotonic: when that was ordered; 0: now */
+	bool trip_due;          /* a middleware wants the run locked */
 	struct sl_trip trip;
 	char *trip_path;
 	struct sl_run_head *create; /* to go with the first batch */
@@ -144,6 +146,20 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e);
 bool sl_run_emit_node(struct sl_scope *sc, uint32_t node, enum sl_node_status status, uint32_t attempt,
 		      const char *reason);
 void sl_run_fail(struct sl_run *r, enum sl_code code, const char *message, const char *path); /* [run] ends it */
+/* [run] Calls are called off for this reason until sl_run_off_end(); the outermost reason counts. True: it is ours. */
+static inline bool sl_run_off_begin(struct sl_run *r, const char *reason, uint64_t ordered_at_us)
+{
+	if (r->off_reason)
+		return false;
+	r->off_reason = reason;
+	r->off_at_us = ordered_at_us;
+	return true;
+}
+static inline void sl_run_off_end(struct sl_run *r, bool ours)
+{
+	if (ours)
+		r->off_reason = NULL;
+}
 void sl_run_cancel_all(struct sl_run *r, const char *reason); /* [run] what runs and waits, with one event each */
 /* [run] What runs is called off, to be repeated. What waits for time or people goes on waiting. */
 void sl_run_call_off(struct sl_run *r, const char *reason);
@@ -170,6 +186,7 @@ struct sl_order_copy {
 	enum sl_command_kind kind;
 	char *by, *reason, *node;
 	struct json_object *payload; /* NULL: none */
+	uint64_t at_us;              /* monotonic: when it came */
 };
 SL_MUST_USE enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, struct sl_error *err);
 /* place.c */

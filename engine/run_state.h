@@ -101,7 +101,7 @@ struct sl_event {
 	char *agent_id, *model; /* usage */
 	uint64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
 	int64_t cost_microusd;
-	bool simulated;
+	bool simulated, estimated; /* usage */
 	bool cached;
 	bool now;            /* paused: mode "now" */
 	uint32_t generation; /* of the run when it was decided: part of `once`. Not needed when decoded */

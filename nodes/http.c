@@ -435,6 +435,7 @@ static enum sl_step http_start(struct sl_node *n, struct json_object *params, st
 			.body = body,
 			.timeouts = {.first_byte_ms = HTTP_FIRST_BYTE_MS, .total_ms = HTTP_TOTAL_MS},
 			.follow = (uint32_t)sl_json_get_i64(params, "follow", 0),
+			.of = {sl_node_run(n), sl_str(sl_node_path(n)), sl_node_attempt(n)},
 			.body_fn = on_body,
 			.done = on_done,
 			.ctx = q,
@@ -456,7 +457,9 @@ static void http_cancel(struct sl_node *n) /* [run] */
 {
 	struct http_state *s = sl_node_state(n, sizeof(*s));
 	if (s && s->call) {
-		sl_egress_cancel(s->call);
+		uint64_t ordered_at_us;
+		const char *why = sl_node_off_reason(n, &ordered_at_us);
+		sl_egress_call_off(s->call, why, ordered_at_us);
 		sl_egress_call_unref(SL_TAKE(s->call));
 	}
 }

@@ -14,6 +14,7 @@
 #include "llm/profile.h"
 #include "llm/route.h"
 #include "llm/services.h"
+#include "llm/tokens.h"
 #include "nodes/llm_rounds.h"
 
 /* What the I/O thread knows of the node: no pointer to it, only the stream and the way back. */
@@ -174,9 +175,10 @@ static void finished(struct sl_node *n, void *arg)
 				 a->cost_microusd,
 				 a->model,
 				 s && s->agent[0] ? s->agent : NULL,
-				 a->simulated};
+				 a->simulated,
+				 a->usage.estimated};
 
-	if (a->usage.known || a->rc == SL_OK)
+	if (a->usage.known || a->usage.estimated || a->rc == SL_OK)
 		sl_node_usage(n, &usage);
 	enum sl_code rc = a->rc;
 	if (rc != SL_OK)
@@ -388,6 +390,8 @@ static enum sl_step call_start(struct sl_node *n, struct json_object *params, st
 	}
 	sl_node_idempotency_key(n, key);
 	req.idempotency_key = sl_str(key);
+	req.input_tokens = sl_tokens_of_request(params, SL_STR(""));
+	req.of = (struct sl_call_of){sl_node_run(n), sl_str(sl_node_path(n)), sl_node_attempt(n)};
 
 	static const struct sl_chat_callbacks callbacks = {on_delta, on_done};
 	if (rc == SL_OK)
@@ -424,10 +428,20 @@ static void llm_cancel(struct sl_node *n) /* [run] */
 		return;
 	}
 	struct llm_state *s = sl_node_state(n, sizeof(*s));
-	if (s && s->chat) {
-		sl_chat_cancel(s->chat);
-		let_go(s);
+	struct sl_chat_spent spent;
+	uint64_t ordered_at_us;
+	if (!s || !s->chat)
+		return;
+	const char *why = sl_node_off_reason(n, &ordered_at_us);
+	sl_chat_call_off(s->chat, why, ordered_at_us);
+	if (sl_chat_spent(s->chat, &spent)) { /* nobody will hear the call's own end */
+		const struct sl_usage usage = {
+			spent.usage.input_tokens,      spent.usage.output_tokens, spent.usage.cached_tokens,
+			spent.usage.reasoning_tokens,  spent.cost_microusd,       spent.model,
+			s->agent[0] ? s->agent : NULL, spent.simulated,           spent.usage.estimated};
+		sl_node_usage(n, &usage);
 	}
+	let_go(s);
 }
 
 static enum sl_code llm_check(struct json_object *params, struct sl_error *err)

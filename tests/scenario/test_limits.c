@@ -371,6 +371,78 @@ static void a_gate_lets_so_many_in_at_once(void **state)
 
 /* ---- budgets ---- */
 
+/* The place of an event of node `a` in the journal; what is given may be NULL. 0: there is none. */
+static size_t place(struct fixture *f, struct sl_run_id id, const char *event, const char *status)
+{
+	const struct sl_record *r;
+	size_t n = world_records(f->w, id, &r);
+	for (size_t i = n; i-- > 0;) {
+		SL_AUTO_JSON data = NULL;
+		if (strcmp(r[i].event, event) == 0 && sl_json_parse(sl_bytes_str(r[i].data), &data, NULL) == SL_OK &&
+		    sl_str_is(sl_json_get_str(data, "node_id"), "a") &&
+		    (!status || sl_str_is(sl_json_get_str(data, "status"), status)))
+			return i + 1;
+	}
+	return 0;
+}
+
+static void what_a_called_off_call_has_taken_is_booked_before_its_node_ends(void **state)
+{
+	static const struct {
+		enum sl_command_kind order;
+		const char *more, *status;
+	} cases[] = {{SL_CMD_CANCEL, "", "cancelled"},
+		     {SL_CMD_PAUSE_NOW, "", "pending"},
+		     {SL_CMD_SIGNAL, ",\"timeout_s\":5,\"retry\":{\"max\":0}",
+		      "failed"}}; /* nothing is ordered: its time runs out */
+	struct fixture *f = *state;
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err;
+	struct sl_budget_sums sums;
+	uint64_t taken = 0;
+	assert_int_equal(
+		sl_json_parse(SL_STR("{\"projects\":{\"default\":{\"max_tokens\":5000,\"period\":\"total\"}}}"), &doc,
+			      &err),
+		SL_OK);
+	assert_int_equal(sl_governor_set_limits(f->governor, doc, NULL, &err), SL_OK);
+	for (size_t i = 0; i < SL_COUNT_OF(cases); i++) {
+		struct sl_run_id id =
+			ask_with(f, "\"max_tokens\":300",
+				 "\"profile\":\"main\",\"text\":\"half an ans\",\"output_tokens\":40,\"hold\":true",
+				 cases[i].more);
+		world_settle(f->w);
+		assert_int_equal(events(f, id, "token_usage"), 0);
+		if (cases[i].order == SL_CMD_SIGNAL)
+			world_advance(f->w, 5001);
+		else
+			assert_int_equal(world_command(f->w, id, cases[i].order), SL_OK);
+		size_t usage = place(f, id, "token_usage", NULL),
+		       ended = place(f, id, "node_state_change", cases[i].status);
+		assert_int_equal(events(f, id, "token_usage"), 1);
+		assert_true(usage && ended && usage < ended);
+		struct json_object *run = world_run(f->w, id);
+		assert_int_equal(sl_json_get_i64(sl_json_get(run, "usage"), "input_tokens", 0), 10);
+		assert_int_equal(sl_json_get_i64(sl_json_get(run, "usage"), "output_tokens", 0), 40);
+		sl_budget_sums(f->governor->budgets, sl_json_get_str(run, "project"), 1700000000000, &sums);
+		taken += 50;
+		assert_int_equal(sums.spent_tokens, taken);
+		assert_int_equal(sums.reserved_tokens, 0);
+		if (cases[i].order != SL_CMD_PAUSE_NOW)
+			continue;
+		/* what it took counts against the run's own budget, too: 250 of 300 are left, and it is repeated */
+		assert_int_equal(world_command(f->w, id, SL_CMD_RESUME), SL_OK);
+		world_release(f->w, "a");
+		world_settle(f->w);
+		assert_string_equal(world_status(f->w, id), "succeeded");
+		assert_int_equal(events(f, id, "stream_reset"), 1);
+		assert_int_equal(events(f, id, "token_usage"), 2);
+		run = world_run(f->w, id);
+		sl_budget_sums(f->governor->budgets, sl_json_get_str(run, "project"), 1700000000000, &sums);
+		taken += 50;
+		assert_int_equal(sums.spent_tokens, taken);
+	}
+}
+
 static void a_run_that_has_taken_its_tokens_fails_with_budget_exhausted(void **state)
 {
 	struct fixture *f = *state;
@@ -739,6 +811,7 @@ int main(void)
 		T(a_run_that_is_cancelled_while_it_waits_leaves_the_queue),
 		T(a_project_has_a_limit_of_its_own),
 		T(a_gate_lets_so_many_in_at_once),
+		T(what_a_called_off_call_has_taken_is_booked_before_its_node_ends),
 		T(a_run_that_has_taken_its_tokens_fails_with_budget_exhausted),
 		T(a_hundred_runs_on_one_budget_overspend_nothing),
 		T(a_stream_that_goes_in_circles_is_cut_within_two_windows),
