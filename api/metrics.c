@@ -192,6 +192,8 @@ void sl_route_metrics(struct sl_api *a, struct sl_request *r)
 	sl_counts_door(&out, &a->counts);
 	if (a->parts.llm)
 		sl_counts_models(&out, sl_llm_stats(a->parts.llm));
+	if (a->parts.llm && sl_llm_ledger(a->parts.llm))
+		sl_counts_calls(&out, sl_llm_ledger(a->parts.llm));
 	if (a->parts.cache)
 		sl_counts_cache(&out, a->parts.cache);
 	if (a->parts.governor)

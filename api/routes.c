@@ -34,6 +34,7 @@ const struct sl_route sl_routes[] = {
 	{SL_GET, V1 "/runs", SL_ROLE_VIEWER, 0, sl_route_run_list},
 	{SL_GET, V1 "/runs/{id}", SL_ROLE_VIEWER, 0, sl_route_run_get},
 	{SL_GET, V1 "/runs/{id}/events", SL_ROLE_VIEWER, 0, sl_route_run_events},
+	{SL_GET, V1 "/runs/{id}/ledger", SL_ROLE_VIEWER, 0, sl_route_run_ledger},
 	{SL_POST, V1 "/runs/{id}/pause", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/resume", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/cancel", SL_ROLE_RUNNER, 0, sl_route_run_order},

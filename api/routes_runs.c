@@ -3,6 +3,7 @@
 #include "api/orders.h"
 #include "api/runs.h"
 #include "store/audit.h"
+#include "store/ledger.h"
 #include "store/overview.h"
 #include "store/runs.h"
 #include "store/workflows.h"
@@ -294,6 +295,20 @@ void sl_route_run_events(struct sl_api *a, struct sl_request *r)
 		return;
 	enum sl_code rc =
 		sl_store_run_events(a->parts.store, id, after_seq, (uint32_t)limit, sl_task_json_from_store, t);
+	if (rc != SL_OK)
+		sl_task_refuse(t, rc);
+}
+
+/* What was called off, and the proof of it. */
+void sl_route_run_ledger(struct sl_api *a, struct sl_request *r)
+{
+	struct sl_run_id id;
+	if (!run_id(r, &id))
+		return;
+	struct sl_task *t = sl_task_new(a, r, sl_task_answer_json);
+	if (!t)
+		return;
+	enum sl_code rc = sl_store_calls_of(a->parts.store, id, sl_task_json_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }

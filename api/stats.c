@@ -382,6 +382,19 @@ static void error_line(void *arg, enum sl_code rc, uint64_t n)
 	sl_buf_addf(arg, "sluice_llm_errors_total{code=\"%s\"} %llu\n", sl_code_wire(rc), (unsigned long long)n);
 }
 
+void sl_counts_calls(struct sl_buf *b, struct sl_call_ledger *ledger)
+{
+	struct sl_call_ledger_stats s;
+	sl_call_ledger_stats(ledger, &s);
+	about(b, "sluice_call_cancel_close_seconds", "histogram",
+	      "From the order that calls a call off to its closed socket.");
+	spread(b, "sluice_call_cancel_close_seconds", SL_STR(""), &s.close, &sl_bounds_close);
+	about(b, "sluice_call_ledger_rows_total", "counter", "Calls that were called off before their end.");
+	sl_buf_addf(b, "sluice_call_ledger_rows_total %llu\n", (unsigned long long)s.rows);
+	about(b, "sluice_call_ledger_lost_total", "counter", "Those whose row could not be written.");
+	sl_buf_addf(b, "sluice_call_ledger_lost_total %llu\n", (unsigned long long)s.lost);
+}
+
 void sl_counts_models(struct sl_buf *b, struct sl_stats *stats)
 {
 	struct sl_stats_model *all = calloc(SL_STATS_MODELS + 1, sizeof(*all));

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "llm/budget.h"
 #include "llm/cache.h"
+#include "llm/ledger.h"
 #include "store/cache.h"
 #include "store/spend.h"
 
@@ -47,6 +48,79 @@ static void book(void *ctx, struct sl_str project, int64_t day, uint64_t tokens,
 void sl_keep_ledger(struct sl_keep *k, struct sl_ledger *out)
 {
 	*out = (struct sl_ledger){book, k};
+}
+
+/* ---- calls that were called off ---- */
+
+#define KEEP_AGAIN_MS 1000
+
+static void calls_end(struct sl_keep *k, enum sl_code rc)
+{
+	k->calls_done(k->calls_arg, rc); /* may bring the next batch at once */
+}
+
+static void on_calls_put(void *arg, enum sl_code rc)
+{
+	struct sl_keep *k = arg;
+	bool again = rc == SL_UNAVAILABLE || rc == SL_TIMEOUT || rc == SL_BUSY || rc == SL_NO_MEMORY;
+	if (!again || atomic_load(&k->closed)) {
+		calls_end(k, rc);
+		return;
+	}
+	k->calls_rc = rc;
+	sl_loop_post(k->loop, &k->calls_post);
+}
+
+static void calls_put(struct sl_keep *k)
+{
+	enum sl_code rc = atomic_load(&k->closed) ? SL_CANCELLED
+						  : sl_store_calls_put(k->store, k->calls, k->n_calls, on_calls_put, k);
+	if (rc != SL_OK)
+		on_calls_put(k, rc);
+}
+
+static void on_calls_timer(uv_timer_t *t)
+{
+	calls_put(t->data);
+}
+
+static void calls_later(struct sl_post *p)
+{
+	struct sl_keep *k = SL_CONTAINER_OF(p, struct sl_keep, calls_post);
+	if (uv_is_closing((uv_handle_t *)&k->calls_timer))
+		calls_end(k, k->calls_rc);
+	else
+		uv_timer_start(&k->calls_timer, on_calls_timer, KEEP_AGAIN_MS, 0);
+}
+
+static void calls_write(void *ctx, const struct sl_call_row *rows, size_t n, void (*done)(void *arg, enum sl_code rc),
+			void *arg)
+{
+	struct sl_keep *k = ctx;
+	k->calls = rows;
+	k->n_calls = n;
+	k->calls_done = done;
+	k->calls_arg = arg;
+	calls_put(k);
+}
+
+enum sl_code sl_keep_calls(struct sl_keep *k, struct sl_loop *loop, struct sl_call_ledger_port *out)
+{
+	k->loop = loop;
+	k->calls_post.run = calls_later;
+	k->calls_timer.data = k;
+	*out = (struct sl_call_ledger_port){calls_write, k};
+	return uv_timer_init(sl_loop_uv(loop), &k->calls_timer) == 0 ? SL_OK : SL_NO_MEMORY;
+}
+
+void sl_keep_calls_end(struct sl_keep *k)
+{
+	if (!k->loop || uv_is_closing((uv_handle_t *)&k->calls_timer))
+		return;
+	bool waits = uv_is_active((uv_handle_t *)&k->calls_timer);
+	uv_close((uv_handle_t *)&k->calls_timer, NULL);
+	if (waits)
+		calls_end(k, k->calls_rc);
 }
 
 /* ---- the cache ---- */

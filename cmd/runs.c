@@ -163,10 +163,32 @@ static void show_text(struct json_object *run)
 	}
 }
 
+static void show_ledger(struct json_object *ledger)
+{
+	struct json_object *items = sl_json_get(ledger, "items");
+	size_t n = items ? json_object_array_length(items) : 0;
+	if (n)
+		printf("called off\n");
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *c = json_object_array_get_idx(items, i);
+		char closed[64] = "had no connection yet";
+		if (sl_json_get(c, "close_us"))
+			snprintf(closed, sizeof(closed), "%s after %.1f ms",
+				 sl_str_is(sl_json_get_str(c, "closed"), "stream") ? "stream reset" : "socket closed",
+				 (double)sl_json_get_i64(c, "close_us", 0) / 1000);
+		printf("  %-28s %-12s %s; %lld bytes, %s%lld tokens in, %lld out, $%.4f\n",
+		       or_dash(sl_json_get_z(c, "node_id")), or_dash(sl_json_get_z(c, "reason")), closed,
+		       (long long)sl_json_get_i64(c, "bytes", 0), sl_json_get_bool(c, "estimated", false) ? "~" : "",
+		       (long long)sl_json_get_i64(c, "input_tokens", 0),
+		       (long long)sl_json_get_i64(c, "output_tokens", 0), sl_json_get_f64(c, "estimated_cost_usd", 0));
+	}
+}
+
 static int show_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON run = NULL;
+	SL_AUTO_JSON ledger = NULL;
 	struct sl_error err = {0};
 	SL_BUF(path, 200);
 	enum sl_code rc = run_path(cli, "", &path, &err);
@@ -176,10 +198,14 @@ static int show_main(struct sl_cli *cli)
 		rc = sl_client_call(client, "GET", path.data, NULL, NULL, &run, &err);
 	if (rc != SL_OK)
 		return sl_cli_fail(cli, &err);
-	if (cli->json)
+	if (cli->json) {
 		sl_cli_put_json(run, false);
-	else
-		show_text(run);
+		return SL_EXIT_DONE;
+	}
+	show_text(run);
+	sl_buf_adds(&path, "/ledger");
+	if (sl_client_call(client, "GET", path.data, NULL, NULL, &ledger, &err) == SL_OK)
+		show_ledger(ledger); /* an older server has none */
 	return SL_EXIT_DONE;
 }
 

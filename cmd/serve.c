@@ -39,6 +39,7 @@
 #include "llm/budget.h"
 #include "llm/cache.h"
 #include "llm/governor.h"
+#include "llm/ledger.h"
 #include "llm/services.h"
 #include "store/agents.h"
 #include "memory/memory.h"
@@ -54,6 +55,7 @@
 #define SERVE_DATABASE_MS 60000 /* how long a given database may take to answer at the start */
 #define SERVE_RECOVER_MS  60000 /* how long the claiming of unfinished runs may hold up listening */
 #define SERVE_STOP_S      28    /* all of stopping; then the process ends as it is, and the journal has what it has */
+#define SERVE_LEDGER_MS   2000  /* for what the ledger of calls still has to write */
 #define SERVE_FILES_MOST  131072
 
 struct serve {
@@ -70,6 +72,7 @@ struct serve {
 	struct sl_bytes *limits; /* as stored, until they are in force */
 	struct sl_cache *cache;
 	struct sl_keep keep;
+	struct sl_call_ledger *calls;
 	struct sl_llm *llm;
 	struct sl_egress *egress;
 	struct sl_memory *memory;
@@ -326,6 +329,16 @@ static enum sl_code up_simulator(struct serve *s, struct sl_error *err)
 	return SL_OK;
 }
 
+static enum sl_code up_ledger(struct serve *s, struct sl_error *err)
+{
+	struct sl_call_ledger_port port;
+	s->keep.store = s->store;
+	enum sl_code rc = sl_keep_calls(&s->keep, s->front, &port);
+	if (rc == SL_OK)
+		rc = sl_call_ledger_new(&port, &s->calls);
+	return rc == SL_OK ? rc : sl_fail(err, rc, "the ledger of called-off calls");
+}
+
 static enum sl_code up_models(struct serve *s, struct sl_error *err)
 {
 	struct answer stored = {.serve = s};
@@ -340,6 +353,8 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 		return sl_fail(err, rc, "the stored profiles could not be read");
 	rc = up_simulator(s, err);
 	if (rc == SL_OK)
+		rc = up_ledger(s, err);
+	if (rc == SL_OK)
 		rc = up_catalog(s, err);
 	if (rc == SL_OK)
 		rc = up_limits(s, err);
@@ -349,6 +364,7 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 		.profiles = s->profiles,
 		.prices = s->prices,
 		.governor = s->governor,
+		.ledger = s->calls,
 		.http = {.loops = (uint32_t)sl_config_u64(s->config, SL_SET_IO_LOOPS),
 			 .ca_file = sl_config_z(s->config, SL_SET_CA_FILE)},
 	};
@@ -363,6 +379,7 @@ static enum sl_code up_egress(struct serve *s, struct sl_error *err)
 		.plain_http = sl_config_bool(s->config, SL_SET_EGRESS_HTTP),
 		.only_allowed = sl_config_bool(s->config, SL_SET_EGRESS_ONLY),
 		.ca_file = sl_config_z(s->config, SL_SET_CA_FILE),
+		.ledger = s->calls,
 	};
 	enum sl_code rc = sl_egress_new(&egress, &s->egress, err);
 	return rc == SL_OK ? SL_OK : sl_wrap(err, rc, "egress");
@@ -514,6 +531,8 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 		rc = sl_admin_token(s->data, sl_config_z(s->config, SL_SET_ADMIN_TOKEN), s->admin_token, err);
 	if (rc == SL_OK && (rc = sl_wire_init(&s->wire)) != SL_OK)
 		rc = sl_fail(err, rc, "timer");
+	if (rc == SL_OK && (rc = sl_loop_new("front", &s->front)) != SL_OK)
+		rc = sl_fail(err, rc, "front loop");
 	if (rc == SL_OK)
 		rc = up_database(s, err);
 	if (rc == SL_OK)
@@ -522,8 +541,6 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 		rc = up_egress(s, err);
 	if (rc == SL_OK)
 		rc = up_memory(s, err);
-	if (rc == SL_OK && (rc = sl_loop_new("front", &s->front)) != SL_OK)
-		rc = sl_fail(err, rc, "front loop");
 	if (rc == SL_OK)
 		rc = up_doors(s, err);
 	if (rc == SL_OK)
@@ -572,6 +589,11 @@ static void close_sockets(void *arg)
 	sl_ws_close(arg); /* no-op when the api has done it */
 }
 
+static void end_calls(void *arg)
+{
+	sl_keep_calls_end(arg);
+}
+
 static void down(struct serve *s)
 {
 	signal(SIGALRM, on_too_late);
@@ -599,8 +621,12 @@ static void down(struct serve *s)
 				       s->ws)); /* it fails without memory only, and then we end anyway */
 	if (s->memory) /* while the store answers and the front loop turns: what it owes to both ends now */
 		sl_memory_stop(s->memory);
+	if (s->calls && s->front_turns && !sl_call_ledger_drain(s->calls, SERVE_LEDGER_MS))
+		sl_log(SL_LOG_WARN, "cmd", "calls that were called off could not all be written to the ledger");
 	sl_keep_close(&s->keep);
 	sl_store_close(s->store, 10000); /* while the front loop turns: callbacks post to it */
+	if (s->front_turns)
+		SL_IGNORE(sl_loop_call(s->front, end_calls, &s->keep)); /* without memory: as above */
 	if (s->front_turns)
 		sl_loop_stop(s->front);
 	sl_wire_stop(&s->wire);
@@ -617,6 +643,7 @@ static void down(struct serve *s)
 	sl_agents_free(s->agents);
 	sl_prices_free(s->prices);
 	sl_egress_free(s->egress);
+	sl_call_ledger_free(s->calls);
 	sl_profiles_free(s->profiles);
 	sl_sim_free(s->sim);
 	sl_cluster_stop(s->cluster, 8000);
