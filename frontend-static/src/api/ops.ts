@@ -28,6 +28,30 @@ export const signal = (run: string, name: string, payload: Json) => api.request<
 export const interject = (run: string, text: string) => api.request<Run>("POST", `/runs/${enc(run)}/input`, { body: { text } });
 export const unlock = (run: string, how: { justification: string } | { confirmations: [true, true, true] }) => api.request<Run>("POST", `/runs/${enc(run)}/unlock`, { body: how });
 
+/* Calls that were called off before their end */
+
+export interface CalledOff {
+  node_id: string;
+  attempt: number;
+  kind: string;
+  reason: string;
+  provider?: string;
+  profile?: string;
+  model?: string;
+  requested_at: string;
+  closed_at?: string;
+  close_us?: number;
+  closed: string;
+  bytes: number;
+  chunks?: number;
+  input_tokens?: number;
+  output_tokens?: number;
+  estimated?: boolean;
+  estimated_cost_usd?: number;
+}
+
+export const ledger = (run: string) => api.request<{ items: CalledOff[] }>("GET", `/runs/${enc(run)}/ledger`);
+
 /* Memory */
 
 export type Tier = "quarantine" | "working" | "long_term";

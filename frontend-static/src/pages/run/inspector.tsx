@@ -18,6 +18,7 @@ import { JsonTool } from "./json-tool";
 import { brief } from "./log";
 import { Rounds } from "./loops";
 import { locate, parentOf, titleOf } from "./paths";
+import { CalledOff } from "./proof";
 import { Votes } from "./votes";
 import { w } from "./words";
 
@@ -64,6 +65,7 @@ function RunInspector({ state }: { state: RunState }) {
             {run.priority ? <Fact k={t("fact.priority")} v={String(run.priority)} /> : null}
           </dl>
         )}
+        {tab === "details" && <CalledOff runId={run.id} when={run.status} />}
       </div>
     </>
   );
@@ -176,6 +178,7 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
             ))}
           </ol>
         )}
+        {tab === "attempts" && <CalledOff runId={state.run.id} path={path} when={`${status} ${n?.attempt ?? 0}`} />}
         {tab === "definition" && (def ? <JsonTool value={withoutBody(def as unknown as { [key: string]: Json })} name={file} /> : <p className="faint">{t("definition.none")}</p>)}
       </div>
     </>

@@ -122,6 +122,23 @@ const en = {
   "json.path": "Copy the path {path}",
   "events.none": "No events of this node are loaded yet.",
 
+  // calls that were called off
+  proof: "Called off",
+  "proof.socket": "socket closed after {ms} ms",
+  "proof.stream": "stream reset after {ms} ms",
+  "proof.none": "there was no connection yet",
+  "proof.tokens": "{n} tokens",
+  "proof.about": "about {n} tokens",
+  "off.cancelled": "cancelled",
+  "off.paused": "paused",
+  "off.locked": "run breaker",
+  "off.timeout": "time was up",
+  "off.not_needed": "not needed any more",
+  "off.run_failed": "the run failed",
+  "off.too_large": "too large",
+  "off.stopping": "the server stopped",
+  "off.lost": "taken over",
+
   // timeline
   timeline: "Timeline",
   "timeline.label": "When each node ran",
@@ -246,6 +263,21 @@ const zh: Record<keyof typeof en, string> = {
   "json.download": "下载为文件",
   "json.path": "复制路径 {path}",
   "events.none": "尚未载入此节点的事件。",
+  proof: "已切断的调用",
+  "proof.socket": "{ms} 毫秒后关闭连接",
+  "proof.stream": "{ms} 毫秒后重置流",
+  "proof.none": "尚未建立连接",
+  "proof.tokens": "{n} 个令牌",
+  "proof.about": "约 {n} 个令牌",
+  "off.cancelled": "已取消",
+  "off.paused": "已暂停",
+  "off.locked": "熔断",
+  "off.timeout": "超时",
+  "off.not_needed": "不再需要",
+  "off.run_failed": "运行失败",
+  "off.too_large": "过大",
+  "off.stopping": "服务器停止",
+  "off.lost": "被接管",
   timeline: "时间线",
   "timeline.label": "各节点的运行时间",
   "timeline.none": "尚未开始。",
@@ -258,7 +290,7 @@ const zh: Record<keyof typeof en, string> = {
 export const w = dictionary(en, zh);
 export type Word = keyof typeof en;
 /* A word for something the server names; its own name when it is new. */
-export const named = (kind: "note" | "decision" | "exit" | "trip", what: string | null): string => {
+export const named = (kind: "note" | "decision" | "exit" | "trip" | "off", what: string | null): string => {
   if (!what) return "";
   const key = `${kind}.${what}`;
   return key in en ? w(key as Word) : what;
