@@ -155,6 +155,10 @@ static enum sl_code one_node(void *ctx, const struct sl_estimate_ask *ask, struc
 	} else if (strcmp(type, "context") == 0) {
 		double most = (double)sl_json_get_i64(params, "max_tokens", 0);
 		out->out_tokens = most > 0 && most < ask->context_tokens ? most : ask->context_tokens;
+	} else if (strcmp(type, "fact_check") == 0) {
+		double queries = (double)sl_json_get_i64(params, "max_queries", 3);
+		out->out_tokens = 150 * queries;
+		out->ms = (struct sl_spread){0, 50 * queries, 5000 * queries};
 	} else if (strcmp(type, "subworkflow") == 0) {
 		f->unmeasured++;
 		out->out_tokens = SL_ESTIMATE_OUTPUT;

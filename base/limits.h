@@ -8,6 +8,7 @@
 #define SL_LIMIT_NESTING             8          /* containers inside containers; deeper is invalid */
 #define SL_LIMIT_BODIES              10000 /* rounds of a loop, items of a map; more is invalid, or fails the node */
 #define SL_LIMIT_RUN_DEPTH           10    /* runs that start runs; deeper fails the node */
+#define SL_LIMIT_RUN_QUERIES         10    /* look-ups of claims in one run; further claims are not checked */
 #define SL_LIMIT_SIGNALS             1000  /* signals of a run nobody has taken; then the oldest goes */
 #define SL_LIMIT_INTERJECTIONS       50    /* what people said into a run; then the oldest goes */
 #define SL_LIMIT_DEFINITION_ERRORS   100   /* errors reported for one definition; the rest is counted */

@@ -41,8 +41,10 @@
 #include "llm/governor.h"
 #include "llm/ledger.h"
 #include "llm/services.h"
+#include "llm/sources.h"
 #include "store/agents.h"
 #include "memory/memory.h"
+#include "memory/source.h"
 #include "store/embedded.h"
 #include "store/migrate.h"
 #include "store/prices.h"
@@ -83,6 +85,7 @@ struct serve {
 	struct sl_ws *ws;
 	struct sl_registry *registry;
 	struct sl_services services;
+	struct sl_sources sources;
 	struct sl_wire wire;
 	struct sl_engine *engine;
 };
@@ -474,6 +477,9 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	s->services.cache = s->cache;
 	s->services.egress = s->egress;
 	s->services.memory = s->memory;
+	if (s->memory)
+		sl_memory_source(s->memory, &s->sources.memory);
+	s->services.sources = &s->sources;
 	rc = sl_engine_new(&engine, &s->engine, err);
 	if (rc == SL_OK)
 		limits_in_force(s);

@@ -430,6 +430,24 @@ static void vote_told(struct sl_buf *out, struct json_object *data)
 	add_words(out, ": ", data, "reason");
 }
 
+static void checking_told(struct sl_buf *out, struct json_object *data)
+{
+	add_words(out, "looks up in ", data, "source");
+	add_words(out, ": ", data, "claim");
+}
+
+static void checked_told(struct sl_buf *out, struct json_object *data)
+{
+	sl_buf_adds(out, sl_json_get_bool(data, "verified", false) ? "verified" : "not verified");
+	add_words(out, ": ", data, "claim");
+	add_words(out, "\n  ", data, "reason");
+}
+
+static void claims_told(struct sl_buf *out, struct json_object *data)
+{
+	add_number(out, "claims to be checked: ", data, "count");
+}
+
 static void progress_told(struct sl_buf *out, struct json_object *data)
 {
 	add_number(out, "", data, "done");
@@ -465,6 +483,9 @@ static bool told(struct sl_show *s, const char *event, struct json_object *data)
 		{"human_review:resolved", resolved_told, PLAIN},
 		{"circuit_breaker:tripped", tripped_told, RED},
 		{"vote:cast", vote_told, PLAIN},
+		{"factcheck:checking", checking_told, DIM},
+		{"factcheck:result", checked_told, PLAIN},
+		{"claims:flagged", claims_told, DIM},
 		{"progress", progress_told, DIM},
 		{"memory_retrieved", memories_told, DIM},
 		{"user_input", said_told, PLAIN},

@@ -312,6 +312,7 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 	e->seq = r->seq;
 	e->wall_ms = r->wall_ms;
 	if (e->kind == SL_EV_CUSTOM) { /* its data is the record's */
+		e->name = r->event;
 		e->path = dup_member(data, "node_id");
 		return SL_OK;
 	}

@@ -34,6 +34,7 @@ static void node_free(struct sl_node *n)
 {
 	if (!n)
 		return;
+	sl_node_busy(n, false);
 	if (n->remote) {
 		n->remote->node = NULL;
 		sl_remote_unref(n->remote);
@@ -445,6 +446,7 @@ static void attempt_ended(struct sl_exec *x)
 	}
 	x->depth++; /* an event may break a cap and end the run, and with it this */
 	sl_node_drop_timer(n);
+	sl_node_busy(n, false);
 	if (n->remote)
 		n->remote->node = NULL;
 	if (n->stream) {
@@ -805,6 +807,7 @@ static void call_off(struct sl_exec *x)
 	}
 	if (x->node) {
 		x->node->ended = true;
+		sl_node_busy(x->node, false);
 		sl_node_drop_timer(x->node);
 		if (x->node->stream)
 			sl_stream_end(x->node->stream);

@@ -28,6 +28,7 @@ struct sl_node {
 	void (*alarm_fn)(struct sl_node *n);
 	int64_t due_ms; /* wall; waiting */
 	bool waiting;
+	bool busy;      /* a container at work itself */
 	bool started;   /* start() returned SL_PENDING */
 	bool announced; /* its first event is out */
 	bool ended;

@@ -187,6 +187,14 @@ enum sl_code sl_node_eval_body(struct sl_node *n, const char *pointer, uint32_t 
 	return sl_expr_eval(expr, &env, out, err);
 }
 
+void sl_node_busy(struct sl_node *n, bool busy)
+{
+	if (busy == n->busy || (busy && (n->ended || !n->x->def->body)))
+		return;
+	n->busy = busy;
+	n->x->run->n_busy += busy ? 1 : -1;
+}
+
 uint32_t sl_node_arrivals(struct sl_node *n, struct sl_arrival *out, uint32_t max)
 {
 	const struct sl_scope *sc = n->x->scope;
@@ -327,6 +335,18 @@ enum sl_step sl_node_as(struct sl_node *n, const char *type, struct json_object 
 		return SL_FAILED;
 	n->as = t;
 	return t->start(n, params, err);
+}
+
+uint32_t sl_node_run_events(const struct sl_node *n, const char *name)
+{
+	const struct sl_run_state *s = &n->x->run->state;
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < s->n_told; i++)
+		if (strcmp(s->told[i].name, name) == 0)
+			count += s->told[i].n;
+	for (const struct custom *c = n->events; c; c = c->next)
+		count += strcmp(c->name, name) == 0;
+	return count;
 }
 
 static void call_back(struct sl_node *n, void (*fn)(struct sl_node *n))

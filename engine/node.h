@@ -153,6 +153,10 @@ enum sl_code sl_node_body_error(const struct sl_node *n, uint32_t number, struct
 SL_MUST_USE enum sl_code sl_node_eval_body(struct sl_node *n, const char *pointer, uint32_t number,
 					   struct json_object **out, struct sl_error *err);
 
+/* A container holds its bodies, and when none of them goes on, nothing does. One that waits for something else (another
+ * thread's answer) says so for as long. */
+void sl_node_busy(struct sl_node *n, bool busy);
+
 /* Incoming edges, in the order of the definition. */
 enum sl_edge_state {
 	SL_EDGE_OPEN, /* not settled: its source is not finished */
@@ -210,6 +214,8 @@ enum sl_step sl_node_as(struct sl_node *n, const char *type, struct json_object 
 /* What start was given; borrowed, until the end. */
 struct json_object *sl_node_params(const struct sl_node *n);
 uint64_t sl_node_took_ms(const struct sl_node *n); /* since this life of the server began it */
+/* How many events of this name nodes of its run have told, in all lives. */
+uint32_t sl_node_run_events(const struct sl_node *n, const char *name);
 
 /* Waiting. The deadline is journaled, so a restart waits only the rest. fn [run] once, unless the node ended before. */
 enum sl_step sl_node_wait_ms(struct sl_node *n, uint64_t ms, void (*fn)(struct sl_node *n), struct sl_error *err);

@@ -82,6 +82,7 @@ struct sl_run {
 	struct sl_run_state state;
 	struct json_object *inputs, *about; /* about: what `run` is in expressions */
 	uint32_t n_execs;
+	uint32_t n_busy; /* of them, containers that wait for more than their bodies */
 	struct sl_run_timer *deadline;
 	uint32_t timeout_s;
 	uint64_t committed_seq;

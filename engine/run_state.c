@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
+#define TOLD_NAMES 64
 #define TO(s)      (1u << SL_RUN_##s)
 #define UNFINISHED (TO(QUEUED) | TO(RUNNING) | TO(PAUSED) | TO(WAITING) | TO(LOCKED))
 #define ENDS       (TO(FAILED) | TO(CANCELLED))
@@ -113,6 +114,7 @@ void sl_run_state_fini(struct sl_run_state *s)
 	free(s->parent);
 	free(s->parent_node);
 	json_object_put(s->forked_from);
+	free(s->told);
 	json_object_put(s->signals);
 	json_object_put(s->said);
 	free(s->message);
@@ -439,6 +441,28 @@ static enum sl_code keep(struct json_object **list, uint32_t most, const struct 
 	return SL_OK;
 }
 
+static enum sl_code count_told(struct sl_run_state *s, const struct sl_event *e, struct sl_error *err)
+{
+	uint32_t i = 0;
+	if (!e->name)
+		return SL_OK;
+	while (i < s->n_told && strncmp(s->told[i].name, e->name, sizeof(s->told[i].name) - 1) != 0)
+		i++;
+	if (i == s->n_told) {
+		struct sl_told *more = i < TOLD_NAMES ? realloc(s->told, (i + 1) * sizeof(*more)) : s->told;
+		if (!more)
+			return sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)e->seq);
+		s->told = more;
+		if (i == TOLD_NAMES) /* a journal of many names is not one that this server wrote */
+			return SL_OK;
+		more[i] = (struct sl_told){.n = 0};
+		(void)snprintf(more[i].name, sizeof(more[i].name), "%s", e->name); /* cut when longer */
+		s->n_told++;
+	}
+	s->told[i].n++;
+	return SL_OK;
+}
+
 static char *dup_z(const char *z)
 {
 	return z ? sl_str_dup(sl_str(z)) : NULL;
@@ -540,7 +564,8 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 		struct sl_scope *sc;
 		uint32_t i;
 		struct sl_node_state *n = e->path ? sl_state_find(s, sl_str(e->path), &sc, &i) : NULL;
-		if (n)
+		rc = count_told(s, e, err);
+		if (n && rc == SL_OK)
 			n->customs++;
 		break;
 	}

@@ -79,7 +79,7 @@ struct sl_event {
 	enum sl_event_kind kind;
 	uint64_t seq;
 	int64_t wall_ms;
-	const char *name; /* SL_EV_CUSTOM: the wire name; constant or interned */
+	const char *name; /* SL_EV_CUSTOM: the wire name; constant, or the record's it was decoded from */
 	char *path;       /* of the node; retried, forked: from where; NULL for other run events */
 	enum sl_node_status status;
 	const char *type;           /* of the node: lent by its definition; not needed when decoded */
@@ -169,6 +169,11 @@ struct sl_scope {
 	char *message;
 };
 
+struct sl_told {
+	char name[40];
+	uint32_t n;
+};
+
 struct sl_run_state {
 	enum sl_run_status status;
 	uint64_t last_seq;
@@ -183,6 +188,8 @@ struct sl_run_state {
 	uint64_t input_tokens, output_tokens;
 	int64_t cost_microusd;
 	bool simulated;
+	struct sl_told *told; /* how many events of each name nodes have told */
+	uint32_t n_told;
 	struct json_object *signals; /* not taken yet: [{ seq, signal, payload, by }]; NULL: none */
 	struct json_object *said;    /* [{ text, by, at }]; NULL: nothing */
 	struct json_object *outputs;

@@ -11,12 +11,14 @@ struct sl_egress;
 struct sl_governor;
 struct sl_llm;
 struct sl_memory;
+struct sl_sources;
 
 struct sl_services {
-	struct sl_llm *llm;           /* model calls */
-	struct sl_agents *agents;     /* personas */
-	struct sl_egress *egress;     /* requests to addresses that workflow authors choose */
-	struct sl_governor *governor; /* limits, breakers, keys and budgets of model calls; NULL: none */
-	struct sl_cache *cache;       /* answers to give again; NULL: none */
-	struct sl_memory *memory;     /* what runs have learned */
+	struct sl_llm *llm;               /* model calls */
+	struct sl_agents *agents;         /* personas */
+	struct sl_egress *egress;         /* requests to addresses that workflow authors choose */
+	struct sl_governor *governor;     /* limits, breakers, keys and budgets of model calls; NULL: none */
+	struct sl_cache *cache;           /* answers to give again; NULL: none */
+	struct sl_memory *memory;         /* what runs have learned */
+	const struct sl_sources *sources; /* where facts are looked up; NULL: nowhere */
 };

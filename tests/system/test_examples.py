@@ -54,10 +54,39 @@ class Examples(Case):
         self.assertEqual(status['history']['output']['count'], 1)
         self.assertEqual(len(s.call('GET', '/memories?tier=working')['items']), 1)
 
+    def test_a_brief_has_its_figures_looked_up_in_memory(self):
+        s = self.start()
+        topic = 'quiet streets'
+        first = s.wait_status(s.submit(example('checked-brief'), {'topic': topic}), 'succeeded')
+        self.assertEqual(first['outputs']['checked'], '0 of 4 claims verified')  # nobody has told anything yet
+        kept = s.call('POST', '/memories', {'tier': 'long_term', 'content':
+                      'The trial on quiet streets began in 2019 in two districts and cost $4,200,000 in its first year, says the treasurer. '
+                      'A survey found that 41 percent of the residents used it every week.'}, expect=(201,))
+        run_id = s.submit(example('checked-brief'), {'topic': topic})
+        run = s.wait_status(run_id, 'succeeded')
+        self.assertEqual(run['outputs']['brief'].count('%s' % topic), 1)
+        self.assertEqual(run['outputs']['checked'], '2 of 4 claims verified')
+        claims = run['outputs']['claims']
+        self.assertEqual([(c['kind'], c['verified']) for c in claims],
+                         [('year', True), ('money', True), ('percentage', False), ('percentage', False)])
+        self.assertEqual((claims[1]['sources'][0]['source'], claims[1]['sources'][0]['id'], claims[1]['sources'][0]['verified']),
+                         ('memory', kept['id'], True))
+        events = s.events(run_id)
+        told = [e for e in events if e['event'].startswith('factcheck:')]
+        self.assertEqual([e['event'] for e in told], ['factcheck:checking', 'factcheck:result'] * 4)
+        self.assertEqual([e['data']['verified'] for e in told[1::2]], [True, True, False, False])
+        flagged = [e['data'] for e in events if e['event'] == 'claims:flagged']
+        self.assertEqual([(f['node_id'], f['count'], f['needs_verify']) for f in flagged], [('draft#2/write', 2, True), ('draft#3/write', 4, True)])
+        nodes = {n['path']: n for n in run['nodes']}
+        self.assertEqual([c['mark'] for c in nodes['draft#3/write']['output']['claims']], ['2019', '$4.2 million', '37 percent', '6 percent'])
+        talk = nodes['draft#3/so_far']['output']
+        self.assertEqual((talk['full'], talk['shortened'], talk['dropped']), (1, 1, 0))
+        self.assertIn('[round 1] ', talk['text'])
+
     def test_every_other_example_runs_to_its_end(self):
         s = self.start()
         inputs = {'council-debate': {'topic': 'Tea for all'}, 'triage': {'message': 'My invoice is wrong'}, 'debate': {}, 'sequence': {}, 'react': {}}
-        names = {f[:-5] for f in os.listdir(os.path.join(ROOT, 'examples')) if f.endswith('.json')} - {'sim-scenario', 'council-optimize'}
+        names = {f[:-5] for f in os.listdir(os.path.join(ROOT, 'examples')) if f.endswith('.json')} - {'sim-scenario', 'council-optimize', 'checked-brief'}
         self.assertEqual(names, set(inputs), 'an example that nobody tries')
         for name in sorted(names):
             run = s.wait_status(s.submit(example(name), inputs[name]), 'succeeded')
@@ -118,7 +147,7 @@ class Examples(Case):
     def test_each_has_a_forecast_and_is_a_template(self):
         s = self.start()
         templates = {t['name'] for t in s.call('GET', '/templates')['items']}
-        for name in ('council-debate', 'council-optimize', 'triage', 'debate', 'sequence', 'react'):
+        for name in ('checked-brief', 'council-debate', 'council-optimize', 'triage', 'debate', 'sequence', 'react'):
             self.assertIn(name, templates)
             forecast = s.call('POST', '/workflows/%s/estimate' % name, {'definition': example(name)})
             self.assertGreater(forecast['tokens']['expected'], 500)
