@@ -124,8 +124,8 @@ sl_handler_fn sl_route_livez, sl_route_readyz, sl_route_metrics;
 sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflow_get, sl_route_workflow_put,
 	sl_route_workflow_archive, sl_route_workflow_versions, sl_route_workflow_validate, sl_route_workflow_estimate,
 	sl_route_node_types, sl_route_tools;
-sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_ledger,
-	sl_route_run_order, sl_route_reviews;
+sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_files,
+	sl_route_run_file_history, sl_route_run_ledger, sl_route_run_order, sl_route_reviews;
 sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put, sl_route_profile_delete,
 	sl_route_profile_test, sl_route_providers;
 sl_handler_fn sl_route_memory_list, sl_route_memory_get, sl_route_memory_store, sl_route_memory_search,
@@ -144,8 +144,8 @@ sl_handler_fn sl_route_models, sl_route_chat_completions, sl_route_responses;
 
 /* stats.c: what the dashboard shows, and what metrics.c takes from it. */
 sl_handler_fn sl_route_stats;
-void sl_counts_tick(struct sl_api *a);                           /* [front] twice a second */
-void sl_counts_audit(struct sl_api *a, const char *action);      /* [any] */
+void sl_counts_tick(struct sl_api *a);                      /* [front] twice a second */
+void sl_counts_audit(struct sl_api *a, const char *action); /* [any] */
 struct sl_call_ledger;
 void sl_counts_calls(struct sl_buf *b, struct sl_call_ledger *ledger);
 void sl_counts_models(struct sl_buf *b, struct sl_stats *stats); /* Prometheus: the GenAI names */

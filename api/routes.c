@@ -35,6 +35,8 @@ const struct sl_route sl_routes[] = {
 	{SL_GET, V1 "/runs/{id}", SL_ROLE_VIEWER, 0, sl_route_run_get},
 	{SL_GET, V1 "/runs/{id}/events", SL_ROLE_VIEWER, 0, sl_route_run_events},
 	{SL_GET, V1 "/runs/{id}/ledger", SL_ROLE_VIEWER, 0, sl_route_run_ledger},
+	{SL_GET, V1 "/runs/{id}/files", SL_ROLE_VIEWER, 0, sl_route_run_files},
+	{SL_GET, V1 "/runs/{id}/files/history", SL_ROLE_VIEWER, 0, sl_route_run_file_history},
 	{SL_POST, V1 "/runs/{id}/pause", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/resume", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/cancel", SL_ROLE_RUNNER, 0, sl_route_run_order},

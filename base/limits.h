@@ -11,12 +11,16 @@
 #define SL_LIMIT_RUN_QUERIES         10    /* look-ups of claims in one run; further claims are not checked */
 #define SL_LIMIT_SIGNALS             1000  /* signals of a run nobody has taken; then the oldest goes */
 #define SL_LIMIT_INTERJECTIONS       50    /* what people said into a run; then the oldest goes */
-#define SL_LIMIT_DEFINITION_ERRORS   100   /* errors reported for one definition; the rest is counted */
-#define SL_LIMIT_DEFINITION_VALUES   30000 /* JSON values in one definition; more is invalid */
-#define SL_LIMIT_DEFINITION_EXPRS    3000  /* expressions and {{ }} in one definition; more is invalid */
-#define SL_LIMIT_RUN_EVENTS          50000 /* events in one run; the run fails with limit_exceeded */
-#define SL_LIMIT_RUN_BYTES           (50u << 20) /* journal bytes of one run; likewise */
-#define SL_LIMIT_PAYLOAD_BYTES       (2u << 20)  /* one node output, one input document; the node fails */
+#define SL_LIMIT_FILES               100   /* of one run; more is refused */
+#define SL_LIMIT_FILE_VERSIONS       1000  /* of all files of one run; more is refused */
+#define SL_LIMIT_FILE_BYTES          (256u << 10) /* one file; larger is refused */
+#define SL_LIMIT_FILE_PATH_BYTES     200          /* its path; longer is refused */
+#define SL_LIMIT_DEFINITION_ERRORS   100          /* errors reported for one definition; the rest is counted */
+#define SL_LIMIT_DEFINITION_VALUES   30000        /* JSON values in one definition; more is invalid */
+#define SL_LIMIT_DEFINITION_EXPRS    3000         /* expressions and {{ }} in one definition; more is invalid */
+#define SL_LIMIT_RUN_EVENTS          50000        /* events in one run; the run fails with limit_exceeded */
+#define SL_LIMIT_RUN_BYTES           (50u << 20)  /* journal bytes of one run; likewise */
+#define SL_LIMIT_PAYLOAD_BYTES       (2u << 20)   /* one node output, one input document; the node fails */
 #define SL_LIMIT_GATHERED_BYTES      (16u << 20) /* output of a node with a body, or of a run: many results; likewise */
 #define SL_LIMIT_PAGE_BYTES          (4u << 20)  /* text of one page of a run's events; the rest is on the next one */
 #define SL_LIMIT_STREAM_BYTES        (2u << 20)  /* text of one model stream; the node fails */

@@ -21,6 +21,7 @@ static const char *const names[SL_EVENT_KINDS] = {
 	[SL_EV_FORKED] = "execution:forked",
 	[SL_EV_SIGNAL] = "signal:received",
 	[SL_EV_INPUT] = "user_input",
+	[SL_EV_FILE] = "file:written",
 	[SL_EV_NODE] = "node_state_change",
 	[SL_EV_RESET] = "stream_reset",
 	[SL_EV_USAGE] = "token_usage",
@@ -356,6 +357,9 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 		e->data = further_data(data);
 		if (!e->data)
 			return sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)e->seq);
+		break;
+	case SL_EV_FILE:
+		e->data = json_object_get(data);
 		break;
 	case SL_EV_PAUSED:
 		e->now = sl_str_is(sl_json_get_str(data, "mode"), "now");

@@ -234,6 +234,15 @@ struct json_object *sl_node_signal(struct sl_node *n, const char *name, uint64_t
 void sl_node_took(struct sl_node *n, uint64_t seq); /* its completion says so, and nobody else gets it */
 /* What people said into the run so far: [{ text, by, at }]; borrowed. NULL: nothing. */
 struct json_object *sl_node_said(struct sl_node *n);
+/* Files of the run: texts under a path, in versions that say who wrote them and when. They are in the journal, so a
+ * fork has those of its moment. A content that is there already makes no new version. SL_INVALID: the path; SL_LIMIT:
+ * too large, too many. */
+SL_MUST_USE enum sl_code sl_node_write_file(struct sl_node *n, struct sl_str path, struct sl_str content,
+					    uint32_t *version, struct sl_error *err);
+/* { version, bytes, by, at, content }, borrowed. NULL: there is none. */
+struct json_object *sl_node_read_file(const struct sl_node *n, struct sl_str path);
+/* { path: … } of all, borrowed. NULL: none. */
+struct json_object *sl_node_files(const struct sl_node *n);
 void sl_node_drop_timer(struct sl_node *n); /* and the alarm; a ready-made `cancel` for nodes that only wait */
 
 /* A run that this node starts, or goes on with when it has started it before a crash. fn [run] when it has ended: err

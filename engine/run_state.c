@@ -117,6 +117,7 @@ void sl_run_state_fini(struct sl_run_state *s)
 	free(s->told);
 	json_object_put(s->signals);
 	json_object_put(s->said);
+	json_object_put(s->files);
 	free(s->message);
 	free(s->failed_node);
 	free(s->reason);
@@ -557,6 +558,9 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 	case SL_EV_SIGNAL:
 		rc = keep(&s->signals, SL_LIMIT_SIGNALS, e, err);
 		break;
+	case SL_EV_FILE:
+		rc = sl_files_fold(s, e, err);
+		break;
 	case SL_EV_INPUT:
 		rc = keep(&s->said, SL_LIMIT_INTERJECTIONS, e, err);
 		break;
@@ -805,6 +809,10 @@ void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *hea
 		sl_buf_adds(out, "[]");
 	sl_buf_json_ki64(out, "priority", head->priority);
 	sl_buf_json_kbool(out, "simulated", s->simulated);
+	if (s->files) {
+		sl_buf_json_key(out, "files");
+		sl_files_render(s, out);
+	}
 	sl_buf_json_kraw(out, "definition", sl_bytes_str(head->definition));
 	sl_buf_json_key(out, "nodes");
 	sl_buf_addc(out, '[');

@@ -67,6 +67,7 @@ enum sl_event_kind {
 	SL_EV_FORKED,    /* execution:forked: before it the journal is that of another run */
 	SL_EV_SIGNAL,    /* signal:received */
 	SL_EV_INPUT,     /* user_input */
+	SL_EV_FILE,      /* file:written */
 	SL_EV_NODE,      /* node_state_change */
 	SL_EV_RESET,     /* stream_reset */
 	SL_EV_USAGE,     /* token_usage */
@@ -192,6 +193,8 @@ struct sl_run_state {
 	uint32_t n_told;
 	struct json_object *signals; /* not taken yet: [{ seq, signal, payload, by }]; NULL: none */
 	struct json_object *said;    /* [{ text, by, at }]; NULL: nothing */
+	struct json_object *files;   /* { path: { version, bytes, by, at, seq, content } }; NULL: none */
+	uint32_t file_versions;
 	struct json_object *outputs;
 	enum sl_code code;
 	char *message, *failed_node, *reason;
@@ -261,6 +264,10 @@ void sl_body_begun(struct sl_scope *body);
 void sl_scope_touch(struct sl_scope *sc, uint32_t node); /* puts it on the work list */
 void sl_state_touch_all(struct sl_run_state *s);         /* everything, the first node of the root first */
 bool sl_state_work(struct sl_run_state *s, struct sl_scope **sc, uint32_t *node); /* takes one off; false: none */
+
+/* files.c: the latest version of what nodes have written. */
+SL_MUST_USE enum sl_code sl_files_fold(struct sl_run_state *s, struct sl_event *e, struct sl_error *err);
+void sl_files_render(const struct sl_run_state *s, struct sl_buf *out); /* an array, without contents */
 
 /* The run object of the API, and its streams. `live` (may be NULL) gives the stream of a node that is in memory. */
 void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *head, const struct sl_workflow *w,

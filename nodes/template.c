@@ -22,6 +22,16 @@ static enum sl_step template_start(struct sl_node *n, struct json_object *params
 		}
 		sl_json_set_str(output, "text", sl_buf_str(&json));
 	}
+	struct sl_str file = sl_json_get_str(params, "file");
+	uint32_t version = 0;
+	if (file.len) {
+		if (sl_node_write_file(n, file, sl_json_get_str(output, "text"), &version, err) != SL_OK) {
+			json_object_put(output);
+			return SL_FAILED;
+		}
+		sl_json_set_str(output, "file", file);
+		sl_json_set_i64(output, "version", version);
+	}
 	sl_node_complete(n, output);
 	return SL_DONE;
 }
@@ -43,7 +53,10 @@ const struct sl_node_type sl_node_type_template = {
 	.params_schema =
 		"{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"text\"], \"properties\": {"
 		"  \"text\": { \"title\": \"Text\", \"x-ui\": \"textarea\","
-		"    \"description\": \"Text with {{ expressions }} in it.\" } } }",
+		"    \"description\": \"Text with {{ expressions }} in it.\" },"
+		"  \"file\": { \"type\": \"string\", \"minLength\": 1, \"maxLength\": 200, \"title\": \"File\","
+		"    \"description\": \"The text is also a file of the run under this path, like notes/plan.md: a new "
+		"version, when it differs.\" } } }",
 	.effects = SL_EFFECTS_NONE,
 	.start = template_start,
 	.check = template_check,

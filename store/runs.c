@@ -137,12 +137,13 @@ enum sl_code sl_store_run_list(struct sl_store *s, const struct sl_run_filter *f
 
 /* A page: $3 records after $2 and one more, to see that there are more; but none that begins behind $4 bytes, so that
  * what is kept here for one reader stays small however large the payloads are. `n` counts those that would have fitted
- * by number. */
+ * by number. $5: only events of this name; empty: all. */
 #define PAGE                                                                                                           \
 	"SELECT seq, at, event, data, n FROM (SELECT seq, at, event, data, sum(bytes) OVER (ORDER BY seq) - bytes AS " \
 	"before, count(*) OVER () AS n FROM (SELECT seq, at, event, data, CASE WHEN data LIKE '[%' THEN "              \
 	"(data::json->>0)::integer ELSE octet_length(data) END AS bytes FROM run_events WHERE run_id = $1 AND seq > "  \
-	"$2::integer ORDER BY seq LIMIT $3::integer + 1) e) w WHERE before < $4::bigint ORDER BY seq"
+	"$2::integer AND ($5::text = '' OR event = $5) ORDER BY seq LIMIT $3::integer + 1) e) w WHERE before < "       \
+	"$4::bigint ORDER BY seq"
 #define PAGE_CHUNKS                                                                                                    \
 	"SELECT " SL_CHUNK_COLUMNS                                                                                     \
 	" FROM run_chunks c WHERE c.run_id = $1 AND c.hash IN (SELECT substr(l.hashes, 1 + "                           \
@@ -214,38 +215,45 @@ static void records_done(struct sl_job *j, enum sl_code rc)
 	fn(j->arg, rc, rc == SL_OK ? SL_TAKE(run) : NULL);
 }
 
-static void page_params(struct sl_job *j, struct sl_run_id id, uint64_t after_seq)
+static void page_params(struct sl_job *j, struct sl_run_id id, const char *event, uint64_t after_seq)
 {
 	sl_job_uuid(j, id.u);
 	sl_job_i64(j, after_seq > INT32_MAX ? INT32_MAX : (int64_t)after_seq);
 	sl_job_i64(j, (int64_t)j->number);
 	sl_job_i64(j, SL_LIMIT_PAGE_BYTES);
+	sl_job_str(j, sl_str(event));
 }
 
-static enum sl_code ask_events(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit,
-			       sl_job_fn *finish, void (*fn)(void), void *arg)
+static enum sl_code ask_events(struct sl_store *s, struct sl_run_id id, const char *event, uint64_t after_seq,
+			       uint32_t limit, sl_job_fn *finish, void (*fn)(void), void *arg)
 {
 	struct sl_job *j = sl_job_new(s, SL_JOB_READ, PAGE, finish);
 	if (!j)
 		return SL_NO_MEMORY;
 	j->run = id;
 	j->number = limit < 1 ? 100 : limit > EVENTS_MOST ? EVENTS_MOST : limit;
-	page_params(j, id, after_seq);
+	page_params(j, id, event, after_seq);
 	sl_job_statement(j, "SELECT 1 FROM runs WHERE id = $1"); /* tells an empty page from a run that is not there */
 	sl_job_uuid(j, id.u);
 	sl_job_statement(j, PAGE_CHUNKS);
-	page_params(j, id, after_seq);
+	page_params(j, id, event, after_seq);
 	return sl_job_submit(j, fn, arg);
 }
 
 enum sl_code sl_store_run_events(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit,
 				 sl_store_json_fn *fn, void *arg)
 {
-	return ask_events(s, id, after_seq, limit, events_done, (void (*)(void))fn, arg);
+	return ask_events(s, id, "", after_seq, limit, events_done, (void (*)(void))fn, arg);
 }
 
 enum sl_code sl_store_run_records(struct sl_store *s, struct sl_run_id id, uint64_t after_seq, uint32_t limit,
 				  sl_store_records_fn *fn, void *arg)
 {
-	return ask_events(s, id, after_seq, limit, records_done, (void (*)(void))fn, arg);
+	return ask_events(s, id, "", after_seq, limit, records_done, (void (*)(void))fn, arg);
+}
+
+enum sl_code sl_store_run_records_of(struct sl_store *s, struct sl_run_id id, const char *event, uint64_t after_seq,
+				     sl_store_records_fn *fn, void *arg)
+{
+	return ask_events(s, id, event, after_seq, EVENTS_MOST, records_done, (void (*)(void))fn, arg);
 }

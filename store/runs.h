@@ -32,3 +32,6 @@ SL_MUST_USE enum sl_code sl_store_run_events(struct sl_store *s, struct sl_run_i
 typedef void sl_store_records_fn(void *arg, enum sl_code rc, struct sl_stored_run *run);
 SL_MUST_USE enum sl_code sl_store_run_records(struct sl_store *s, struct sl_run_id id, uint64_t after_seq,
 					      uint32_t limit, sl_store_records_fn *fn, void *arg);
+/* Only those with this wire name, as many as one page has. None: the present end. */
+SL_MUST_USE enum sl_code sl_store_run_records_of(struct sl_store *s, struct sl_run_id id, const char *event,
+						 uint64_t after_seq, sl_store_records_fn *fn, void *arg);

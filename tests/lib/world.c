@@ -113,6 +113,16 @@ static void hold(struct sl_node *n, struct json_object *out)
 	h->world->held = h;
 }
 
+static bool fake_files(struct sl_node *n, struct json_object *files, struct sl_error *err)
+{
+	uint32_t version;
+	json_object_object_foreach (files, path, content) {
+		if (sl_node_write_file(n, sl_str(path), sl_json_str(content), &version, err) != SL_OK)
+			return false;
+	}
+	return true;
+}
+
 static enum sl_step fake_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
 {
 	struct world *w = fake_world(n);
@@ -122,6 +132,11 @@ static enum sl_step fake_start(struct sl_node *n, struct json_object *params, st
 		      fail = sl_json_str(fake_param(n, params, "fail"));
 	const struct sl_node_route *way = sl_node_route(n);
 	c->calls++;
+	struct json_object *files = sl_json_get(params, "files");
+	if (files && !fake_files(n, files, err)) {
+		json_object_put(out);
+		return SL_FAILED;
+	}
 	sl_json_set(out, "value", json_object_get(fake_param(n, params, "answer")));
 	if (sl_json_get(params, "ways"))
 		sl_json_set_i64(out, "way", way->candidate);
