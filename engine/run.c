@@ -280,7 +280,11 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 	}
 	if (!rerun && over_cap(r, e)) {
 		sl_event_fini(e);
-		sl_run_fail(r, SL_LIMIT, "the run has more events than one run may have", NULL);
+		sl_run_fail(r, SL_LIMIT,
+			    r->state.last_seq >= SL_LIMIT_RUN_EVENTS
+				    ? "the run has more events than one run may have"
+				    : "the run has more bytes in its journal than one run may have",
+			    NULL);
 		return false;
 	}
 	e->seq = r->state.last_seq + 1;
