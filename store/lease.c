@@ -1,16 +1,17 @@
 /* store/lease.c: the instance's row, its renewal, whom it outlived, and the hourly housekeeping.
  *
- * A shared store sends one statement every renew_ms. An exclusive one sends none: nobody else can be there, and should
- * somebody come all the same, the epochs keep the journal right.
+ * A shared store sends one statement every renew_ms, and one when another's lease runs out. An exclusive one sends
+ * none: nobody else can be there, and should somebody come all the same, the epochs keep the journal right.
  */
 #include "store/store_priv.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SWEEP_MS    3600000
-#define SWEEP_FIRST 60000
-#define SWEEP_ROWS  5000
+#define SWEEP_MS      3600000
+#define SWEEP_FIRST   60000
+#define SWEEP_ROWS    5000
+#define LOOK_LATER_MS 20 /* behind the end of somebody's lease */
 
 bool sl_lease_send_registration(struct sl_store *s, struct sl_conn *c)
 {
@@ -38,8 +39,18 @@ static void renewed(struct sl_job *j, enum sl_code rc)
 		sl_log(SL_LOG_WARN, "store", "the lease could not be renewed", SL_KS("code", sl_code_wire(rc)));
 		return;
 	}
-	if (PQntuples(j->results[1]) == 1 && sl_row_bool(j->results[1], 0, 0) && s->config.on_orphans)
+	const PGresult *r = j->results[1];
+	if (PQntuples(r) != 1)
+		return;
+	if (sl_row_bool(r, 0, 0) && s->config.on_orphans)
 		s->config.on_orphans(s->config.ctx);
+	/* A lease that is not renewed would be found run out up to a renewal too late: look when it does. */
+	if (!sl_row_null(r, 0, 1)) {
+		uint64_t due = sl_clock_mono_ms() + (uint64_t)sl_row_i32(r, 0, 1) + LOOK_LATER_MS;
+		if (due < s->lease_due_ms)
+			s->lease_due_ms = due;
+		sl_store_wake_at(s, s->lease_due_ms);
+	}
 }
 
 static void renew(struct sl_store *s)
@@ -55,7 +66,9 @@ static void renew(struct sl_store *s)
 	sl_job_str(j, sl_str(lease));
 	sl_job_statement(j, "SELECT $2::text = 't' AND EXISTS (SELECT 1 FROM runs r WHERE NOT r.done AND (r.owner IS "
 			    "NULL OR r.owner IN ("
-			    "SELECT i.id FROM instances i WHERE i.id <> $1::bigint AND " SL_SQL_INSTANCE_IS_DEAD ")))");
+			    "SELECT i.id FROM instances i WHERE i.id <> $1::bigint AND " SL_SQL_INSTANCE_IS_DEAD "))), "
+			    "(SELECT least(extract(epoch FROM min(i.expires_at) - now()) * 1000, 1e9)::int4 FROM "
+			    "instances i WHERE i.id <> $1::bigint AND i.expires_at > now())");
 	sl_job_i64(j, s->instance);
 	sl_job_str(j, sl_str(s->config.on_orphans ? "t" : "f"));
 	SL_CRASH_POINT("lease.renew");

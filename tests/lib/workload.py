@@ -291,6 +291,7 @@ class Clerk:
         for _ in range(2):  # a kept connection may have gone with an earlier life of the server
             fresh = self.connection is None or self.connection[0] != where
             if fresh:
+                self.close()
                 self.connection = (where, http.client.HTTPConnection(*where, timeout=self.timeout))
             c = self.connection[1]
             try:
