@@ -326,8 +326,8 @@ enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, c
 }
 
 /* Inputs with their defaults, checked: the text that is pinned. */
-static enum sl_code settle_inputs(struct sl_run_head *head, const struct sl_workflow *w, struct sl_problems *problems,
-				  struct sl_error *err)
+enum sl_code sl_engine_settle(struct sl_run_head *head, const struct sl_workflow *w, struct sl_problems *problems,
+			      struct sl_error *err)
 {
 	SL_AUTO_JSON in = NULL;
 	enum sl_code rc =
@@ -354,7 +354,7 @@ static enum sl_code settle_inputs(struct sl_run_head *head, const struct sl_work
 	return head->inputs ? SL_OK : sl_fail(err, SL_NO_MEMORY, "the inputs");
 }
 
-static struct sl_run_head *head_dup(const struct sl_run_head *h)
+struct sl_run_head *sl_engine_head_dup(const struct sl_run_head *h)
 {
 	struct sl_run_head *d = sl_run_head_new();
 	if (!d)
@@ -449,7 +449,7 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 	if (!w)
 		return sl_fail(err, SL_INVALID, "the definition has %zu error%s", problems->errors,
 			       problems->errors == 1 ? "" : "s");
-	rc = settle_inputs(head, w, problems, err);
+	rc = sl_engine_settle(head, w, problems, err);
 	if (rc != SL_OK)
 		return rc;
 	if (!head->project && !(head->project = sl_z("default")))
@@ -458,7 +458,7 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 		return sl_fail(err, SL_NO_MEMORY, "the run");
 	head->id.u = sl_uuid_new();
 	head->created_ms = sl_clock_wall(e->config.clock);
-	struct sl_run_head *copy = head_dup(head);
+	struct sl_run_head *copy = sl_engine_head_dup(head);
 	struct begin_msg *b = calloc(1, sizeof(*b));
 	struct sl_run *r = copy && b ? sl_run_new(e, SL_TAKE(head), w) : NULL;
 	/* a run's child has no part in the queue: who waits for it has a place already */

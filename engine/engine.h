@@ -174,6 +174,23 @@ typedef void sl_command_fn(void *arg, enum sl_code rc, const char *status, const
 SL_MUST_USE enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const struct sl_order *order,
 					   sl_command_fn *fn, void *arg);
 
+/* A new run with the journal of another up to some event, and what is to be different in it. Everything is copied. */
+struct sl_fork {
+	uint64_t at_seq;       /* the last event that is taken over; 0: all there are, or with other inputs none */
+	struct sl_str from;    /* path: that node is done again, and what follows from it; empty: none */
+	struct sl_str inputs;  /* a JSON object: its members in place of the run's; empty: as they were */
+	struct sl_str outputs; /* a JSON object { path: output }: nodes that get these instead; empty: none */
+	struct sl_str by;      /* who; empty: unknown */
+	struct sl_str idempotency_key;       /* empty: none */
+	struct sl_bytes *idempotency_digest; /* lent; NULL without a key */
+};
+/* fn [store] once, when the new run is committed, with its id. Otherwise as sl_submit_fn, and SL_NOT_FOUND: there is no
+ * such run; SL_INVALID: `problems` says what does not fit; err is set whenever rc is not SL_OK or SL_CONFLICT. */
+typedef void sl_fork_fn(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request,
+			const struct sl_problems *problems, const struct sl_error *err);
+SL_MUST_USE enum sl_code sl_engine_fork(struct sl_engine *e, struct sl_run_id id, const struct sl_fork *f,
+					sl_fork_fn *fn, void *arg);
+
 /* How a run ended, once that is committed. fn [worker or store] once. SL_OK: it has, with `status`; outputs (JSON,
  * succeeded) and err (failed: the code and the message) are lent. SL_UNAVAILABLE: it goes on somewhere else, ask again
  * later. SL_NOT_FOUND. */

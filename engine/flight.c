@@ -15,6 +15,7 @@ struct flight {
 	struct sl_stream **begun;
 	size_t n_begun;
 	const char *status;
+	bool creates;
 	sl_submit_fn *submit_fn;
 	void *submit_arg;
 	enum sl_code rc;
@@ -115,6 +116,7 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 	struct flight *f = SL_CONTAINER_OF(m, struct flight, msg);
 	enum sl_code rc = f->rc;
 	uint64_t seq = f->last_seq;
+	bool creates = f->creates; /* a conflict is one of its idempotency key, and nothing to speak of */
 	flight_free(f);
 	sl_run_unref(r); /* the flight's; the turn holds one of its own */
 	if (r->lost)
@@ -122,9 +124,9 @@ static void committed(struct sl_run *r, struct sl_msg *m)
 	if (rc != SL_OK) {
 		if (rc == SL_STALE_EPOCH)
 			atomic_fetch_add_explicit(&r->engine->stale, 1, memory_order_relaxed);
-		if (rc == SL_CONFLICT && seq > 1)
+		if (rc == SL_CONFLICT && !creates)
 			atomic_fetch_add_explicit(&r->engine->deduplicated, 1, memory_order_relaxed);
-		if (rc != SL_CONFLICT || seq > 1)
+		if (rc != SL_CONFLICT || !creates)
 			sl_log(SL_LOG_WARN, "engine", "a run is no longer ours and is left alone",
 			       SL_KS("why", sl_code_wire(rc)));
 		lose(r, rc);
@@ -263,6 +265,7 @@ void sl_run_flush_all(struct sl_run *r)
 	b->run = r->id;
 	b->epoch = r->epoch;
 	b->create = r->create;
+	f->creates = b->create;
 	r->create = NULL;
 	memcpy(b->records, r->out, r->n_out * sizeof(*r->out));
 	for (size_t i = 0; i < r->n_out; i++)

@@ -212,6 +212,10 @@ bool sl_engine_add(struct sl_engine *e, struct sl_run *r);    /* takes a referen
 void sl_engine_forget(struct sl_engine *e, struct sl_run *r); /* drops that reference */
 SL_MUST_USE enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
 					    struct sl_problems *problems); /* cached; out has a reference */
+/* Gives the inputs their defaults and checks them. SL_INVALID: `problems` says what does not fit. */
+SL_MUST_USE enum sl_code sl_engine_settle(struct sl_run_head *head, const struct sl_workflow *w,
+					  struct sl_problems *problems, struct sl_error *err);
+struct sl_run_head *sl_engine_head_dup(const struct sl_run_head *h); /* NULL: no memory */
 /* SL_BUSY: there is no room for one run more. */
 SL_MUST_USE enum sl_code sl_engine_room(struct sl_engine *e, bool child, struct sl_error *err);
 struct sl_workflow_cache *sl_workflow_cache_new(void);

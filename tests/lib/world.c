@@ -958,6 +958,29 @@ enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command
 	return world_order(w, id, kind, NULL, NULL);
 }
 
+static void forked(void *arg, enum sl_code rc, struct sl_run_id id, bool same, const struct sl_problems *problems,
+		   const struct sl_error *err)
+{
+	struct world *w = arg;
+	w->submit_rc = rc;
+	w->submit_id = id;
+	(void)snprintf(w->told, sizeof(w->told), "%s", rc == SL_OK ? "" : err->text);
+	for (size_t i = 0; i < problems->n; i++)
+		(void)snprintf(w->told, sizeof(w->told), "%.100s: %.300s", problems->items[i].pointer,
+			       problems->items[i].message);
+}
+
+enum sl_code world_fork(struct world *w, struct sl_run_id of, const struct sl_fork *f, struct sl_run_id *out)
+{
+	w->submit_rc = SL_INTERNAL;
+	enum sl_code rc = sl_engine_fork(w->engine, of, f, forked, w);
+	if (rc != SL_OK)
+		return rc;
+	world_settle(w);
+	*out = w->submit_id;
+	return w->submit_rc;
+}
+
 const char *world_told(struct world *w)
 {
 	return w->told;

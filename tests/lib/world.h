@@ -53,6 +53,8 @@ enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command
 /* The same with all that an order can have (NULL: without). What it was told last is in world_told(). */
 enum sl_code world_order(struct world *w, struct sl_run_id id, enum sl_command_kind kind, const char *node,
 			 const char *payload);
+/* A fork of a run; settles. */
+enum sl_code world_fork(struct world *w, struct sl_run_id of, const struct sl_fork *f, struct sl_run_id *out);
 const char *world_told(struct world *w);
 /* Stores a workflow under a name, as version 1, for all worlds of this process. Both texts must stay. */
 void world_workflow(const char *name, const char *definition);
