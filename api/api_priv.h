@@ -26,7 +26,7 @@ struct sl_stored_workflow;
 struct sl_view;
 
 /* What is written to the audit trail, for its count in the metrics; a test compares it with what is done. */
-#define SL_AUDIT_ACTIONS 22
+#define SL_AUDIT_ACTIONS 23
 extern const char *const sl_audit_actions[]; /* NULL-terminated */
 
 #define SL_API_MINUTES 60
@@ -126,6 +126,7 @@ sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflo
 	sl_route_node_types, sl_route_tools;
 sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_files,
 	sl_route_run_file_history, sl_route_run_ledger, sl_route_run_order, sl_route_reviews;
+sl_handler_fn sl_route_run_fork, sl_route_run_diff;
 sl_handler_fn sl_route_profile_list, sl_route_profile_get, sl_route_profile_put, sl_route_profile_delete,
 	sl_route_profile_test, sl_route_providers;
 sl_handler_fn sl_route_memory_list, sl_route_memory_get, sl_route_memory_store, sl_route_memory_search,

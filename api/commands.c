@@ -1,6 +1,7 @@
 /* api/commands.c: what WebSocket clients may ask for besides watching: the same as over REST, with the same rights.
  *
  * A command that needs work off the loop is a small copy of the request's path: text in, answer through `reply`. */
+#include "api/fork.h"
 #include "api/orders.h"
 #include "api/runs.h"
 #include "store/workflows.h"
@@ -147,12 +148,17 @@ static void job_start(void *arg)
 	}
 }
 
-static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who, struct json_object *args,
-			      sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
+static void job_fork(void *arg);
+
+static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who, void (*run)(void *arg),
+			      struct json_object *args, sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
 {
+	struct sl_run_id id = {0};
 	enum sl_code rc = sl_api_takes_runs(a, err);
 	if (rc != SL_OK)
 		return rc;
+	if (run == job_fork && !sl_uuid_parse(sl_json_get_str(args, "run_id"), &id.u))
+		return sl_fail(err, SL_INVALID, "run_id is missing or no id");
 	struct command *c = calloc(1, sizeof(*c));
 	SL_BUF(text, SL_LIMIT_WS_MESSAGE_BYTES * 2);
 	sl_json_write(&text, args);
@@ -160,18 +166,78 @@ static enum sl_code start_run(struct sl_api *a, const struct sl_ws_identity *who
 		c->api = a;
 		c->reply = reply;
 		c->arg = arg;
+		c->run = id;
+		(void)snprintf(c->by, sizeof(c->by), "%s", who->name);
 		c->text = sl_buf_bytes(&text);
 		c->work = calloc(1, sizeof(*c->work));
 		if (c->work)
 			c->work->by = sl_str_dup(sl_str(who->name));
 	}
-	const struct sl_server_job job = {.run = job_start, .done = job_nothing, .arg = c};
+	const struct sl_server_job job = {.run = run, .done = job_nothing, .arg = c};
 	if (!c || !c->text || !c->work || !c->work->by || sl_server_job(a->server, &job) != SL_OK) {
 		if (c)
 			command_free(c);
 		return sl_fail(err, SL_NO_MEMORY, "out of memory");
 	}
 	return SL_OK;
+}
+
+/* ---- fork ---- */
+
+static void on_forked(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request,
+		      const struct sl_problems *problems, const struct sl_error *err)
+{
+	struct command *c = arg;
+	if (rc == SL_OK) {
+		char text[SL_UUID_TEXT_BYTES];
+		SL_BUF(detail, 128);
+		sl_uuid_format(id.u, text);
+		sl_buf_addc(&detail, '{');
+		sl_buf_json_kz(&detail, "run", text);
+		sl_buf_addc(&detail, '}');
+		SL_AUTO(sl_bytes) made = sl_buf_bytes(&detail);
+		sl_uuid_format(c->run.u, text);
+		sl_api_audit_by(c->api, sl_str(c->by), "run.fork", sl_str(text), made);
+	} else if (problems->errors) {
+		SL_IGNORE(sl_fail(&c->work->err, rc, "%s: %s", problems->items[0].pointer,
+				  problems->items[0].message)); /* fills the text */
+	} else if (err) {
+		c->work->err = *err;
+	}
+	if (rc == SL_OK || rc == SL_CONFLICT) {
+		on_submitted(c, rc, id, same_request);
+		return;
+	}
+	c->reply(c->arg, rc, SL_STR(""), NULL, &c->work->err);
+	command_free(c);
+}
+
+/* [pool] */
+static void job_fork(void *arg)
+{
+	static const char *const around[] = {"cmd", "id", "run_id", "idempotency_key", NULL};
+	struct command *c = arg;
+	struct sl_work *w = c->work;
+	struct sl_fork_text text = {0};
+	SL_AUTO_JSON body = NULL;
+	enum sl_code rc = sl_json_parse(sl_bytes_str(c->text), &body, &w->err);
+	if (rc == SL_OK)
+		rc = sl_fork_read(body, c->run, around, &text, &w->problems);
+	if (rc == SL_OK) {
+		text.f.by = sl_str(c->by);
+		text.f.idempotency_key = sl_json_get_str(body, "idempotency_key");
+		if (!text.f.idempotency_key.len)
+			text.f.idempotency_digest = NULL;
+		/* the answer may come before the call returns, and c is its then */
+		rc = text.f.idempotency_key.len > 255
+			     ? sl_fail(&w->err, SL_INVALID, "/idempotency_key: at most 255 bytes")
+			     : sl_engine_fork(c->api->parts.engine, c->run, &text.f, on_forked, c);
+	}
+	sl_fork_text_fini(&text);
+	if (rc != SL_OK) {
+		w->rc = rc;
+		refuse_start(c);
+	}
 }
 
 /* ---- orders to a run ---- */
@@ -235,7 +301,7 @@ static enum sl_code command(void *ctx, const struct sl_ws_identity *who, const c
 {
 	struct sl_api *a = ctx;
 	const struct sl_order_row *row = sl_order_find_ws(cmd);
-	bool start = strcmp(cmd, "start_run") == 0;
+	bool fork = strcmp(cmd, "fork") == 0, start = fork || strcmp(cmd, "start_run") == 0;
 	if (!start && !row)
 		return sl_fail(err, SL_BAD_REQUEST, "this server does not know the command %s", cmd);
 	enum sl_role least = start ? SL_ROLE_RUNNER : row->role;
@@ -247,7 +313,8 @@ static enum sl_code command(void *ctx, const struct sl_ws_identity *who, const c
 	if (q.wait_ms)
 		return sl_fail(err, SL_RATE_LIMITED,
 			       "this token may send %u such commands a minute; try again in %u ms", q.limit, q.wait_ms);
-	return start ? start_run(a, who, args, reply, arg, err) : steer(a, who, row, args, reply, arg, err);
+	return start ? start_run(a, who, fork ? job_fork : job_start, args, reply, arg, err)
+		     : steer(a, who, row, args, reply, arg, err);
 }
 
 void sl_api_ws_commands(struct sl_api *a, struct sl_ws_commands *out)

@@ -40,6 +40,8 @@ const struct sl_route sl_routes[] = {
 	{SL_POST, V1 "/runs/{id}/pause", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/resume", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/cancel", SL_ROLE_RUNNER, 0, sl_route_run_order},
+	{SL_GET, V1 "/runs/{id}/diff", SL_ROLE_VIEWER, 0, sl_route_run_diff},
+	{SL_POST, V1 "/runs/{id}/fork", SL_ROLE_RUNNER, SL_ROUTE_STARTS, sl_route_run_fork},
 	{SL_POST, V1 "/runs/{id}/retry", SL_ROLE_RUNNER, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/unlock", SL_ROLE_ADMIN, 0, sl_route_run_order},
 	{SL_POST, V1 "/runs/{id}/review", SL_ROLE_RUNNER, 0, sl_route_run_order},

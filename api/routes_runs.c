@@ -50,7 +50,7 @@ static void on_view(void *arg, enum sl_code rc, struct sl_view *v)
 	sl_task_back(t);
 }
 
-static void started(struct sl_task *t)
+void sl_run_started(struct sl_task *t)
 {
 	if (t->rc == SL_OK) {
 		answer_started(t, "queued");
@@ -82,13 +82,13 @@ static void on_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool s
 static void submit(struct sl_work *w)
 {
 	struct sl_task *t = w->task;
-	t->then = started; /* before: the answer may come before the call returns */
+	t->then = sl_run_started; /* before: the answer may come before the call returns */
 	sl_run_submit(t->api->parts.engine, w, on_submitted, t);
 	if (w->rc == SL_OK)
 		w->task = NULL; /* it is on its way back, and no longer ours */
 }
 
-static void submitted(struct sl_work *w)
+void sl_run_submitted(struct sl_work *w)
 {
 	if (w->task && w->rc == SL_BUSY)
 		sl_answer_problem_with(w->task->r, 429, SL_BUSY, sl_str(w->err.text), SL_STR(""),
@@ -113,7 +113,7 @@ static void workflow_came(struct sl_task *t)
 	} else {
 		w->version = t->workflow->version;
 		w->definition = sl_bytes_ref(t->workflow->definition);
-		sl_work_go(w, submit, submitted);
+		sl_work_go(w, submit, sl_run_submitted);
 	}
 }
 
@@ -144,7 +144,7 @@ static void work_free(void *more)
 static void request_read(struct sl_work *w)
 {
 	if (w->rc != SL_OK || !w->wants_stored) {
-		submitted(w);
+		sl_run_submitted(w);
 		return;
 	}
 	struct sl_task *t = SL_TAKE(w->task);
@@ -156,7 +156,7 @@ static void request_read(struct sl_work *w)
 		sl_task_refuse(t, rc);
 }
 
-static bool key_ok(struct sl_str key)
+bool sl_key_ok(struct sl_str key)
 {
 	for (size_t i = 0; i < key.len; i++)
 		if ((unsigned char)key.p[i] < 0x21 || (unsigned char)key.p[i] > 0x7e)
@@ -173,7 +173,7 @@ void sl_route_run_start(struct sl_api *a, struct sl_request *r)
 		sl_answer_error(r, rc, &err);
 		return;
 	}
-	if (!key_ok(key)) {
+	if (!sl_key_ok(key)) {
 		sl_answer_problem(r, SL_BAD_REQUEST, "an Idempotency-Key has at most 255 visible characters");
 		return;
 	}

@@ -24,6 +24,7 @@ static const struct row {
 	{"resume", SL_WS_FORWARD, true},
 	{"cancel", SL_WS_FORWARD, true},
 	{"retry", SL_WS_FORWARD, true},
+	{"fork", SL_WS_FORWARD, true},
 	{"unlock", SL_WS_FORWARD, true},
 	{"review", SL_WS_FORWARD, true},
 	{"signal", SL_WS_FORWARD, true},
