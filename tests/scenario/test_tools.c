@@ -203,7 +203,8 @@ static void what_is_wrong_with_a_call_the_model_is_told(void **state)
 		const char *call, *told;
 	} rows[] = {
 		{"{'name':'calculate','arguments':'{no json'}", "error: invalid: the arguments are no JSON"},
-		{"{'name':'calculate','arguments':'[1]'}", "error: invalid: the arguments are of type array, not an object"},
+		{"{'name':'calculate','arguments':'[1]'}",
+		 "error: invalid: the arguments are of type array, not an object"},
 		{"{'name':'calculate','arguments':{'expresion':'1'}}",
 		 "error: invalid: the arguments do not fit: : 'expression' is missing"},
 		{"{'name':'calculate','arguments':{'expression':'os.exit()'}}", "error: invalid: 'os' is no function"},
@@ -339,16 +340,18 @@ static void what_is_too_much_is_cut_and_said_to_be(void **state)
 {
 	struct world *w = *state;
 	switches(w, "{\"system\":\"s\",\"tools\":{\"code_execution\":true}}");
-	struct sl_run_id id = world_submit(
-		w,
-		with("['code_execution']", "",
-		     "[{'calls':[{'name':'code_execution','arguments':{'code':'local s, t = string.rep([[x]], 1000000), {} for i = 1, 8 do t[i] = s end return t'}}]},"
-		     "{'text':'ok'}]"),
-		"{}");
+	struct sl_run_id id =
+		world_submit(w,
+			     with("['code_execution']", "",
+				  "[{'calls':[{'name':'code_execution','arguments':{'code':'local s, t = "
+				  "string.rep([[x]], 1000000), {} for i = 1, 8 do t[i] = s end return t'}}]},"
+				  "{'text':'ok'}]"),
+			     "{}");
 	world_settle(w);
 	expect_status(w, id, "succeeded");
 	size_t n = strlen(heard(w, id));
-	if (n < 1000) fail_msg("%s", heard(w, id));
+	if (n < 1000)
+		fail_msg("%s", heard(w, id));
 	assert_in_range(n, SL_TOOL_RESULT_BYTES, SL_TOOL_RESULT_BYTES + 100);
 	assert_non_null(strstr(heard(w, id), "… (cut: this is the beginning of 8000035 bytes)"));
 	assert_true(strlen(text_of(output(w, id, "tool_log"))) < 2000);
@@ -470,11 +473,32 @@ static void a_crash_anywhere_repeats_nothing_that_is_written(void **state)
 	assert_in_range(points, 10, 59); /* it did end, and there were some */
 }
 
+static void a_model_keeps_texts_as_files_of_the_run(void **state)
+{
+	struct world *w = *state;
+	SL_AUTO_JSON event = NULL;
+	struct sl_run_id id = world_submit(
+		w,
+		with("['write_file','read_file']", "",
+		     "[{'text':'','calls':[{'name':'write_file','arguments':{'path':'plan.md','content':'step one'}},"
+		     "{'name':'write_file','arguments':{'path':'../plan.md','content':'out of here'}}]},"
+		     "{'text':'','calls':[{'name':'read_file','arguments':{'path':'plan.md'}}]},{'text':'done'}]"),
+		"{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(heard(w, id), "{\"path\":\"plan.md\",\"version\":1,\"content\":\"step one\"}");
+	assert_true(sl_json_get_bool(log_entry(w, id, 0), "ok", false));
+	assert_false(sl_json_get_bool(log_entry(w, id, 1), "ok", true));
+	assert_int_equal(events(w, id, "file:written", &event), 1);
+	assert_string_equal(sl_json_get_z(event, "content"), "step one");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(a_model_is_asked_again_with_what_its_tools_said),
+		T(a_model_keeps_texts_as_files_of_the_run),
 		T(without_tools_of_the_server_it_is_one_call),
 		T(functions_of_the_workflow_are_left_to_it),
 		T(it_may_not_go_on_for_ever),
