@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Definition, Json } from "../src/api/types";
 import type { NodeType, ParamSchema } from "../src/api/workflows";
-import { blank, entriesOf, readAny, readNumber, showFree, variantFor, variantsOf, widgetOf } from "../src/pages/editor/fields";
+import { blank, entriesOf, readAny, readNumber, showFree, splitTools, variantFor, variantsOf, widgetOf, withTool } from "../src/pages/editor/fields";
 import { begin, jump, push, redo, undo } from "../src/pages/editor/history";
 import { lineOf, readJson } from "../src/pages/editor/json-text";
 import * as m from "../src/pages/editor/model";
@@ -181,6 +181,9 @@ describe("undo", () => {
 describe("forms from schemas", () => {
   it("picks a control for each shape", () => {
     const w = (s: ParamSchema, name = "p") => widgetOf(name, s);
+    expect(w({ type: "array", "x-ui": "tools", items: { type: ["object", "string"] } })).toBe("tools");
+    expect(splitTools(["a", { type: "function" }, "b"])).toEqual({ names: ["a", "b"], functions: [{ type: "function" }] });
+    expect(withTool(withTool(["a", { type: "function" }], "b", true), "a", false)).toEqual(["b", { type: "function" }]);
     expect([w({ enum: ["a"] }), w({ type: "boolean" }), w({ type: "integer" }), w({ type: "number" }), w({ type: "string" }), w({ type: "string", "x-ui": "textarea" }), w({ "x-ui": "textarea" })]).toEqual(["choice", "boolean", "integer", "number", "line", "text", "text"]);
     expect([w({ type: "string", "x-expr": "value" }), w({ type: "string", "x-expr": "code" }), w({ type: "object", "x-graph": true }), w({ type: "array", items: { type: "string" } }), w({ type: "object", properties: { a: {} } }), w({ type: "object" }), w({}), w({ anyOf: [] })]).toEqual(["expr", "code", "graph", "list", "object", "map", "any", "variants"]);
     expect([w({ type: "array", items: { enum: ["a"] } }), w({ type: "object" }, "schema"), w({ type: ["string", "object"], properties: { a: {} } })]).toEqual(["checks", "json", "variants"]);

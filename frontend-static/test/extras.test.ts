@@ -3,6 +3,7 @@ import { foldAll, isOpen, noExtras, openReviews, scoresOf, type Round } from "..
 import type { Definition, Json, RunNode } from "../src/api/types";
 import { withVotes } from "../src/pages/run/bodies";
 import { searchJson } from "../src/pages/run/json-tool";
+import { toolsIn } from "../src/pages/run/tools";
 import { locate } from "../src/pages/run/paths";
 import { groupsOf, lastOf } from "../src/pages/run/text";
 import { barsOf } from "../src/pages/run/timeline";
@@ -65,6 +66,24 @@ describe("what the journal tells", () => {
   it("gives back the same object when nothing is new", () => {
     const x = foldAll(noExtras, story);
     expect(foldAll(x, story)).toBe(x);
+  });
+});
+
+describe("a model with tools", () => {
+  const told = [
+    at(3, "tool_execution", { node_id: "h#1/tools#2/call", tool: "calculate", arguments: "{}", ok: false, error: { code: "invalid", message: "no" }, ms: 2, iteration: 1 }),
+    at(2, "tool_execution", { node_id: "h#1/tools#1/call", tool: "current_time", arguments: "{}", ok: true, result: "{}", ms: 1, iteration: 1 }),
+  ];
+  it("tells what was run in it, in order, and once", () => {
+    const x = foldAll(foldAll(noExtras, told), told);
+    expect(toolsIn(x, "h").map((r) => [r.tool, r.ok, r.said])).toEqual([["current_time", true, "{}"], ["calculate", false, "invalid: no"]]);
+    expect(toolsIn(x, "h#1/tools#2/call")).toHaveLength(1);
+    expect(toolsIn(x, "h2")).toEqual([]);
+  });
+  it("is drawn with its rounds, and other models are not", () => {
+    const def: Definition = { sluice: 1, name: "x", nodes: [{ id: "h", type: "llm", params: { prompt: "p", tools: ["calculate"] } }, { id: "m", type: "llm", params: { prompt: "p", tools: [{ type: "function" }] } }], edges: [] };
+    expect(locate(withVotes(def, []), "h#2/tools#1/call")?.node.type).toBe("tool");
+    expect(locate(withVotes(def, []), "m#1/ask")).toBeNull();
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { limitRows, readLimits, readRuns, runFields } from "../src/pages/admin/limits-form";
-import { draftOf, readAgent } from "../src/pages/agents/form";
+import { draftOf, readAgent, switchesOf, withSwitch } from "../src/pages/agents/form";
 import { profileDraft, readProfile } from "../src/pages/models/form";
 import { readPrices } from "../src/pages/models/prices";
 import { cachesOf } from "../src/util/caches";
@@ -19,6 +19,9 @@ describe("a persona", () => {
   });
   it("without a profile speaks through the default one", () => {
     expect(readAgent({ ...draftOf(null), name: "x", system: "s" }, new Set()).body).toEqual({ system: "s" });
+    const switched = { ...draftOf({ name: "x", system: "s", tools: { web_search: false } }), tools: withSwitch(withSwitch({ web_search: false }, "code_execution", true), "web_search", null) };
+    expect(readAgent(switched, new Set()).body.tools).toEqual({ code_execution: true });
+    expect(switchesOf([{ name: "workflow:NAME", description: "", parameters: {}, default: "on", available: true }], { gone: true })).toEqual([{ name: "workflow", usual: "on" }, { name: "gone", usual: null }]);
   });
 });
 

@@ -114,8 +114,20 @@ export interface Agent {
   system: string;
   description?: string | null;
   params?: { [key: string]: Json } | null;
+  tools?: { [name: string]: boolean } | null; // what it may use, where that is not as the tool is by itself
   updated_at?: string;
 }
+
+/* What a model may be given. workflow:NAME stands for every stored workflow. */
+export interface Tool {
+  name: string;
+  description: string;
+  parameters: JsonSchema;
+  default: "on" | "off";
+  available: boolean;
+  reason?: string | null;
+}
+export const tools = () => api.request<{ items: Tool[] }>("GET", "/tools");
 
 export const agents = () => api.request<{ items: Agent[] }>("GET", "/agents", { query: { limit: 500 } });
 export const putAgent = (name: string, b: Omit<Agent, "name" | "updated_at">) => api.request<Agent>("PUT", `/agents/${enc(name)}`, { body: b });

@@ -48,6 +48,18 @@ export interface Retrieval {
   items: { id: string; tier: string; verified: boolean; score: number | null; excerpt: string }[];
 }
 
+/* A call of a tool, as it was told. */
+export interface ToolRun {
+  seq: number;
+  node: string;
+  tool: string;
+  arguments: string;
+  ok: boolean;
+  said: string; // the result, or why not
+  ms: number | null;
+  iteration: number | null;
+}
+
 export interface Trip {
   seq: number;
   node: string | null;
@@ -74,6 +86,7 @@ export interface Extras {
   retrievals: ReadonlyMap<string, Retrieval>;
   knowledge: ReadonlyMap<string, readonly { seq: number; id: string; tier: string; action: string; reason: string | null }[]>;
   children: ReadonlyMap<string, { seq: number; run: string }>; // runs that nodes have begun
+  tools: readonly ToolRun[];
   trip: Trip | null;
   unlocked: { seq: number; by: string | null; justification: string | null } | null;
   said: readonly Said[];
@@ -87,6 +100,7 @@ export const noExtras: Extras = {
   retrievals: new Map(),
   knowledge: new Map(),
   children: new Map(),
+  tools: [],
   trip: null,
   unlocked: null,
   said: [],
@@ -132,6 +146,12 @@ export function foldExtras(x: Extras, e: LogEntry): Extras {
       const k = { seq: e.seq, id: str(d["memory_id"]) ?? "", tier: str(d["tier"]) ?? "", action: str(d["action"]) ?? "", reason: str(d["reason"]) };
       const knowledge = listed(x.knowledge, node, k, (o) => o.seq === e.seq, (a, b) => a.seq - b.seq);
       return knowledge === x.knowledge ? x : { ...x, knowledge };
+    }
+    case "tool_execution": {
+      if (x.tools.some((o) => o.seq === e.seq)) return x;
+      const err = obj(d["error"]);
+      const run: ToolRun = { seq: e.seq, node, tool: str(d["tool"]) ?? "", arguments: str(d["arguments"]) ?? "", ok: d["ok"] === true, said: str(d["result"]) ?? (err ? `${str(err["code"]) ?? ""}: ${str(err["message"]) ?? ""}` : ""), ms: num(d["ms"]), iteration: num(d["iteration"]) };
+      return { ...x, tools: [...x.tools, run].sort((a, b) => a.seq - b.seq) };
     }
     case "subworkflow:started": {
       const run = str(d["run_id"]);

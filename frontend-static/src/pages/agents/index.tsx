@@ -14,7 +14,7 @@ import { useKeys } from "../../ui/hooks";
 import { Icon } from "../../ui/icons";
 import { Confirm, EmptyPage, SelectField, Show, TextField, TroubleNote, useLoad, useTask } from "../../ui/kit";
 import type { AreaProps } from "../../areas";
-import { draftOf, readAgent, type AgentDraft, type AgentErrors } from "./form";
+import { draftOf, readAgent, switchesOf, withSwitch, type AgentDraft, type AgentErrors } from "./form";
 import { w } from "./words";
 import "./agents.css";
 
@@ -117,7 +117,8 @@ function AgentForm({ from, mode, taken, onClose, onDone }: { from: Agent | null;
   const task = useTask();
   const all = useStore(profiles);
   const chat = (all ?? []).filter((p) => (p.kind ?? "chat") === "chat");
-  const set = (k: keyof AgentDraft) => (v: string) => setD((x) => ({ ...x, [k]: v }));
+  const tools = useLoad(() => ops.tools(), "tools");
+  const set = (k: Exclude<keyof AgentDraft, "tools">) => (v: string) => setD((x) => ({ ...x, [k]: v }));
   const say: { [e in NonNullable<AgentErrors[keyof AgentDraft]>]: string } = { name: w("name.bad"), system: w("system.needed"), number: w("number"), object: w("object"), taken: w("name.taken") };
   const err = (k: keyof AgentDraft) => (errors[k] ? say[errors[k]!] : undefined);
   const go = async () => {
@@ -139,6 +140,16 @@ function AgentForm({ from, mode, taken, onClose, onDone }: { from: Agent | null;
           <TextField label={w("temperature")} name="temperature" optional type="number" value={d.temperature} onChange={set("temperature")} error={err("temperature")} />
           <TextField label={w("max_tokens")} name="max_tokens" optional type="number" value={d.max_tokens} onChange={set("max_tokens")} error={err("max_tokens")} />
         </div>
+        <details className="fold-form" open={Object.keys(d.tools).length > 0}>
+          <summary>{w("tools")}</summary>
+          <p className="faint">{w("tools.note")}</p>
+          <div className="agent-tools" data-testid="agent-tools">
+            {switchesOf(tools.data?.items ?? [], d.tools).map((x) => (
+              <SelectField key={x.name} label={x.name} name={"tool-" + x.name} value={d.tools[x.name] === undefined ? "" : d.tools[x.name] ? "on" : "off"} onChange={(v) => setD((o) => ({ ...o, tools: withSwitch(o.tools, x.name, v === "" ? null : v === "on") }))}
+                options={[{ value: "", label: x.usual === null ? w("tools.usual") : w(x.usual === "on" ? "tools.usual.on" : "tools.usual.off") }, { value: "on", label: w("tools.on") }, { value: "off", label: w("tools.off") }]} />
+            ))}
+          </div>
+        </details>
         <details className="fold-form" open={d.other !== "" || errors.other !== undefined}>
           <summary>{w("other")}</summary>
           <TextField label={w("other")} name="other" optional mono rows={3} value={d.other} onChange={set("other")} note={w("other.note")} error={err("other")} />

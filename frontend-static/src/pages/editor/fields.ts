@@ -2,7 +2,7 @@
 import type { Json } from "../../api/types";
 import type { ParamSchema } from "../../api/workflows";
 
-export type Widget = "choice" | "boolean" | "number" | "integer" | "line" | "text" | "code" | "expr" | "checks" | "list" | "object" | "map" | "variants" | "graph" | "json" | "any";
+export type Widget = "choice" | "boolean" | "number" | "integer" | "line" | "text" | "code" | "expr" | "checks" | "list" | "object" | "map" | "variants" | "graph" | "json" | "tools" | "any";
 
 export function resolve(s: ParamSchema, root: ParamSchema): ParamSchema {
   let out = s;
@@ -36,6 +36,7 @@ export function widgetOf(name: string, s: ParamSchema): Widget {
   if (s["x-expr"]) return "expr";
   if (s.enum || s.const !== undefined) return "choice";
   const hint = uiHint(s);
+  if (hint === "tools") return "tools";
   if (s.anyOf || s.oneOf) return "variants";
   const types = typesOf(s);
   if (hint === "code") return "code";
@@ -187,6 +188,17 @@ export function entriesOf(schema: ParamSchema | undefined): Entry[] {
     const s = resolve(raw, schema);
     return { name, schema: s, widget: widgetOf(name, s), required: schema.required?.includes(name) ?? false };
   });
+}
+
+/* Tools by name, and functions of one's own: what a list of both has of each. Names that are not on the list of the server stay. */
+export function splitTools(v: Json | undefined): { names: string[]; functions: Json[] } {
+  const list = Array.isArray(v) ? v : [];
+  return { names: list.filter((x): x is string => typeof x === "string"), functions: list.filter((x) => typeof x !== "string") };
+}
+
+export function withTool(v: Json | undefined, name: string, on: boolean): Json[] {
+  const { names, functions } = splitTools(v);
+  return [...names.filter((n) => n !== name), ...(on ? [name] : []), ...functions];
 }
 
 export const titleOf = (name: string, s: ParamSchema) => s.title ?? name.replace(/_/g, " ").replace(/^./, (c) => c.toUpperCase());

@@ -2,10 +2,11 @@
  * the field, with a sentence that says why. */
 import { createContext, useContext, useEffect, useId, useLayoutEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import type { Json } from "../../api/types";
+import { tools, type Tool } from "../../api/ops";
 import type { ParamSchema } from "../../api/workflows";
 import { Icon } from "../../ui/icons";
 import { inline } from "../../ui/markdown";
-import { blank, entriesOf, readAny, readNumber, resolve, showAny, showFree, titleOf, uiHint, variantFor, variantsOf, widgetOf, type Entry, type Widget } from "./fields";
+import { blank, entriesOf, readAny, readNumber, resolve, showAny, showFree, splitTools, titleOf, typesOf, uiHint, variantFor, variantsOf, widgetOf, withTool, type Entry, type Widget } from "./fields";
 import { readJson } from "./json-text";
 import type { Ref } from "./refs";
 import { w, type Key } from "./words";
@@ -40,6 +41,7 @@ export function Field(p: FieldProps) {
   if (kind === "list") return <ListField {...p} schema={s} />;
   if (kind === "map") return <MapField {...p} schema={s} />;
   if (kind === "checks") return <ChecksField {...p} schema={s} />;
+  if (kind === "tools") return <ToolsField {...p} schema={s} />;
   if (kind === "variants") return <VariantField {...p} schema={s} />;
   return <Labelled p={{ ...p, schema: s }} kind={kind}>{(a) => <Control p={{ ...p, schema: s }} kind={kind} a={a} />}</Labelled>;
 }
@@ -95,7 +97,7 @@ function placeholderOf(s: ParamSchema): string | undefined {
 function listFor(name: string, s: ParamSchema): string | null {
   const hint = uiHint(s);
   if (name === "voters") return "agents";
-  for (const k of ["profile", "agent", "workflow"]) if (name === k || hint === k) return k + "s";
+  for (const k of ["profile", "agent", "workflow", "tool"]) if (name === k || hint === k) return k + "s";
   return null;
 }
 
@@ -470,6 +472,68 @@ function ChecksField(p: FieldProps) {
   );
 }
 
+/* Tools of the server by their names, stored workflows among them, and functions of one's own. */
+function ToolsField(p: FieldProps) {
+  const form = useContext(Form);
+  const all = useTools();
+  if (p.value !== undefined && !Array.isArray(p.value)) return <Labelled p={p} kind="any">{(a) => <Control p={p} kind="any" a={a} />}</Labelled>;
+  const { names, functions } = splitTools(p.value);
+  const own = typesOf(p.schema.items ?? {}).includes("object");
+  const set = (next: Json[]) => p.onChange(next.length || p.required ? next : undefined);
+  const known = all.filter((t) => !t.name.startsWith("workflow:"));
+  const strange = names.filter((n) => !known.some((t) => t.name === n));
+  const flows = (form.names["workflows"] ?? []).filter((n) => !names.includes("workflow:" + n));
+  return (
+    <Labelled p={p} kind="tools" group>
+      {({ insert: _i, bad, ...a }) => (
+        <div className="f-checks f-tools-list" data-testid="tools-field">
+          {known.map((t, i) => (
+            <label key={t.name} className="f-check" title={t.description}>
+              <input type="checkbox" disabled={form.readOnly || (!t.available && !names.includes(t.name))} checked={names.includes(t.name)} data-field={i === 0 ? p.path.join("/") : undefined} onChange={(e) => set(withTool(p.value, t.name, e.target.checked))} />
+              <span className="mono">{t.name}</span>
+              {!t.available ? <span className="faint">{t.reason}</span> : t.default === "off" && <span className="faint">{w("tools.off")}</span>}
+            </label>
+          ))}
+          {strange.map((n) => (
+            <label key={n} className="f-check">
+              <input type="checkbox" disabled={form.readOnly} checked onChange={() => set(withTool(p.value, n, false))} />
+              <span className="mono">{n}</span>
+            </label>
+          ))}
+          {!form.readOnly && flows.length > 0 && (
+            <select aria-label={w("tools.workflow")} value="" onChange={(e) => e.target.value && set(withTool(p.value, "workflow:" + e.target.value, true))}>
+              <option value="">{w("tools.workflow")}</option>
+              {flows.map((n) => <option key={n} value={n}>{n}</option>)}
+            </select>
+          )}
+          {own && (
+            <details className="f-functions" open={functions.length > 0}>
+              <summary>{w("tools.functions")}</summary>
+              <JsonInput value={functions.length ? functions : undefined} aria={{ ...a, "data-field": p.path.join("/") + "/functions" }} bad={bad} onChange={(v) => (v === undefined ? set(names) : Array.isArray(v) ? set([...names, ...v]) : bad(w("tools.functions.list")))} />
+            </details>
+          )}
+        </div>
+      )}
+    </Labelled>
+  );
+}
+
+let toolList: Promise<Tool[]> | null = null;
+
+/* Asked for once a page. A list that cannot be had leaves the names that are there. */
+function useTools(): Tool[] {
+  const [all, setAll] = useState<Tool[]>([]);
+  useEffect(() => {
+    let on = true;
+    toolList ??= tools().then((r) => r.items, () => ((toolList = null), []));
+    void toolList.then((items) => on && setAll(items));
+    return () => {
+      on = false;
+    };
+  }, []);
+  return all;
+}
+
 /* Names chosen freely, values of one kind. */
 export function MapField(p: FieldProps) {
   const form = useContext(Form);
@@ -560,7 +624,7 @@ function BodyField(p: FieldProps) {
 }
 
 /* The settings people nearly always set stand open; the rest is one fold away, and open once it says something. */
-const OFTEN = /^(profile|agent|system|prompt|query|question|content|text|expr|code|url|method|headers|cases|default|wait|merge|items|body|until|exit_on_score|voters|kind|draft|instructions|sources|workflow|inputs|server|tool|arguments|payload|signal|seconds|response_format)$/;
+const OFTEN = /^(profile|agent|system|prompt|query|question|content|text|expr|code|url|method|headers|cases|default|wait|merge|items|body|until|exit_on_score|voters|kind|draft|instructions|sources|workflow|inputs|server|tool|tools|arguments|payload|signal|seconds|response_format)$/;
 
 export function splitEntries(entries: Entry[], value: { [key: string]: Json }): { open: Entry[]; folded: Entry[] } {
   if (entries.length <= 6) return { open: entries, folded: [] };

@@ -81,6 +81,7 @@ function useNames(): { [list: string]: string[] } {
     void ask("profiles", "/llm/profiles");
     void ask("agents", "/agents");
     void ask("workflows", "/workflows");
+    void ask("tools", "/tools");
     return () => {
       on = false;
     };

@@ -1,5 +1,5 @@
-/* The graph as it is drawn. The body of a vote is made by the server, one node a voter, and is not in the definition: it is put together
- * from the voters' names, or from the nodes seen. */
+/* The graph as it is drawn. Some bodies are made by the server and are not in the definition: that of a vote, one node a voter, is put
+ * together from the voters' names, or from the nodes seen; those of a model with tools are always the same. */
 import type { Definition, Graph, GraphNode, Json } from "../../api/types";
 import { bodyOf, splitPath } from "./paths";
 
@@ -14,7 +14,7 @@ export function withVotes(def: Definition | null | undefined, order: readonly st
 }
 
 export function hasVote(g: Graph): boolean {
-  return g.nodes.some((n) => n.type === "vote" || (bodyOf(n) !== null && hasVote(bodyOf(n)!)));
+  return g.nodes.some((n) => n.type === "vote" || toolsOf(n) !== null || (bodyOf(n) !== null && hasVote(bodyOf(n)!)));
 }
 
 function fill(g: Graph, at: string[], order: readonly string[]): Graph {
@@ -24,11 +24,22 @@ function fill(g: Graph, at: string[], order: readonly string[]): Graph {
       const path = [...at, n.id];
       const body = bodyOf(n);
       if (body) return withBody(n, fill(body, path, order));
+      const made = toolsOf(n);
+      if (made) return withBody(n, made);
       if (n.type !== "vote") return n;
       const names = voters(n, path, order);
       return names.length ? withBody(n, { nodes: names.map((v) => ({ id: v, type: "llm" })), edges: [] }) : n;
     }),
   };
+}
+
+/* What a model with tools goes through in a round, and what a call of a tool is in. */
+function toolsOf(n: GraphNode): Graph | null {
+  const calls: Graph = { nodes: [{ id: "call", type: "tool" }], edges: [] };
+  const list = n.params?.["tools"];
+  if (n.type === "tool_calls") return calls;
+  if (n.type !== "llm" || !Array.isArray(list) || !list.some((x) => typeof x === "string")) return null;
+  return { nodes: [{ id: "ask", type: "llm" }, withBody({ id: "tools", type: "tool_calls" }, calls)], edges: [{ from: "ask", to: "tools" }] };
 }
 
 const withBody = (n: GraphNode, body: Graph): GraphNode => ({ ...n, params: { ...n.params, body } as GraphNode["params"] });

@@ -19,10 +19,11 @@ import { brief } from "./log";
 import { Rounds } from "./loops";
 import { locate, parentOf, titleOf } from "./paths";
 import { CalledOff } from "./proof";
+import { Tools, toolsIn } from "./tools";
 import { Votes } from "./votes";
 import { w } from "./words";
 
-type NodeTab = "output" | "input" | "rounds" | "votes" | "review" | "memory" | "events" | "attempts" | "cost" | "definition" | "raw";
+type NodeTab = "output" | "input" | "rounds" | "votes" | "tools" | "review" | "memory" | "events" | "attempts" | "cost" | "definition" | "raw";
 type RunTab = "outputs" | "inputs" | "details";
 
 export function Inspector({ store, state, extras, selected, onSelect, onClose }: { store: RunStore; state: RunState; extras: Extras; onSelect: (path: string) => void; selected: string | null; onClose: () => void }) {
@@ -72,11 +73,12 @@ function RunInspector({ state }: { state: RunState }) {
 }
 
 /* Tabs are there when there is something to see in them. */
-function tabsOf(a: { error: boolean; attempts: number; rounds: number | undefined; isLoop: boolean; votes: number | undefined; review: boolean; memory: boolean; cost: boolean; events: number }) {
+function tabsOf(a: { error: boolean; attempts: number; rounds: number | undefined; isLoop: boolean; votes: number | undefined; tools: number; review: boolean; memory: boolean; cost: boolean; events: number }) {
   const tabs: { id: NodeTab; label: string; count?: number }[] = [];
   const add = (on: boolean, id: NodeTab, label: string, count?: number) => on && tabs.push({ id, label, count });
   add(a.isLoop || a.rounds !== undefined, "rounds", w("tab.rounds"), a.rounds);
   add(a.votes !== undefined, "votes", w("tab.votes"), a.votes);
+  add(a.tools > 0, "tools", w("tab.tools"), a.tools);
   add(a.review, "review", w("tab.review"));
   add(a.memory, "memory", w("tab.memory"));
   add(true, "output", t(a.error ? "tab.error" : "tab.output"));
@@ -98,6 +100,7 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
   const memory = extras.retrievals.get(path);
   const known = extras.knowledge.get(path);
   const child = extras.children.get(path);
+  const tools = toolsIn(extras, path);
   const isLoop = (n?.type ?? def?.type) === "loop";
   const [chosen, setTab] = useState<NodeTab | null>(null);
   const needs = n !== undefined && NODE_ENDS.has(n.status) && n.status === "completed" && n.output === undefined;
@@ -114,7 +117,7 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
   const own = log.filter((e) => e.node === path);
   const steps = own.filter((e) => e.event === "node_state_change" || e.event === "stream_reset");
   const spent = costOf(state, path);
-  const tabs = tabsOf({ error: Boolean(n?.error), attempts: n?.attempt ?? 0, rounds: rounds?.length, isLoop, votes: votes?.length, review: review !== undefined || (n?.type ?? def?.type) === "human_review", memory: memory !== undefined || known !== undefined, cost: spent !== null, events: own.length });
+  const tabs = tabsOf({ error: Boolean(n?.error), attempts: n?.attempt ?? 0, rounds: rounds?.length, isLoop, votes: votes?.length, tools: tools.length, review: review !== undefined || (n?.type ?? def?.type) === "human_review", memory: memory !== undefined || known !== undefined, cost: spent !== null, events: own.length });
   const tab = chosen && tabs.some((x) => x.id === chosen) ? chosen : n?.error ? "output" : tabs[0]!.id;
   const file = `${state.run.workflow}-${path}`;
   return (
@@ -158,6 +161,7 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
         )}
         {tab === "rounds" && <Rounds rounds={rounds ?? []} title={titleOf(state.run.definition, path, n?.name)} total={typeof def?.params?.["max_rounds"] === "number" ? def.params["max_rounds"] : null} />}
         {tab === "votes" && votes && <Votes votes={votes} />}
+        {tab === "tools" && <Tools runs={tools} onSelect={onSelect} />}
         {tab === "review" && <ReviewTab review={review} />}
         {tab === "memory" && <MemoryTab found={memory} known={known} />}
         {tab === "input" && <InputTab state={state} path={path} onSelect={onSelect} />}

@@ -155,6 +155,7 @@ export function brief(e: LogEntry): string {
     return parts.join(" · ");
   }
   if (e.event === "token_usage") return `${d["model"] ?? ""} ${d["input_tokens"] ?? 0} → ${d["output_tokens"] ?? 0}`;
+  if (e.event === "tool_execution") return `${d["tool"] ?? ""} ${d["arguments"] ?? ""} → ${err?.code ?? d["result"] ?? ""}`;
   if (err?.code) return `${err.code}: ${err.message ?? ""}`;
   if (e.event === "loop:round") return [`#${d["round"]}/${d["of"]}`, d["score"] === null ? null : d["score"], d["note"], d["exit_reason"] ?? d["decision"]].filter((x) => x !== null && x !== undefined).join(" · ");
   if (e.event === "progress") return `${d["done"] ?? 0}/${d["of"] ?? 0}`;
