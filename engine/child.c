@@ -151,14 +151,17 @@ enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_
 
 struct child {
 	_Atomic uint32_t refs;
-	_Atomic bool cancelled; /* the parent does not want it any more */
+	_Atomic bool unwanted; /* by the parent, and that is committed */
+	_Atomic bool known;    /* `id` is true */
 	struct sl_engine *engine;
 	struct sl_remote *remote; /* of the parent's node */
 	sl_child_fn *fn;
 	struct sl_run_timer *again; /* [run of the parent] */
 	struct sl_run_head *head;   /* until it is submitted */
-	struct sl_run_id id;        /* [run of the parent] once `started` */
-	bool started;
+	struct sl_run_id id;        /* once `known` */
+	bool started;               /* [run of the parent] the node knows of it */
+	bool dropped;               /* [run of the parent] */
+	uint64_t off_at_us;         /* when somebody asked for that; 0: nobody did. Set before `unwanted` */
 };
 
 /* Something that came for the parent. */
@@ -202,12 +205,99 @@ static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind
 		sl_log(SL_LOG_WARN, "engine", "a child run could not be told", SL_KU("order", kind));
 }
 
+/* ---- a child looks after its parent, too ---- */
+
+/* The node that started a child cancels it when it is called off. But the order may be lost with a crash, the node may
+ * be at rest, or in another server. So each child waits for the end of its parent, and does not outlive it. */
+struct orphan {
+	struct sl_msg msg;
+	struct sl_engine *engine;
+	struct sl_run_id child;
+	struct sl_run *run; /* while the message is on its way */
+};
+
+static void watch_again(struct sl_run *r, void *arg)
+{
+	sl_run_watch_parent(r);
+}
+
+/* [run of the child] The parent goes on elsewhere. */
+static void parent_elsewhere(struct sl_run *r, struct sl_msg *m)
+{
+	free(SL_CONTAINER_OF(m, struct orphan, msg));
+	uint64_t now = sl_clock_mono(r->engine->config.clock);
+	r->parent_asked = r->parent_asked < 5 ? r->parent_asked + 1 : 5; /* a minute at most */
+	if (!r->lost && !sl_run_status_final(r->state.status))
+		/* without memory for it the child runs to its end */
+		SL_IGNORE(sl_run_timer_start(&r->parent_timer, r,
+					     now + ((uint64_t)CHILD_ASK_AGAIN_MS << r->parent_asked), watch_again,
+					     NULL));
+	sl_run_unref(r);
+}
+
+static void parent_elsewhere_drop(struct sl_msg *m)
+{
+	struct orphan *o = SL_CONTAINER_OF(m, struct orphan, msg);
+	sl_run_unref(o->run);
+	free(o);
+}
+
+/* [any] */
+static void parent_ended(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs,
+			 const struct sl_error *err)
+{
+	struct orphan *o = arg;
+	struct sl_engine *e = o->engine;
+	struct sl_run *r = atomic_load(&e->stopping) ? NULL : sl_engine_find(e, o->child);
+	if (r && rc == SL_UNAVAILABLE) {
+		o->run = r;
+		o->msg.run = parent_elsewhere;
+		o->msg.drop = parent_elsewhere_drop;
+		sl_run_post(r, &o->msg);
+		return;
+	}
+	if (r && rc == SL_OK)
+		order(e, o->child, SL_CMD_CANCEL, 0);
+	sl_run_unref(r);
+	free(o);
+}
+
+void sl_run_watch_parent(struct sl_run *r)
+{
+	struct orphan *o;
+	struct sl_run_id parent;
+	if (!r->state.parent || r->state.generation > 1 || sl_run_status_final(r->state.status) ||
+	    !sl_uuid_parse(sl_str(r->state.parent), &parent.u))
+		return; /* a child that somebody has retried goes on by itself */
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return; /* it runs to its end */
+	*o = (struct orphan){.engine = r->engine, .child = r->id};
+	if (sl_engine_await(r->engine, parent, parent_ended, o) != SL_OK)
+		free(o);
+}
+
+/* [any] Whoever comes second of the two, the decision of the parent or the id of the child, tells it. */
+static void cancel_unwanted(struct child *c)
+{
+	if (atomic_load(&c->unwanted) && atomic_load(&c->known) && !atomic_load(&c->engine->stopping))
+		order(c->engine, c->id, SL_CMD_CANCEL, c->off_at_us);
+}
+
+static void child_known(struct child *c, struct sl_run_id id)
+{
+	if (!atomic_load(&c->known))
+		c->id = id;
+	atomic_store(&c->known, true);
+	cancel_unwanted(c);
+}
+
 /* The attempt is over before its child was known: what nobody wants any more is cancelled. */
 static void news_drop(void *arg)
 {
 	struct news *n = arg;
-	if (n->child->cancelled && n->has_id)
-		order(n->child->engine, n->id, SL_CMD_CANCEL, 0);
+	if (n->has_id)
+		child_known(n->child, n->id);
 	sl_bytes_unref(n->text);
 	child_unref(n->child);
 	free(n);
@@ -314,9 +404,9 @@ static void child_started(struct sl_node *n, void *arg)
 		return;
 	}
 	SL_CRASH_POINT("child.started");
-	c->id = news->id;
+	child_known(c, news->id);
 	c->started = true;
-	news->has_id = false; /* it is the node's to cancel now */
+	news->has_id = false;
 	if (!sl_node_events(n)) {
 		char id[SL_UUID_TEXT_BYTES];
 		struct json_object *e = json_object_new_object();
@@ -515,14 +605,38 @@ enum sl_code sl_node_look_up(struct sl_node *n, struct sl_str workflow, sl_defin
 	return SL_OK;
 }
 
+struct drop {
+	struct sl_waiter waiter;
+	struct child *child;
+};
+
+/* [run or store] What the parent decided is committed; or refused: then it was not the parent's to decide. */
+static void dropped(struct sl_waiter *w, enum sl_code rc)
+{
+	struct drop *d = SL_CONTAINER_OF(w, struct drop, waiter);
+	if (rc == SL_OK) {
+		atomic_store(&d->child->unwanted, true);
+		cancel_unwanted(d->child);
+	}
+	child_unref(d->child);
+	free(d);
+}
+
 void sl_node_drop_child(struct sl_node *n)
 {
 	struct child *c = n->child;
 	struct sl_run *r = n->x->run;
-	if (!c || r->lost || atomic_load(&r->engine->stopping)) /* it goes on, here or elsewhere */
+	if (!c || c->dropped || r->lost || atomic_load(&r->engine->stopping)) /* it goes on, here or elsewhere */
 		return;
-	if (!atomic_exchange(&c->cancelled, true) && c->started)
-		order(c->engine, c->id, SL_CMD_CANCEL, r->off_reason ? r->off_at_us : 0);
+	c->dropped = true;
+	c->off_at_us = r->off_reason ? r->off_at_us : 0;
+	struct drop *d = calloc(1, sizeof(*d));
+	if (!d) { /* at the latest it ends with its parent */
+		sl_log(SL_LOG_WARN, "engine", "out of memory, a child run is not cancelled");
+		return;
+	}
+	*d = (struct drop){.waiter = {.seq = r->state.last_seq + 1, .fn = dropped}, .child = child_ref(c)};
+	sl_run_wait(r, &d->waiter);
 }
 
 void sl_child_release(struct sl_node *n)

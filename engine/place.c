@@ -49,6 +49,7 @@ enum sl_code sl_run_join(struct sl_run *r)
 
 void sl_run_begin(struct sl_run *r)
 {
+	sl_run_watch_parent(r);
 	sl_run_ref(r); /* the queue's */
 	if (sl_admit_ask(r->engine->admit, &r->ticket)) {
 		start(r);

@@ -91,6 +91,7 @@ void sl_run_adopted(struct sl_run *r)
 		sl_run_fail(r, SL_POISON, text, NULL);
 		return;
 	}
+	sl_run_watch_parent(r);
 	if (r->state.status == SL_RUN_QUEUED) {
 		sl_run_tell_queued(r); /* it has asked; see adopt() */
 		return;

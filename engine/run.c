@@ -327,6 +327,7 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 		sl_run_place_follows(r);
 	if (ended) {
 		sl_run_timer_stop(&r->deadline);
+		sl_run_timer_stop(&r->parent_timer);
 		stop_join_timers(r);
 	}
 	return true;
@@ -728,6 +729,7 @@ void sl_run_silence(struct sl_run *r)
 	sl_run_off_end(r, off);
 	stop_join_timers(r);
 	sl_run_timer_stop(&r->deadline);
+	sl_run_timer_stop(&r->parent_timer);
 }
 
 static void deadline_passed(struct sl_run *r, void *arg)

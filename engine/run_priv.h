@@ -84,6 +84,8 @@ struct sl_run {
 	uint32_t n_execs;
 	uint32_t n_busy; /* of them, containers that wait for more than their bodies */
 	struct sl_run_timer *deadline;
+	struct sl_run_timer *parent_timer; /* a child: when to ask for its parent again */
+	uint32_t parent_asked;
 	uint32_t timeout_s;
 	uint64_t committed_seq;
 	struct sl_record *out; /* decided in this turn, not yet sent */
@@ -238,6 +240,7 @@ SL_MUST_USE enum sl_code sl_rerun_retry(struct sl_engine *e, struct sl_run_id id
 
 /* child.c */
 void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */
+void sl_run_watch_parent(struct sl_run *r); /* [run] a child: it is cancelled when its parent has ended */
 void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run] passes an order on */
 bool sl_exec_has_child(const struct sl_exec *x);
 

@@ -13,17 +13,41 @@ struct stored {
 	struct stored *next;
 	struct sl_run_head *head;
 	struct sl_record *records;
+	bool *last; /* of its batch */
 	size_t n, cap;
 	struct sl_bytes **onces; /* of the records, by hash; half of it is empty */
 	size_t n_onces, cap_onces;
 	uint64_t epoch;
 	uint32_t recoveries;
 	bool done, claimed, failed; /* failed: or cancelled */
+	struct life *owner;
+};
+
+/* A server: the one that is alive, or one that was thought dead and is not. */
+struct life {
+	struct world *world;
+	struct sl_engine *engine;
+	uint64_t wake; /* when its earliest timer is due */
+	struct life *next;
+};
+
+/* A batch on its way to the journal. */
+struct flight {
+	struct sl_batch *batch;
+	struct life *from;
+	bool written; /* it is in the journal, and the answer has not come yet */
+};
+
+struct answer {
+	struct answer *next;
+	struct world_answer told;
 };
 
 struct held {
 	struct held *next;
 	struct world *world;
+	struct sl_node *node; /* only to know it again */
+	struct sl_engine *engine;
 	struct sl_remote *remote;
 	char *path;
 	struct json_object *output;
@@ -38,10 +62,13 @@ struct count {
 
 struct world {
 	struct sl_engine *engine;
-	uint64_t mono, seed, wake; /* wake: when the earliest timer is due */
+	struct life *life, *zombies;
+	struct sl_engine *turning; /* whose nodes begin now */
+	uint64_t mono, seed;
 	int64_t wall;
 	struct stored *runs;
-	struct sl_batch **flight;
+	struct flight *flight;
+	struct answer *answers;
 	size_t n_flight, cap_flight;
 	bool auto_commit;
 	struct held *held;
@@ -107,6 +134,8 @@ static void hold(struct sl_node *n, struct json_object *out)
 {
 	struct held *h = calloc(1, sizeof(*h));
 	h->world = fake_world(n);
+	h->node = n;
+	h->engine = h->world->turning;
 	h->remote = sl_node_remote(n);
 	h->path = strdup(sl_node_path(n));
 	h->output = out;
@@ -190,7 +219,7 @@ static void fake_cancel(struct sl_node *n)
 	struct world *w = fake_world(n);
 	count_of(w, sl_node_path(n))->cancels++;
 	for (struct held **at = &w->held; *at; at = &(*at)->next)
-		if (strcmp((*at)->path, sl_node_path(n)) == 0) {
+		if ((*at)->node == n) {
 			struct held *h = *at;
 			*at = h->next;
 			held_free(h);
@@ -426,31 +455,8 @@ static void keep_once(struct stored *s, struct sl_bytes *once)
 	put_once(s, once);
 }
 
-static void commit(struct world *w, struct sl_batch *b)
+static void write_records(struct stored *s, const struct sl_batch *b)
 {
-	struct stored *s = stored_of(w, b->run);
-	if (b->create) {
-		assert_null(s);
-		for (struct stored *o = w->runs; o; o = o->next)
-			if (b->create->idempotency_key && o->head->idempotency_key &&
-			    strcmp(b->create->idempotency_key, o->head->idempotency_key) == 0) {
-				b->existing = o->head->id;
-				b->same_request = true;
-				b->done(b, SL_CONFLICT);
-				return;
-			}
-		s = calloc(1, sizeof(*s));
-		s->head = head_copy(b->create);
-		s->epoch = 1;
-		s->claimed = true;
-		s->next = w->runs;
-		w->runs = s;
-	}
-	assert_non_null(s);
-	if (b->epoch != s->epoch) {
-		b->done(b, SL_STALE_EPOCH);
-		return;
-	}
 	for (size_t i = 0; i < b->n_records; i++) {
 		struct sl_record *r = &b->records[i];
 		assert_int_equal(r->seq, s->n + 1);
@@ -459,8 +465,10 @@ static void commit(struct world *w, struct sl_batch *b)
 		if (s->n == s->cap) {
 			s->cap = s->cap ? 2 * s->cap : 32;
 			s->records = realloc(s->records, s->cap * sizeof(*s->records));
+			s->last = realloc(s->last, s->cap * sizeof(*s->last));
 		}
 		s->records[s->n] = *r;
+		s->last[s->n] = i + 1 == b->n_records;
 		ref(r->data);
 		ref(r->detail);
 		ref(r->once);
@@ -470,17 +478,43 @@ static void commit(struct world *w, struct sl_batch *b)
 		s->done = b->projection.done;
 		s->failed = s->done && strcmp(b->projection.status, "succeeded") != 0;
 	}
-	b->done(b, SL_OK);
+}
+
+static enum sl_code write_batch(struct world *w, struct sl_batch *b, struct life *from)
+{
+	struct stored *s = stored_of(w, b->run);
+	if (b->create) {
+		assert_null(s);
+		for (struct stored *o = w->runs; o; o = o->next)
+			if (b->create->idempotency_key && o->head->idempotency_key &&
+			    strcmp(b->create->idempotency_key, o->head->idempotency_key) == 0) {
+				b->existing = o->head->id;
+				b->same_request = true;
+				return SL_CONFLICT;
+			}
+		s = calloc(1, sizeof(*s));
+		s->head = head_copy(b->create);
+		s->epoch = 1;
+		s->claimed = true;
+		s->owner = from;
+		s->next = w->runs;
+		w->runs = s;
+	}
+	if (!s || b->epoch != s->epoch)
+		return SL_STALE_EPOCH;
+	write_records(s, b);
+	return SL_OK;
 }
 
 static enum sl_code journal_append(void *ctx, struct sl_batch *b)
 {
-	struct world *w = ctx;
+	struct life *l = ctx;
+	struct world *w = l->world;
 	if (w->n_flight == w->cap_flight) {
 		w->cap_flight = w->cap_flight ? 2 * w->cap_flight : 64;
-		w->flight = realloc(w->flight, w->cap_flight * sizeof(struct sl_batch *));
+		w->flight = realloc(w->flight, w->cap_flight * sizeof(*w->flight));
 	}
-	w->flight[w->n_flight++] = b;
+	w->flight[w->n_flight++] = (struct flight){b, l, false};
 	return SL_OK;
 }
 
@@ -504,12 +538,14 @@ static struct sl_stored_run *give(const struct stored *s)
 static enum sl_code journal_claim(void *ctx, size_t max,
 				  void (*fn)(void *, enum sl_code, struct sl_stored_run **, size_t), void *arg)
 {
-	struct world *w = ctx;
+	struct life *l = ctx;
+	struct world *w = l->world;
 	struct sl_stored_run **runs = calloc(max, sizeof(struct sl_stored_run *));
 	size_t n = 0;
 	for (struct stored *s = w->runs; s && n < max; s = s->next)
 		if (!s->done && !s->claimed) {
 			s->claimed = true;
+			s->owner = l;
 			s->epoch++;
 			s->recoveries++;
 			runs[n++] = give(s);
@@ -521,7 +557,7 @@ static enum sl_code journal_claim(void *ctx, size_t max,
 static enum sl_code journal_load(void *ctx, struct sl_run_id id,
 				 void (*fn)(void *, enum sl_code, struct sl_stored_run *), void *arg)
 {
-	struct stored *s = stored_of(ctx, id);
+	struct stored *s = stored_of(((struct life *)ctx)->world, id);
 	fn(arg, s ? SL_OK : SL_NOT_FOUND, s ? give(s) : NULL);
 	return SL_OK;
 }
@@ -529,7 +565,8 @@ static enum sl_code journal_load(void *ctx, struct sl_run_id id,
 static enum sl_code journal_reopen(void *ctx, struct sl_run_id id,
 				   void (*fn)(void *, enum sl_code, struct sl_stored_run *), void *arg)
 {
-	struct stored *s = stored_of(ctx, id);
+	struct life *l = ctx;
+	struct stored *s = stored_of(l->world, id);
 	if (!s || !s->failed) {
 		fn(arg, s ? SL_CONFLICT : SL_NOT_FOUND, NULL);
 		return SL_OK;
@@ -537,17 +574,42 @@ static enum sl_code journal_reopen(void *ctx, struct sl_run_id id,
 	s->epoch++;
 	s->recoveries = 0;
 	s->claimed = true;
+	s->owner = l;
 	fn(arg, SL_OK, give(s));
 	return SL_OK;
+}
+
+static struct flight land(struct world *w, size_t i)
+{
+	struct flight f = w->flight[i];
+	memmove(w->flight + i, w->flight + i + 1, (--w->n_flight - i) * sizeof(*w->flight));
+	return f;
 }
 
 bool world_commit_one(struct world *w)
 {
 	if (!w->n_flight)
 		return false;
-	struct sl_batch *b = w->flight[0];
-	memmove(w->flight, w->flight + 1, --w->n_flight * sizeof(struct sl_batch *));
-	commit(w, b);
+	struct flight f = land(w, 0);
+	f.batch->done(f.batch, f.written ? SL_OK : write_batch(w, f.batch, f.from));
+	return true;
+}
+
+bool world_commit_unanswered(struct world *w)
+{
+	size_t i = 0;
+	while (i < w->n_flight && w->flight[i].written)
+		i++;
+	if (i == w->n_flight)
+		return false;
+	/* what is refused is answered at once */
+	struct sl_batch *b = w->flight[i].batch;
+	enum sl_code rc = write_batch(w, b, w->flight[i].from);
+	w->flight[i].written = rc == SL_OK;
+	if (rc != SL_OK) {
+		(void)land(w, i);
+		b->done(b, rc);
+	}
 	return true;
 }
 
@@ -570,10 +632,12 @@ static int64_t fake_wall(void *ctx)
 
 static void wake_at(void *ctx, uint64_t due_ms)
 {
-	((struct world *)ctx)->wake = due_ms;
+	((struct life *)ctx)->wake = due_ms;
 }
 
 static const struct sl_middleware *further;
+static uint32_t max_recoveries;
+static const char *const *only_types;
 static struct {
 	const char *name, *definition;
 } library[16];
@@ -618,16 +682,39 @@ void world_middleware(const struct sl_middleware *m)
 	further = m;
 }
 
+void world_max_recoveries(uint32_t most)
+{
+	max_recoveries = most;
+}
+
+void world_only(const char *const *types)
+{
+	only_types = types;
+}
+
+static bool is_wanted(const char *type)
+{
+	for (const char *const *t = only_types; t && *t; t++)
+		if (strcmp(*t, type) == 0)
+			return true;
+	return !only_types;
+}
+
 static void make_engine(struct world *w)
 {
 	static struct sl_clock clock;
 	static const struct sl_node_type *types[64];
 	static const struct sl_middleware *middleware[64];
+	struct life *l = calloc(1, sizeof(*l));
 	size_t n = 0;
-	while (sl_node_types[n] && n < 60) {
-		types[n] = strcmp(sl_node_types[n]->name, "llm") == 0 ? &fake_llm_type : sl_node_types[n];
-		if (strcmp(sl_node_types[n]->name, "tool") == 0) {
-			real_tool = sl_node_types[n];
+	*l = (struct life){.world = w, .wake = UINT64_MAX};
+	w->life = l;
+	for (size_t i = 0; sl_node_types[i] && n < 60; i++) {
+		if (!is_wanted(sl_node_types[i]->name))
+			continue;
+		types[n] = strcmp(sl_node_types[i]->name, "llm") == 0 ? &fake_llm_type : sl_node_types[i];
+		if (strcmp(sl_node_types[i]->name, "tool") == 0) {
+			real_tool = sl_node_types[i];
 			counted_tool = *real_tool;
 			counted_tool.start = counted_tool_start;
 			types[n] = &counted_tool;
@@ -647,7 +734,7 @@ static void make_engine(struct world *w)
 	w->services = &services.services;
 	struct sl_engine_config c = {
 		.clock = &clock,
-		.journal = {journal_append, journal_claim, journal_load, journal_reopen, w},
+		.journal = {journal_append, journal_claim, journal_load, journal_reopen, l},
 		.library = {library_find, w},
 		.bus = {bus_publish, w},
 		.services = &services.services,
@@ -655,12 +742,13 @@ static void make_engine(struct world *w)
 		.middleware = middleware,
 		.seed = w->seed,
 		.wake_at = wake_at,
-		.wake_ctx = w,
+		.wake_ctx = l,
+		.max_recoveries = max_recoveries,
 	};
-	w->wake = UINT64_MAX;
 	struct sl_error err = {0};
 	if (sl_engine_new(&c, &w->engine, &err) != SL_OK)
 		fail_msg("engine: %s", err.text);
+	l->engine = w->turning = w->engine;
 	struct sl_admit_limits limits = w->limits;
 	sl_engine_limit(w->engine, &limits);
 }
@@ -683,25 +771,53 @@ struct world *world_new(uint64_t seed)
 	return w;
 }
 
-static void forget_flight(struct world *w)
+static void forget_flight(struct world *w, const struct life *of)
 {
-	while (w->n_flight) {
-		struct sl_batch *b = w->flight[--w->n_flight];
-		b->done(b, SL_CANCELLED);
+	for (size_t i = w->n_flight; i-- > 0;)
+		if (w->flight[i].from == of) {
+			struct flight f = land(w, i);
+			f.batch->done(f.batch, SL_CANCELLED);
+		}
+}
+
+/* Whatever it had is left behind, as it is in the journal. */
+static void end_life(struct world *w, struct life *l)
+{
+	sl_engine_stop(l->engine);
+	forget_flight(w, l);
+	sl_engine_free(l->engine);
+	for (struct held **at = &w->held; *at;) {
+		struct held *h = *at;
+		if (h->engine != l->engine) {
+			at = &h->next;
+			continue;
+		}
+		*at = h->next;
+		held_free(h);
+	}
+	for (struct stored *s = w->runs; s; s = s->next)
+		if (s->owner == l) {
+			s->owner = NULL;
+			s->claimed = false;
+		}
+	free(l);
+}
+
+static void end_zombies(struct world *w)
+{
+	while (w->zombies) {
+		struct life *l = w->zombies;
+		w->zombies = l->next;
+		end_life(w, l);
 	}
 }
 
 static void end_engine(struct world *w)
 {
-	sl_engine_stop(w->engine);
-	forget_flight(w);
-	sl_engine_free(w->engine);
+	end_zombies(w);
+	end_life(w, w->life);
+	w->life = NULL;
 	w->engine = NULL;
-	while (w->held) {
-		struct held *h = w->held;
-		w->held = h->next;
-		held_free(h);
-	}
 }
 
 void world_free(struct world *w)
@@ -714,6 +830,7 @@ void world_free(struct world *w)
 			sl_record_fini(&s->records[i]);
 		free(s->records);
 		free(s->onces);
+		free(s->last);
 		sl_run_head_free(s->head);
 		free(s);
 	}
@@ -722,6 +839,11 @@ void world_free(struct world *w)
 		w->counts = c->next;
 		free(c->path);
 		free(c);
+	}
+	while (w->answers) {
+		struct answer *a = w->answers;
+		w->answers = a->next;
+		free(a);
 	}
 	json_object_put(w->shown);
 	free(w->flight);
@@ -803,7 +925,7 @@ void world_advance(struct world *w, uint64_t ms)
 {
 	world_settle(w);
 	for (uint64_t end = w->mono + ms; w->mono < end;) {
-		uint64_t to = w->wake <= w->mono ? w->mono + 1 : w->wake < end ? w->wake : end;
+		uint64_t to = w->life->wake <= w->mono ? w->mono + 1 : w->life->wake < end ? w->life->wake : end;
 		w->wall += (int64_t)(to - w->mono);
 		w->mono = to;
 		sl_engine_tick(w->engine);
@@ -828,13 +950,44 @@ static void recovered(void *arg, enum sl_code rc, size_t runs)
 	assert_int_equal(rc, SL_OK);
 }
 
+static void recover(struct world *w)
+{
+	assert_int_equal(sl_engine_recover(w->engine, recovered, w), SL_OK);
+}
+
 void world_crash(struct world *w)
 {
 	end_engine(w);
+	make_engine(w);
+	recover(w);
+}
+
+void world_take_over(struct world *w)
+{
+	w->life->next = w->zombies;
+	w->zombies = w->life;
 	for (struct stored *s = w->runs; s; s = s->next)
 		s->claimed = false;
 	make_engine(w);
-	assert_int_equal(sl_engine_recover(w->engine, recovered, w), SL_OK);
+	recover(w);
+}
+
+bool world_zombies_step(struct world *w)
+{
+	bool moved = false;
+	for (struct life *l = w->zombies; l; l = l->next) {
+		w->turning = l->engine;
+		sl_engine_tick(l->engine);
+		moved |= sl_engine_step(l->engine);
+	}
+	w->turning = w->engine;
+	return moved;
+}
+
+void world_bury_zombies(struct world *w)
+{
+	end_zombies(w);
+	recover(w);
 }
 
 static void submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same)
@@ -909,6 +1062,48 @@ void world_release(struct world *w, const char *path)
 	fail_msg("no held node %s", path);
 }
 
+const char *world_held(struct world *w, size_t i)
+{
+	struct held *h = w->held;
+	while (h && i--)
+		h = h->next;
+	return h ? h->path : NULL;
+}
+
+void world_cut(struct world *w, struct sl_run_id id, size_t records)
+{
+	struct stored *s = stored_of(w, id);
+	end_engine(w);
+	assert_true(s && records >= 1 && records <= s->n);
+	while (s->n > 1 && (s->n > records || !s->last[s->n - 1]))
+		sl_record_fini(&s->records[--s->n]);
+	free(s->onces);
+	s->onces = NULL;
+	s->n_onces = s->cap_onces = 0;
+	for (size_t i = 0; i < s->n; i++)
+		if (s->records[i].once)
+			keep_once(s, s->records[i].once);
+	s->done = s->failed = false;
+	s->recoveries = 0;
+	make_engine(w);
+	recover(w);
+}
+
+struct sl_run_head *world_head(struct world *w, struct sl_run_id id)
+{
+	struct stored *s = stored_of(w, id);
+	return s ? s->head : NULL;
+}
+
+size_t world_runs(struct world *w, struct sl_run_id *ids, size_t max)
+{
+	size_t n = 0;
+	for (struct stored *s = w->runs; s; s = s->next, n++)
+		if (n < max)
+			ids[n] = s->head->id;
+	return n;
+}
+
 bool world_is_held(struct world *w, const char *path)
 {
 	for (struct held *h = w->held; h; h = h->next)
@@ -951,6 +1146,28 @@ enum sl_code world_order(struct world *w, struct sl_run_id id, enum sl_command_k
 	assert_int_equal(sl_engine_command(w->engine, id, &order, commanded, &t), SL_OK);
 	world_settle(w);
 	return t.rc;
+}
+
+static void answered(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	struct answer *a = arg;
+	a->told.given = true;
+	a->told.rc = rc;
+	(void)snprintf(a->told.status, sizeof(a->told.status), "%s", status);
+}
+
+const struct world_answer *world_ask(struct world *w, struct sl_run_id id, enum sl_command_kind kind, const char *node,
+				     const char *payload)
+{
+	struct answer *a = calloc(1, sizeof(*a));
+	const struct sl_order order = {.kind = kind,
+				       .by = SL_STR("tester"),
+				       .node = sl_str(node ? node : ""),
+				       .payload = sl_str(payload ? payload : "")};
+	a->next = w->answers;
+	w->answers = a;
+	assert_int_equal(sl_engine_command(w->engine, id, &order, answered, a), SL_OK);
+	return &a->told;
 }
 
 enum sl_code world_command(struct world *w, struct sl_run_id id, enum sl_command_kind kind)

@@ -42,8 +42,20 @@ void world_auto_commit(struct world *w, bool on); /* default on */
 bool world_commit_one(struct world *w);           /* the oldest batch in flight; false: none */
 /* What may be at work, in this life and all later ones; without names. */
 void world_limits(struct world *w, const struct sl_admit_limits *l);
-void world_crash(struct world *w);                     /* kill -9, start again, recover */
-void world_release(struct world *w, const char *path); /* a held fake node ends */
+/* The oldest batch that is not written is written, and its answer is on the way: the next world_commit_one() brings it,
+ * a crash loses it. */
+bool world_commit_unanswered(struct world *w);
+void world_crash(struct world *w); /* kill -9, start again, recover; what is left of others dies, too */
+/* Another server takes over all runs, while the one that was thought dead lives on. All orders go to the new one. */
+void world_take_over(struct world *w);
+bool world_zombies_step(struct world *w); /* each of those serves a mailbox, and its timers */
+void world_bury_zombies(struct world *w); /* what they had begun themselves is taken over */
+/* The journal of a run as it was when at most so many records were in it, and a crash. Batches stay whole. */
+void world_cut(struct world *w, struct sl_run_id id, size_t records);
+struct sl_run_head *world_head(struct world *w, struct sl_run_id id);  /* as stored; NULL: no such run */
+size_t world_runs(struct world *w, struct sl_run_id *ids, size_t max); /* children included, the latest first */
+void world_release(struct world *w, const char *path);                 /* a held fake node ends */
+const char *world_held(struct world *w, size_t i); /* path of a held fake node; NULL: there are not so many */
 bool world_is_held(struct world *w, const char *path);
 /* A held fake node streams: the code of the append; when that is a failure, the node fails with it. */
 enum sl_code world_say(struct world *w, const char *path, const char *text);
@@ -55,10 +67,22 @@ enum sl_code world_order(struct world *w, struct sl_run_id id, enum sl_command_k
 			 const char *payload);
 /* A fork of a run; settles. */
 enum sl_code world_fork(struct world *w, struct sl_run_id of, const struct sl_fork *f, struct sl_run_id *out);
+/* The same without turning the crank: *given when the answer has come, which a crash may prevent. Lent until the end.
+ */
+struct world_answer {
+	bool given;
+	enum sl_code rc;
+	char status[16];
+};
+const struct world_answer *world_ask(struct world *w, struct sl_run_id id, enum sl_command_kind kind, const char *node,
+				     const char *payload);
 const char *world_told(struct world *w);
 /* Stores a workflow under a name, as version 1, for all worlds of this process. Both texts must stay. */
 void world_workflow(const char *name, const char *definition);
 struct sl_run_id world_child(struct world *w, struct sl_run_id parent); /* the run that this one started last */
+/* Only these node types (NULL at the end), fake and external: an engine is made faster. */
+void world_only(const char *const *types);
+void world_max_recoveries(uint32_t most); /* from the next world_new() on; 0: the usual */
 /* Middleware of the test's own beside the real ones, from the next world_new() on; NULL: none. */
 void world_middleware(const struct sl_middleware *m);
 

@@ -110,6 +110,37 @@ static void a_child_is_steered_with_its_parent(void **state)
 	assert_string_equal(world_status(w, sub), "cancelled");
 }
 
+static void a_child_does_not_outlive_its_parent(void **state)
+{
+	struct world *w = *state;
+	/* the order to the child is lost with the server, once the cancel of its parent is written */
+	struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	world_auto_commit(w, false);
+	world_ask(w, id, SL_CMD_CANCEL, NULL, NULL);
+	while (strcmp(world_status(w, id), "cancelled") != 0) {
+		sl_engine_step(world_engine(w));
+		world_commit_unanswered(w);
+	}
+	world_auto_commit(w, true);
+	world_crash(w);
+	world_advance(w, 10000);
+	assert_string_equal(world_status(w, sub), "cancelled");
+
+	/* its node is at rest, because the parent was paused when the server went away */
+	id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+	world_settle(w);
+	sub = world_child(w, id);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_crash(w);
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "sub"), "pending");
+	assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK);
+	world_advance(w, 10000);
+	assert_string_equal(world_status(w, sub), "cancelled");
+}
+
 static unsigned rnd(uint64_t *s)
 {
 	*s = *s * 6364136223846793005u + 1442695040888963407u;
@@ -157,6 +188,7 @@ int main(void)
 		T(the_outputs_of_the_child_are_the_node_s),
 		T(what_is_wrong_with_a_child_is_said_by_its_node),
 		T(a_child_is_steered_with_its_parent),
+		T(a_child_does_not_outlive_its_parent),
 		cmocka_unit_test(there_is_one_child_whatever_crashes),
 	};
 	return cmocka_run_group_tests(tests, library, NULL);
