@@ -27,6 +27,7 @@
 #include "cmd/settings.h"
 #include "cmd/stop.h"
 #include "cmd/wire.h"
+#include "cmd/witness.h"
 #include "engine/tool.h"
 #include "engine/graph.h"
 #include "engine/middleware.h"
@@ -87,6 +88,7 @@ struct serve {
 	struct sl_services services;
 	struct sl_sources sources;
 	struct sl_wire wire;
+	struct sl_witness witness;
 	struct sl_engine *engine;
 };
 
@@ -464,6 +466,11 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 		.wake_at = sl_wire_wake_at,
 		.wake_ctx = &s->wire,
 	};
+	sl_witness_open(&s->witness, s->data);
+	engine.serving = s->witness.slots;
+	engine.n_serving = SL_WITNESS_SLOTS;
+	engine.suspects = s->witness.known ? s->witness.suspects : NULL;
+	engine.n_suspects = s->witness.n_suspects;
 	enum sl_code rc = sl_registry_new(sl_node_types, &s->registry, err);
 	if (rc != SL_OK)
 		return rc;
@@ -637,6 +644,7 @@ static void down(struct serve *s)
 		sl_loop_stop(s->front);
 	sl_wire_stop(&s->wire);
 	sl_engine_free(s->engine);
+	sl_witness_close(&s->witness);
 	sl_ws_free(s->ws);
 	sl_api_free(s->api);
 	sl_registry_free(s->registry);

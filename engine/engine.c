@@ -257,6 +257,19 @@ void sl_engine_stats(struct sl_engine *e, struct sl_engine_stats *out)
 	sl_admit_stats(e->admit, &out->admit);
 }
 
+/* ---- who is served ---- */
+
+void sl_engine_serves(struct sl_engine *e, const struct sl_run_id *id)
+{
+	static _Atomic uint32_t threads;
+	static _Thread_local uint32_t mine; /* from 1 */
+	if (!e->config.serving)
+		return;
+	if (!mine)
+		mine = atomic_fetch_add(&threads, 1) + 1;
+	e->config.serving[(mine - 1) % e->config.n_serving] = id ? *id : (struct sl_run_id){0};
+}
+
 /* ---- the table of runs ---- */
 
 struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id)

@@ -80,6 +80,13 @@ struct sl_engine_config {
 	uint32_t max_running;       /* runs at work where no limit is set; 0: no limit */
 	uint32_t max_queued;        /* runs that wait for a place, likewise */
 	uint32_t max_recoveries;    /* a run found unfinished more often is failed as poison; 0: SL_LIMIT_RECOVERIES */
+	/* Whom its threads serve: one id a slot, zero while they serve nobody. In memory that outlives a crash, so that
+	 * the next life knows whom to suspect. NULL: nobody remembers. */
+	struct sl_run_id *serving;
+	uint32_t n_serving;
+	/* What was left there; borrowed. NULL: not known. None: the server ended while no run was served. */
+	const struct sl_run_id *suspects;
+	uint32_t n_suspects;
 	/* [any] called when the earliest timer changes: call sl_engine_tick() at that mono_ms (UINT64_MAX: no timer).
 	 */
 	void (*wake_at)(void *ctx, uint64_t deadline_ms);

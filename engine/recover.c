@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/run_priv.h"
 
@@ -76,6 +77,36 @@ void sl_run_go_on(struct sl_run *r)
 	sl_state_touch_all(&r->state);
 }
 
+/* Was it doing something, or will it at once? What waits for somebody, or for a moment that has not come, was only
+ * there. */
+static bool at_work(const struct sl_run *r)
+{
+	int64_t now = sl_clock_wall(r->engine->config.clock);
+	if (r->state.status != SL_RUN_WAITING)
+		return r->state.status == SL_RUN_RUNNING || r->state.status == SL_RUN_QUEUED;
+	for (uint32_t k = 0; k < r->state.n_scopes; k++)
+		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++) {
+			const struct sl_node_state *n = &r->state.scopes[k]->nodes[i];
+			if ((n->status == SL_NODE_WAITING || n->status == SL_NODE_RETRYING) && n->due_ms &&
+			    n->due_ms <= now)
+				return true;
+		}
+	return false;
+}
+
+/* May it be what ended the server? Whoever was served at that moment, if that is known. Else, and if it happened while
+ * no run was served (in a transfer, say), everybody who was at work; one that waits for its turn was not. */
+static bool is_suspect(const struct sl_run *r)
+{
+	const struct sl_engine_config *c = &r->engine->config;
+	for (uint32_t i = 0; i < c->n_suspects; i++)
+		if (sl_run_id_eq(c->suspects[i], r->id))
+			return true;
+	if (c->n_suspects || (c->suspects && r->state.status == SL_RUN_QUEUED))
+		return false;
+	return at_work(r);
+}
+
 void sl_run_adopted(struct sl_run *r)
 {
 	if (sl_run_status_final(r->state.status)) { /* cannot be claimed; but a projection may have been behind */
@@ -83,7 +114,7 @@ void sl_run_adopted(struct sl_run *r)
 		return;
 	}
 	uint32_t most = r->engine->config.max_recoveries ? r->engine->config.max_recoveries : SL_LIMIT_RECOVERIES;
-	if (r->recoveries > most) {
+	if (r->recoveries > most && is_suspect(r)) {
 		char text[120];
 		(void)snprintf(text, sizeof(text),
 			       "the server went down %u times while this run was active; it is not tried again",
@@ -228,7 +259,9 @@ static void claimed(void *arg, enum sl_code rc, struct sl_stored_run **runs, siz
 	size_t bytes = 0;
 	for (size_t i = 0; i < n; i++) {
 		bytes += bytes_of(runs[i]);
+		sl_engine_serves(rec->engine, &runs[i]->head->id);
 		adopt(rec->engine, runs[i]);
+		sl_engine_serves(rec->engine, NULL);
 	}
 	free(runs);
 	rec->runs += n;

@@ -765,7 +765,9 @@ void sl_run_stream_begun(struct sl_run *r, struct sl_stream *s)
 static void run_turn(struct sl_job *j)
 {
 	struct sl_run *r = SL_CONTAINER_OF(j, struct sl_run, job);
+	struct sl_engine *e = r->engine;
 	struct sl_link *l = sl_mpsc_take(&r->mailbox);
+	sl_engine_serves(e, &r->id);
 	while (l) {
 		struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
 		l = l->next;
@@ -777,4 +779,5 @@ static void run_turn(struct sl_job *j)
 	if (!sl_mpsc_empty(&r->mailbox))
 		schedule(r);
 	sl_run_unref(r);
+	sl_engine_serves(e, NULL);
 }

@@ -99,7 +99,8 @@ struct sl_run {
 	struct sl_end_waiter *ends;
 	bool lost;        /* another instance owns it: say nothing any more */
 	bool wait_commit; /* a node with external effects waits for what is before it */
-	uint32_t n_looking; /* look-ups that nodes wait for: also of containers, which else only wait for their bodies */
+	uint32_t
+		n_looking; /* look-ups that nodes wait for: also of containers, which else only wait for their bodies */
 	uint64_t random;
 	void **mw_state; /* by middleware; NULL: it asked for none */
 	size_t n_mw;
@@ -212,6 +213,8 @@ char *sl_z(const char *z); /* strdup that takes NULL */
 struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id); /* a reference; NULL: not in memory */
 bool sl_engine_add(struct sl_engine *e, struct sl_run *r);    /* takes a reference; false: it is there already */
 void sl_engine_forget(struct sl_engine *e, struct sl_run *r); /* drops that reference */
+/* [any] This thread serves that run now; NULL: none. Noted where it outlives a crash. */
+void sl_engine_serves(struct sl_engine *e, const struct sl_run_id *id);
 SL_MUST_USE enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
 					    struct sl_problems *problems); /* cached; out has a reference */
 /* Gives the inputs their defaults and checks them. SL_INVALID: `problems` says what does not fit. */

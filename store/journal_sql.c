@@ -97,6 +97,7 @@ enum {
 	"finished_at = CASE WHEN u.p THEN u.finished_at ELSE r.finished_at END, "                                      \
 	"nodes_total = CASE WHEN u.p THEN u.nodes_total ELSE r.nodes_total END, "                                      \
 	"nodes_done = CASE WHEN u.p THEN u.nodes_done ELSE r.nodes_done END, "                                         \
+	"recoveries = CASE WHEN u.p AND u.nodes_done > r.nodes_done THEN 0 ELSE r.recoveries END, "                    \
 	"input_tokens = CASE WHEN u.p THEN u.input_tokens ELSE r.input_tokens END, "                                   \
 	"output_tokens = CASE WHEN u.p THEN u.output_tokens ELSE r.output_tokens END, "                                \
 	"cost_microusd = CASE WHEN u.p THEN u.cost_microusd ELSE r.cost_microusd END, "                                \
