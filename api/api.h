@@ -66,6 +66,13 @@ SL_MUST_USE enum sl_code sl_api_start(struct sl_api *a, const struct sl_api_part
 const char *sl_api_address(const struct sl_api *a); /* "127.0.0.1:41234", after start */
 const char *sl_api_url(const struct sl_api *a);     /* "http://127.0.0.1:41234" */
 
+#define SL_SETTING_PAUSED "paused" /* { "paused": bool }: of all servers on the database */
+
+/* [any] An operator's pause begins or ends here; `engine` NULL: there is none yet. The runs at work are not touched. */
+void sl_api_paused(struct sl_api *a, struct sl_engine *engine, bool paused);
+/* [any, once it is started] Another server may have changed limits, or paused all: read again, and followed. */
+void sl_api_settings_changed(struct sl_api *a);
+
 /* [any] /readyz says 503, new runs get 503 `draining`, everything else goes on. */
 void sl_api_drain(struct sl_api *a);
 void sl_api_stop(struct sl_api *a);

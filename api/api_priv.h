@@ -63,6 +63,8 @@ struct sl_api {
 	const struct sl_clock *clock;
 	_Atomic bool draining;        /* the process is going down */
 	_Atomic bool paused, drained; /* an operator said so: routes_admin.c */
+	_Atomic bool settings_posted;
+	struct sl_post settings_post;
 	bool tokens_loaded, tokens_loading;
 	int64_t started_ms;
 	struct sl_api_counts counts;             /* stats.c */

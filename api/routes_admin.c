@@ -1,12 +1,15 @@
 /* api/routes_admin.c: what an operator does to the whole server: look at the audit trail and the instances; pause it,
  * let it go on, drain it.
  *
- * A pause is of this instance: new runs are refused, and every run it has is paused with ADMIN_REASON, which is how a
- * later resume, also after a restart, tells them from those somebody paused one by one. */
+ * A pause is of all instances on the database, and outlives them: it is the setting SL_SETTING_PAUSED. New runs are
+ * refused, nobody is admitted, and each instance pauses every run it has with ADMIN_REASON, which is how a later
+ * resume, also after a restart, tells them from those somebody paused one by one. A drain is of this instance alone. */
 #include "api/api_priv.h"
+#include "api/limits_doc.h"
 #include "engine/engine.h"
 #include "store/audit.h"
 #include "store/overview.h"
+#include "store/settings.h"
 
 #define ADMIN_REASON "the server was paused"
 
@@ -114,13 +117,21 @@ static void swept(struct sl_task *t)
 {
 	struct sweep *w = t->more;
 	bool pause = w->kind == SL_CMD_PAUSE_DRAIN;
-	if (t->rc == SL_OK)
+	if (!t->r && t->rc == SL_OK)
+		sl_log(SL_LOG_INFO, "api",
+		       pause ? "paused, as another server was told" : "goes on, as another server was told",
+		       SL_KU("runs", atomic_load(&w->done)));
+	else if (!t->r)
+		sl_log(SL_LOG_ERROR, "api", "runs could not be paused or resumed as another server was told",
+		       SL_KS("code", sl_code_wire(t->rc)));
+	else if (t->rc == SL_OK)
 		answer_state(t->api, t->r, pause ? "runs_paused" : "runs_resumed", atomic_load(&w->done));
 	else
 		sl_answer_error(t->r, t->rc, NULL);
 	sl_task_free(t);
 }
 
+/* r NULL: nobody waits for it. */
 static void sweep(struct sl_api *a, struct sl_request *r, enum sl_command_kind kind)
 {
 	struct sl_task *t = sl_task_new(a, r, swept);
@@ -134,7 +145,7 @@ static void sweep(struct sl_api *a, struct sl_request *r, enum sl_command_kind k
 	bool pause = kind == SL_CMD_PAUSE_DRAIN;
 	w->task = t;
 	w->kind = kind;
-	(void)snprintf(w->by, sizeof(w->by), "%s", r->by);
+	(void)snprintf(w->by, sizeof(w->by), "%s", r ? r->by : "");
 	t->more = w;
 	t->more_free = sweep_free;
 	enum sl_code rc = sl_store_own_runs(a->parts.store, pause ? SL_STORE_RUNS_GOING : SL_STORE_RUNS_PAUSED,
@@ -150,11 +161,19 @@ static bool recorded(struct sl_task *t)
 	return t->rc == SL_OK;
 }
 
+void sl_api_paused(struct sl_api *a, struct sl_engine *engine, bool paused)
+{
+	atomic_store(&a->paused, paused);
+	if (engine)
+		sl_engine_pause(engine, paused ? ADMIN_REASON : NULL);
+}
+
 static void pause_recorded(struct sl_task *t)
 {
 	if (recorded(t)) {
+		sl_counts_audit(t->api, "admin.pause");
 		/* First: what is submitted from now on is refused, what was is in the list. */
-		atomic_store(&t->api->paused, true);
+		sl_api_paused(t->api, t->api->parts.engine, true);
 		sweep(t->api, t->r, SL_CMD_PAUSE_DRAIN);
 	}
 	sl_task_free(t);
@@ -163,11 +182,35 @@ static void pause_recorded(struct sl_task *t)
 static void resume_recorded(struct sl_task *t)
 {
 	if (recorded(t)) {
-		atomic_store(&t->api->paused, false);
+		sl_counts_audit(t->api, "admin.resume");
+		sl_api_paused(t->api, t->api->parts.engine, false);
 		atomic_store(&t->api->drained, false);
 		sweep(t->api, t->r, SL_CMD_RESUME);
 	}
 	sl_task_free(t);
+}
+
+static void unref(void *bytes)
+{
+	sl_bytes_unref(bytes);
+}
+
+/* The setting and the line of the trail together; then `then`. */
+static void keep_paused(struct sl_api *a, struct sl_request *r, bool paused, const char *action,
+			void (*then)(struct sl_task *t))
+{
+	struct sl_task *t = sl_task_new(a, r, then);
+	if (!t)
+		return;
+	struct sl_str text = paused ? SL_STR("{\"paused\":true}") : SL_STR("{\"paused\":false}");
+	const struct sl_audit_by by = sl_request_audit(r, action, SL_STR(""));
+	t->more = sl_bytes_new(text.p, text.len);
+	t->more_free = unref;
+	enum sl_code rc = t->more ? sl_store_setting_put_by(a->parts.store, &by, SL_STR(SL_SETTING_PAUSED), t->more,
+							    sl_task_from_store, t)
+				  : SL_NO_MEMORY;
+	if (rc != SL_OK)
+		sl_task_refuse(t, rc);
 }
 
 static void drain_recorded(struct sl_task *t)
@@ -181,15 +224,71 @@ static void drain_recorded(struct sl_task *t)
 
 void sl_route_admin_pause(struct sl_api *a, struct sl_request *r)
 {
-	sl_api_audit_first(a, r, "admin.pause", SL_STR(""), pause_recorded);
+	keep_paused(a, r, true, "admin.pause", pause_recorded);
 }
 
 void sl_route_admin_resume(struct sl_api *a, struct sl_request *r)
 {
-	sl_api_audit_first(a, r, "admin.resume", SL_STR(""), resume_recorded);
+	keep_paused(a, r, false, "admin.resume", resume_recorded);
 }
 
 void sl_route_admin_drain(struct sl_api *a, struct sl_request *r)
 {
 	sl_api_audit_first(a, r, "admin.drain", SL_STR(""), drain_recorded);
+}
+
+/* ---- what another instance was told */
+
+static void paused_read(struct sl_task *t)
+{
+	struct sl_api *a = t->api;
+	SL_AUTO_JSON doc = NULL;
+	if (t->rc == SL_OK && sl_json_parse(sl_bytes_str(t->json), &doc, NULL) == SL_OK) {
+		bool paused = sl_json_get_bool(doc, "paused", false);
+		if (paused != atomic_load(&a->paused)) {
+			sl_api_paused(a, a->parts.engine, paused);
+			sweep(a, NULL, paused ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME);
+		}
+	}
+	sl_task_free(t);
+}
+
+static void limits_read(struct sl_task *t)
+{
+	struct sl_api *a = t->api;
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err = {0};
+	SL_BUF(before, 2u << 20);
+	SL_BUF(after, 2u << 20);
+	sl_limits_json(a->parts.governor, a->parts.engine, &before);
+	if (t->rc == SL_OK && (sl_json_parse(sl_bytes_str(t->json), &doc, &err) != SL_OK ||
+			       sl_limits_apply(a->parts.governor, a->parts.engine, doc, &err) != SL_OK))
+		sl_log(SL_LOG_ERROR, "api", "the stored limits cannot be used", SL_KS("error", err.text));
+	sl_limits_json(a->parts.governor, a->parts.engine, &after);
+	if (!sl_str_eq(sl_buf_str(&before), sl_buf_str(&after)))
+		sl_log(SL_LOG_INFO, "api", "limits are in force that another server was given");
+	t->then = paused_read;
+	sl_bytes_unref(SL_TAKE(t->json));
+	enum sl_code rc = sl_store_setting_get(a->parts.store, SL_STR(SL_SETTING_PAUSED), sl_task_json_from_store, t);
+	if (rc != SL_OK)
+		sl_task_free(t);
+}
+
+static void settings_changed(struct sl_post *p)
+{
+	struct sl_api *a = SL_CONTAINER_OF(p, struct sl_api, settings_post);
+	atomic_store(&a->settings_posted, false);
+	struct sl_task *t = sl_task_new(a, NULL, limits_read);
+	if (!t)
+		return;
+	if (sl_store_setting_get(a->parts.store, SL_STR("limits"), sl_task_json_from_store, t) != SL_OK)
+		sl_task_free(t);
+}
+
+void sl_api_settings_changed(struct sl_api *a)
+{
+	if (atomic_exchange(&a->settings_posted, true))
+		return;
+	a->settings_post.run = settings_changed;
+	sl_loop_post(a->loop, &a->settings_post);
 }

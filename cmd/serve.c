@@ -82,6 +82,7 @@ struct serve {
 	struct sl_sim *sim;
 	struct sl_loop *front;
 	bool front_turns, listening;
+	bool paused; /* an operator said so, in an earlier life or to another server */
 	struct sl_api *api;
 	struct sl_ws *ws;
 	struct sl_registry *registry;
@@ -141,6 +142,8 @@ static enum sl_code up_database(struct serve *s, struct sl_error *err)
 
 	sl_settings_store(s->config, &store);
 	store.on_orphans = sl_wire_orphans;
+	store.on_news = sl_wire_news;
+	store.on_order = sl_wire_order;
 	store.ctx = &s->wire;
 	store.sharing = SL_STORE_SHARED;
 	if (!url) {
@@ -257,6 +260,16 @@ static void on_limits(void *arg, enum sl_code rc, struct sl_bytes *json)
 	sem_post(&a->came);
 }
 
+static void on_paused(void *arg, enum sl_code rc, struct sl_bytes *json)
+{
+	struct answer *a = arg;
+	SL_AUTO_JSON doc = NULL;
+	if (rc == SL_OK && sl_json_parse(sl_bytes_str(json), &doc, NULL) == SL_OK)
+		a->serve->paused = sl_json_get_bool(doc, "paused", false);
+	a->rc = rc == SL_NOT_FOUND ? SL_OK : rc;
+	sem_post(&a->came);
+}
+
 /* Once there is who they are for, and before anything starts. */
 static void limits_in_force(struct serve *s)
 {
@@ -285,6 +298,8 @@ static enum sl_code up_limits(struct serve *s, struct sl_error *err)
 		rc = came(&stored, sl_store_spend_list(s->store, on_spend, &stored));
 	if (rc == SL_OK)
 		rc = came(&stored, sl_store_setting_get(s->store, SL_STR("limits"), on_limits, &stored));
+	if (rc == SL_OK)
+		rc = came(&stored, sl_store_setting_get(s->store, SL_STR(SL_SETTING_PAUSED), on_paused, &stored));
 	sem_destroy(&stored.came);
 	return rc == SL_OK ? rc : sl_fail(err, rc, "the stored limits could not be read");
 }
@@ -478,6 +493,7 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	sl_wire_journal(&s->wire, &engine.journal);
 	sl_wire_bus(&s->wire, &engine.bus);
 	sl_wire_library(&s->wire, &engine.library);
+	sl_wire_elsewhere(&s->wire, &engine.elsewhere);
 	s->services.llm = s->llm;
 	s->services.agents = s->agents;
 	s->services.governor = s->governor;
@@ -490,6 +506,8 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	rc = sl_engine_new(&engine, &s->engine, err);
 	if (rc == SL_OK)
 		limits_in_force(s);
+	if (rc == SL_OK && s->paused)
+		sl_api_paused(s->api, s->engine, true);
 	if (rc == SL_OK && (rc = sl_wire_start(&s->wire, s->engine)) != SL_OK)
 		rc = sl_fail(err, rc, "timer");
 	return rc;
@@ -579,6 +597,9 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 		rc = sl_fail(err, rc, "front loop");
 	if (rc != SL_OK)
 		return rc;
+	atomic_store(&s->wire.api, s->api);
+	if (!s->cluster)
+		sl_api_settings_changed(s->api); /* what came between reading them and listening for changes */
 	s->front_turns = s->listening = true;
 	keep_egress_out(s);
 	announce(s, true);
@@ -611,6 +632,7 @@ static void down(struct serve *s)
 {
 	signal(SIGALRM, on_too_late);
 	alarm(SERVE_STOP_S);
+	atomic_store(&s->wire.api, NULL);
 	if (s->listening) {
 		announce(s, false);
 		sl_api_drain(s->api);

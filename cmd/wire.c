@@ -5,7 +5,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "api/api.h"
 #include "store/journal.h"
+#include "store/orders.h"
 #include "store/runs.h"
 #include "store/workflows.h"
 #include "ws/conn.h"
@@ -90,6 +92,110 @@ void sl_wire_orphans(void *wire)
 	struct sl_engine *e = atomic_load(&w->engine);
 	if (e && sl_engine_recover(e, on_adopted, NULL) != SL_OK)
 		sl_log(SL_LOG_WARN, "cmd", "runs of another server wait, and could not be claimed now");
+}
+
+/* ---- orders to runs that another server has, and from others to ours */
+
+#define ORDER_WAIT_MS 5000
+
+static const struct {
+	enum sl_command_kind kind;
+	const char *name; /* in the table; servers of two versions may meet there */
+} order_names[] = {
+	{SL_CMD_PAUSE_DRAIN, "pause"}, {SL_CMD_PAUSE_NOW, "pause_now"}, {SL_CMD_RESUME, "resume"},
+	{SL_CMD_CANCEL, "cancel"},     {SL_CMD_UNLOCK, "unlock"},       {SL_CMD_REVIEW, "review"},
+	{SL_CMD_SIGNAL, "signal"},     {SL_CMD_INPUT, "user_input"},
+};
+
+struct passed {
+	sl_command_fn *fn;
+	void *arg;
+};
+
+/* Statuses are constant texts to the engine, so what comes is looked up. */
+static const char *status_of(struct sl_str text)
+{
+	static const char *const all[] = {"queued", "running",   "paused", "waiting",
+					  "locked", "succeeded", "failed", "cancelled"};
+	for (size_t i = 0; i < SL_COUNT_OF(all); i++)
+		if (sl_str_is(text, all[i]))
+			return all[i];
+	return "";
+}
+
+static void on_passed(void *arg, enum sl_code rc, struct sl_str status, struct sl_str message)
+{
+	struct passed p = *(struct passed *)arg;
+	struct sl_error err = {0};
+	free(arg);
+	if (rc != SL_OK)
+		SL_IGNORE(sl_fail(&err, rc, SL_STR_FMT, SL_STR_ARG(message))); /* fills the text */
+	if (rc == SL_UNAVAILABLE)
+		err.retry_after_ms = 1000;
+	p.fn(p.arg, rc, status_of(status), rc == SL_OK ? NULL : &err);
+}
+
+static enum sl_code pass_on(void *ctx, struct sl_run_id id, const struct sl_order *order, sl_command_fn *fn, void *arg)
+{
+	struct sl_wire *w = ctx;
+	struct sl_store_order o = {
+		.run = id, .by = order->by, .reason = order->reason, .node = order->node, .payload = order->payload};
+	for (size_t i = 0; i < SL_COUNT_OF(order_names); i++)
+		if (order_names[i].kind == order->kind)
+			o.kind = sl_str(order_names[i].name);
+	struct passed *p = o.kind.len ? malloc(sizeof(*p)) : NULL;
+	if (!p)
+		return o.kind.len ? SL_NO_MEMORY : SL_CONFLICT;
+	*p = (struct passed){fn, arg};
+	enum sl_code rc = sl_store_order(w->store, &o, ORDER_WAIT_MS, on_passed, p);
+	if (rc != SL_OK)
+		free(p);
+	return rc;
+}
+
+void sl_wire_elsewhere(struct sl_wire *w, struct sl_elsewhere *out)
+{
+	*out = (struct sl_elsewhere){.order = pass_on, .ctx = w};
+}
+
+struct came_in {
+	struct sl_wire *wire;
+	int64_t id;
+};
+
+static void on_decided(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	struct came_in *c = arg;
+	sl_store_order_answer(c->wire->store, c->id, rc, status, err ? err->text : "");
+	free(c);
+}
+
+void sl_wire_order(void *wire, const struct sl_store_order *o)
+{
+	struct sl_wire *w = wire;
+	struct sl_engine *e = atomic_load(&w->engine);
+	struct sl_order order = {.by = o->by, .reason = o->reason, .node = o->node, .payload = o->payload};
+	bool known = false;
+	for (size_t i = 0; i < SL_COUNT_OF(order_names); i++)
+		if (sl_str_is(o->kind, order_names[i].name)) {
+			order.kind = order_names[i].kind;
+			known = true;
+		}
+	struct came_in *c = e && known ? malloc(sizeof(*c)) : NULL;
+	if (!c)
+		return; /* who asked is told to ask again */
+	*c = (struct came_in){w, o->id};
+	enum sl_code rc = sl_engine_command(e, o->run, &order, on_decided, c);
+	if (rc != SL_OK)
+		on_decided(c, rc, "", NULL);
+}
+
+void sl_wire_news(void *wire, enum sl_store_news news)
+{
+	struct sl_wire *w = wire;
+	struct sl_api *api = atomic_load(&w->api);
+	if (api && news == SL_STORE_NEWS_SETTINGS)
+		sl_api_settings_changed(api);
 }
 
 /* ---- journal and bus */

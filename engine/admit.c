@@ -54,6 +54,7 @@ struct sl_admit {
 	struct sl_admit_lane *lanes;
 	struct sl_list levels[LEVELS];
 	struct sl_admit_limits limits;
+	const char *paused;     /* why; NULL: not */
 	bool limited, orphaned; /* orphaned: the last ticket that quits frees it */
 	uint32_t held, inside, waiting;
 	uint32_t coming; /* joined, and have not asked yet */
@@ -265,6 +266,8 @@ static bool full(const struct group *g)
 
 static bool server_full(const struct sl_admit *a)
 {
+	if (a->paused)
+		return true;
 	return a->limited && (a->held || (a->limits.max_running && a->inside >= a->limits.max_running));
 }
 
@@ -541,6 +544,17 @@ void sl_admit_release(struct sl_admit *a)
 	let_go(a, &out);
 }
 
+void sl_admit_pause(struct sl_admit *a, const char *reason)
+{
+	struct sl_list out;
+	sl_list_init(&out);
+	pthread_mutex_lock(&a->lock);
+	a->paused = reason;
+	refill(a, &out);
+	pthread_mutex_unlock(&a->lock);
+	let_go(a, &out);
+}
+
 /* ---- for people ---- */
 
 bool sl_admit_reason(struct sl_admit *a, struct sl_admit_ticket *t, struct sl_buf *out)
@@ -551,7 +565,9 @@ bool sl_admit_reason(struct sl_admit *a, struct sl_admit_ticket *t, struct sl_bu
 	bool waits = t->place == SL_PLACE_WAITS;
 	const struct group *p = waits ? t->lane->key.row->key.project : NULL;
 	const struct group *w = waits ? t->lane->key.workflow : NULL;
-	if (waits && a->limited && a->held)
+	if (waits && a->paused)
+		sl_buf_adds(out, a->paused);
+	else if (waits && a->limited && a->held)
 		sl_buf_adds(out, "the server takes up its unfinished runs first");
 	else if (waits && full(p))
 		sl_buf_addf(out, "project '%s' has %u of %u runs at work", p->name, p->inside, p->most);

@@ -92,6 +92,9 @@ bool sl_admit_leave(struct sl_admit *a, struct sl_admit_ticket *t);
 void sl_admit_hold(struct sl_admit *a);
 void sl_admit_release(struct sl_admit *a);
 
+/* Nobody is admitted, with limits or without, for that (constant) reason. NULL: it ends. Idempotent. */
+void sl_admit_pause(struct sl_admit *a, const char *reason);
+
 /* Why it waits, for people: "project 'x' has 4 of 4 runs at work". False: it does not wait. */
 bool sl_admit_reason(struct sl_admit *a, struct sl_admit_ticket *t, struct sl_buf *out);
 

@@ -220,6 +220,12 @@ void sl_engine_limit(struct sl_engine *e, struct sl_admit_limits *l)
 	sl_admit_set(e->admit, l);
 }
 
+void sl_engine_pause(struct sl_engine *e, const char *reason)
+{
+	atomic_store(&e->paused, reason);
+	sl_admit_pause(e->admit, reason);
+}
+
 void sl_engine_limits_json(struct sl_engine *e, struct sl_buf *out)
 {
 	uint32_t workers = atomic_load(&e->workers);
@@ -507,6 +513,7 @@ struct command {
 	sl_command_fn *fn;
 	void *arg;
 	const char *status;
+	bool again; /* it was looked for a second time */
 };
 
 static void command_free(struct command *c)
@@ -534,15 +541,26 @@ static void command_committed(struct sl_waiter *w, enum sl_code rc)
 	command_end(c, rc, c->status, rc == SL_OK ? NULL : &err);
 }
 
+static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored);
+
+static enum sl_code command_load(struct command *c)
+{
+	const struct sl_journal *j = &c->engine->config.journal;
+	return j->load(j->ctx, c->id, command_loaded, c);
+}
+
 static void command_run(struct sl_run *r, struct sl_msg *m)
 {
 	struct command *c = SL_CONTAINER_OF(m, struct command, msg);
 	struct sl_error err = {0};
-	enum sl_code rc;
-	if (r->lost)
-		rc = sl_fail(&err, SL_CONFLICT, "another instance has taken the run over; ask again");
-	else
-		rc = sl_run_command(r, &c->cmd, &err);
+	if (r->lost) { /* another instance has it now, or it has been given back */
+		sl_run_unref(r);
+		enum sl_code failed = command_load(c);
+		if (failed != SL_OK)
+			command_end(c, sl_fail(&err, failed, "the run could not be read"), "", &err);
+		return;
+	}
+	enum sl_code rc = sl_run_command(r, &c->cmd, &err);
 	c->status = sl_run_states[r->state.status].wire;
 	if (rc != SL_OK) {
 		command_end(c, rc, c->status, &err);
@@ -563,7 +581,36 @@ static void command_drop(struct sl_msg *m)
 	sl_run_unref(r);
 }
 
-/* The run is not in memory: all that can be told is how it stands. */
+static void command_post(struct command *c)
+{
+	c->msg.run = command_run;
+	c->msg.drop = command_drop;
+	sl_run_post(c->run, &c->msg);
+}
+
+static void command_answered(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	command_end(arg, rc, status, err);
+}
+
+/* To the server that has the run. */
+static enum sl_code command_pass_on(struct command *c)
+{
+	const struct sl_elsewhere *port = &c->engine->config.elsewhere;
+	SL_BUF(payload, 2u * SL_LIMIT_PAYLOAD_BYTES);
+	if (c->cmd.payload)
+		sl_json_write(&payload, c->cmd.payload);
+	if (payload.failed)
+		return SL_NO_MEMORY;
+	const struct sl_order order = {.kind = c->cmd.kind,
+				       .by = sl_str(c->cmd.by ? c->cmd.by : ""),
+				       .reason = sl_str(c->cmd.reason ? c->cmd.reason : ""),
+				       .node = sl_str(c->cmd.node ? c->cmd.node : ""),
+				       .payload = sl_buf_str(&payload)};
+	return port->order(port->ctx, c->id, &order, command_answered, c);
+}
+
+/* The run is not in memory: when nothing is to be done, that is told; else whoever has it is asked. */
 static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored)
 {
 	struct command *c = arg;
@@ -581,9 +628,24 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 		SL_IGNORE(sl_fold(run, w, &state, &err)); /* as far as it goes */
 		status = sl_run_states[state.status].wire;
 		rc = sl_decide(&state, c->cmd.kind, &e, &nothing, &err);
-		if (rc == SL_OK && !nothing)
-			rc = sl_fail(&err, SL_CONFLICT, "the run is %s on another instance", status);
+		bool elsewhere = rc == SL_OK && !nothing;
 		sl_run_state_fini(&state);
+		if (elsewhere && !c->again && (c->run = sl_engine_find(c->engine, c->id))) {
+			c->again = true; /* it was taken up while it was read */
+			sl_problems_fini(&problems);
+			command_post(c);
+			return;
+		}
+		if (elsewhere && c->engine->config.elsewhere.order) {
+			rc = command_pass_on(c);
+			if (rc == SL_OK) {
+				sl_problems_fini(&problems);
+				return;
+			}
+			(void)sl_fail(&err, rc, "the order could not be passed on to the server that has the run");
+		} else if (elsewhere) {
+			rc = sl_fail(&err, SL_CONFLICT, "the run is %s on another instance", status);
+		}
 	} else {
 		(void)sl_fail(&err, rc, rc == SL_NOT_FOUND ? "there is no such run" : "the run could not be read");
 	}
@@ -616,12 +678,10 @@ enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const s
 	c->arg = arg;
 	c->run = sl_engine_find(e, id);
 	if (c->run) {
-		c->msg.run = command_run;
-		c->msg.drop = command_drop;
-		sl_run_post(c->run, &c->msg);
+		command_post(c);
 		return SL_OK;
 	}
-	enum sl_code rc = e->config.journal.load(e->config.journal.ctx, id, command_loaded, c);
+	enum sl_code rc = command_load(c);
 	if (rc != SL_OK)
 		command_free(c);
 	return rc;

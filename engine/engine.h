@@ -46,6 +46,18 @@ struct sl_library {
 	void *ctx;
 };
 
+struct sl_order;
+
+/* Where orders go for runs that another server has. May be left out: then they are refused. */
+struct sl_elsewhere {
+	/* Everything is copied. fn [any] as a sl_command_fn, exactly once when order returned SL_OK; SL_UNAVAILABLE:
+	 * whether it was done is not known. */
+	enum sl_code (*order)(void *ctx, struct sl_run_id id, const struct sl_order *order,
+			      void (*fn)(void *arg, enum sl_code rc, const char *status, const struct sl_error *err),
+			      void *arg);
+	void *ctx;
+};
+
 /* What subscribers learn, after the commit. Shared and immutable; hold it with a reference. */
 struct sl_notice {
 	_Atomic uint32_t refs;
@@ -71,6 +83,7 @@ struct sl_engine_config {
 	struct sl_journal journal;
 	struct sl_bus bus;
 	struct sl_library library;
+	struct sl_elsewhere elsewhere;
 	struct sl_services *services;
 	const struct sl_node_type *const *node_types; /* NULL-terminated, the generated table */
 	const struct sl_middleware *const *middleware;
@@ -146,6 +159,10 @@ SL_MUST_USE enum sl_code sl_admit_limits_read(struct json_object *runs, struct s
 SL_MUST_USE enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs,
 					    struct sl_problems *out);
 
+/* An operator's pause: nothing new begins, and runs taken over from others are paused with that reason. NULL: it ends.
+ * Runs that are at work already are the caller's to pause. Idempotent. */
+void sl_engine_pause(struct sl_engine *e, const char *reason); /* reason: constant */
+
 /* Starts a run. Takes `head` (on any return): id and created_ms are set here, project and inputs get their defaults.
  * Returns SL_INVALID with `problems` filled when definition or inputs do not fit, SL_BUSY when too many runs are
  * active. fn [store] after the first commit ([worker] at once, when its durability is `none` and it has no key): SL_OK;
@@ -175,8 +192,9 @@ struct sl_order {
 	uint64_t at_us;        /* monotonic: when it was given; 0: now. What it calls off is timed from there */
 };
 /* fn [store or worker]: SL_OK once the decision is committed; SL_CONFLICT: not allowed in this state (err says which);
- * SL_INVALID: the payload does not do; SL_NOT_FOUND: no such run in memory or journal, or no such node. `status` is the
- * run's wire state either way ("" when not found). */
+ * SL_UNAVAILABLE: another server has the run and did not answer; ask again. SL_INVALID: the payload does not do;
+ * SL_NOT_FOUND: no such run in memory or journal, or no such node. `status` is the run's wire state either way ("" when
+ * not found). */
 typedef void sl_command_fn(void *arg, enum sl_code rc, const char *status, const struct sl_error *err);
 SL_MUST_USE enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const struct sl_order *order,
 					   sl_command_fn *fn, void *arg);

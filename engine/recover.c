@@ -147,6 +147,13 @@ static void adopt_drop(struct sl_msg *m)
 
 static void adopt_run(struct sl_run *r, struct sl_msg *m)
 {
+	char *paused = sl_z(atomic_load(&r->engine->paused));
+	if (paused) { /* its last server had no time to pause it, or was not told */
+		const struct sl_order_copy order = {.kind = SL_CMD_PAUSE_DRAIN, .reason = paused};
+		struct sl_error err;
+		SL_IGNORE(sl_run_command(r, &order, &err)); /* one that only waits for its turn, or is held, stays so */
+	}
+	free(paused);
 	sl_run_adopted(r);
 	adopt_drop(m);
 }

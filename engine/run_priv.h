@@ -123,6 +123,7 @@ struct sl_engine {
 	struct sl_timers *timers;
 	struct sl_admit *admit;
 	_Atomic uint32_t max_unfinished; /* 0: SL_LIMIT_ACTIVE_RUNS */
+	_Atomic(const char *) paused;    /* why; NULL: not */
 	_Atomic uint32_t workers;        /* set while it runs; 0: as configured */
 	pthread_mutex_t lock;
 	struct sl_run *runs;            /* [lock] hash by id */

@@ -177,6 +177,10 @@ static void read_results(struct sl_conn *c)
 		if (!c->ops->result(c, r))
 			PQclear(r);
 	}
+	for (PGnotify *n; c->pg && c->ops->told && (n = PQnotifies(c->pg));) {
+		c->ops->told(c, n->extra);
+		PQfreemem(n);
+	}
 	if (c->pg && PQstatus(c->pg) == CONNECTION_BAD)
 		lost(c, PQerrorMessage(c->pg));
 }

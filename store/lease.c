@@ -98,6 +98,7 @@ static void sweep(struct sl_store *s)
 	snprintf(keep, sizeof(keep), "%u days", s->config.retention_days);
 	sl_job_str(j, sl_str(keep));
 	sl_job_i64(j, SWEEP_ROWS);
+	sl_job_statement(j, "DELETE FROM run_orders WHERE created_at < now() - interval '10 min'");
 	SL_IGNORE(sl_job_submit(j, NULL, NULL)); /* again in an hour */
 }
 
@@ -137,5 +138,6 @@ enum sl_code sl_lease_release(struct sl_store *s, sl_job_fn *finish)
 	sl_job_i64(j, s->instance);
 	sl_job_statement(j, "DELETE FROM instances WHERE id = $1::bigint");
 	sl_job_i64(j, s->instance);
+	sl_job_notify(j, "runs"); /* so that others take them up at once */
 	return sl_job_submit(j, NULL, NULL);
 }

@@ -47,7 +47,7 @@ enum sl_code sl_store_setting_put_by(struct sl_store *s, const struct sl_audit_b
 		sl_job_new(s, SL_JOB_WRITE,
 			   "WITH put AS (INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE "
 			   "SET value = excluded.value, updated_at = now() RETURNING key) "
-			   "INSERT INTO audit (actor, action, target) SELECT $3::text, $4::text, key FROM put",
+			   "INSERT INTO audit (actor, action, target) SELECT $3::text, $4::text, $5::text FROM put",
 			   sl_job_end_plain);
 	if (!j)
 		return SL_NO_MEMORY;
@@ -55,6 +55,8 @@ enum sl_code sl_store_setting_put_by(struct sl_store *s, const struct sl_audit_b
 	sl_job_json(j, json);
 	sl_job_str(j, by->actor);
 	sl_job_str(j, by->action);
+	sl_job_str(j, by->target);
+	sl_job_notify(j, "settings");
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 

@@ -48,6 +48,7 @@ static void tick(struct sl_store *s)
 	sl_lanes_tick(s, now);
 	sl_query_pool_tick(s, now);
 	sl_lease_tick(s, now);
+	sl_notify_tick(s, now);
 	if (s->close_step)
 		close_step(s, now);
 }
@@ -185,6 +186,7 @@ static void begin(struct sl_post *p)
 	free(o);
 	sl_lanes_start(s);
 	sl_lease_start(s);
+	sl_notify_start(s);
 }
 
 static void destroy(struct sl_store *s)
@@ -239,6 +241,7 @@ enum sl_code sl_store_open(const struct sl_store_config *config, struct sl_store
 	pthread_cond_init(&s->closed, &attr);
 	pthread_condattr_destroy(&attr);
 	sl_list_init(&s->claims);
+	sl_list_init(&s->asked);
 	sl_query_pool_init(s);
 	uv_timer_init(sl_loop_uv(s->loop), &s->timer);
 	s->timer.data = s;
@@ -287,6 +290,7 @@ static void close_step(struct sl_store *s, uint64_t now)
 	if (s->close_step == CLOSE_STOP || (s->close_step == CLOSE_RELEASING && late)) {
 		s->close_step = CLOSE_STOP;
 		sl_lanes_stop(s);
+		sl_notify_stop(s);
 		sl_query_pool_stop(s);
 		uv_timer_stop(&s->timer);
 		pthread_mutex_lock(&s->health_lock);

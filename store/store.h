@@ -23,6 +23,11 @@ struct sl_loop;
 typedef void sl_store_fn(void *arg, enum sl_code rc);
 typedef void sl_store_json_fn(void *arg, enum sl_code rc, struct sl_bytes *json); /* NULL unless SL_OK */
 
+enum sl_store_news {
+	SL_STORE_NEWS_SETTINGS, /* somebody else may have changed settings; also said when the server cannot know */
+};
+struct sl_store_order; /* store/orders.h */
+
 enum sl_store_sharing {
 	SL_STORE_SHARED,    /* other servers may use this database: leases are renewed, others' deaths are noticed */
 	SL_STORE_EXCLUSIVE, /* we hold the data folder's lock: whoever else is in `instances` is dead; nothing is
@@ -44,6 +49,11 @@ struct sl_store_config {
 	uint32_t retention_days; /* finished runs older than this go, partition by partition; 0: kept for ever */
 	void (*on_orphans)(
 		void *ctx); /* [store] runs of a dead instance wait: call sl_engine_recover(). NULL: do not look */
+	/* [store] What another server on this database has told; must not block. NULL: nobody wants to know. */
+	void (*on_news)(void *ctx, enum sl_store_news news);
+	/* [store] Another server asks something of a run we have: answer with sl_store_order_answer(). NULL: nobody
+	 * does. */
+	void (*on_order)(void *ctx, const struct sl_store_order *order);
 	void *ctx;
 };
 void sl_store_config_init(

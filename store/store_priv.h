@@ -34,7 +34,8 @@ struct sl_conn_ops {
 	 */
 	bool (*result)(struct sl_conn *c, PGresult *r);
 	void (*sync)(struct sl_conn *c); /* the Sync came back; the one of setup is told by state SL_CONN_SETUP */
-	void (*lost)(struct sl_conn *c, const char *why); /* closed already; never from inside a sl_conn_*() call */
+	void (*lost)(struct sl_conn *c, const char *why);  /* closed already; never from inside a sl_conn_*() call */
+	void (*told)(struct sl_conn *c, const char *text); /* what somebody notified; NULL: it listens to nothing */
 };
 
 struct sl_conn {
@@ -118,6 +119,8 @@ void sl_job_ms(struct sl_job *j, int64_t wall_ms);      /* for to_timestamp($n /
 void sl_job_json(struct sl_job *j, struct sl_bytes *b); /* as text; NULL: NULL */
 void sl_job_bytea(struct sl_job *j, const void *p, size_t len); /* p NULL: NULL */
 struct sl_audit_by;
+/* A further statement: "WHAT instance" to all who listen; nothing where nobody can. */
+void sl_job_notify(struct sl_job *j, const char *what);
 void sl_job_audit(struct sl_job *j, const struct sl_audit_by *by); /* a further statement: the line of the trail */
 SL_MUST_USE enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg); /* takes j */
 void sl_job_free(struct sl_job *j);
@@ -159,6 +162,16 @@ bool sl_lanes_quiet(struct sl_store *s); /* nothing queued or in flight */
 void sl_lanes_stop(struct sl_store *s);  /* ends what is left with SL_CANCELLED, closes */
 void sl_lanes_free(struct sl_store *s);
 
+/* ---- telling each other (notify.c), orders to runs of others (orders.c) ---- */
+void sl_notify_start(struct sl_store *s);
+void sl_notify_tick(struct sl_store *s, uint64_t now);
+void sl_notify_stop(struct sl_store *s); /* ends orders under way with SL_CANCELLED */
+void sl_orders_take(struct sl_store *s); /* orders to runs of ours */
+void sl_orders_read(struct sl_store *s); /* answers to ours */
+void sl_orders_look(struct sl_store *s); /* both */
+void sl_orders_tick(struct sl_store *s, uint64_t now);
+void sl_orders_stop(struct sl_store *s);
+
 void sl_lease_start(struct sl_store *s);
 void sl_lease_tick(struct sl_store *s, uint64_t now);
 /* Sends the instance's row and lock as part of a lane's setup. */
@@ -192,6 +205,12 @@ struct sl_store {
 	size_t claim_max;    /* what that one asked for */
 	bool claim_busy;
 	struct sl_list claims; /* waiting for their turn: claim.c */
+
+	struct sl_conn listener;
+	uint64_t listen_due_ms, listen_backoff_ms;
+	bool listen_failed;
+	struct sl_list asked; /* orders that wait for their answer: orders.c */
+	bool orders_taking, orders_take_again, orders_reading, orders_read_again;
 
 	pthread_mutex_t health_lock;
 	pthread_cond_t health_changed;

@@ -642,7 +642,7 @@ static void many_queries_share_a_bounded_pool(void **state)
 	}
 	pthread_mutex_unlock(&got.m);
 	assert_int_equal(got.rc, SL_NOT_FOUND);
-	assert_true(most <= 4);
+	assert_true(most <= 2 + 1 + 1 + 1); /* the journal's, and the one that listens */
 	sl_store_close(small, 1000);
 }
 
