@@ -5,12 +5,15 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include <uthash.h>
+
 #include "llm/services.h"
 #include "nodes/llm_rounds.h"
 #include "tests/lib/test.h"
 
 struct stored {
 	struct stored *next;
+	UT_hash_handle hh; /* by the id in its head */
 	struct sl_run_head *head;
 	struct sl_record *records;
 	bool *last; /* of its batch */
@@ -66,7 +69,7 @@ struct world {
 	struct sl_engine *turning; /* whose nodes begin now */
 	uint64_t mono, seed;
 	int64_t wall;
-	struct stored *runs;
+	struct stored *runs, *by_id;
 	struct flight *flight;
 	struct answer *answers;
 	size_t n_flight, cap_flight;
@@ -398,10 +401,9 @@ static const struct sl_node_type external_type = {
 
 static struct stored *stored_of(struct world *w, struct sl_run_id id)
 {
-	for (struct stored *s = w->runs; s; s = s->next)
-		if (sl_run_id_eq(s->head->id, id))
-			return s;
-	return NULL;
+	struct stored *s = NULL;
+	HASH_FIND(hh, w->by_id, id.u.b, sizeof(id.u.b), s);
+	return s;
 }
 
 static struct sl_bytes *ref(struct sl_bytes *b)
@@ -485,8 +487,8 @@ static enum sl_code write_batch(struct world *w, struct sl_batch *b, struct life
 	struct stored *s = stored_of(w, b->run);
 	if (b->create) {
 		assert_null(s);
-		for (struct stored *o = w->runs; o; o = o->next)
-			if (b->create->idempotency_key && o->head->idempotency_key &&
+		for (struct stored *o = b->create->idempotency_key ? w->runs : NULL; o; o = o->next)
+			if (o->head->idempotency_key &&
 			    strcmp(b->create->idempotency_key, o->head->idempotency_key) == 0) {
 				b->existing = o->head->id;
 				b->same_request = true;
@@ -499,6 +501,7 @@ static enum sl_code write_batch(struct world *w, struct sl_batch *b, struct life
 		s->owner = from;
 		s->next = w->runs;
 		w->runs = s;
+		HASH_ADD_KEYPTR(hh, w->by_id, s->head->id.u.b, sizeof(s->head->id.u.b), s);
 	}
 	if (!s || b->epoch != s->epoch)
 		return SL_STALE_EPOCH;
@@ -826,6 +829,7 @@ void world_free(struct world *w)
 	while (w->runs) {
 		struct stored *s = w->runs;
 		w->runs = s->next;
+		HASH_DEL(w->by_id, s);
 		for (size_t i = 0; i < s->n; i++)
 			sl_record_fini(&s->records[i]);
 		free(s->records);

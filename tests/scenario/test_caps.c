@@ -252,6 +252,61 @@ static void a_map_takes_so_many_items(void **state)
 	expect_failed(w, id, "10001 items; at most 10000");
 }
 
+static struct sl_run_head *waiting_run(void)
+{
+	static const char definition[] = "{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"s\",\"type\":"
+					 "\"wait_signal\",\"params\":{\"signal\":\"go\"}}]}";
+	struct sl_run_head *head = sl_run_head_new();
+	head->definition = sl_bytes_new(definition, strlen(definition));
+	return head;
+}
+
+static void started(void *arg, enum sl_code rc, struct sl_run_id id, bool same)
+{
+	assert_int_equal(rc, SL_OK);
+	++*(unsigned *)arg;
+}
+
+static void no_more_runs_are_taken_than_a_server_may_have(void **state)
+{
+	struct world *w = *state;
+	struct sl_problems problems = {0};
+	struct sl_error err = {0};
+	unsigned n = 0;
+	for (unsigned i = 0; i < SL_LIMIT_ACTIVE_RUNS; i++) {
+		assert_int_equal(sl_engine_submit(world_engine(w), waiting_run(), &problems, started, &n, &err), SL_OK);
+		if (i % 100 == 0)
+			world_settle(w);
+	}
+	world_settle(w);
+	assert_int_equal(n, SL_LIMIT_ACTIVE_RUNS);
+	assert_int_equal(sl_engine_submit(world_engine(w), waiting_run(), &problems, never, NULL, &err), SL_BUSY);
+	assert_true(err.retry_after_ms > 0);
+}
+
+static void the_text_of_a_failure_is_cut(void **state)
+{
+	struct world *w = *state;
+	SL_BUF(d, 64u << 10);
+	const int n = 200; /* whose names alone are longer */
+	sl_buf_adds(&d, q("{'sluice':1,'name':'x','nodes':[{'id':'j','type':'join','params':{'wait':'any'}}"));
+	for (int i = 0; i < n; i++)
+		sl_buf_adds(&d,
+			    q(",{'id':'branch_with_a_rather_long_name_%03d','type':'fake','params':{'answer':1,'fail':"
+			      "'invalid'}}",
+			      i));
+	sl_buf_adds(&d, q("],'edges':["));
+	for (int i = 0; i < n; i++)
+		sl_buf_adds(&d, q("%s{'from':'branch_with_a_rather_long_name_%03d','to':'j'}", i ? "," : "", i));
+	sl_buf_adds(&d, "]}");
+	struct sl_run_id id = world_submit(w, d.data, "{}");
+	world_settle(w);
+	struct json_object *run = world_run(w, id);
+	struct sl_str message = sl_json_get_str(sl_json_get(run, "error"), "message");
+	assert_string_equal(sl_json_get_z(sl_json_get(run, "error"), "code"), "join_unreachable");
+	assert_in_range(message.len, SL_LIMIT_ERROR_BYTES - 64, SL_LIMIT_ERROR_BYTES);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -264,6 +319,8 @@ int main(void)
 		T(of_signals_nobody_takes_the_oldest_go),
 		T(of_what_people_say_the_oldest_go),
 		T(a_map_takes_so_many_items),
+		T(no_more_runs_are_taken_than_a_server_may_have),
+		T(the_text_of_a_failure_is_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

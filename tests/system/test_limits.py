@@ -29,6 +29,14 @@ class Limits(Case):
         s.call('POST', '/runs/%s/cancel' % run_id)
         s.wait_status(run_id, 'cancelled')
 
+    def test_tags_are_few_and_short(self):
+        s = self.server(None)
+        run = {'definition': {'sluice': 1, 'name': 'x', 'nodes': [{'id': 'a', 'type': 'transform', 'params': {'expr': '1'}}]}}
+        s.call('POST', '/runs', {**run, 'tags': ['t%d' % i for i in range(32)]}, expect=(200, 201, 202))
+        s.call('POST', '/runs', {**run, 'tags': ['x' * 128]}, expect=(200, 201, 202))
+        for bad in (['t%d' % i for i in range(33)], ['x' * 129], ['']):
+            s.call('POST', '/runs', {**run, 'tags': bad}, expect=(422,))
+
     def test_a_provider_that_dies_in_mid_stream_is_followed_by_its_fallback(self):
         answer = 'The second provider says all of it, from the first word to the last.'
         first = self.sim({'sim': 1, 'defaults': {'tps': 100, 'first_ms': 5, 'jitter': 0}, 'rules': [

@@ -509,6 +509,30 @@ static void hostile_sizes_are_refused_quickly(void **state)
 	}
 }
 
+static void edges_have_a_limit(void **state)
+{
+	SL_BUF(text, 1u << 20);
+	for (int more = 0; more < 2; more++) {
+		int n = 0;
+		sl_buf_reset(&text);
+		sl_buf_adds(&text, "{\"sluice\":1,\"nodes\":[");
+		for (int i = 0; i < 100; i++)
+			sl_buf_addf(&text, "%s{\"id\":\"n%d\",\"type\":\"work\"}", i ? "," : "", i);
+		sl_buf_adds(&text, "],\"edges\":[");
+		for (int a = 0; a < 100; a++)
+			for (int b = a + 1; b < 100 && n < SL_LIMIT_EDGES + more; b++, n++)
+				sl_buf_addf(&text, "%s{\"from\":\"n%d\",\"to\":\"n%d\"}", n ? "," : "", a, b);
+		sl_buf_adds(&text, "]}");
+		struct parsed p = parse_str(sl_buf_str(&text));
+		assert_int_equal(n, SL_LIMIT_EDGES + more);
+		if (more)
+			assert_true(said(&p, false, "/edges", "more than 4000 edges"));
+		else
+			assert_non_null(p.w);
+		done(&p);
+	}
+}
+
 static void nesting_has_a_limit(void **state)
 {
 	for (int depth = SL_LIMIT_NESTING; depth <= SL_LIMIT_NESTING + 1; depth++) {
@@ -644,6 +668,7 @@ int main(void)
 		cmocka_unit_test(branches_of_a_limited_parallel_are_known),
 		cmocka_unit_test(a_join_behind_exclusive_cases_that_wants_both_is_refused),
 		cmocka_unit_test(hostile_sizes_are_refused_quickly),
+		cmocka_unit_test(edges_have_a_limit),
 		cmocka_unit_test(nesting_has_a_limit),
 		cmocka_unit_test(nested_nodes_count_towards_the_limit),
 		cmocka_unit_test(types_that_are_not_complete_are_refused_at_start_up),
