@@ -93,12 +93,64 @@ static void files_that_the_pages_name_exist(void **state)
 	}
 }
 
+/* Whether one of the files of that name has the test. */
+static bool in_a_test(const char *file, const char *name)
+{
+	static const char *const places[] = {"tests/unit/%s.c", "tests/scenario/%s.c", "tests/system/%s.py"};
+	for (size_t i = 0; i < SL_COUNT_OF(places); i++) {
+		char relative[300], path[4400], wanted[300];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		snprintf(relative, sizeof(relative), places[i], file);
+#pragma GCC diagnostic pop
+		snprintf(path, sizeof(path), "%s/%s", getenv("SLUICE_ROOT"), relative);
+		snprintf(wanted, sizeof(wanted), "%s(", name);
+		if (access(path, R_OK) == 0 && strstr(read_page(relative), wanted))
+			return true;
+	}
+	return false;
+}
+
+/* Every cap of base/limits.h has its row in docs/LIMITS.md, and the test that the row names is there. */
+static void every_cap_is_in_the_table_with_a_test_that_exists(void **state)
+{
+	char *limits = strdup(read_page("base/limits.h")), *page = strdup(read_page("docs/LIMITS.md"));
+	size_t n = 0;
+	for (char *at = limits; (at = strstr(at, "#define SL_LIMIT_")); n++) {
+		char row[80], file[80], test[160];
+		at += strlen("#define SL_LIMIT_");
+		snprintf(row, sizeof(row), "| `%.*s` |", (int)strspn(at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"), at);
+		char *there = strstr(page, row);
+		if (!there)
+			fail_msg("docs/LIMITS.md has no row %s", row);
+		char *end = strchr(there, '\n');
+		assert_non_null(end);
+		*end = 0;
+		char *last = strrchr(there, '`');
+		bool named = last && last[1] == ' ' && strcmp(last + 1, " |") == 0;
+		if (named) {
+			*last = 0;
+			char *from = strrchr(there, '`');
+			assert_non_null(from);
+			if (sscanf(from + 1, "%79[a-z0-9_]: %159[a-z0-9_]", file, test) != 2 || !in_a_test(file, test))
+				fail_msg("%s: there is no test %s", row, from + 1);
+			*last = '`';
+		} else if (!strstr(there, "| — |"))
+			fail_msg("%s ends without a test", row);
+		*end = '\n';
+	}
+	assert_true(n > 50);
+	free(limits);
+	free(page);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_example_node_is_shown_as_it_is),
 		cmocka_unit_test(the_example_node_is_a_node_type),
 		cmocka_unit_test(files_that_the_pages_name_exist),
+		cmocka_unit_test(every_cap_is_in_the_table_with_a_test_that_exists),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
