@@ -9,10 +9,13 @@
 #define SL_LIMIT_BODIES              10000 /* rounds of a loop, items of a map; more is invalid, or fails the node */
 #define SL_LIMIT_RUN_DEPTH           10    /* runs that start runs; deeper fails the node */
 #define SL_LIMIT_RUN_QUERIES         10    /* look-ups of claims in one run; further claims are not checked */
-#define SL_LIMIT_SIGNALS             1000  /* signals of a run nobody has taken; then the oldest goes */
-#define SL_LIMIT_INTERJECTIONS       50    /* what people said into a run; then the oldest goes */
-#define SL_LIMIT_FILES               100   /* of one run; more is refused */
-#define SL_LIMIT_FILE_VERSIONS       1000  /* of all files of one run; more is refused */
+#define SL_LIMIT_TOOL_CALLS          16    /* tools run in one turn of a model; of the rest it is told */
+#define SL_LIMIT_TOOL_ARGS_BYTES     (64u << 10)  /* arguments of one call; refused, and the model is told */
+#define SL_LIMIT_TOOL_RESULT_BYTES   (64u << 10)  /* result of one call; the rest is cut, and said to be */
+#define SL_LIMIT_SIGNALS             1000         /* signals of a run nobody has taken; then the oldest goes */
+#define SL_LIMIT_INTERJECTIONS       50           /* what people said into a run; then the oldest goes */
+#define SL_LIMIT_FILES               100          /* of one run; more is refused */
+#define SL_LIMIT_FILE_VERSIONS       1000         /* of all files of one run; more is refused */
 #define SL_LIMIT_FILE_BYTES          (256u << 10) /* one file; larger is refused */
 #define SL_LIMIT_FILE_PATH_BYTES     200          /* its path; longer is refused */
 #define SL_LIMIT_DEFINITION_ERRORS   100          /* errors reported for one definition; the rest is counted */
@@ -64,7 +67,8 @@
 #define SL_LIMIT_HTTP_PIPELINED_BYTES                                                                                  \
 	(64u << 10)                        /* bytes of later requests kept while one is answered; then reading pauses */
 #define SL_LIMIT_MEMORY_BYTES (128u << 10) /* content of one memory; more is refused */
-#define SL_LIMIT_LEDGER_ROWS  20000 /* calls called off that wait to be written; then the oldest is lost, and counted  \
+#define SL_LIMIT_LEDGER_ROWS                                                                                           \
+	20000                       /* calls called off that wait to be written; then the oldest is lost, and counted  \
 				     */
 #define SL_LIMIT_LEDGER_ITEMS 10000 /* of one run, as the ledger lists them; the later ones are not shown */
 #define SL_LIMIT_TAGS         32    /* tags of one run; more is invalid */

@@ -462,6 +462,16 @@ static void memories_told(struct sl_buf *out, struct json_object *data)
 	add_words(out, "; ", data, "degraded");
 }
 
+static void tool_told(struct sl_buf *out, struct json_object *data)
+{
+	struct json_object *error = sl_json_get(data, "error");
+	add_words(out, "", data, "tool");
+	add_words(out, " ", data, "arguments");
+	add_words(out, ": ", data, "result");
+	add_words(out, ": ", error, "code");
+	add_words(out, ": ", error, "message");
+}
+
 static void said_told(struct sl_buf *out, struct json_object *data)
 {
 	add_words(out, "", data, "by");
@@ -488,6 +498,7 @@ static bool told(struct sl_show *s, const char *event, struct json_object *data)
 		{"claims:flagged", claims_told, DIM},
 		{"progress", progress_told, DIM},
 		{"memory_retrieved", memories_told, DIM},
+		{"tool_execution", tool_told, DIM},
 		{"user_input", said_told, PLAIN},
 		{"signal:received", said_told, PLAIN},
 	};

@@ -33,10 +33,6 @@ extern const struct sl_tool *const sl_tools[]; /* NULL-terminated; nodes/meson.b
 /* Stored workflows are tools, too: "workflow:NAME". */
 #define SL_TOOL_WORKFLOW "workflow:"
 
-#define SL_TOOL_ARGUMENTS_BYTES (64u << 10) /* of one call, as JSON; more is refused */
-#define SL_TOOL_RESULT_BYTES    (64u << 10) /* of one call, as JSON; the rest is cut, and said to be */
-#define SL_TOOL_CALLS           16          /* in one turn of a model; the rest is not run, and the model is told */
-
 /* [any] In a table, by name, also "workflow:…" (which gives the tool that runs workflows). NULL: there is none. */
 static inline const struct sl_tool *sl_tool_find(const struct sl_tool *const *tools, struct sl_str name)
 {

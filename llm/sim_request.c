@@ -204,7 +204,7 @@ static void choose_text(struct sim_reply *r, const struct sim_wish *w, const str
 		r->thinking = fill_in(r->set.thinking ? sl_str(r->set.thinking) : m->thinking, gist, &w->ask, r->model,
 				      m->call);
 	if (m->tool_calls) {
-		SL_BUF(t, 1u << 20);
+		SL_BUF(t, 8u << 20);
 		sl_json_write(&t, m->tool_calls);
 		r->tools = fill_in(sl_buf_str(&t), gist, &w->ask, r->model, m->call);
 	}

@@ -287,7 +287,7 @@ static struct json_object *calls_again(struct json_object *calls)
 	for (size_t i = 0; copy && i < json_object_array_length(copy); i++) {
 		struct json_object *f = sl_json_get(json_object_array_get_idx(copy, i), "function"), *args = NULL;
 		struct sl_str text = sl_json_get_str(f, "arguments");
-		bool fits = text.len <= SL_TOOL_ARGUMENTS_BYTES && sl_json_parse(text, &args, NULL) == SL_OK &&
+		bool fits = text.len <= SL_LIMIT_TOOL_ARGS_BYTES && sl_json_parse(text, &args, NULL) == SL_OK &&
 			    json_object_is_type(args, json_type_object);
 		json_object_put(args);
 		if (!fits && f)

@@ -59,11 +59,11 @@ static struct json_object *tool_cut(struct json_object *result, bool *cut)
 	if (!text)
 		sl_json_write(&json, result);
 	struct sl_str all = text ? sl_json_str(result) : sl_buf_str(&json);
-	*cut = json.failed || all.len > SL_TOOL_RESULT_BYTES;
+	*cut = json.failed || all.len > SL_LIMIT_TOOL_RESULT_BYTES;
 	if (!*cut)
 		return result;
-	SL_BUF(part, SL_TOOL_RESULT_BYTES + 128);
-	sl_buf_add(&part, all.p, sl_utf8_cut(all.p, all.len, SL_TOOL_RESULT_BYTES));
+	SL_BUF(part, SL_LIMIT_TOOL_RESULT_BYTES + 128);
+	sl_buf_add(&part, all.p, sl_utf8_cut(all.p, all.len, SL_LIMIT_TOOL_RESULT_BYTES));
 	sl_buf_addf(&part, "\n… (cut: this is the beginning of %zu bytes)", all.len);
 	struct json_object *o = json_object_new_string_len(sl_buf_str(&part).p, (int)part.len);
 	json_object_put(result);
@@ -128,18 +128,18 @@ static enum sl_code tool_arguments(const struct sl_tool *tool, struct json_objec
 	struct sl_str text = sl_str_trim(sl_json_str(given));
 	enum sl_code rc = SL_OK;
 	if (json_object_is_type(given, json_type_string)) {
-		if (text.len > SL_TOOL_ARGUMENTS_BYTES)
+		if (text.len > SL_LIMIT_TOOL_ARGS_BYTES)
 			return sl_fail(err, SL_TOO_LARGE, "the arguments have %zu bytes; at most %u are taken",
-				       text.len, SL_TOOL_ARGUMENTS_BYTES);
+				       text.len, SL_LIMIT_TOOL_ARGS_BYTES);
 		rc = sl_json_parse(text.len ? text : SL_STR("{}"), out, err);
 		if (rc != SL_OK)
 			return sl_wrap(err, rc, "the arguments are no JSON");
 	} else {
-		SL_BUF(b, SL_TOOL_ARGUMENTS_BYTES);
+		SL_BUF(b, SL_LIMIT_TOOL_ARGS_BYTES);
 		sl_json_write(&b, given);
 		if (b.failed)
 			return sl_fail(err, SL_TOO_LARGE, "the arguments have more than %u bytes",
-				       SL_TOOL_ARGUMENTS_BYTES);
+				       SL_LIMIT_TOOL_ARGS_BYTES);
 		*out = given ? json_object_get(given) : json_object_new_object();
 	}
 	if (!json_object_is_type(*out, json_type_object))

@@ -2,6 +2,7 @@
  * (agent#1/tools#2/call), several at a time; whatever becomes of one, the model is told, and the node completes. */
 #include <stdio.h>
 
+#include "base/limits.h"
 #include "engine/tool.h"
 
 #define TOOL_TIMEOUT_S 30
@@ -102,7 +103,8 @@ static struct json_object *result_of(struct sl_node *n, struct calls_state *s, s
 	sl_json_set_str(o, "name", name);
 	sl_json_set_bool(o, "ok", false);
 	if (!body && too_many) {
-		(void)snprintf(text, sizeof(text), "not run: at most %d tools are run in one turn", SL_TOOL_CALLS);
+		(void)snprintf(text, sizeof(text), "not run: at most %d tools are run in one turn",
+			       SL_LIMIT_TOOL_CALLS);
 		sl_json_set(o, "error", error_json(SL_LIMIT, text));
 	} else if (!body) {
 		(void)snprintf(text, sizeof(text), "there is no tool '%.*s'", name.len > 100 ? 100 : (int)name.len,
@@ -177,7 +179,7 @@ static enum sl_step calls_go(struct sl_node *n, struct calls_state *s, struct sl
 static void calls_choose(struct calls_state *s)
 {
 	struct json_object *calls = sl_json_get(s->params, "calls");
-	for (size_t i = 0; i < json_object_array_length(calls) && s->count < SL_TOOL_CALLS; i++) {
+	for (size_t i = 0; i < json_object_array_length(calls) && s->count < SL_LIMIT_TOOL_CALLS; i++) {
 		struct json_object *call = json_object_array_get_idx(calls, i);
 		if (!is_left(s->params, call) && tool_of(s->params, call).len)
 			s->which[s->count++] = (uint32_t)i;
@@ -187,7 +189,7 @@ static void calls_choose(struct calls_state *s)
 static enum sl_step tool_calls_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
 {
 	struct calls_state *s = sl_node_state(n, sizeof(*s));
-	if (!s || !(s->which = calloc(SL_TOOL_CALLS, sizeof(*s->which)))) {
+	if (!s || !(s->which = calloc(SL_LIMIT_TOOL_CALLS, sizeof(*s->which)))) {
 		(void)sl_fail(err, SL_NO_MEMORY, "no memory for tool calls");
 		return SL_FAILED;
 	}

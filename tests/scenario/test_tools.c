@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "engine/tool.h"
 #include "llm/agents.h"
 #include "llm/services.h"
+#include "llm/sources.h"
 #include "tests/lib/world.h"
 
 static const char twice[] =
@@ -271,7 +273,7 @@ static void the_calls_of_a_turn_run_beside_each_other_up_to_a_cap(void **state)
 	world_advance(w, 200000);
 	expect_status(w, id, "succeeded");
 	assert_int_equal(json_object_array_length(output(w, id, "tool_log")), 100);
-	assert_int_equal(events(w, id, "tool_execution", NULL), SL_TOOL_CALLS);
+	assert_int_equal(events(w, id, "tool_execution", NULL), SL_LIMIT_TOOL_CALLS);
 	assert_string_equal(heard(w, id), "error: limit_exceeded: not run: at most 16 tools are run in one turn");
 }
 
@@ -352,7 +354,7 @@ static void what_is_too_much_is_cut_and_said_to_be(void **state)
 	size_t n = strlen(heard(w, id));
 	if (n < 1000)
 		fail_msg("%s", heard(w, id));
-	assert_in_range(n, SL_TOOL_RESULT_BYTES, SL_TOOL_RESULT_BYTES + 100);
+	assert_in_range(n, SL_LIMIT_TOOL_RESULT_BYTES, SL_LIMIT_TOOL_RESULT_BYTES + 100);
 	assert_non_null(strstr(heard(w, id), "… (cut: this is the beginning of 8000035 bytes)"));
 	assert_true(strlen(text_of(output(w, id, "tool_log"))) < 2000);
 }
@@ -376,6 +378,40 @@ static void what_cannot_be_used_is_said_before_a_model_is_asked(void **state)
 			strstr(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "message"), rows[i].message));
 	}
 	assert_int_equal(world_calls(w, "a#1/ask"), 0);
+}
+
+static enum sl_code web_answers(void *ctx, const struct sl_source_query *q, sl_source_fn *fn, void *arg)
+{
+	struct sl_error err = {0};
+	bool down = sl_str_is(q->text, "nothing");
+	const char *json = "{\"items\":[{\"title\":\"Tea\",\"url\":\"https://tea.example\",\"text\":\"is hot\"}]}";
+	struct sl_bytes *b = down ? NULL : sl_bytes_new(json, strlen(json));
+	*(struct sl_source_query *)ctx = *q;
+	fn(arg, down ? sl_fail(&err, SL_TIMEOUT, "the web took too long") : SL_OK, &err, b);
+	sl_bytes_unref(b);
+	return SL_OK;
+}
+
+static void the_web_is_searched_where_there_is_a_provider(void **state)
+{
+	struct world *w = *state;
+	struct sl_source_query asked = {.max_results = 0};
+	const struct sl_sources sources = {.web = {web_answers, &asked}};
+	world_services(w)->sources = &sources;
+	struct sl_run_id id = world_submit(
+		w,
+		with("['web_search']", "",
+		     "[{'calls':[{'name':'web_search','arguments':{'query':'tea'}}]},{'calls':[{'name':'web_search',"
+		     "'arguments':{'query':'nothing','max_results':9}}]},{'text':'ok'}]"),
+		"{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(sl_json_get_z(log_entry(w, id, 0), "result"),
+			    "{\"items\":[{\"title\":\"Tea\",\"url\":\"https://tea.example\",\"text\":\"is hot\"}]}");
+	assert_string_equal(heard(w, id), "error: timeout: the web took too long");
+	assert_int_equal(asked.max_results, 9);
+	assert_int_equal(asked.timeout_ms, SL_SOURCE_TIMEOUT_MS);
+	world_services(w)->sources = NULL;
 }
 
 static void retries_are_the_model_s_and_failures_the_node_s(void **state)
@@ -509,6 +545,7 @@ int main(void)
 		T(an_agent_s_switches_say_what_is_offered_and_run),
 		T(what_is_too_much_is_cut_and_said_to_be),
 		T(what_cannot_be_used_is_said_before_a_model_is_asked),
+		T(the_web_is_searched_where_there_is_a_provider),
 		T(retries_are_the_model_s_and_failures_the_node_s),
 		T(what_the_author_wrote_is_evaluated_where_it_stands),
 		T(a_crash_anywhere_repeats_nothing_that_is_written),

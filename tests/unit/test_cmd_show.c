@@ -258,6 +258,13 @@ static void what_nodes_tell_is_a_line_each(void **state)
 	event(f, "user_input", 8, "{\"text\":\"shorter\",\"by\":\"ann\"}");
 	event(f, "node_state_change", 9, "{\"node_id\":\"slow\",\"status\":\"pending\",\"reason\":\"waits 3.2 s\"}");
 	event(f, "something:new", 10, "{\"node_id\":\"slow\"}");
+	event(f, "tool_execution", 11,
+	      "{\"node_id\":\"h#1/tools#1/"
+	      "call\",\"tool\":\"calculate\",\"arguments\":\"{}\",\"ok\":true,\"result\":\"42\"}");
+	event(f, "tool_execution", 12,
+	      "{\"node_id\":\"h#1/tools#2/"
+	      "call\",\"tool\":\"http_get\",\"arguments\":\"{}\",\"ok\":false,\"error\":{\"code\":"
+	      "\"egress_denied\",\"message\":\"no\"}}");
 	assert_string_equal(sl_buf_str(&f->out).p,
 			    "refine = round 2 of 5: score 81.5 of 90, regression\n"
 			    "refine = round 3 of 5: score 93 of 90; ends: score\n"
@@ -269,7 +276,9 @@ static void what_nodes_tell_is_a_line_each(void **state)
 			    "panel = bea votes no\n"
 			    "panel = cy gives 7\n"
 			    "ann interjects: shorter\n"
-			    "slow ~ pending: waits 3.2 s\n");
+			    "slow ~ pending: waits 3.2 s\n"
+			    "h#1/tools#1/call = calculate {}: 42\n"
+			    "h#1/tools#2/call = http_get {}: egress_denied: no\n");
 }
 
 static void odd_events_are_survived(void **state)
