@@ -1,0 +1,190 @@
+"""PostgreSQL goes away and comes back under load: restarted (fast, immediate), a backend killed, and gone for a while with submissions offered.
+
+SLUICE_SLOW=1: chaos for 10 minutes with 5,000 runs (SLUICE_CHAOS_S, SLUICE_CHAOS_RUNS), an outage of 60 s (SLUICE_OUTAGE_S) with 200 submissions a
+second. Otherwise three blows and 5 s with 50.
+"""
+import collections
+import http.client
+import itertools
+import json
+import os
+import random
+import signal
+import threading
+import time
+import unittest
+
+import invariants
+from rig import PATIENCE, SLOW, Case, wait_for
+from stage import Stage
+from workload import dag, items, rounds
+
+CHAOS_S = float(os.environ.get('SLUICE_CHAOS_S', 600 if SLOW else 0))
+CHAOS_RUNS = int(os.environ.get('SLUICE_CHAOS_RUNS', 5000 if SLOW else 60))
+OUTAGE_S = float(os.environ.get('SLUICE_OUTAGE_S', 60 if SLOW else 5))
+OFFERED = 200 if SLOW else 50
+SEED = int(os.environ.get('SLUICE_TEST_SEED', 7))
+
+
+class Prober(threading.Thread):
+    """Asks /livez and /readyz ten times a second and notes what they say."""
+
+    def __init__(self, where):
+        super().__init__(daemon=True)
+        self.where, self.seen, self.stopping = where, [], False
+        self.start()
+
+    def ask(self, path):
+        c = http.client.HTTPConnection(*self.where, timeout=5 * PATIENCE)
+        try:
+            c.request('GET', path)
+            r = c.getresponse()
+            r.read()
+            return r.status
+        except OSError as e:
+            return str(e)
+        finally:
+            c.close()
+
+    def run(self):
+        while not self.stopping:
+            t = time.monotonic()
+            self.seen.append((t, self.ask('/livez'), self.ask('/readyz')))
+            time.sleep(max(0, 0.1 - (time.monotonic() - t)))
+
+    def first(self, ready, since):
+        return next((t for t, _, r in list(self.seen) if t >= since and r == ready), None)
+
+
+class PostgresChaos(Case):
+    def blow(self, stage, prober, kind, down):
+        """One of the three; returns (readyz said no after, the journal went on after), in seconds; None: it was too short to be seen."""
+        began, said_no = time.monotonic(), None
+        if kind == 'backend':
+            pid = stage.pg.value("SELECT pid FROM pg_stat_activity WHERE application_name = 'sluice journal' ORDER BY random() LIMIT 1")
+            os.kill(int(pid), signal.SIGKILL)  # PostgreSQL ends all others and starts anew
+            wait_for('PostgreSQL to take connections again', lambda: not stage.pg._psql('SELECT 1', stage.pg.port).returncode, 30)
+        else:
+            stage.pg.stop(kind)
+            time.sleep(down)
+            if down > 1.2 * PATIENCE:
+                no = prober.first(503, began)
+                said_no = 9e9 if no is None else no - began
+            stage.pg.start()
+        there = time.monotonic()
+        before = int(stage.pg.value('SELECT count(*) FROM run_events'))
+        wait_for('the journal to go on', lambda: int(stage.pg.value('SELECT count(*) FROM run_events')) > before, 20, every=0.05)
+        return said_no, time.monotonic() - there
+
+    def test_every_run_succeeds_whatever_happens_to_postgresql(self):
+        rnd = random.Random(SEED)
+        stage = Stage(self)
+        prober = Prober(stage.where())
+        began, blows, no, resumed = time.monotonic(), collections.Counter(), [], []
+        kinds = itertools.cycle(['fast', 'immediate', 'backend'])
+        stop, failures = threading.Event(), []
+
+        def chaos():
+            try:
+                while not stop.wait(rnd.uniform(5, 40) if SLOW else rnd.uniform(0.5, 1.5)):
+                    kind = next(kinds)
+                    said_no, went_on = self.blow(stage, prober, kind, rnd.uniform(0, 2) if SLOW else 1.5)
+                    blows[kind] += 1
+                    resumed.append(went_on)
+                    if said_no is not None:
+                        no.append(said_no)
+                    if not SLOW and sum(blows.values()) == 3:
+                        return
+            except Exception as e:  # noqa: BLE001 - shown by the test
+                failures.append(e)
+
+        thread = threading.Thread(target=chaos, daemon=True)
+        thread.start()
+        made = 0
+        while made < CHAOS_RUNS or thread.is_alive() and time.monotonic() - began < max(CHAOS_S, 60 * PATIENCE):
+            due = made < CHAOS_RUNS * (time.monotonic() - began) / CHAOS_S if CHAOS_S else True  # evenly over the time there is
+            if due and len(stage.clerk.open()) < 30:
+                stage.clerk.begin('chaos', [dag(rnd, stage.sink, quick=True) if made % 3 else rounds(rnd, stage.sink), items(rnd, stage.sink)])
+                made += 2
+            stage.drive(0.05, until=lambda: len(stage.clerk.open()) < 20, every=0.005)
+        stop.set()
+        thread.join(60 * PATIENCE)
+        self.assertEqual(failures, [])
+        self.assertTrue(stage.drive(120 * PATIENCE), 'all runs end')
+        prober.stopping = True
+        lives = collections.Counter(live for _, live, _ in prober.seen)
+        print('%d runs, %s; readyz said no after %s s at most; the journal went on after %.1f s at most; livez: %s; %.0f s, seed %d' %
+              (made, dict(blows), '%.1f' % max(no) if no else '-', max(resumed), dict(lives), time.monotonic() - began, SEED))
+        stage.check(calls=1)
+        self.assertEqual(set(lives), {200})
+        self.assertTrue(no)
+        self.assertLess(max(no), 1.0 * PATIENCE)
+        self.assertLess(max(resumed), 2.0 * PATIENCE)
+
+    def offer(self, stage, rate, until, said, definition):
+        """Submissions at a steady rate, whatever the answers; said gets (moment, status, id, Retry-After, seconds)."""
+        number, lock, began = itertools.count(), threading.Lock(), time.monotonic()
+
+        def one():
+            c = http.client.HTTPConnection(*stage.where(), timeout=90 * PATIENCE)
+            while True:
+                with lock:
+                    n = next(number)
+                due = began + n / rate
+                if due > until[0]:
+                    c.close()
+                    return
+                time.sleep(max(0, due - time.monotonic()))
+                t = time.monotonic()
+                try:
+                    c.request('POST', '/api/v1/runs', json.dumps({'definition': definition, 'inputs': {'n': n}}),
+                              {'Authorization': 'Bearer ' + stage.server.token, 'Content-Type': 'application/json'})
+                    r = c.getresponse()
+                    doc = json.loads(r.read())
+                    said.append((t, r.status, doc.get('id'), r.headers['Retry-After'], time.monotonic() - t))
+                except (OSError, http.client.HTTPException):
+                    c.close()
+                    said.append((t, 0, None, None, time.monotonic() - t))
+        threads = [threading.Thread(target=one, daemon=True) for _ in range(64)]
+        for t in threads:
+            t.start()
+        return threads
+
+    def test_a_long_outage_is_told_and_nothing_is_promised(self):
+        stage = Stage(self, onlooker=False)
+        definition = {'sluice': 1, 'name': 'small', 'nodes': [{'id': 'n', 'type': 'transform', 'params': {'expr': 'input.n'}}], 'outputs': {'n': '{{ nodes.n.value }}'}}
+        said, until = [], [9e9]
+        threads = self.offer(stage, OFFERED, until, said, definition)
+        time.sleep(2)
+        before = stage.server.rss_kb()
+        down = time.monotonic()
+        stage.pg.stop('fast')
+        most, away = before, down + OUTAGE_S
+        while time.monotonic() < away:
+            most = max(most, stage.server.rss_kb())
+            time.sleep(0.1)
+        stage.pg.start()
+        back = time.monotonic()
+        time.sleep(8)
+        until[0] = time.monotonic()
+        for t in threads:
+            t.join(100 * PATIENCE)
+        most = max(most, stage.server.rss_kb())
+        ids = {i for _, status, i, _, _ in said if status in (200, 202)}
+        statuses = collections.Counter(s for _, s, _, _, _ in said)
+        in_time = [s for t, s, _, _, took in said if t > back + 5 * PATIENCE and s == 202 and took < 1 * PATIENCE]
+        offered_then = [s for t, s, _, _, _ in said if t > back + 5 * PATIENCE]
+        refused = [(s, retry) for t, s, _, retry, _ in said if s not in (200, 202)]
+        print('%d offered, %s; %.0f s away; memory grew by %.1f MiB; longest answer %.1f s; %d of %d taken in time 5 s after it was back' %
+              (len(said), dict(statuses), back - down, (most - before) / 1024, max(took for _, _, _, _, took in said), len(in_time), len(offered_then)))
+        wait_for('all runs to end', lambda: int(stage.pg.value('SELECT count(*) FROM runs WHERE NOT done')) == 0, 60)
+        self.assertEqual(invariants.check(stage.info, ids), [])
+        self.assertLess((most - before) / 1024, 64)
+        self.assertEqual({s for s, _ in refused} - {503}, set())
+        self.assertTrue(all(retry and int(retry) > 0 for _, retry in refused), refused[:5])
+        self.assertGreater(len(refused), 0)
+        self.assertGreaterEqual(len(in_time), 0.95 * len(offered_then))
+
+
+if __name__ == '__main__':
+    unittest.main()
