@@ -334,6 +334,12 @@ static void ask_again(struct sl_run *r, void *arg)
 	struct sl_exec *x = n->x;
 	if (n->ended || !n->child)
 		return;
+	struct child *c = n->child;
+	struct sl_run *here = sl_engine_find(c->engine, c->id);
+	bool held = r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
+	if (here) /* it has been somewhere else, and there nobody told it */
+		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
+	sl_run_unref(here);
 	x->depth++;
 	ask(n, n->child);
 	x->depth--;

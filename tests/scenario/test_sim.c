@@ -650,6 +650,9 @@ static unsigned long from_env(const char *name, unsigned long otherwise)
 	return z ? strtoul(z, NULL, 10) : otherwise;
 }
 
+/* They found something once. */
+static const uint64_t earlier[] = {3562, 19559};
+
 static void every_schedule_comes_to_the_same_end(void **state)
 {
 	const char *one = getenv("SLUICE_SEED");
@@ -663,6 +666,10 @@ static void every_schedule_comes_to_the_same_end(void **state)
 	world_only(types);
 	world_max_recoveries(1000);
 	clock_gettime(CLOCK_MONOTONIC, &a);
+	for (size_t i = 0; !one && i < SL_COUNT_OF(earlier); i++) {
+		playing = earlier[i];
+		play(playing);
+	}
 	for (unsigned long seed = first; seed < first + n; seed++) {
 		playing = seed;
 		play(seed);
