@@ -1,7 +1,7 @@
 /* The routes of the operator's pages and of people in a run: reviews, memory, personas, models, figures, administration. Shapes are read
  * leniently: what is missing is not shown. */
 import { api } from "./client";
-import type { Json, JsonSchema, Page, Run } from "./types";
+import type { Json, JsonSchema, Page, Run, RunFile } from "./types";
 
 const enc = encodeURIComponent;
 
@@ -50,6 +50,8 @@ export interface CalledOff {
   estimated_cost_usd?: number;
 }
 
+export const file = (run: string, path: string, version?: number) => api.request<RunFile>("GET", `/runs/${enc(run)}/files`, { query: { path, version } });
+export const fileHistory = (run: string, path: string) => api.request<{ items: RunFile[] }>("GET", `/runs/${enc(run)}/files/history`, { query: { path } });
 export const ledger = (run: string) => api.request<{ items: CalledOff[] }>("GET", `/runs/${enc(run)}/ledger`);
 
 /* Memory */

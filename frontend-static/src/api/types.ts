@@ -110,7 +110,19 @@ export interface RunSummary {
   simulated?: boolean;
 }
 
+/* A file of a run; content only when one is asked for. */
+export interface RunFile {
+  path: string;
+  version: number;
+  bytes: number;
+  by: string;
+  at: string;
+  seq: number;
+  content?: string;
+}
+
 export interface Run extends RunSummary {
+  files?: RunFile[];
   inputs?: { [key: string]: Json } | null;
   outputs?: Json;
   definition?: Definition | null;

@@ -1,6 +1,6 @@
 /* A run as the page holds it, and the pure function that folds one durable event into it. The same fold serves live events, the ones
  * caught up after a lost connection, and tests. */
-import type { Json, NodeStatus, Run, RunError, RunNode, RunStatus } from "../api/types";
+import type { Json, NodeStatus, Run, RunError, RunFile, RunNode, RunStatus } from "../api/types";
 import type { NodeChange, ServerEvent, Snapshot, TokenUsage } from "../live/protocol";
 import { locate, parentOf } from "../pages/run/paths";
 
@@ -69,6 +69,11 @@ export function fold(state: RunState, e: ServerEvent): RunState {
       return patchRun(next, { status: "locked", reason: str(e.data["message"]) ?? str(e.data["reason"]) });
     case "circuit_breaker:unlocked":
       return patchRun(next, { status: "running", reason: null, by: str(e.data["by"]) });
+    case "file:written": {
+      const d = e.data as { [k: string]: Json | undefined };
+      const f: RunFile = { path: str(d["path"]) ?? "", version: num(d["version"]), bytes: num(d["bytes"]), by: str(d["node_id"]) ?? "", at: e.ts ?? "", seq: e.seq ?? 0 };
+      return patchRun(next, { files: [...(next.run.files ?? []).filter((x) => x.path !== f.path), f] });
+    }
     default:
       return e.event.startsWith("execution:") ? foldExecution(next, e.event.slice(10), e.data as { [k: string]: Json | undefined }, e.ts) : next;
   }
@@ -212,6 +217,10 @@ export function enrich(s: RunState, run: Run): RunState {
     r.finished_at = run.finished_at ?? r.finished_at;
   }
   return { ...s, run: r, nodes };
+}
+
+function num(v: Json | undefined): number {
+  return typeof v === "number" ? v : 0;
 }
 
 function str(v: Json | undefined): string | null {

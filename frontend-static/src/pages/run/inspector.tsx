@@ -19,12 +19,13 @@ import { brief } from "./log";
 import { Rounds } from "./loops";
 import { locate, parentOf, titleOf } from "./paths";
 import { CalledOff } from "./proof";
+import { Files } from "./files";
 import { Tools, toolsIn } from "./tools";
 import { Votes } from "./votes";
 import { w } from "./words";
 
 type NodeTab = "output" | "input" | "rounds" | "votes" | "tools" | "review" | "memory" | "events" | "attempts" | "cost" | "definition" | "raw";
-type RunTab = "outputs" | "inputs" | "details";
+type RunTab = "outputs" | "inputs" | "details" | "files";
 
 export function Inspector({ store, state, extras, selected, onSelect, onClose }: { store: RunStore; state: RunState; extras: Extras; onSelect: (path: string) => void; selected: string | null; onClose: () => void }) {
   return (
@@ -47,7 +48,7 @@ function RunInspector({ state }: { state: RunState }) {
       <header className="panel-head">
         <h2>{t("inspector.run")}</h2>
       </header>
-      <Tabs label={t("inspector.run")} value={tab} onChange={setTab} tabs={[{ id: "inputs", label: t("tab.inputs") }, { id: "outputs", label: t("tab.outputs") }, { id: "details", label: t("tab.details") }]} />
+      <Tabs label={t("inspector.run")} value={tab} onChange={setTab} tabs={[{ id: "inputs", label: t("tab.inputs") }, { id: "outputs", label: t("tab.outputs") }, ...(run.files?.length ? [{ id: "files" as const, label: w("files") }] : []), { id: "details", label: t("tab.details") }]} />
       <div className="panel-body pad" role="tabpanel">
         {tab === "inputs" && (run.inputs && Object.keys(run.inputs).length ? <Outputs value={run.inputs as Json} /> : <p className="faint">{t("inputs.none")}</p>)}
         {tab === "outputs" && (run.outputs !== null && run.outputs !== undefined ? <JsonTool value={run.outputs} name={run.workflow}><Outputs value={run.outputs} /></JsonTool> : <p className="faint">{t(ended ? "outputs.none" : "outputs.later")}</p>)}
@@ -66,6 +67,7 @@ function RunInspector({ state }: { state: RunState }) {
             {run.priority ? <Fact k={t("fact.priority")} v={String(run.priority)} /> : null}
           </dl>
         )}
+        {tab === "files" && <Files run={run} />}
         {tab === "details" && <CalledOff runId={run.id} when={run.status} />}
       </div>
     </>
