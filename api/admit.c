@@ -177,8 +177,10 @@ void sl_api_head(void *api, struct sl_request *r)
 		sl_answer_problem(r, SL_NOT_FOUND, "nothing is here");
 	} else if (rc != SL_OK) {
 		sl_answer_problem(r, rc, "the path cannot be read");
-	} else if (r->route->role != SL_ROLE_NONE) {
-		if (identify(a, r) == SL_OK && !((r->route->flags & SL_ROUTE_LOOPBACK) && r->peer_loopback))
+	} else {
+		r->answer_ms = r->route->flags & SL_ROUTE_LONG ? 0 : a->request_ms;
+		if (r->route->role != SL_ROLE_NONE && identify(a, r) == SL_OK &&
+		    !((r->route->flags & SL_ROUTE_LOOPBACK) && r->peer_loopback))
 			SL_IGNORE(may(a, r)); /* answers when not */
 	}
 }

@@ -29,6 +29,7 @@ enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out,
 	if (!config->admin_token || strlen(config->admin_token) < 8)
 		return sl_fail(err, SL_INVALID, "the admin token must have at least 8 characters");
 	a->loop = config->loop;
+	a->request_ms = config->request_ms;
 	a->clock = config->clock ? config->clock : &sl_clock_real;
 	sl_list_init(&a->streams);
 	sl_list_init(&a->talks);

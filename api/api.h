@@ -38,6 +38,7 @@ struct sl_api_config {
 	bool insecure;                           /* listen off loopback without TLS */
 	const char *admin_token;                 /* required */
 	uint8_t secret_key[SL_API_SECRET_BYTES]; /* signs sessions */
+	uint32_t request_ms;                     /* how long an answer may take; 0: SL_LIMIT_HTTP_ANSWER_MS */
 	const char *hosts;   /* further names this server is reached by, "sluice.example.org other:8080"; NULL: none */
 	const char *origins; /* further origins whose pages may use it, "https://sluice.example.org"; NULL: none */
 	uint32_t per_minute[SL_RATE_KINDS]; /* of one token; 0: no limit */

@@ -67,6 +67,7 @@ struct sl_api {
 	struct sl_post settings_post;
 	bool tokens_loaded, tokens_loading;
 	int64_t started_ms;
+	uint32_t request_ms;                     /* how long an answer may take; 0: the most */
 	struct sl_api_counts counts;             /* stats.c */
 	struct sl_bytes *node_types, *templates; /* made once */
 	struct sl_list streams;                  /* of sse.c */

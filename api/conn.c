@@ -357,7 +357,7 @@ static struct sl_request *request_new(struct sl_conn *c, const struct sl_http1_h
 static void dispatch(struct sl_conn *c)
 {
 	c->state = CONN_ANSWER;
-	c->deadline_ms = deadline_in(c->server->timeouts.answer_ms);
+	c->deadline_ms = deadline_in(c->request->answer_ms ? c->request->answer_ms : c->server->timeouts.answer_ms);
 	struct sl_request *r = sl_request_ref(c->request);
 	c->server->config.handle(c->server->config.ctx, r);
 	sl_request_unref(r);

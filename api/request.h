@@ -42,6 +42,7 @@ struct sl_request {
 
 	/* filled in by the router and auth */
 	const struct sl_route *route;
+	uint32_t answer_ms;                      /* how long the answer may take; 0: the server's */
 	struct sl_str params[SL_REQUEST_PARAMS]; /* decoded {placeholders} of the route, in order */
 	size_t n_params;
 	enum sl_role role;

@@ -13,6 +13,7 @@ enum sl_route_flags {
 	SL_ROUTE_HIDDEN = 2,   /* the UI's files: not part of the contract, so not in OpenAPI */
 	SL_ROUTE_BEARER = 4,   /* only a token in the header counts, no cookie: signing in */
 	SL_ROUTE_STARTS = 8,   /* starts a run: counts for that limit, too */
+	SL_ROUTE_LONG = 16, /* waits for a model: bounded by SL_LIMIT_HTTP_ANSWER_MS, not by the operator's setting */
 };
 
 struct sl_route {

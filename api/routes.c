@@ -53,7 +53,7 @@ const struct sl_route sl_routes[] = {
 	{SL_GET, V1 "/llm/profiles/{name}", SL_ROLE_VIEWER, 0, sl_route_profile_get},
 	{SL_PUT, V1 "/llm/profiles/{name}", SL_ROLE_ADMIN, 0, sl_route_profile_put},
 	{SL_DELETE, V1 "/llm/profiles/{name}", SL_ROLE_ADMIN, 0, sl_route_profile_delete},
-	{SL_POST, V1 "/llm/profiles/{name}/test", SL_ROLE_EDITOR, 0, sl_route_profile_test},
+	{SL_POST, V1 "/llm/profiles/{name}/test", SL_ROLE_EDITOR, SL_ROUTE_LONG, sl_route_profile_test},
 	{SL_GET, V1 "/llm/providers", SL_ROLE_VIEWER, 0, sl_route_providers},
 
 	{SL_GET, V1 "/llm/prices", SL_ROLE_VIEWER, 0, sl_route_prices_get},
@@ -95,8 +95,8 @@ const struct sl_route sl_routes[] = {
 	{SL_DELETE, V1 "/admin/tokens/{id}", SL_ROLE_ADMIN, 0, sl_route_token_revoke},
 
 	{SL_GET, "/v1/models", SL_ROLE_VIEWER, 0, sl_route_models},
-	{SL_POST, "/v1/chat/completions", SL_ROLE_RUNNER, SL_ROUTE_STARTS, sl_route_chat_completions},
-	{SL_POST, "/v1/responses", SL_ROLE_RUNNER, SL_ROUTE_STARTS, sl_route_responses},
+	{SL_POST, "/v1/chat/completions", SL_ROLE_RUNNER, SL_ROUTE_STARTS | SL_ROUTE_LONG, sl_route_chat_completions},
+	{SL_POST, "/v1/responses", SL_ROLE_RUNNER, SL_ROUTE_STARTS | SL_ROUTE_LONG, sl_route_responses},
 
 	{SL_GET, "/", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui},
 	{SL_GET, "/{file+}", SL_ROLE_NONE, SL_ROUTE_HIDDEN, sl_route_ui},

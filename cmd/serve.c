@@ -385,6 +385,7 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 		.prices = s->prices,
 		.governor = s->governor,
 		.ledger = s->calls,
+		.total_ms = (uint32_t)sl_config_u64(s->config, SL_SET_LLM_TIMEOUT_S) * 1000,
 		.http = {.loops = (uint32_t)sl_config_u64(s->config, SL_SET_IO_LOOPS),
 			 .ca_file = sl_config_z(s->config, SL_SET_CA_FILE)},
 	};
@@ -422,6 +423,7 @@ static enum sl_code up_memory(struct serve *s, struct sl_error *err)
 		.working_ttl_s = (uint32_t)sl_config_u64(s->config, SL_SET_MEMORY_TTL_S),
 		.working_capacity = (uint32_t)sl_config_u64(s->config, SL_SET_MEMORY_CAPACITY),
 		.vector_bytes = (size_t)sl_config_u64(s->config, SL_SET_MEMORY_VECTORS_MB) << 20,
+		.search_timeout_ms = (uint32_t)sl_config_u64(s->config, SL_SET_MEMORY_TIMEOUT_S) * 1000,
 	};
 	return sl_memory_new(&memory, &s->memory, err);
 }
@@ -437,6 +439,7 @@ static enum sl_code up_doors(struct serve *s, struct sl_error *err)
 		.admin_token = s->admin_token,
 		.hosts = sl_config_z(s->config, SL_SET_HOSTS),
 		.origins = sl_config_z(s->config, SL_SET_ORIGINS),
+		.request_ms = (uint32_t)sl_config_u64(s->config, SL_SET_REQUEST_TIMEOUT_S) * 1000,
 		.per_minute = {[SL_RATE_REQUESTS] = (uint32_t)sl_config_u64(s->config, SL_SET_RATE_REQUESTS),
 			       [SL_RATE_RUNS] = (uint32_t)sl_config_u64(s->config, SL_SET_RATE_RUNS),
 			       [SL_RATE_SOCKETS] = (uint32_t)sl_config_u64(s->config, SL_SET_RATE_SOCKETS)},

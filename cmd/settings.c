@@ -73,6 +73,8 @@ const struct sl_setting sl_settings[SL_SETTINGS] = {
 				    "runs one token may start in a minute; 0: no limit"),
 	[SL_SET_RATE_SOCKETS] = NUMBER("rate_sockets", "SLUICE_RATE_SOCKETS", "0", 0, 1000000,
 				       "WebSockets one token may open in a minute; 0: no limit"),
+	[SL_SET_REQUEST_TIMEOUT_S] = NUMBER("request_timeout_s", "SLUICE_REQUEST_TIMEOUT_S", "30", 1, 150,
+					    "longest time of a request of the API; then 504"),
 	[SL_SET_HOSTS] = {.name = "hosts",
 			  .env = "SLUICE_HOSTS",
 			  .arg = "NAMES",
@@ -132,6 +134,9 @@ const struct sl_setting sl_settings[SL_SETTINGS] = {
 			    .env = "SLUICE_CA_FILE",
 			    .arg = "FILE",
 			    .help = "certificates that providers and others are checked against; unset: the system's"},
+	[SL_SET_LLM_TIMEOUT_S] =
+		NUMBER("llm_timeout_s", "SLUICE_LLM_TIMEOUT_S", "0", 0, 86400,
+		       "no model call takes longer, whatever its profile says; 0: as the profile says"),
 	[SL_SET_EGRESS_ALLOW] = {.name = "egress_allow",
 				 .env = "SLUICE_EGRESS_ALLOW",
 				 .arg = "HOST:PORT,…",
@@ -158,6 +163,8 @@ const struct sl_setting sl_settings[SL_SETTINGS] = {
 					  "working memories of a project; a further one drives out the oldest"),
 	[SL_SET_MEMORY_VECTORS_MB] = NUMBER("memory_vectors_mb", "SLUICE_MEMORY_VECTORS_MB", "512", 1, 1048576,
 					    "vectors of long-term memories kept in the process, in MiB"),
+	[SL_SET_MEMORY_TIMEOUT_S] =
+		NUMBER("memory_timeout_s", "SLUICE_MEMORY_TIMEOUT_S", "5", 1, 600, "for one search of memories"),
 	[SL_SET_SIM] = {.name = "sim",
 			.env = "SLUICE_SIM",
 			.value = "auto",

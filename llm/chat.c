@@ -31,6 +31,7 @@ struct sl_llm {
 	struct sl_governor *governor;  /* NULL: nobody cares about limits */
 	struct sl_call_ledger *ledger; /* NULL: nobody keeps one */
 	struct sl_http *http;
+	uint32_t total_ms; /* 0: no bound beside the profile's */
 };
 
 struct sl_chat {
@@ -71,6 +72,7 @@ enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out,
 	l->prices = config->prices;
 	l->governor = config->governor;
 	l->ledger = config->ledger;
+	l->total_ms = config->total_ms;
 	enum sl_code rc = sl_stats_new(&l->stats);
 	rc = rc == SL_OK ? sl_http_new(&config->http, &l->http, err) : sl_fail(err, rc, "llm");
 	if (rc != SL_OK) {
@@ -517,6 +519,8 @@ enum sl_code sl_chat_start(struct sl_llm *l, const struct sl_chat_request *req, 
 		.done = chat_on_done,
 		.ctx = c,
 	};
+	if (l->total_ms && (!http.timeouts.total_ms || http.timeouts.total_ms > l->total_ms))
+		http.timeouts.total_ms = l->total_ms;
 	*out = sl_chat_ref(c); /* before the first callback can come */
 	rc = sl_http_start(l->http, &http, &c->call, err);
 	if (rc != SL_OK) {

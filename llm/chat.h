@@ -24,6 +24,7 @@ struct sl_llm_config {
 	struct sl_prices *prices;      /* likewise; NULL: the built-in ones */
 	struct sl_governor *governor;  /* likewise; is told what providers say of their limits; NULL: nobody is */
 	struct sl_call_ledger *ledger; /* likewise; gets a row of each call that is called off; NULL: nobody does */
+	uint32_t total_ms;             /* no call takes longer, whatever its profile says; 0: as the profile says */
 	struct sl_http_config http;
 };
 SL_MUST_USE enum sl_code sl_llm_new(const struct sl_llm_config *config, struct sl_llm **out, struct sl_error *err);

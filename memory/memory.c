@@ -705,6 +705,8 @@ enum sl_code sl_memory_new(const struct sl_memory_config *config, struct sl_memo
 		m->config.working_capacity = 50;
 	if (!m->config.vector_bytes)
 		m->config.vector_bytes = 512u << 20;
+	if (!m->config.search_timeout_ms)
+		m->config.search_timeout_ms = 5000;
 	if (!m->config.embed_timeout_ms)
 		m->config.embed_timeout_ms = 3000;
 	m->timer_due_ms = m->sweep_due_ms = m->fill_due_ms = UINT64_MAX;

@@ -18,11 +18,12 @@ struct sl_llm;
 
 struct sl_memory_config {
 	struct sl_store *store;
-	struct sl_llm *llm;        /* for embeddings; NULL: text only */
-	uint32_t working_ttl_s;    /* 0: 86400 */
-	uint32_t working_capacity; /* of a project; the oldest goes. 0: 50 */
-	size_t vector_bytes;       /* of vectors kept in memory, all projects together. 0: 512 MiB */
-	uint32_t embed_timeout_ms; /* of a query; later than this a search goes by text alone. 0: 3000 */
+	struct sl_llm *llm;         /* for embeddings; NULL: text only */
+	uint32_t working_ttl_s;     /* 0: 86400 */
+	uint32_t working_capacity;  /* of a project; the oldest goes. 0: 50 */
+	size_t vector_bytes;        /* of vectors kept in memory, all projects together. 0: 512 MiB */
+	uint32_t embed_timeout_ms;  /* of a query; later than this a search goes by text alone. 0: 3000 */
+	uint32_t search_timeout_ms; /* of a search that says nothing itself. 0: 5000 */
 };
 
 /* [not a loop] Asks PostgreSQL what it lets us do, and waits for the answer. */
@@ -72,7 +73,7 @@ struct sl_memory_search {
 	uint32_t time_range_days;   /* 0: any time */
 	double relevance_threshold; /* 0 … 1 */
 	uint32_t max_tokens;        /* of all contents together, estimated; 0: no budget */
-	uint32_t timeout_ms;        /* 0: 5000 */
+	uint32_t timeout_ms;        /* 0: the configured one */
 	enum sl_memory_late on_timeout;
 	bool has_run; /* it is for a run: which memories it was given is recorded */
 	struct sl_run_id run;

@@ -23,7 +23,6 @@
 #define EACH         50  /* candidates of each leg */
 #define VECTORS      120 /* pieces; several may be of one memory */
 #define RRF          60.0
-#define TIMEOUT_MS   5000
 
 enum phase { PHASE_CANDIDATES, PHASE_VECTORS, PHASE_LATER };
 
@@ -689,7 +688,7 @@ enum sl_code sl_memory_search(struct sl_memory *m, const struct sl_memory_search
 		s->q.max_results = 5;
 	if (s->q.max_results > RESULTS_MOST)
 		s->q.max_results = RESULTS_MOST;
-	s->deadline_ms = sl_clock_mono_ms() + (q->timeout_ms ? q->timeout_ms : TIMEOUT_MS);
+	s->deadline_ms = sl_clock_mono_ms() + (q->timeout_ms ? q->timeout_ms : m->config.search_timeout_ms);
 	bool both = !q->working && !q->long_term;
 	s->store_query = (struct sl_memory_query){
 		.project = sl_str(s->project),
