@@ -144,7 +144,7 @@ void sl_memory_rig_open(struct sl_memory_rig *r, uint32_t ttl_s, uint32_t capaci
 						.llm = r->llm,
 						.working_ttl_s = ttl_s,
 						.working_capacity = capacity,
-						.embed_timeout_ms = 10000};
+						.embed_timeout_ms = r->as_it_is ? 0 : 10000};
 	sl_memory_free(r->memory);
 	r->memory = NULL;
 	if (sl_memory_new(&config, &r->memory, &err) != SL_OK)

@@ -20,6 +20,7 @@ struct sl_memory_rig {
 	struct sl_llm *llm;
 	struct sl_sim *sim;
 	struct sl_memory *memory;
+	bool as_it_is; /* open it with the timeouts a server has; else patient ones, for machines that are busy */
 };
 void sl_memory_rig_start(struct sl_memory_rig *r); /* PostgreSQL, store, simulator, models; no memory yet, no profile */
 void sl_memory_rig_stop(struct sl_memory_rig *r);

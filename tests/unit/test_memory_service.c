@@ -1,6 +1,7 @@
 /* The memory as a whole: over a real PostgreSQL, with vectors of the simulator, and with both of them failing. */
 #include "tests/lib/test.h"
 
+#include <arpa/inet.h>
 #include <libpq-fe.h>
 #include <math.h>
 #include <pthread.h>
@@ -8,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "llm/sim.h"
 #include "tests/lib/memory.h"
@@ -216,6 +219,32 @@ static void a_model_that_fails_leaves_text(void **state)
 	sl_memory_rig_profile(&rig, "m", NULL);
 	SL_AUTO_JSON again = found((struct sl_memory_search){.query = SL_STR("wind turbines elsewhere")});
 	assert_null(sl_json_get(again, "degraded")); /* a failure is not remembered */
+}
+
+static void a_model_that_is_silent_costs_a_search_three_seconds(void **state)
+{
+	char a[SL_UUID_TEXT_BYTES], url[64];
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* takes connections, and nobody answers */
+	assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && listen(fd, 8) == 0 &&
+		    getsockname(fd, (struct sockaddr *)&at, &len) == 0);
+	rig.as_it_is = true;
+	sl_memory_rig_open(&rig, 3600, 50);
+	sl_memory_rig_profile(&rig, "m", NULL);
+	sl_rig_put(&rig, SL_MEMORY_LONG_TERM, wind, a);
+	sl_rig_wait_embedded(&rig, 1);
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/v1", ntohs(at.sin_port));
+	sl_memory_rig_profile(&rig, "m", url);
+	uint64_t began = sl_clock_mono_ms();
+	SL_AUTO_JSON o = found((struct sl_memory_search){.query = SL_STR("wind turbines in silence")});
+	uint64_t took = sl_clock_mono_ms() - began;
+	assert_in_range(took, 2900, 4900); /* the search itself has five */
+	assert_true(has(o, a));
+	assert_string_equal(sl_json_get_z(o, "degraded"), "embedding_failed");
+	close(fd);
+	rig.as_it_is = false;
+	sl_memory_rig_open(&rig, 3600, 50);
 }
 
 static void what_another_server_does_is_seen(void **state)
@@ -476,6 +505,7 @@ int main(void)
 		TEST(vectors_come_when_a_profile_appears),
 		TEST(a_query_is_embedded_once),
 		TEST(a_model_that_fails_leaves_text),
+		TEST(a_model_that_is_silent_costs_a_search_three_seconds),
 		TEST(what_another_server_does_is_seen),
 		TEST(an_invalidated_memory_is_gone_at_once),
 		TEST(a_prompt_is_never_flooded),
