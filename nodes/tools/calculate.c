@@ -1,6 +1,7 @@
 /* nodes/tools/calculate.c: arithmetic. What a model writes is data, so it is read here before the sandbox computes it:
  * numbers, operators, parentheses and the functions below, and nothing else. */
 #include <ctype.h>
+#include <math.h>
 
 #include "engine/expr.h"
 #include "engine/tool.h"
@@ -49,7 +50,12 @@ static enum sl_code read_expression(struct sl_str text, struct sl_buf *out, stru
 		} else if (!strchr("+-*/%^(),<>=~ \t\r\n", c) || !c) {
 			return sl_fail(err, SL_INVALID, "the calculator does not know '%c'", isprint(c) ? c : '?');
 		}
+		if (c == '-' && out->len && out->data[out->len - 1] == '-')
+			sl_buf_addc(out, ' '); /* two of them begin a comment in Lua, and are a sign here */
 		sl_buf_add(out, text.p + i, n);
+		if (isdigit(c) && !memchr(text.p + i, '.', n) && !memchr(text.p + i, 'e', n) &&
+		    !memchr(text.p + i, 'E', n))
+			sl_buf_adds(out, ".0"); /* whole numbers of Lua begin again when they get too large */
 		i += n;
 	}
 	return out->failed ? sl_fail(err, SL_NO_MEMORY, "no memory for a sum") : SL_OK;
@@ -70,6 +76,11 @@ static enum sl_step calculate_start(struct sl_node *n, struct json_object *args,
 	    sl_expr_compile(sl_buf_str(&text), SL_EXPR_VALUE, &e, err) != SL_OK ||
 	    sl_expr_eval(e, &env, &value, err) != SL_OK)
 		return SL_FAILED;
+	double d = json_object_get_double(value);
+	if (json_object_is_type(value, json_type_double) && d == floor(d) && fabs(d) < 9007199254740992.0) { /* 2^53 */
+		json_object_put(value);
+		value = json_object_new_int64((int64_t)d); /* 42, not 42.0 */
+	}
 	if ((out = json_object_new_object()))
 		sl_json_set(out, "value", value);
 	else
@@ -80,8 +91,8 @@ static enum sl_step calculate_start(struct sl_node *n, struct json_object *args,
 
 const struct sl_tool sl_tool_calculate = {
 	.name = "calculate",
-	.description = "Computes an arithmetic expression exactly, such as (17.5 * 12) / 3 or sqrt(2) ^ 3. Returns "
-		       "{ value }.",
+	.description = "Computes an arithmetic expression in double precision, such as (17.5 * 12) / 3 or sqrt(2) ^ 3. "
+		       "Returns { value }.",
 	.args_schema =
 		"{ \"type\": \"object\", \"additionalProperties\": false, \"required\": [\"expression\"], "
 		"\"properties\": {"

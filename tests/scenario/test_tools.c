@@ -380,6 +380,53 @@ static void what_cannot_be_used_is_said_before_a_model_is_asked(void **state)
 	assert_int_equal(world_calls(w, "a#1/ask"), 0);
 }
 
+/* A workflow may call a tool by itself, too; here the calculator, which reads arithmetic and nothing else. */
+static void sums_are_computed_and_nothing_else_is_run(void **state)
+{
+	struct world *w = *state;
+	static const struct {
+		const char *expression, *value; /* NULL: it is refused */
+	} rows[] = {
+		{"6*7", "42"},
+		{"10 / 4", "2.5"},
+		{"1 --2", "3"},
+		{"1 - - -2", "-1"},
+		{"2^10 % 1000 // 5", "4"},
+		{"1e3 + 2.5E-1 + .75", "1001"},
+		{"max(1, min(7, 3)) + math.sqrt(16) + floor(pi)", "10"},
+		{"9223372036854775807 + 1", "9.223372036854776e+18"},
+		{"1 < 2", "true"},
+		{"os.exit()", NULL},
+		{"print(1)", NULL},
+		{"math.huge.x", NULL},
+		{"'a'", NULL},
+		{"[[a]]", NULL},
+		{"{}", NULL},
+		{"#1", NULL},
+		{"1; return 2", NULL},
+		{"function() end", NULL},
+		{"1 1", NULL},
+		{"0x10", NULL},
+		{"input", NULL},
+		{"(((((", NULL},
+		{" ", NULL},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		char text[400];
+		(void)snprintf(
+			text, sizeof(text),
+			"{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"a\",\"type\":\"tool\",\"params\":{\"tool\":"
+			"\"calculate\",\"arguments\":{\"expression\":\"%s\"}}}],\"outputs\":{\"v\":\"{{ nodes.a }}\"}}",
+			rows[i].expression);
+		struct sl_run_id id = world_submit(w, text, "{}");
+		world_settle(w);
+		expect_status(w, id, rows[i].value ? "succeeded" : "failed");
+		if (rows[i].value)
+			assert_string_equal(text_of(sl_json_get(output(w, id, "result"), "value")), rows[i].value);
+		assert_int_equal(events(w, id, "tool_execution", NULL), 1);
+	}
+}
+
 static enum sl_code web_answers(void *ctx, const struct sl_source_query *q, sl_source_fn *fn, void *arg)
 {
 	struct sl_error err = {0};
@@ -545,6 +592,7 @@ int main(void)
 		T(an_agent_s_switches_say_what_is_offered_and_run),
 		T(what_is_too_much_is_cut_and_said_to_be),
 		T(what_cannot_be_used_is_said_before_a_model_is_asked),
+		T(sums_are_computed_and_nothing_else_is_run),
 		T(the_web_is_searched_where_there_is_a_provider),
 		T(retries_are_the_model_s_and_failures_the_node_s),
 		T(what_the_author_wrote_is_evaluated_where_it_stands),
