@@ -129,6 +129,15 @@ static bool ready(struct sl_conversation *c)
 	return c->messages && c->params;
 }
 
+/* A name would mean a tool of the server: those are for workflows, and not for who only sends a conversation. */
+static bool are_functions(struct json_object *tools)
+{
+	for (size_t i = 0; json_object_is_type(tools, json_type_array) && i < json_object_array_length(tools); i++)
+		if (!json_object_is_type(json_object_array_get_idx(tools, i), json_type_object))
+			return false;
+	return true;
+}
+
 enum sl_code sl_conversation_read_chat(struct sl_conversation *c, struct json_object *body, struct sl_buf *errors,
 				       struct sl_error *err)
 {
@@ -140,6 +149,8 @@ enum sl_code sl_conversation_read_chat(struct sl_conversation *c, struct json_ob
 		rc = take_messages(c, sl_json_get(body, "messages"), "messages", errors, err);
 	if (rc == SL_OK && sl_json_get_i64(body, "n", 1) != 1)
 		rc = refuse(errors, err, "n", "there is one answer to a request");
+	if (rc == SL_OK && !are_functions(sl_json_get(body, "tools")))
+		rc = refuse(errors, err, "tools", "each tool is an object { type, function }");
 	if (rc != SL_OK)
 		return rc;
 	c->stream = sl_json_get_bool(body, "stream", false);

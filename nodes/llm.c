@@ -457,7 +457,7 @@ static enum sl_code llm_check(struct json_object *params, struct sl_error *err)
 
 const struct sl_node_type sl_node_type_llm = {
 	.name = "llm",
-	.summary = "One call of a language model, streamed token by token.",
+	.summary = "Asks a language model, streamed token by token; with tools, until it answers.",
 	.params_schema =
 		"{ \"type\": \"object\", \"additionalProperties\": false, \"x-provides\": [\"loop\", \"item\"], "
 		"\"properties\": {"

@@ -43,6 +43,8 @@ static void a_body_that_cannot_be_served_is_refused(void **state)
 		 "messages"},
 		{"{\"model\":\"profile:main\",\"messages\":[7]}", SL_INVALID, "messages"},
 		{"{\"model\":\"profile:main\",\"n\":2," HELLO "}", SL_INVALID, "n"},
+		{"{\"model\":\"profile:main\",\"tools\":[{\"type\":\"function\"}]," HELLO "}", SL_OK, NULL},
+		{"{\"model\":\"profile:main\",\"tools\":[\"http_get\"]," HELLO "}", SL_INVALID, "tools"},
 		{"{\"model\":\"profile:main\",\"user\":\"u\",\"logprobs\":true," HELLO "}", SL_OK,
 		 NULL}, /* passed over */
 	};
