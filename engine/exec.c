@@ -459,6 +459,8 @@ static void attempt_ended(struct sl_exec *x)
 	leave(x, true, &o);
 	spend(n);
 	emit_usage(n);
+	if (n->code != SL_OK)
+		emit_customs(n); /* another attempt has its own to tell */
 	x->depth--;
 	if (x->dead) {
 		exec_free(x);

@@ -427,6 +427,22 @@ static void sums_are_computed_and_nothing_else_is_run(void **state)
 	}
 }
 
+/* Each attempt is told, also one that another follows. */
+static void attempts_of_a_tool_are_told_one_by_one(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id =
+		world_submit(w,
+			     "{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"a\",\"type\":\"tool\",\"retry\":{"
+			     "\"max\":2,\"backoff_ms\":"
+			     "10},\"params\":{\"tool\":\"memory_search\",\"arguments\":{\"query\":\"tea\"}}}]}",
+			     "{}");
+	world_settle(w);
+	world_advance(w, 1000);
+	expect_status(w, id, "failed"); /* `unavailable` may pass, so it was tried again */
+	assert_int_equal(events(w, id, "tool_execution", NULL), 3);
+}
+
 static enum sl_code web_answers(void *ctx, const struct sl_source_query *q, sl_source_fn *fn, void *arg)
 {
 	struct sl_error err = {0};
@@ -593,6 +609,7 @@ int main(void)
 		T(what_is_too_much_is_cut_and_said_to_be),
 		T(what_cannot_be_used_is_said_before_a_model_is_asked),
 		T(sums_are_computed_and_nothing_else_is_run),
+		T(attempts_of_a_tool_are_told_one_by_one),
 		T(the_web_is_searched_where_there_is_a_provider),
 		T(retries_are_the_model_s_and_failures_the_node_s),
 		T(what_the_author_wrote_is_evaluated_where_it_stands),

@@ -10,10 +10,26 @@
 
 static struct sl_registry *registry;
 
+/* A model that is asked in rounds. */
+static const struct sl_node_type asking = {
+	.name = "asking",
+	.summary = "Asks until it is answered.",
+	.params_schema = "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"body\"],\"properties\":{"
+			 "\"max_iterations\":{\"type\":\"integer\"},\"body\":{\"type\":\"object\",\"x-graph\":true,"
+			 "\"x-provides\":[\"loop\"]}}}",
+	.effects = SL_EFFECTS_MODEL,
+	.start = types_start,
+	.body = types_body,
+};
+
 static int setup(void **state)
 {
+	const struct sl_node_type *types[SL_COUNT_OF(types_all) + 1];
 	struct sl_error err;
-	return sl_registry_new(types_all, &registry, &err) == SL_OK ? 0 : -1;
+	memcpy(types, types_all, sizeof(types_all));
+	types[SL_COUNT_OF(types_all) - 1] = &asking;
+	types[SL_COUNT_OF(types_all)] = NULL;
+	return sl_registry_new(types, &registry, &err) == SL_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
@@ -35,6 +51,8 @@ static enum sl_code one(void *ctx, const struct sl_estimate_ask *ask, struct sl_
 		s->context[s->n] = ask->context_tokens;
 	if (++s->n == s->fail_at)
 		return sl_fail(err, SL_UNAVAILABLE, "nobody knows");
+	if (ask->def->type == &asking) /* its question */
+		out->out_tokens = 30;
 	if (strcmp(ask->def->type->name, "work") == 0)
 		*out = (struct sl_estimate_one){{100, 200, 400}, {200, 400, 800}, {1000, 2000, 4000}, 50};
 	return SL_OK;
@@ -162,6 +180,26 @@ static void a_loop_takes_one_round_at_least_and_all_at_most(void **state)
 	sl_estimate_fini(&e);
 }
 
+static void a_model_with_tools_is_asked_once_more_than_it_may_use_them(void **state)
+{
+	struct seen seen = {0};
+	struct sl_estimate e =
+		reckon("{\"id\":\"h\",\"type\":\"asking\",\"params\":{\"max_iterations\":3,\"body\":{\"nodes\":[{"
+		       "\"id\":\"ask\",\"type\":\"work\",\"params\":{\"prompt\":\"{{ loop.messages }}\"}}],"
+		       "\"edges\":[]}}}",
+		       "", NULL, &seen);
+	is(line(&e, "h/ask")->runs, 1, 2.5, 4);
+	is(e.tokens, 100, 500, 1600);
+	assert_true(seen.context[1] == 30);                      /* the first round sees the question */
+	assert_true(seen.context[2] == 30 + 50 * (2.5 - 1) / 2); /* on average half of what is said comes on top */
+	sl_estimate_fini(&e);
+	e = reckon(
+		"{\"id\":\"h\",\"type\":\"asking\",\"params\":{\"body\":{\"nodes\":[" WORK("ask") "],\"edges\":[]}}}",
+		"", NULL, &seen);
+	is(line(&e, "h/ask")->runs, 1, 3.5, 6);
+	sl_estimate_fini(&e);
+}
+
 #define EACH(items, body)                                                                                              \
 	"{\"id\":\"m\",\"type\":\"each\",\"params\":{\"items\":" items ",\"body\":{\"nodes\":[" body "],\"edges\":[]}" \
 	"}}"
@@ -273,6 +311,7 @@ int main(void)
 		cmocka_unit_test(of_the_cases_of_a_branch_one_is_taken),
 		cmocka_unit_test(a_condition_is_as_likely_as_not),
 		cmocka_unit_test(a_loop_takes_one_round_at_least_and_all_at_most),
+		cmocka_unit_test(a_model_with_tools_is_asked_once_more_than_it_may_use_them),
 		cmocka_unit_test(a_map_has_the_items_that_are_written_or_given_or_guessed),
 		cmocka_unit_test(bodies_multiply),
 		cmocka_unit_test(a_prompt_is_longer_for_what_it_mentions),
