@@ -142,6 +142,7 @@ static enum sl_code up_database(struct serve *s, struct sl_error *err)
 
 	sl_settings_store(s->config, &store);
 	store.on_orphans = sl_wire_orphans;
+	store.on_lapse = sl_wire_lapse;
 	store.on_news = sl_wire_news;
 	store.on_order = sl_wire_order;
 	store.ctx = &s->wire;

@@ -86,6 +86,14 @@ static void on_adopted(void *arg, enum sl_code rc, size_t runs)
 		       SL_KS("error", sl_code_wire(rc)));
 }
 
+void sl_wire_lapse(void *wire)
+{
+	struct sl_wire *w = wire;
+	struct sl_engine *e = atomic_load(&w->engine);
+	if (e)
+		sl_engine_prove(e);
+}
+
 void sl_wire_orphans(void *wire)
 {
 	struct sl_wire *w = wire;

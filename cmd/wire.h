@@ -40,4 +40,5 @@ void sl_wire_wake_at(void *wire, uint64_t deadline_ms); /* [any] struct sl_engin
 void sl_wire_elsewhere(struct sl_wire *w, struct sl_elsewhere *out);
 void sl_wire_news(void *wire, enum sl_store_news news);             /* [store] .on_news */
 void sl_wire_order(void *wire, const struct sl_store_order *order); /* [store] .on_order */
+void sl_wire_lapse(void *wire);                                     /* [store] .on_lapse */
 void sl_wire_orphans(void *wire);                                   /* [store] struct sl_store_config.on_orphans */

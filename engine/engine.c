@@ -263,6 +263,15 @@ void sl_engine_stats(struct sl_engine *e, struct sl_engine_stats *out)
 	sl_admit_stats(e->admit, &out->admit);
 }
 
+void sl_engine_prove(struct sl_engine *e)
+{
+	struct sl_run *r, *tmp;
+	pthread_mutex_lock(&e->lock);
+	HASH_ITER (hh, e->runs, r, tmp)
+		sl_run_prove(r); /* only posts */
+	pthread_mutex_unlock(&e->lock);
+}
+
 /* ---- who is served ---- */
 
 void sl_engine_serves(struct sl_engine *e, const struct sl_run_id *id)

@@ -117,6 +117,9 @@ SL_DEFINE_AUTO(sl_engine)
  * `fn` [store] once, with the number of runs that were taken. */
 SL_MUST_USE enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum sl_code rc, size_t runs),
 					   void *arg);
+/* Asks the journal of every run in memory whether it is still ours, and lets go of the others. Call it when another
+ * instance may have claimed some. [any] */
+void sl_engine_prove(struct sl_engine *e);
 void sl_engine_tick(struct sl_engine *e); /* fires timers that are due */
 bool sl_engine_step(struct sl_engine *e); /* workers == 0: serves one mailbox; false: nothing to do */
 enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers); /* 0: as many as it began with */

@@ -22,6 +22,11 @@ struct flight {
 	struct sl_msg msg;
 };
 
+struct proof {
+	struct sl_msg msg;
+	struct sl_run *run;
+};
+
 struct sl_notice *sl_notice_ref(struct sl_notice *n)
 {
 	atomic_fetch_add_explicit(&n->refs, 1, memory_order_relaxed);
@@ -165,7 +170,8 @@ static void batch_done(struct sl_batch *b, enum sl_code rc)
 	struct flight *f = b->ctx;
 	struct sl_run *r = f->run;
 	struct sl_engine *e = r->engine;
-	if (rc == SL_OK && e->config.bus.publish && (atomic_load(&r->watched) || atomic_load(&e->bus_all)))
+	if (rc == SL_OK && f->n_records && e->config.bus.publish &&
+	    (atomic_load(&r->watched) || atomic_load(&e->bus_all)))
 		publish(f, b);
 	if (f->submit_fn && rc == SL_OK)
 		SL_CRASH_POINT("submit.committed");
@@ -236,11 +242,45 @@ void sl_run_flush(struct sl_run *r)
 		sl_run_flush_all(r);
 }
 
+static void send(struct sl_run *r);
+
 void sl_run_flush_all(struct sl_run *r)
 {
+	if (r->n_out && !r->lost)
+		send(r);
+}
+
+/* A batch without a record: all it can do is be refused. */
+static void prove(struct sl_run *r, struct sl_msg *m)
+{
+	free(SL_CONTAINER_OF(m, struct proof, msg));
+	if (!r->lost && !sl_run_unwritten(r) && !r->create)
+		send(r);
+	sl_run_unref(r);
+}
+
+static void prove_drop(struct sl_msg *m)
+{
+	struct proof *p = SL_CONTAINER_OF(m, struct proof, msg);
+	struct sl_run *r = p->run;
+	free(p);
+	sl_run_unref(r);
+}
+
+void sl_run_prove(struct sl_run *r)
+{
+	struct proof *p = calloc(1, sizeof(*p));
+	if (!p)
+		return; /* it finds out when it writes */
+	p->msg.run = prove;
+	p->msg.drop = prove_drop;
+	p->run = sl_run_ref(r);
+	sl_run_post(r, &p->msg);
+}
+
+static void send(struct sl_run *r)
+{
 	struct sl_engine *e = r->engine;
-	if (!r->n_out || r->lost)
-		return;
 	r->sent_bytes = r->state.bytes;
 	struct flight *f = calloc(1, sizeof(*f));
 	struct sl_batch *b = sl_batch_new(r->n_out);
@@ -267,7 +307,8 @@ void sl_run_flush_all(struct sl_run *r)
 	b->create = r->create;
 	f->creates = b->create;
 	r->create = NULL;
-	memcpy(b->records, r->out, r->n_out * sizeof(*r->out));
+	if (r->n_out)
+		memcpy(b->records, r->out, r->n_out * sizeof(*r->out));
 	for (size_t i = 0; i < r->n_out; i++)
 		b->bytes += r->out[i].data->len + (r->out[i].detail ? r->out[i].detail->len : 0);
 	r->n_out = 0;

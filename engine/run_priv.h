@@ -214,6 +214,8 @@ char *sl_z(const char *z); /* strdup that takes NULL */
 struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id); /* a reference; NULL: not in memory */
 bool sl_engine_add(struct sl_engine *e, struct sl_run *r);    /* takes a reference; false: it is there already */
 void sl_engine_forget(struct sl_engine *e, struct sl_run *r); /* drops that reference */
+/* [any] See sl_engine_prove(). */
+void sl_run_prove(struct sl_run *r);
 /* [any] This thread serves that run now; NULL: none. Noted where it outlives a crash. */
 void sl_engine_serves(struct sl_engine *e, const struct sl_run_id *id);
 SL_MUST_USE enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
@@ -244,7 +246,7 @@ SL_MUST_USE enum sl_code sl_rerun_retry(struct sl_engine *e, struct sl_run_id id
 
 /* child.c */
 void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */
-void sl_run_watch_parent(struct sl_run *r); /* [run] a child: it is cancelled when its parent has ended */
+void sl_run_watch_parent(struct sl_run *r);               /* [run] a child: it is cancelled when its parent has ended */
 void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run] passes an order on */
 bool sl_exec_has_child(const struct sl_exec *x);
 

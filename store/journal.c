@@ -464,7 +464,8 @@ static bool lane_setup(struct sl_conn *c)
 	l->failed = false;
 	l->sqlstate[0] = 0;
 	l->setup_results = 0;
-	/* The schema's version comes third (setup_result counts): a missing table behind it is then no surprise. */
+	/* The schema's version comes third and the registration fourth (setup_result counts): a missing table behind it
+	 * is then no surprise. */
 	return sl_conn_send_session(c, TIMEOUT_MS, true) &&
 	       sl_conn_query(c, "SELECT coalesce(max(version), 0) FROM schema_migrations", 0, NULL, NULL, NULL) &&
 	       sl_lease_send_registration(l->s, c) && sl_group_prepare(c);
@@ -474,7 +475,9 @@ static void setup_result(struct sl_lane *l, const PGresult *r)
 {
 	if (PQresultStatus(r) == PGRES_FATAL_ERROR)
 		note_error(l, r);
-	if (++l->setup_results != 3 || PQresultStatus(r) != PGRES_TUPLES_OK)
+	if (++l->setup_results == 4 && PQresultStatus(r) == PGRES_TUPLES_OK)
+		sl_lease_returned(l->s, r);
+	if (l->setup_results != 3 || PQresultStatus(r) != PGRES_TUPLES_OK)
 		return;
 	uint32_t version = (uint32_t)sl_row_i32(r, 0, 0), wanted = sl_migrate_wanted();
 	sl_store_set_schema(l->s, version);

@@ -23,11 +23,23 @@ bool sl_lease_send_registration(struct sl_store *s, struct sl_conn *c)
 	const char *values[] = {id, lease, host, pid, SL_VERSION};
 	return sl_conn_query(
 		c,
+		"WITH old AS (SELECT expires_at < now() AS late FROM instances WHERE id = $1::bigint) "
 		"INSERT INTO instances (id, expires_at, host, pid, version, postmaster) VALUES ($1::bigint, "
 		"now() + $2::text::interval, $3, $4::integer, $5, pg_postmaster_start_time()) ON CONFLICT (id) DO "
 		"UPDATE SET "
-		"expires_at = excluded.expires_at, postmaster = excluded.postmaster",
+		"expires_at = excluded.expires_at, postmaster = excluded.postmaster RETURNING (SELECT late FROM old)",
 		5, values, NULL, NULL);
+}
+
+/* A server that stood still past its lease may have lost runs and have nothing to write that would be refused: it would
+ * go on showing them as they were. */
+void sl_lease_returned(struct sl_store *s, const PGresult *r)
+{
+	if (PQntuples(r) != 1 || sl_row_null(r, 0, 0) || !sl_row_bool(r, 0, 0))
+		return;
+	sl_log(SL_LOG_WARN, "store", "our lease had run out; what others have taken meanwhile is left to them");
+	if (s->config.on_lapse)
+		s->config.on_lapse(s->config.ctx);
 }
 
 static void renewed(struct sl_job *j, enum sl_code rc)
@@ -39,6 +51,7 @@ static void renewed(struct sl_job *j, enum sl_code rc)
 		sl_log(SL_LOG_WARN, "store", "the lease could not be renewed", SL_KS("code", sl_code_wire(rc)));
 		return;
 	}
+	sl_lease_returned(s, j->results[0]);
 	const PGresult *r = j->results[1];
 	if (PQntuples(r) != 1)
 		return;
@@ -57,7 +70,10 @@ static void renew(struct sl_store *s)
 {
 	struct sl_job *j = sl_job_new(
 		s, SL_JOB_IDEMPOTENT,
-		"UPDATE instances SET expires_at = now() + $2::text::interval WHERE id = $1::bigint", renewed);
+		"WITH old AS (SELECT expires_at < now() AS late FROM instances WHERE id = $1::bigint) UPDATE instances "
+		"SET "
+		"expires_at = now() + $2::text::interval WHERE id = $1::bigint RETURNING (SELECT late FROM old)",
+		renewed);
 	char lease[24];
 	if (!j)
 		return;

@@ -49,6 +49,9 @@ struct sl_store_config {
 	uint32_t retention_days; /* finished runs older than this go, partition by partition; 0: kept for ever */
 	void (*on_orphans)(
 		void *ctx); /* [store] runs of a dead instance wait: call sl_engine_recover(). NULL: do not look */
+	/* [store] Our lease had run out before it was renewed: others may have taken runs from us. Call
+	 * sl_engine_prove(). NULL: nobody asks. */
+	void (*on_lapse)(void *ctx);
 	/* [store] What another server on this database has told; must not block. NULL: nobody wants to know. */
 	void (*on_news)(void *ctx, enum sl_store_news news);
 	/* [store] Another server asks something of a run we have: answer with sl_store_order_answer(). NULL: nobody

@@ -176,6 +176,7 @@ void sl_lease_start(struct sl_store *s);
 void sl_lease_tick(struct sl_store *s, uint64_t now);
 /* Sends the instance's row and lock as part of a lane's setup. */
 bool sl_lease_send_registration(struct sl_store *s, struct sl_conn *c);
+void sl_lease_returned(struct sl_store *s, const PGresult *r); /* of the registration, and of a renewal */
 enum sl_code sl_lease_release(struct sl_store *s, sl_job_fn *finish);
 
 /* Dead is who let its lease run out, or whose lock is free on a PostgreSQL that was not restarted since it was taken.

@@ -80,6 +80,27 @@ class Zombie(Case):
         self.assertGreater(sum(refused), 0)
         self.assertLess(max(takeovers), LEASE + 1 * PATIENCE)
 
+    def test_a_former_owner_does_not_tell_old_news(self):
+        sink = Sink()
+        self.things.append(sink)
+        cluster = Cluster(2, env={'SLUICE_LEASE_S': str(LEASE), 'SLUICE_DRAIN_S': '0'})
+        self.things.append(cluster)
+        zombie, other = cluster[0], cluster[1]
+        plan = people(random.Random(1), sink)
+        run_id = zombie.submit(plan.definition, plan.inputs)
+        zombie.wait_status(run_id, 'waiting')
+        owner = cluster.pg.value("SELECT owner FROM runs")
+        zombie.process.proc.send_signal(signal.SIGSTOP)
+        try:
+            wait_for('the other one to take over', lambda: cluster.pg.value('SELECT owner FROM runs') != owner, 3 * LEASE)
+        finally:
+            zombie.process.proc.send_signal(signal.SIGCONT)
+        other.call('POST', '/runs/%s/cancel' % run_id, {})
+        self.assertEqual(other.run(run_id)['status'], 'cancelled')
+        # it had nothing to write that would be refused, and must find out all the same
+        wait_for('the former owner to say so, too', lambda: zombie.run(run_id)['status'] == 'cancelled', 2)
+        self.assertEqual(zombie.metrics()['sluice_runs_active'], 0)
+
 
 if __name__ == '__main__':
     unittest.main()
