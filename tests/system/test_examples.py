@@ -54,6 +54,20 @@ class Examples(Case):
         self.assertEqual(status['history']['output']['count'], 1)
         self.assertEqual(len(s.call('GET', '/memories?tier=working')['items']), 1)
 
+    def test_a_table_comes_out_in_the_order_of_its_rows(self):
+        s = self.start()
+        rows = [{'id': i, 'question': 'What is %d and %d?' % (i, i)} for i in range(40)] + [{'id': 40}]
+        run = s.wait_status(s.submit(example('batch'), {'rows': rows, 'column': 'question'}), 'succeeded')
+        table = run['outputs']['table']
+        self.assertEqual((run['outputs']['count'], [r['id'] for r in table], [r['batch_index'] for r in table]),
+                         (41, list(range(41)), list(range(1, 42))))
+        for r in table[:40]:
+            self.assertEqual((r['metadata']['status'], r['metadata']['input_length'], r['metadata']['response_length']),
+                             ('success', len(r['question']), len(r['model_response'].encode())))
+            self.assertTrue(r['model_response'])
+        told = [e['data']['done'] for e in s.events(run['id']) if e['event'] == 'progress']
+        self.assertEqual((told[-1], len(told) in range(9, 13)), (41, True))
+
     def test_a_brief_has_its_figures_looked_up_in_memory(self):
         s = self.start()
         topic = 'quiet streets'
