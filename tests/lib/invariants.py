@@ -59,7 +59,7 @@ def seen(info, watchers):
     if not ids:
         return []
     journal = {}
-    for run, seq, event, data in query(info, 'SELECT run_id, seq, event, data FROM run_events WHERE seq > 0 AND run_id IN (%s);' % ids):
+    for run, seq, event, data in query(info, 'SELECT run_id, seq, event, sluice_whole(run_id, data) FROM run_events WHERE seq > 0 AND run_id IN (%s);' % ids):
         journal[run, int(seq)] = (event, json.dumps(json.loads(data), sort_keys=True))
     return [('(i) an event a client saw that is not in the journal', '%s %d %s ≠ %s' % (w.run_id, seq, what, journal.get((w.run_id, seq))))
             for w in watchers for seq, what in w.durable.items() if journal.get((w.run_id, seq)) != what]

@@ -53,7 +53,7 @@ SELECT r.id, r.status, e.event, r.outputs, e.data FROM runs r JOIN (
 	ORDER BY run_id, seq DESC) e ON e.run_id = r.id
 WHERE r.done IS DISTINCT FROM (e.event IN ('execution:completed', 'execution:failed', 'execution:cancelled'))
 	OR r.done AND r.status <> CASE e.event WHEN 'execution:completed' THEN 'succeeded' WHEN 'execution:failed' THEN 'failed' ELSE 'cancelled' END
-	OR r.status = 'succeeded' AND r.outputs::jsonb IS DISTINCT FROM (e.data::jsonb -> 'outputs')
+	OR r.status = 'succeeded' AND r.outputs::jsonb IS DISTINCT FROM (sluice_whole(r.id, e.data)::jsonb -> 'outputs')
 
 -- (g) what is written beside a run and has none. (There is no outbox whose rows could grow old: events are published from memory
 -- after their commit, and a client that comes back reads the journal from the sequence it has.)

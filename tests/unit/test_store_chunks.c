@@ -252,6 +252,17 @@ static void texts_of_all_sizes_come_back_byte_for_byte(void **state)
 
 	assert_int_equal(ASK(sl_store_load(s, run, on_run, NULL)), SL_OK);
 	assert_whole(seen.run);
+	for (size_t i = 0; i < SL_COUNT_OF(sizes); i++) { /* and to who reads the tables by hand */
+		static char whole[2000000];
+		char sql[120];
+		snprintf(sql, sizeof(sql),
+			 "SELECT sluice_whole(run_id, data) FROM run_events WHERE data <> '{\"a\":1}' AND seq = %zu",
+			 i + 1);
+		sl_pg_text(&pg, sql, whole, sizeof(whole));
+		SL_AUTO(sl_bytes) want = words(sizes[i], i);
+		assert_int_equal(strlen(whole), want->len);
+		assert_memory_equal(whole, want->data, want->len);
+	}
 
 	assert_int_equal(ASK(sl_store_run_records(s, run, 2, 5, on_run, NULL)), SL_OK);
 	assert_int_equal(seen.run->n_records, 5);
@@ -534,6 +545,11 @@ static void a_piece_that_is_missing_or_changed_is_never_read_as_if_it_were_right
 		struct sl_run_id run = new_run(), sound = new_run();
 		write_one(s, batch(run, 1, 1, words(50000, 1), NULL), SL_OK);
 		sl_pg_exec(&pg, harm[i]);
+		if (i == 0)
+			assert_int_equal(
+				count("SELECT count(*) FROM run_events WHERE seq = 1 AND sluice_whole(run_id, data) IS "
+				      "NULL"),
+				1);
 		write_one(s, batch(sound, 1, 1, words(50000, 2), NULL), SL_OK);
 		assert_int_equal(ASK(sl_store_load(s, run, on_run, NULL)), SL_INTERNAL);
 		assert_null(seen.run);
