@@ -23,6 +23,7 @@ struct stored {
 	uint64_t epoch;
 	uint32_t recoveries;
 	bool done, claimed, failed; /* failed: or cancelled */
+	bool damaged;
 	struct life *owner;
 };
 
@@ -527,6 +528,7 @@ static struct sl_stored_run *give(const struct stored *s)
 	r->head = head_copy(s->head);
 	r->epoch = s->epoch;
 	r->recoveries = s->recoveries;
+	r->damaged = s->damaged;
 	r->n_records = s->n;
 	r->records = calloc(s->n ? s->n : 1, sizeof(*r->records));
 	for (size_t i = 0; i < s->n; i++) {
@@ -561,8 +563,14 @@ static enum sl_code journal_load(void *ctx, struct sl_run_id id,
 				 void (*fn)(void *, enum sl_code, struct sl_stored_run *), void *arg)
 {
 	struct stored *s = stored_of(((struct life *)ctx)->world, id);
-	fn(arg, s ? SL_OK : SL_NOT_FOUND, s ? give(s) : NULL);
+	bool given = s && !s->damaged;
+	fn(arg, given ? SL_OK : s ? SL_INTERNAL : SL_NOT_FOUND, given ? give(s) : NULL);
 	return SL_OK;
+}
+
+void world_damage(struct world *w, struct sl_run_id id)
+{
+	stored_of(w, id)->damaged = true;
 }
 
 static enum sl_code journal_reopen(void *ctx, struct sl_run_id id,

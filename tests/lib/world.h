@@ -45,6 +45,8 @@ void world_limits(struct world *w, const struct sl_admit_limits *l);
 /* The oldest batch that is not written is written, and its answer is on the way: the next world_commit_one() brings it,
  * a crash loses it. */
 bool world_commit_unanswered(struct world *w);
+/* From now on the journal finds that a part of what it has of the run is missing. */
+void world_damage(struct world *w, struct sl_run_id id);
 void world_crash(struct world *w); /* kill -9, start again, recover; what is left of others dies, too */
 /* Another server takes over all runs, while the one that was thought dead lives on. All orders go to the new one. */
 void world_take_over(struct world *w);

@@ -70,6 +70,24 @@ static void an_any_join_cancels_the_loser(void **state)
 	assert_int_equal(verdict(w, id), 1);
 }
 
+static void a_damaged_run_stays_as_it_is_and_the_others_go_on(void **state)
+{
+	struct world *w = *state;
+	const char *hold = "{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":"
+			   "{\"answer\":1}},{\"id\":\"s\",\"type\":\"delay\",\"params\":{\"seconds\":10}}],\"edges\":"
+			   "[{\"from\":\"a\",\"to\":\"s\"}]}";
+	struct sl_run_id bad = world_submit(w, hold, "{}"), good = world_submit(w, hold, "{}");
+	const struct sl_record *r;
+	world_settle(w);
+	size_t n = world_records(w, bad, &r);
+	world_damage(w, bad);
+	world_crash(w);
+	world_advance(w, 20000);
+	assert_string_equal(world_status(w, good), "succeeded");
+	assert_int_equal(world_records(w, bad, &r), n); /* nothing is made up */
+	assert_int_equal(world_calls(w, "a"), 2);
+}
+
 static void a_quorum_puts_up_with_a_failure(void **state)
 {
 	struct world *w = *state;
@@ -475,6 +493,7 @@ int main(void)
 		T(the_judge_runs_once_after_both_sides),
 		T(an_any_join_cancels_the_loser),
 		T(a_quorum_puts_up_with_a_failure),
+		T(a_damaged_run_stays_as_it_is_and_the_others_go_on),
 		T(a_quorum_that_cannot_be_met_fails_the_run_with_names),
 		T(a_failure_nobody_tolerates_ends_the_run_and_stops_the_rest),
 		T(a_join_with_a_timeout_goes_on_with_what_came),
