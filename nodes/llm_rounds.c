@@ -12,6 +12,8 @@
 
 #define ROUNDS        5 /* of tools, when nothing is said */
 #define EXCERPT_BYTES 500
+#define TOLD_BYTES    (1u << 20) /* of all results in the conversation; what has no room is cut, and said to be */
+#define TOLD_LEAST    500u       /* of each, all the same: an error, say */
 
 struct rounds { /* [run] */
 	struct json_object *params;
@@ -25,7 +27,8 @@ struct rounds { /* [run] */
 	uint32_t looking_up;           /* workflows whose inputs are not known yet */
 	uint32_t done;                 /* rounds that have ended and were folded */
 	uint64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
-	bool waits; /* for them, before the first round */
+	size_t told; /* bytes of results in the conversation */
+	bool waits;  /* for them, before the first round */
 	bool answered, simulated;
 };
 
@@ -307,6 +310,13 @@ static void add_result(struct rounds *s, struct json_object *r)
 		sl_buf_add(&text, sl_json_str(result).p, sl_json_str(result).len);
 	else
 		sl_json_write(&text, result);
+	size_t room = s->told < TOLD_BYTES - TOLD_LEAST ? TOLD_BYTES - s->told : TOLD_LEAST;
+	if (text.len > room) {
+		size_t all = text.len;
+		text.len = sl_utf8_cut(text.data, text.len, room);
+		sl_buf_addf(&text, "\n… (cut: of %zu bytes; the results of this conversation have no more room)", all);
+	}
+	s->told += text.len;
 	struct json_object *m = message("tool", text_json(sl_buf_str(&text)));
 	if (!m)
 		return;

@@ -359,6 +359,30 @@ static void what_is_too_much_is_cut_and_said_to_be(void **state)
 	assert_true(strlen(text_of(output(w, id, "tool_log"))) < 2000);
 }
 
+static void a_conversation_has_room_for_so_much_and_no_more(void **state)
+{
+	struct world *w = *state;
+	SL_BUF(turns, 32768);
+	switches(w, "{\"system\":\"s\",\"tools\":{\"code_execution\":true}}");
+	sl_buf_adds(&turns, "[");
+	for (int turn = 0; turn < 5; turn++) { /* 80 results of 60,000 bytes */
+		sl_buf_adds(&turns, "{'calls':[");
+		for (int i = 0; i < 16; i++)
+			sl_buf_addf(
+				&turns,
+				"%s{'name':'code_execution','arguments':{'code':'return string.rep([[x]], 60000)'}}",
+				i ? "," : "");
+		sl_buf_adds(&turns, "]},");
+	}
+	sl_buf_adds(&turns, "{'text':'ok'}]");
+	struct sl_run_id id = world_submit(w, with("['code_execution']", "", turns.data), "{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_non_null(strstr(heard(w, id), "(cut: of 600"));
+	assert_in_range(strlen(heard(w, id)), 500, 700);
+	assert_int_equal(events(w, id, "tool_execution", NULL), 80);
+}
+
 static void what_cannot_be_used_is_said_before_a_model_is_asked(void **state)
 {
 	struct world *w = *state;
@@ -515,6 +539,33 @@ static void what_the_author_wrote_is_evaluated_where_it_stands(void **state)
 	assert_string_equal(world_node_status(w, id, "l#2/a#1/tools#1/call"), "completed");
 }
 
+static void orders_reach_what_a_tool_has_begun(void **state)
+{
+	struct world *w = *state;
+	static const char turns[] = "[{'calls':[{'name':'workflow_stuck','arguments':{}}]},{'text':'on it went'}]";
+	struct sl_run_id id = world_submit(w, with("['workflow:stuck']", "", turns), "{}");
+	world_settle(w);
+	struct sl_run_id child = world_child(w, id);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+	expect_status(w, id, "paused");
+	expect_status(w, child, "paused");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	world_settle(w);
+	world_release(w, "x");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(text_of(output(w, id, "text")), "\"on it went\"");
+	assert_int_equal(events(w, id, "tool_execution", NULL), 1);
+	assert_int_equal(world_calls(w, "a#1/ask"), 1);
+	id = world_submit(w, with("['workflow:stuck']", "", turns), "{}");
+	world_settle(w);
+	child = world_child(w, id);
+	assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK);
+	world_settle(w);
+	expect_status(w, id, "cancelled");
+	expect_status(w, child, "cancelled");
+}
+
 /* Kills the server after every commit: each result is written once, nothing that is written is done again, and a tool
  * begins only when what led to it is written. */
 static void a_crash_anywhere_repeats_nothing_that_is_written(void **state)
@@ -607,12 +658,14 @@ int main(void)
 		T(a_workflow_is_a_tool_with_its_inputs_for_arguments),
 		T(an_agent_s_switches_say_what_is_offered_and_run),
 		T(what_is_too_much_is_cut_and_said_to_be),
+		T(a_conversation_has_room_for_so_much_and_no_more),
 		T(what_cannot_be_used_is_said_before_a_model_is_asked),
 		T(sums_are_computed_and_nothing_else_is_run),
 		T(attempts_of_a_tool_are_told_one_by_one),
 		T(the_web_is_searched_where_there_is_a_provider),
 		T(retries_are_the_model_s_and_failures_the_node_s),
 		T(what_the_author_wrote_is_evaluated_where_it_stands),
+		T(orders_reach_what_a_tool_has_begun),
 		T(a_crash_anywhere_repeats_nothing_that_is_written),
 	};
 	return cmocka_run_group_tests(tests, library, NULL);
