@@ -15,7 +15,7 @@ import time
 import unittest
 
 import invariants
-from rig import PATIENCE, SLOW, Case, wait_for
+from rig import PATIENCE, SLOW, Case, Failed, wait_for
 from stage import Stage
 from workload import dag, items, rounds
 
@@ -57,13 +57,21 @@ class Prober(threading.Thread):
 
 
 class PostgresChaos(Case):
+    def count(self, stage):
+        """Records in the journal; None: PostgreSQL does not say."""
+        try:
+            return int(stage.pg.value('SELECT count(*) FROM run_events'))
+        except Failed:
+            return None
+
     def blow(self, stage, prober, kind, down):
         """One of the three; returns (readyz said no after, the journal went on after), in seconds; None: it was too short to be seen."""
         began, said_no = time.monotonic(), None
         if kind == 'backend':
             pid = stage.pg.value("SELECT pid FROM pg_stat_activity WHERE application_name = 'sluice journal' ORDER BY random() LIMIT 1")
             os.kill(int(pid), signal.SIGKILL)  # PostgreSQL ends all others and starts anew
-            wait_for('PostgreSQL to take connections again', lambda: not stage.pg._psql('SELECT 1', stage.pg.port).returncode, 30)
+            time.sleep(0.3)  # it takes connections for a moment, before it has noticed
+            wait_for('PostgreSQL to be there again', lambda: self.count(stage) is not None, 30)
         else:
             stage.pg.stop(kind)
             time.sleep(down)
@@ -72,8 +80,8 @@ class PostgresChaos(Case):
                 said_no = 9e9 if no is None else no - began
             stage.pg.start()
         there = time.monotonic()
-        before = int(stage.pg.value('SELECT count(*) FROM run_events'))
-        wait_for('the journal to go on', lambda: int(stage.pg.value('SELECT count(*) FROM run_events')) > before, 20, every=0.05)
+        before = self.count(stage)
+        wait_for('the journal to go on', lambda: self.count(stage) > before, 20, every=0.05)
         return said_no, time.monotonic() - there
 
     def test_every_run_succeeds_whatever_happens_to_postgresql(self):

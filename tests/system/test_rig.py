@@ -3,6 +3,7 @@ import random
 import subprocess
 import unittest
 
+import histcheck
 import invariants
 from rig import SLUICE, Postgres
 from workload import ANSWER, Plan, Sink, dag, judge
@@ -100,6 +101,56 @@ class Oracle(unittest.TestCase):
             self.assertLessEqual({'llm', 'http', 'branch', 'join', 'delay', 'transform'}, kinds)
             self.assertIn('skipped', p.nodes.values())
         self.assertIn('{gist}', ANSWER)
+
+
+def ops(*rows):
+    """(client, name, argument, called, returned or None, result)"""
+    out = []
+    for client, name, arg, called, returned, result in rows:
+        op = histcheck.Op(client, name, arg, called)
+        if returned is not None:
+            op.returned, op.result = returned, result
+        out.append(op)
+    return out
+
+
+def register(state, op):
+    if op.name == 'write':
+        return [op.arg]
+    return [state] if op.result is histcheck.UNKNOWN or op.result == state else []
+
+
+class HistCheck(unittest.TestCase):
+    def good(self, *rows):
+        self.assertIsNone(histcheck.check(ops(*rows), 0, register))
+
+    def bad(self, *rows):
+        self.assertIsNotNone(histcheck.check(ops(*rows), 0, register))
+
+    def test_what_could_have_happened_is_told_from_what_could_not(self):
+        self.good(('a', 'write', 1, 0, 1, True), ('b', 'read', None, 2, 3, 1))
+        self.bad(('a', 'write', 1, 0, 1, True), ('b', 'read', None, 2, 3, 0))  # old news
+        self.good(('a', 'write', 1, 0, 5, True), ('b', 'read', None, 2, 3, 0), ('c', 'read', None, 2, 3, 1))  # at the same time
+        self.bad(('a', 'write', 1, 0, 9, True), ('b', 'read', None, 2, 3, 1), ('c', 'read', None, 4, 5, 0))  # seen, and gone again
+        # a write that nobody heard of may have happened at any time from then on, or not at all
+        self.good(('a', 'write', 1, 0, None, None), ('b', 'read', None, 2, 3, 0), ('c', 'read', None, 4, 5, 1))
+        self.good(('a', 'write', 1, 0, None, None), ('b', 'read', None, 2, 3, 0))
+        self.bad(('a', 'write', 1, 0, None, None), ('b', 'read', None, 2, 3, 1), ('c', 'read', None, 4, 5, 0))
+        self.bad(('b', 'read', None, 2, 3, 1), ('a', 'write', 1, 4, None, None))  # but not before it was asked for
+
+    def test_long_histories_are_found_right_and_a_lie_in_them_is(self):
+        for seed in range(30):
+            rnd, state, rows, now = random.Random(seed), 0, [], 0.0
+            for n in range(60):  # each takes effect somewhere between its call and its return; three at a time
+                now += rnd.random()
+                if rnd.random() < 0.5:
+                    state = n
+                    rows.append(('c', 'write', n, now - rnd.random(), now + rnd.random(), True))
+                else:
+                    rows.append(('c', 'read', None, now - rnd.random(), now + rnd.random(), state))
+            self.good(*rows)
+            last = max(r[4] for r in rows)
+            self.bad(*rows, ('d', 'read', None, last + 1, last + 2, -1))
 
 
 if __name__ == '__main__':
