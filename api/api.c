@@ -2,6 +2,10 @@
 #include "api/api_priv.h"
 #include "ws/conn.h"
 
+#include <time.h>
+
+#define SETTLED_MS 300 /* nothing was answered for so long */
+
 static bool copy(char **to, const char *from)
 {
 	*to = from && *from ? sl_str_dup(sl_str(from)) : NULL;
@@ -81,14 +85,46 @@ const char *sl_api_url(const struct sl_api *a)
 	return sl_server_url(a->server);
 }
 
+void sl_api_leave(struct sl_api *a)
+{
+	atomic_store(&a->leaving, true);
+}
+
+static void close_door(struct sl_post *p)
+{
+	struct sl_api *a = SL_CONTAINER_OF(p, struct sl_api, drain_post);
+	sl_server_drain(a->server);
+}
+
 void sl_api_drain(struct sl_api *a)
 {
+	atomic_store(&a->leaving, true);
 	atomic_store(&a->draining, true);
+}
+
+void sl_api_settle(struct sl_api *a, uint32_t wait_ms)
+{
+	uint64_t until = sl_clock_mono_ms() + wait_ms, moved = sl_clock_mono_ms();
+	struct sl_server_stats s;
+	a->drain_post.run = close_door;
+	sl_loop_post(a->loop, &a->drain_post);
+	for (uint32_t before = UINT32_MAX; sl_clock_mono_ms() < until; before = s.in_flight) {
+		sl_server_stats(a->server, &s);
+		if (s.in_flight == 0 && before == 0)
+			return;
+		if (s.in_flight != before)
+			moved = sl_clock_mono_ms();
+		else if (sl_clock_mono_ms() - moved >
+			 SETTLED_MS) /* what is left are streams, which have no end of their own */
+			return;
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
 }
 
 void sl_api_stop(struct sl_api *a)
 {
-	sl_api_drain(a);
+	atomic_store(&a->leaving, true);
+	atomic_store(&a->draining, true);
 	if (a->server)
 		sl_server_stop(a->server);
 }

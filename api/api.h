@@ -74,8 +74,12 @@ void sl_api_paused(struct sl_api *a, struct sl_engine *engine, bool paused);
 /* [any, once it is started] Another server may have changed limits, or paused all: read again, and followed. */
 void sl_api_settings_changed(struct sl_api *a);
 
-/* [any] /readyz says 503, new runs get 503 `draining`, everything else goes on. */
+/* Going down, in three steps. [any] leave: /readyz says 503, everything else goes on: whoever sends traffic here looks
+ * there first. drain: new runs get 503 `draining`. settle: no connection is taken any more, each ends with its next
+ * answer; waits until what is under way has been answered, or nothing moves any more, or wait_ms are over; once. */
+void sl_api_leave(struct sl_api *a);
 void sl_api_drain(struct sl_api *a);
+void sl_api_settle(struct sl_api *a, uint32_t wait_ms); /* [not front] */
 void sl_api_stop(struct sl_api *a);
 void sl_api_free(struct sl_api *a); /* when the loop has stopped: answers on their way still find it. NULL is fine */
 SL_DEFINE_AUTO(sl_api)

@@ -61,7 +61,9 @@ struct sl_api {
 	struct sl_server_config server_config;
 	char *listen, *tls_cert, *tls_key, *hosts, *origins;
 	const struct sl_clock *clock;
-	_Atomic bool draining;        /* the process is going down */
+	_Atomic bool leaving;  /* the process is going down: not ready */
+	_Atomic bool draining; /* and takes nothing new */
+	struct sl_post drain_post;
 	_Atomic bool paused, drained; /* an operator said so: routes_admin.c */
 	_Atomic bool settings_posted;
 	struct sl_post settings_post;

@@ -164,7 +164,7 @@ void sl_route_metrics(struct sl_api *a, struct sl_request *r)
 	about(&out, "sluice_build_info", "gauge", "The version of this server.");
 	of(&out, "sluice_build_info", "version", SL_VERSION, 1);
 	one(&out, "sluice_start_time_seconds", "gauge", "When it started, Unix time.", (double)a->started_ms / 1000.0);
-	one(&out, "sluice_draining", "gauge", "1 while it takes no new runs.", atomic_load(&a->draining));
+	one(&out, "sluice_draining", "gauge", "1 while it takes no new runs.", atomic_load(&a->leaving));
 	if (a->parts.engine)
 		engine_numbers(&out, a->parts.engine);
 	if (a->parts.store)

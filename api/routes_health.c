@@ -25,7 +25,7 @@ void sl_route_readyz(struct sl_api *a, struct sl_request *r)
 	SL_BUF(reasons, 4096);
 	SL_BUF(out, 8192);
 	sl_buf_addc(&reasons, '[');
-	if (atomic_load(&a->draining) || atomic_load(&a->drained)) {
+	if (atomic_load(&a->leaving) || atomic_load(&a->drained)) {
 		struct sl_engine_stats e = {0};
 		char text[64];
 		if (a->parts.engine)

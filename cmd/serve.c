@@ -1,8 +1,9 @@
 /* cmd/serve.c: `sluice serve`: what is started in which order, and stopped in the opposite one.
  *
  * Up:    settings, log → secrets → database (embedded or given), migrations → store → profiles, models, simulator,
- * memory → api and sockets (made, not listening) → engine → recovery → listening. Down:  readiness says no → engine →
- * models → api and sockets → memory → store (writes what waits, gives our runs back) → loops → simulator → database.
+ * memory → api and sockets (made, not listening) → engine → recovery → listening. Down:  readiness says no, and after a
+ * while the doors are closed → engine → our runs are given back → models → api and sockets → memory → store → loops →
+ * simulator → database.
  */
 #include <errno.h>
 #include <semaphore.h>
@@ -59,6 +60,8 @@
 #define SERVE_RECOVER_MS  60000 /* how long the claiming of unfinished runs may hold up listening */
 #define SERVE_STOP_S      28    /* all of stopping; then the process ends as it is, and the journal has what it has */
 #define SERVE_LEDGER_MS   2000  /* for what the ledger of calls still has to write */
+#define SERVE_SETTLE_MS   2000  /* for requests under way */
+#define SERVE_GIVE_MS     3000  /* for the journal, before our runs are given back */
 #define SERVE_FILES_MOST  131072
 
 struct serve {
@@ -639,13 +642,17 @@ static void down(struct serve *s)
 	atomic_store(&s->wire.api, NULL);
 	if (s->listening) {
 		announce(s, false);
-		sl_api_drain(s->api);
+		sl_api_leave(s->api);
 		sl_stop_wait_ms((unsigned)sl_config_u64(s->config, SL_SET_DRAIN_S) *
 				1000); /* a second signal cuts it short */
+		sl_api_drain(s->api);
+		sl_api_settle(s->api, SERVE_SETTLE_MS);
 	}
 	if (s->engine) {
 		sl_engine_stop(s->engine);
 		sl_wire_stop(&s->wire);
+		sl_store_give_back(s->store,
+				   SERVE_GIVE_MS); /* before the sockets: who comes back elsewhere finds them */
 	}
 	if (s->llm)
 		sl_llm_stop(s->llm);

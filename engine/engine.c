@@ -180,6 +180,11 @@ void sl_engine_free(struct sl_engine *e)
 		sl_run_leave_place(r);
 		sl_run_unref(r);
 	}
+	while (e->wanted) {
+		struct sl_wanted *w = e->wanted;
+		HASH_DEL(e->wanted, w);
+		free(w);
+	}
 	sl_pool_free(e->pool);
 	sl_timers_free(e->timers);
 	sl_admit_free(e->admit);
@@ -287,15 +292,44 @@ void sl_engine_serves(struct sl_engine *e, const struct sl_run_id *id)
 
 /* ---- the table of runs ---- */
 
-struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id)
+static struct sl_wanted *wanted_of(struct sl_engine *e, struct sl_run_id id)
+{
+	struct sl_wanted *w;
+	HASH_FIND(hh, e->wanted, &id, sizeof(id), w);
+	return w;
+}
+
+struct sl_run *sl_engine_find_or_want(struct sl_engine *e, struct sl_run_id id, bool want)
 {
 	struct sl_run *r;
 	pthread_mutex_lock(&e->lock);
 	HASH_FIND(hh, e->runs, &id, sizeof(id), r);
-	if (r)
+	if (r) {
 		sl_run_ref(r);
+	} else if (want && !wanted_of(e, id)) {
+		struct sl_wanted *w = calloc(1, sizeof(*w)); /* without memory it is seen when it is asked for again */
+		if (w) {
+			w->id = id;
+			HASH_ADD(hh, e->wanted, id, sizeof(w->id), w);
+		}
+	}
 	pthread_mutex_unlock(&e->lock);
 	return r;
+}
+
+void sl_engine_unwant(struct sl_engine *e, struct sl_run_id id)
+{
+	pthread_mutex_lock(&e->lock);
+	struct sl_wanted *w = wanted_of(e, id);
+	if (w)
+		HASH_DEL(e->wanted, w);
+	pthread_mutex_unlock(&e->lock);
+	free(w);
+}
+
+struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id)
+{
+	return sl_engine_find_or_want(e, id, false);
 }
 
 bool sl_engine_add(struct sl_engine *e, struct sl_run *r)
@@ -307,6 +341,12 @@ bool sl_engine_add(struct sl_engine *e, struct sl_run *r)
 		HASH_ADD(hh, e->runs, id, sizeof(r->id), r);
 		sl_run_ref(r);
 		atomic_fetch_add(&e->active, 1);
+		struct sl_wanted *w = wanted_of(e, r->id);
+		if (w) {
+			atomic_store(&r->watched, true);
+			HASH_DEL(e->wanted, w);
+			free(w);
+		}
 	}
 	pthread_mutex_unlock(&e->lock);
 	return !twin;

@@ -76,6 +76,33 @@ static void publish(struct flight *f, struct sl_batch *b)
 	sl_notice_unref(n);
 }
 
+void sl_run_show_last(struct sl_run *r, const struct sl_record *last)
+{
+	struct sl_engine *e = r->engine;
+	struct sl_notice *n = calloc(1, sizeof(*n));
+	struct sl_record *rec = calloc(1, sizeof(*rec));
+	struct sl_event ev;
+	struct sl_error err;
+	/* decoded and encoded, because the name must outlive what was loaded */
+	if (!n || !rec || !e->config.bus.publish || sl_event_decode(last, &ev, &err) != SL_OK) {
+		free(n);
+		free(rec);
+		return; /* who watches sees it with the next event */
+	}
+	enum sl_code rc = sl_event_encode(&ev, rec);
+	sl_event_fini(&ev);
+	atomic_init(&n->refs, 1);
+	n->run = r->id;
+	n->status = sl_run_states[r->state.status].wire;
+	n->records = rec;
+	if (rc == SL_OK) {
+		n->n_records = 1;
+		sl_bytes_unref(SL_TAKE(rec->detail));
+		e->config.bus.publish(e->config.bus.ctx, n);
+	}
+	sl_notice_unref(n);
+}
+
 static void flight_free(struct flight *f)
 {
 	for (size_t i = 0; i < f->n_begun; i++)

@@ -242,6 +242,8 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 		sl_run_ask_again(r);
 	else
 		sl_run_place_follows(r);
+	if (atomic_load(&r->watched) && run->n_records)
+		sl_run_show_last(r, &run->records[run->n_records - 1]);
 	sl_run_post(r, &a->msg);
 }
 

@@ -114,6 +114,12 @@ struct sl_run {
 	void *submit_arg;
 };
 
+/* Somebody watches a run that is not here: it may be taken over from another server. */
+struct sl_wanted {
+	UT_hash_handle hh;
+	struct sl_run_id id;
+};
+
 struct sl_engine {
 	struct sl_engine_config config;
 	struct sl_registry *registry;
@@ -128,6 +134,7 @@ struct sl_engine {
 	pthread_mutex_t lock;
 	struct sl_run *runs;            /* [lock] hash by id */
 	struct sl_reopening *reopening; /* [lock] rerun.c */
+	struct sl_wanted *wanted;       /* [lock] hash by id */
 	struct sl_workflow_cache *workflows;
 	_Atomic bool bus_all, stopping;
 	_Atomic uint32_t active, waiting, pending_nodes;
@@ -203,14 +210,19 @@ void sl_run_tell_queued(struct sl_run *r); /* [run] says why it waits, when it d
 void sl_run_place_follows(struct sl_run *r); /* [run] its status has changed */
 void sl_run_leave_place(struct sl_run *r);   /* [any] for good; the caller has a reference */
 /* flight.c */
-void sl_run_flush(struct sl_run *r);           /* [run] sends what this turn decided, if it is time */
-void sl_run_flush_all(struct sl_run *r);       /* [run, or no worker is left] sends it in any case */
+void sl_run_show_last(struct sl_run *r,
+		      const struct sl_record *last); /* [nobody has it] to who watches: so far it came */
+void sl_run_flush(struct sl_run *r);                 /* [run] sends what this turn decided, if it is time */
+void sl_run_flush_all(struct sl_run *r);             /* [run, or no worker is left] sends it in any case */
 bool sl_run_unwritten(const struct sl_run *r); /* not even its creation was or will soon be written: durability none */
 
 uint64_t sl_run_mono_of_wall(struct sl_run *r, int64_t wall_ms);
 char *sl_z(const char *z); /* strdup that takes NULL */
 
 /* engine.c */
+/* As find; and when it is not there and `want` is set, whoever adds it later finds it watched. */
+struct sl_run *sl_engine_find_or_want(struct sl_engine *e, struct sl_run_id id, bool want);
+void sl_engine_unwant(struct sl_engine *e, struct sl_run_id id);
 struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id); /* a reference; NULL: not in memory */
 bool sl_engine_add(struct sl_engine *e, struct sl_run *r);    /* takes a reference; false: it is there already */
 void sl_engine_forget(struct sl_engine *e, struct sl_run *r); /* drops that reference */

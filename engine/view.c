@@ -104,6 +104,8 @@ static void view_run(struct sl_run *r, struct sl_msg *m)
 	if (r->lost) {
 		struct sl_run_id id = r->id;
 		sl_run_unref(r);
+		struct sl_run *back = sl_engine_find_or_want(q->engine, id, q->watch == SL_VIEW_WATCH);
+		sl_run_unref(back); /* taken up again meanwhile: it is not looked for twice */
 		enum sl_code rc = view_load(q, id);
 		if (rc != SL_OK)
 			view_end(q, rc, NULL);
@@ -182,7 +184,7 @@ enum sl_code sl_engine_view(struct sl_engine *e, struct sl_run_id id, enum sl_vi
 	q->watch = watch;
 	q->fn = fn;
 	q->arg = arg;
-	q->run = sl_engine_find(e, id);
+	q->run = sl_engine_find_or_want(e, id, watch == SL_VIEW_WATCH);
 	if (q->run) {
 		q->msg.run = view_run;
 		q->msg.drop = view_drop;
@@ -197,6 +199,7 @@ enum sl_code sl_engine_view(struct sl_engine *e, struct sl_run_id id, enum sl_vi
 
 void sl_engine_unwatch(struct sl_engine *e, struct sl_run_id id)
 {
+	sl_engine_unwant(e, id);
 	struct sl_run *r = sl_engine_find(e, id);
 	if (!r)
 		return;

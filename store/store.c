@@ -40,6 +40,7 @@ void sl_store_config_init(struct sl_store_config *c)
 /* ---- the timer ---- */
 
 static void close_step(struct sl_store *s, uint64_t now);
+static void give_step(struct sl_store *s, uint64_t now);
 
 static void tick(struct sl_store *s)
 {
@@ -49,6 +50,8 @@ static void tick(struct sl_store *s)
 	sl_query_pool_tick(s, now);
 	sl_lease_tick(s, now);
 	sl_notify_tick(s, now);
+	if (s->give_until_ms)
+		give_step(s, now);
 	if (s->close_step)
 		close_step(s, now);
 }
@@ -258,6 +261,56 @@ enum sl_code sl_store_open(const struct sl_store_config *config, struct sl_store
 	}
 	*out = s;
 	return SL_OK;
+}
+
+/* ---- give back: while everything else goes on ---- */
+
+static void given(struct sl_store *s)
+{
+	s->give_until_ms = 0;
+	pthread_mutex_lock(&s->health_lock);
+	s->gave = true;
+	pthread_cond_broadcast(&s->closed);
+	pthread_mutex_unlock(&s->health_lock);
+}
+
+static void given_back(struct sl_job *j, enum sl_code rc)
+{
+	if (rc != SL_OK)
+		sl_log(SL_LOG_WARN, "store", "could not give our runs back yet", SL_KS("code", sl_code_wire(rc)));
+	given(j->s);
+}
+
+static void give_step(struct sl_store *s, uint64_t now)
+{
+	if (now < s->give_until_ms && !sl_lanes_quiet(s)) {
+		sl_store_wake_at(s, now + 5);
+		return;
+	}
+	s->give_until_ms = 0;
+	s->lease_due_ms = UINT64_MAX; /* there is nothing left to renew it for */
+	if (s->health.state != SL_STORE_OK ||
+	    sl_lease_release(s, given_back) != SL_OK) /* written by this thread only */
+		given(s);
+}
+
+static void give_begins(struct sl_post *p)
+{
+	struct sl_store *s = SL_CONTAINER_OF(p, struct sl_store, give_post);
+	give_step(s, sl_clock_mono_ms());
+}
+
+void sl_store_give_back(struct sl_store *s, uint32_t wait_ms)
+{
+	if (!s)
+		return;
+	s->give_until_ms = sl_clock_mono_ms() + wait_ms;
+	s->give_post.run = give_begins;
+	sl_loop_post(s->loop, &s->give_post);
+	pthread_mutex_lock(&s->health_lock);
+	while (!s->gave)
+		pthread_cond_wait(&s->closed, &s->health_lock);
+	pthread_mutex_unlock(&s->health_lock);
 }
 
 /* ---- close: drain the journal, give the runs back, stop ---- */

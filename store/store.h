@@ -69,6 +69,11 @@ SL_MUST_USE enum sl_code sl_store_open(const struct sl_store_config *config, str
 /* [not store] Waits until the journal is connected and the instance registered. SL_TIMEOUT says what is missing. */
 SL_MUST_USE enum sl_code sl_store_wait(struct sl_store *s, uint32_t wait_ms, struct sl_error *err);
 
+/* [not store] Writes what waits in the journal (at most wait_ms) and gives our runs back: others are told, and take
+ * them up at once without counting a crash. Nobody may append or claim any more; everything else goes on until close.
+ */
+void sl_store_give_back(struct sl_store *s, uint32_t wait_ms);
+
 /* [not store] Writes what waits in the journal (at most drain_ms), gives our runs back so that another instance can
  * claim them at once without counting a crash, ends everything else with SL_CANCELLED and frees s. Nobody may call any
  * more. */

@@ -223,7 +223,10 @@ struct sl_store {
 		query_failures, reconnects;
 	_Atomic uint32_t connections, connections_busy, pool_waiting;
 
-	/* closing */
+	/* giving back, then closing */
+	struct sl_post give_post;
+	uint64_t give_until_ms; /* 0: not under way */
+	bool gave;              /* [lock health_lock] */
 	struct sl_post close_post;
 	uint64_t drain_until_ms;
 	int close_step;

@@ -325,6 +325,9 @@ static void a_draining_server_says_so_and_takes_no_runs(void **state)
 	SL_BUF(answer, 1 << 20);
 	char line[128];
 	snprintf(line, sizeof(line), "Authorization: Bearer %s\r\n", g->tokens[SL_ROLE_RUNNER]);
+	sl_api_leave(g->api); /* first it only says so: what comes all the same is served */
+	assert_int_equal(ask(g, "GET", "/readyz", "", &answer), 503);
+	assert_int_equal(ask(g, "POST", "/api/v1/runs", line, &answer), 400);
 	sl_api_drain(g->api);
 	assert_int_equal(ask(g, "GET", "/livez", "", NULL), 200);
 	assert_int_equal(ask(g, "GET", "/readyz", "", &answer), 503);

@@ -1,0 +1,228 @@
+"""A rolling restart under load: two servers, one after the other told to stop, started again. Nobody who was told 202 is disappointed, who
+watches comes back elsewhere within moments, and nothing is done twice.
+
+SLUICE_SLOW=1: 300 streams with a socket each and 16 submitting clients; otherwise 40 and 4.
+"""
+import http.client
+import json
+import os
+import random
+import select
+import signal
+import threading
+import time
+import unittest
+
+from rig import PATIENCE, SLOW, Case, Failed, Socket, Watcher, edges, llm, wait_for
+
+STREAMS = int(os.environ.get('SLUICE_DRAIN_STREAMS', 300 if SLOW else 40))
+CLIENTS = int(os.environ.get('SLUICE_DRAIN_CLIENTS', 4))
+QUICK = {'sluice': 1, 'name': 'quick', 'nodes': [{'id': 'a', 'type': 'template', 'params': {'text': 'x'}},
+                                                 {'id': 'b', 'type': 'template', 'params': {'text': '{{ nodes.a.text }}'}}],
+         'edges': edges(('a', 'b'))}
+LONG = {'sluice': 1, 'name': 'long', 'nodes': [llm('n%d' % i, 'step %d' % i) for i in range(6)],
+        'edges': edges(*[('n%d' % i, 'n%d' % (i + 1)) for i in range(5)])}
+
+
+class Balancer(threading.Thread):
+    """What stands before the servers: looks at /readyz ten times a second, and sends traffic to who says yes."""
+
+    def __init__(self, servers):
+        super().__init__(daemon=True)
+        self.servers = servers
+        self.ready = {s: True for s in servers}
+        self.stop = threading.Event()
+
+    def run(self):
+        while not self.stop.wait(0.1):
+            for s in self.servers:
+                try:
+                    self.ready[s] = s.raw('GET', '/readyz', timeout=2)[0] == 200
+                except OSError:
+                    self.ready[s] = False
+
+    def pick(self, not_this=None):
+        ready = [s for s in self.servers if self.ready[s] and s is not not_this]
+        return random.choice(ready) if ready else None
+
+
+class Client(threading.Thread):
+    """Submits runs as fast as they are acknowledged, but not faster than 60 a second."""
+
+    def __init__(self, balancer, name):
+        super().__init__(daemon=True)
+        self.balancer = balancer
+        self.label = name
+        self.stop = threading.Event()
+        self.acknowledged = []
+        self.refused = self.broken = 0
+        self.failed = []
+        self.slowest = 0.0
+
+    def once(self, n):
+        """One run, with a key, tried until it is acknowledged; as the balancer does it for its clients."""
+        began, last = time.monotonic(), None
+        while not self.stop.is_set():
+            s = self.balancer.pick(last)
+            if not s:
+                time.sleep(0.02)
+                last = None
+                continue
+            try:
+                status, _, data = s.raw('POST', '/api/v1/runs', {'definition': QUICK},
+                                        headers={'Idempotency-Key': '%s-%d' % (self.label, n)}, timeout=10)
+            except ConnectionRefusedError:
+                self.refused += 1
+                last = s
+                continue
+            except (OSError, http.client.HTTPException):
+                self.broken += 1
+                last = s
+                continue
+            if status == 202:
+                self.acknowledged.append(json.loads(data)['id'])
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                return
+            if status == 503:
+                self.refused += 1
+                last = s
+                continue
+            self.failed.append((status, data))
+            return
+
+    def run(self):
+        n = 0
+        while not self.stop.is_set():
+            began = time.monotonic()
+            self.once(n)
+            n += 1
+            time.sleep(max(0.0, began + 1 / 60 - time.monotonic()))
+
+
+class Audience(threading.Thread):
+    """A socket for each run, at the server that has it; whoever is sent away comes back at once, at the one that takes it over."""
+
+    def __init__(self, runs, where):
+        super().__init__(daemon=True)
+        self.where = where
+        self.watchers = {r: Watcher(r) for r in runs}
+        self.sockets = {}
+        self.left = {}
+        self.gaps, self.codes = [], {}
+        self.error = None
+
+    def connect(self, run):
+        s = self.where[run]
+        try:
+            sock = Socket(s.port, s.token)
+        except (OSError, Failed):
+            return
+        self.sockets[run] = sock
+        self.watchers[run].subscribe(sock)
+
+    def heard(self, run):
+        sock, w = self.sockets[run], self.watchers[run]
+        for e in sock.pump():
+            if run in self.left and e.get('run_id') == run and e['event'] != 'ack':
+                self.gaps.append(time.monotonic() - self.left.pop(run))
+            w.feed(e)
+        if sock.closed:
+            self.codes[sock.closed] = self.codes.get(sock.closed, 0) + 1
+            self.left.setdefault(run, time.monotonic())
+            self.sockets.pop(run).close()
+
+    def run(self):
+        try:
+            while True:
+                missing = [r for r, w in self.watchers.items() if not w.ended]
+                if not missing:
+                    return
+                for r in missing:
+                    if r not in self.sockets:
+                        self.connect(r)
+                for r in [r for r in self.sockets if self.watchers[r].ended]:
+                    self.sockets.pop(r).close()
+                by_fd = {s.sock: r for r, s in self.sockets.items()}
+                readable = select.select(list(by_fd), [], [], 0.05)[0] if by_fd else time.sleep(0.05) or []
+                for fd in readable:
+                    self.heard(by_fd[fd])
+        except Exception as e:  # pylint: disable=broad-except
+            self.error = e
+
+
+class Drain(Case):
+    def leave(self, server):
+        """SIGTERM; what a prober sees until the end, and how long that took."""
+        seen, began = [], time.monotonic()
+        server.process.proc.send_signal(signal.SIGTERM)
+        while server.process.proc.poll() is None:
+            try:
+                seen.append(server.raw('GET', '/readyz', timeout=1)[0])
+            except (OSError, http.client.HTTPException):
+                seen.append(0)
+            time.sleep(0.01)
+        return seen, time.monotonic() - began
+
+    def test_a_rolling_restart_under_load_costs_nobody_anything(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 60, 'first_ms': 20, 'jitter': 0}, 'rules': [{'answer': 'word ' * 150}]})
+        c = self.cluster(2, sim=sim)
+        balancer = Balancer(c.servers)
+        balancer.start()
+        long_runs = [c[i % 2].submit(LONG) for i in range(STREAMS)]
+        where = {r: c[i % 2] for i, r in enumerate(long_runs)}
+        audience = [Audience(long_runs[i::STREAMS // 20], where) for i in range(STREAMS // 20)]  # one comes back after another
+        for a in audience:
+            a.start()
+        clients = [Client(balancer, 'c%d' % i) for i in range(CLIENTS)]
+        for x in clients:
+            x.start()
+        wait_for('all to stream', lambda: sum(len(a.sockets) for a in audience) == STREAMS)
+        time.sleep(1)
+        exits = []
+        for round_ in range(2):
+            for s in c.servers:
+                where.update((r, c[0] if s is c[1] else c[1]) for r in long_runs)
+                seen, took = self.leave(s)
+                exits.append(took)
+                self.assertEqual(s.process.proc.returncode, 0)
+                self.assertLessEqual(took, 30)
+                # ready, then not ready for a while, and only then nobody there
+                first_no, first_gone = seen.index(503), seen.index(0) if 0 in seen else len(seen)
+                self.assertLess(first_no, first_gone)
+                self.assertGreater(seen.count(503), 5)
+                s.start()
+                wait_for('the balancer to see it', lambda s=s: balancer.ready[s])
+                time.sleep(0.5)
+        for x in clients:
+            x.stop.set()
+            x.join(20)
+        acknowledged = [r for x in clients for r in x.acknowledged]
+        for a in audience:
+            a.join(120 * PATIENCE)
+        balancer.stop.set()
+        self.assertEqual([a.error for a in audience if a.error], [])
+        self.assertEqual({w.status for a in audience for w in a.watchers.values()}, {'completed'})
+        gaps = sorted(g for a in audience for g in a.gaps)
+        codes = {code: sum(a.codes.get(code, 0) for a in audience) for a in audience for code in a.codes}
+        print('  %d acknowledged, %d sent elsewhere, %d broken, slowest %.0f ms; exits %s s; %d sockets sent away (%s), back after %.0f ms in the '
+              'median, %.0f at the worst' % (len(acknowledged), sum(x.refused for x in clients), sum(x.broken for x in clients),
+                                             1000 * max(x.slowest for x in clients), ['%.1f' % e for e in exits], len(gaps), codes,
+                                             1000 * gaps[len(gaps) // 2], 1000 * gaps[-1]))
+        self.assertEqual([f for x in clients for f in x.failed], [])
+        self.assertEqual(sum(x.broken for x in clients), 0)
+        self.assertEqual(set(codes), {1012})
+        self.assertLess(gaps[-1], 2 * PATIENCE)
+        # nothing lost, nothing doubled, no crash counted, and nobody wrote who should not
+        wait_for('the last runs to end', lambda: c.pg.value('SELECT count(*) FROM runs WHERE NOT done') == '0')
+        stored = {row[0]: row[1:] for row in c.pg.sql('SELECT id, status, recoveries FROM runs')}
+        self.assertEqual([r for r in acknowledged + long_runs if r not in stored], [])
+        self.assertEqual({tuple(v) for v in stored.values()}, {('succeeded', '0')})
+        self.assertEqual(len(stored), len(set(acknowledged)) + STREAMS)
+        self.assertEqual(c.pg.sql('SELECT run_id, once FROM run_events WHERE once IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1'), [])
+        self.assertEqual(c.pg.sql('SELECT run_id FROM run_events GROUP BY 1 HAVING count(*) <> max(seq) + 1'), [])
+        self.assertEqual(c.pg.sql('SELECT a.run_id FROM run_events a JOIN run_events b ON b.run_id = a.run_id AND b.seq = a.seq + 1 AND '
+                                  'b.epoch < a.epoch'), [])
+
+
+if __name__ == '__main__':
+    unittest.main()
