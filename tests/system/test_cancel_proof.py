@@ -123,7 +123,7 @@ class Proof(Case):
         self.things.append(sock)
         return sock
 
-    def proof(self, s, sent, what, must=True):
+    def proof(self, s, sent, what, must=True, within=WITHIN):
         """When the provider saw each closed; with `must`, in time. Without, also whether it was."""
         seen = self.closed(sent)
         took = [seen[r]['closed'] - at for r, at in sent.items()]
@@ -131,8 +131,8 @@ class Proof(Case):
         print('%s of %d streams, from the order sent to the close seen by the provider: median %.1f ms, p99 %.1f ms, worst %.1f ms'
               % (what, len(took), p(took, .5) * 1e3, p(took, .99) * 1e3, max(took) * 1e3), flush=True)
         if not must:
-            return seen, p(took, .99) <= WITHIN
-        self.assertLessEqual(p(took, .99), WITHIN, what)
+            return seen, p(took, .99) <= within
+        self.assertLessEqual(p(took, .99), within, what)
         return seen
 
     def test_every_cancel_closes_its_socket_and_leaves_one_row(self):
@@ -241,7 +241,7 @@ class Proof(Case):
                            'edges': edges(('d', 'f'))})
         wait_for('it to fail', lambda: s.run(run_id)['status'] == 'failed')
         self.booked(s, run_id, self.one_row(s, run_id, self.closed([run_id])[run_id], 'run_failed'))
-        # a child run, over its parent
+        # a child run, over its parent: once the parent's end is committed, not before, or it could lose its child to an order nobody remembers
         s.call('POST', '/workflows', {**talk(), 'name': 'child-%s' % run_id[-6:]})
         run_id = s.submit({'sluice': 1, 'name': 'parent', 'nodes': [
             {'id': 'sub', 'type': 'subworkflow', 'params': {'workflow': 'child-%s' % run_id[-6:], 'inputs': {}}}], 'edges': []})
@@ -251,7 +251,7 @@ class Proof(Case):
         sent = time.monotonic()
         self.order(sock, s, run_id)
         self.assertEqual(self.answer(sock)['status'], 'cancelled')
-        seen = self.proof(s, {child: sent}, 'cancel of the parent')[child]
+        seen = self.proof(s, {child: sent}, 'cancel of the parent', within=40 * WITHIN)[child]
         self.booked(s, child, self.one_row(s, child, seen, 'cancelled'))
         # a request of a workflow
         run_id = s.submit({'sluice': 1, 'name': 'web', 'nodes': [

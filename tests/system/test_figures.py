@@ -5,6 +5,7 @@ import unittest
 from rig import Case, llm, wait_for
 
 BOUNDS = {
+    'sluice_run_queue_wait_seconds': [.01, .05, .1, .5, 1, 5, 10, 60, 300, 1800],
     'sluice_call_cancel_close_seconds': [.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 2.5],
     'gen_ai_client_operation_duration_seconds': [0.01 * 2 ** i for i in range(14)],
     'gen_ai_client_operation_time_to_first_chunk_seconds': [0.01 * 2 ** i for i in range(14)],
