@@ -3,15 +3,19 @@ import { lazy, Suspense, useEffect, useState, type ReactNode } from "react";
 import type { Session } from "./api/types";
 import { LANGUAGES, setLanguage, t, useLanguage, type Key } from "./i18n";
 import { areas } from "./areas";
+import { timeLeft } from "./state/review";
+import { near } from "./state/reviews";
 import { live, profiles, roleAllows, signOut } from "./state/session";
 import { pageHelp } from "./state/help";
 import { theme, type Theme } from "./state/prefs";
-import { useRoute } from "./state/router";
+import { runUrl, useRoute } from "./state/router";
 import { useStore, type Store } from "./state/store";
+import { announce } from "./ui/announce";
 import { Button, Dialog } from "./ui/controls";
 import { useKeys, useNow } from "./ui/hooks";
 import { Icon, Logo, type IconName } from "./ui/icons";
 import { Link } from "./ui/link";
+import { duration } from "./util/format";
 import { useSyncExternalStore } from "react";
 
 const GoTo = lazy(() => import("./pages/goto"));
@@ -94,6 +98,7 @@ export function Shell({ who, children }: { who: Session; children: ReactNode }) 
         <ConnectionBanner />
         <main id="main" tabIndex={-1}>{children}</main>
       </div>
+      <Nearing />
       {going && (
         <Suspense fallback={null}>
           <GoTo onClose={() => setGoing(false)} />
@@ -108,6 +113,26 @@ export function useLive() {
   return useSyncExternalStore(
     (fn) => live.onStatus(fn),
     () => live.status,
+  );
+}
+
+/* A person is waited for, and not for much longer: said on every page. */
+function Nearing() {
+  const n = useStore(near);
+  const now = useNow(1000, n !== null);
+  const left = n ? timeLeft(n.deadline, now) : null;
+  const said = n && left && left.ms > 0 ? n.run + n.node + n.deadline : "";
+  useEffect(() => {
+    if (said) announce(t("near.announce"));
+  }, [said]);
+  if (!n || !left || left.ms === 0) return null;
+  return (
+    <div className="toast" role="status" data-testid="near">
+      <Icon name="waiting" size={16} />
+      <span>{t("near.text", { node: n.node, t: duration(Math.ceil(left.ms / 1000) * 1000).replace(".0", "") })}</span>
+      <Link to={runUrl(n.run, n.node)} className="btn btn-plain btn-sm">{t("near.open")}</Link>
+      <Button small kind="ghost" icon="close" label={t("close")} onClick={() => near.set(null)} />
+    </div>
   );
 }
 

@@ -1,11 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { foldAll, isOpen, noExtras, openReviews, scoresOf, type Round } from "../src/state/extras";
+import { foldAll, isOpen, isReminded, noExtras, openReviews, scoresOf, type Round } from "../src/state/extras";
 import type { Definition, Json, RunNode } from "../src/api/types";
 import { withVotes } from "../src/pages/run/bodies";
 import { searchJson } from "../src/pages/run/json-tool";
 import { toolsIn } from "../src/pages/run/tools";
 import { locate } from "../src/pages/run/paths";
-import { groupsOf, lastOf } from "../src/pages/run/text";
+import { claimsOf, groupsOf, lastOf } from "../src/pages/run/text";
+import { placesOf } from "../src/ui/marks";
+import type { ServerEvent } from "../src/live/protocol";
+import { near, noteNear } from "../src/state/reviews";
 import { barsOf } from "../src/pages/run/timeline";
 import type { LogEntry } from "../src/state/run";
 
@@ -26,6 +29,11 @@ const story: LogEntry[] = [
   at(15, "circuit_breaker:tripped", { node_id: "x", reason: "TOKEN_SURGE", message: "much", measured: 9, limit: 3 }),
   at(18, "subworkflow:started", { node_id: "sub", run_id: "child-1" }),
   at(19, "subworkflow:started", { node_id: "sub", run_id: "child-2" }),
+  at(20, "human_review:reminder", { node_id: "ask", deadline_at: "d", in_s: 300 }),
+  at(21, "factcheck:checking", { node_id: "f", claim: "It cost $4.", source: "memory" }),
+  at(22, "factcheck:result", { node_id: "f", claim: "It cost $4.", verified: true, verdict: "supported", confidence: 0.8, sources: [{ source: "memory", id: "m", excerpt: "It was $4.", support: 0.8 }] }),
+  at(23, "factcheck:checking", { node_id: "f", claim: "It grew by 5 %.", source: "memory" }),
+  at(24, "claims:flagged", { node_id: "w", needs_verify: true, count: 30, claims: [{ text: "It cost $4.", kind: "money", mark: "$4", at: 0 }] }),
   at(16, "user_input", { text: "hello", by: "ana" }),
   at(17, "memory_retrieved", { node_id: "h", query: "q", count: 1, items: [{ id: "m", tier: "working", verified: true, score: 0.8, excerpt: "e" }] }),
 ];
@@ -101,6 +109,41 @@ describe("a review", () => {
   });
 });
 
+describe("claims", () => {
+  const x = foldAll(noExtras, story);
+  it("are looked up, then settled, in the order they were", () => {
+    expect(x.checks.get("f")?.map((c) => [c.claim, c.verified, c.source, c.sources.length])).toEqual([["It cost $4.", true, null, 1], ["It grew by 5 %.", null, "memory", 0]]);
+  });
+  it("of an answer are all those of its output, else those that were told", () => {
+    expect(claimsOf(undefined, x.flagged.get("w"))).toMatchObject({ count: 30, claims: [{ kind: "money", mark: "$4" }] });
+    const n = { path: "w", type: "llm", status: "completed", attempt: 1, output: { claims: [{ text: "a", kind: "year", mark: "1998", at: 3 }, { text: "b" }] } } as unknown as RunNode;
+    expect(claimsOf(n, x.flagged.get("w"))).toEqual({ count: 1, claims: [{ text: "a", kind: "year", mark: "1998" }] });
+    expect(claimsOf({ ...n, type: "fact_check" }, undefined).count).toBe(0);
+  });
+  it("are found in what is shown, each in its own sentence", () => {
+    const text = "It cost 5 % in 1998. Then it grew by 5 % in bold.";
+    expect(placesOf(text, [{ text: "It cost 5 % in 1998.", mark: "5 %" }, { text: "Then it grew by 5 % in **bold**.", mark: "5 %" }, { text: "Not there: 7 %.", mark: "7 %" }])).toEqual([[8, 11], [37, 40], null]);
+  });
+});
+
+describe("a reminder", () => {
+  it("counts while what it reminds of is open", () => {
+    const x = foldAll(noExtras, story);
+    expect(openReviews(x).map(isReminded)).toEqual([true]);
+    const again = foldAll(x, [at(30, "human_review:resolved", { node_id: "ask", action: "approve" }), at(31, "human_review:requested", { node_id: "ask", draft: "three", requested_at: "r3" })]);
+    expect(openReviews(again).map(isReminded)).toEqual([false]);
+  });
+  it("is shown until it is answered", () => {
+    const of = (event: string, node: string) => ({ event, run_id: "r", seq: 1, data: { node_id: node, deadline_at: "2026-01-01T00:00:00Z" } }) as unknown as ServerEvent;
+    noteNear(of("human_review:reminder", "ask"));
+    expect(near.get()).toEqual({ run: "r", node: "ask", deadline: "2026-01-01T00:00:00Z" });
+    noteNear(of("human_review:resolved", "other"));
+    expect(near.get()).not.toBeNull();
+    noteNear(of("human_review:resolved", "ask"));
+    expect(near.get()).toBeNull();
+  });
+});
+
 describe("the scores of a loop", () => {
   const r = (n: number, score: number | null, more: Partial<Round> = {}): Round => ({ seq: n, round: n, of: 5, score, bestRound: null, bestScore: null, target: null, decision: null, exitReason: null, note: null, ...more });
   it("mark the target, the best and what went wrong", () => {
@@ -149,6 +192,11 @@ describe("bodies the definition does not hold", () => {
     expect(names([])).toEqual(["a", "b"]);
     expect(names(["l#1/p", "l#1/p#1/x", "l#2/p#1/y", "q#1/z"])).toEqual(["x", "y"]);
     expect(locate(withVotes(def, ["l#1/p#1/x"]), "l#1/p#1/x")?.node.type).toBe("llm");
+    const facts = { name: "d", nodes: [{ id: "f", type: "fact_check", params: { content: "x", agent: "a" } }] } as unknown as Definition;
+    const made = withVotes(facts, ["f", "f#1/question", "f#1/extract", "f#2/judge"]);
+    expect(locate(made, "f#1/question")?.node.type).toBe("transform");
+    expect(locate(made, "f#2/judge")?.graph.edges).toEqual([{ from: "question", to: "extract" }, { from: "question", to: "judge" }]);
+    expect(withVotes(facts, ["f"])!.nodes[0]!.params).toEqual(facts.nodes[0]!.params);
   });
 });
 

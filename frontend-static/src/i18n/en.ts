@@ -272,4 +272,7 @@ export const en = {
   "help.inspector": "Open or close the inspector",
   "help.jk": "Next and previous event",
   "help.esc": "Back",
+  "near.text": "{node} waits for a person: {t} left",
+  "near.open": "Look at it",
+  "near.announce": "The time for a review is running out",
 } as const;

@@ -266,4 +266,7 @@ export const zhCN: Partial<Record<Key, string>> = {
   "help.inspector": "打开或关闭检查器",
   "help.jk": "下一个和上一个事件",
   "help.esc": "返回",
+  "near.text": "{node} 等待人工处理：剩余 {t}",
+  "near.open": "查看",
+  "near.announce": "审批即将到期",
 };

@@ -1,5 +1,5 @@
 /* What the journal of a run tells beside the states of its nodes: rounds and their scores, progress, reviews, votes, retrieved memories,
- * the breaker, words of people. Pages of the journal and live events arrive in any order and more than once, so each fact carries the
+ * claims and what came of looking them up, the breaker, words of people. Pages of the journal and live events arrive in any order and more than once, so each fact carries the
  * number of the event it comes from and the highest number wins: folding is the same whatever the order. */
 import type { Json, JsonSchema } from "../api/types";
 import type { LogEntry } from "./run";
@@ -26,6 +26,7 @@ export interface Review {
   allowSkip: boolean;
   requestedAt: string | null;
   deadlineAt: string | null;
+  reminded: number; // seq of the reminder, 0: none came
   answered: number; // seq of the answer, 0 while it is open
   action: string | null;
   content: Json;
@@ -60,6 +61,24 @@ export interface ToolRun {
   iteration: number | null;
 }
 
+/* A claim: flagged in an answer, being looked up, or looked up. */
+export interface Check {
+  seq: number;
+  claim: string;
+  source: string | null; // where it is looked up, or was last
+  verified: boolean | null; // null: not known yet
+  verdict: string | null; // supported, contradicted, unknown
+  confidence: number | null;
+  reason: string | null;
+  sources: { source: string; id: string | null; url: string | null; title: string | null; excerpt: string; support: number | null }[];
+}
+
+export interface Flagged {
+  seq: number;
+  count: number; // of all; the list has the first ones
+  claims: { text: string; kind: string; mark: string }[];
+}
+
 export interface Trip {
   seq: number;
   node: string | null;
@@ -84,6 +103,8 @@ export interface Extras {
   reviews: ReadonlyMap<string, Review>;
   votes: ReadonlyMap<string, readonly Ballot[]>;
   retrievals: ReadonlyMap<string, Retrieval>;
+  checks: ReadonlyMap<string, readonly Check[]>;
+  flagged: ReadonlyMap<string, Flagged>;
   knowledge: ReadonlyMap<string, readonly { seq: number; id: string; tier: string; action: string; reason: string | null }[]>;
   children: ReadonlyMap<string, { seq: number; run: string }>; // runs that nodes have begun
   tools: readonly ToolRun[];
@@ -98,6 +119,8 @@ export const noExtras: Extras = {
   reviews: new Map(),
   votes: new Map(),
   retrievals: new Map(),
+  checks: new Map(),
+  flagged: new Map(),
   knowledge: new Map(),
   children: new Map(),
   tools: [],
@@ -129,6 +152,8 @@ export function foldExtras(x: Extras, e: LogEntry): Extras {
     }
     case "human_review:requested":
       return asked(x, e.seq, node, d, e.ts);
+    case "human_review:reminder":
+      return reminded(x, e.seq, node);
     case "human_review:resolved":
       return answered(x, e.seq, node, d);
     case "vote:cast": {
@@ -141,6 +166,17 @@ export function foldExtras(x: Extras, e: LogEntry): Extras {
       const old = x.retrievals.get(node);
       if (old && old.seq >= e.seq) return x;
       return { ...x, retrievals: put(x.retrievals, node, retrievalOf(e.seq, d)) };
+    }
+    case "factcheck:checking":
+    case "factcheck:result": {
+      const c = checkOf(e.seq, d, e.event === "factcheck:result");
+      const checks = listed(x.checks, node, c, (o) => o.claim === c.claim, (a, b) => a.seq - b.seq);
+      return checks === x.checks ? x : { ...x, checks };
+    }
+    case "claims:flagged": {
+      const old = x.flagged.get(node);
+      if (old && old.seq >= e.seq) return x;
+      return { ...x, flagged: put(x.flagged, node, { seq: e.seq, count: num(d["count"]) ?? 0, claims: flaggedOf(d["claims"]) }) };
     }
     case "knowledge:updated": {
       const k = { seq: e.seq, id: str(d["memory_id"]) ?? "", tier: str(d["tier"]) ?? "", action: str(d["action"]) ?? "", reason: str(d["reason"]) };
@@ -203,12 +239,17 @@ function roundOf(seq: number, round: number, d: Data): Round {
   };
 }
 
-const open_: Omit<Review, "node"> = { asked: 0, draft: null, instructions: null, fields: null, allowSkip: false, requestedAt: null, deadlineAt: null, answered: 0, action: null, content: null, reason: null, reviewer: null };
+const open_: Omit<Review, "node"> = { asked: 0, draft: null, instructions: null, fields: null, allowSkip: false, requestedAt: null, deadlineAt: null, reminded: 0, answered: 0, action: null, content: null, reason: null, reviewer: null };
 
 function asked(x: Extras, seq: number, node: string, d: Data, ts: string): Extras {
   const old = x.reviews.get(node) ?? { ...open_, node };
   if (old.asked >= seq) return x;
   return { ...x, reviews: put(x.reviews, node, { ...old, ...requestOf(d), asked: seq, requestedAt: str(d["requested_at"]) ?? ts }) };
+}
+
+function reminded(x: Extras, seq: number, node: string): Extras {
+  const old = x.reviews.get(node) ?? { ...open_, node };
+  return old.reminded >= seq ? x : { ...x, reviews: put(x.reviews, node, { ...old, reminded: seq }) };
 }
 
 /* The members of a request, the same in the event and in GET /reviews. */
@@ -225,6 +266,27 @@ function answered(x: Extras, seq: number, node: string, d: Data): Extras {
 /* Asked again after it was answered (the node ran a second time): open again. */
 export const isOpen = (r: Review): boolean => r.asked > r.answered;
 export const openReviews = (x: Extras): Review[] => [...x.reviews.values()].filter(isOpen).sort((a, b) => a.asked - b.asked);
+
+/* The deadline of what is asked now is near, says the server. */
+export const isReminded = (r: Review): boolean => isOpen(r) && r.reminded > r.asked;
+
+function checkOf(seq: number, d: Data, over: boolean): Check {
+  const list = Array.isArray(d["sources"]) ? d["sources"] : [];
+  const sources = list.flatMap((s) => {
+    const o = obj(s);
+    return o ? [{ source: str(o["source"]) ?? "", id: str(o["id"]), url: str(o["url"]), title: str(o["title"]), excerpt: str(o["excerpt"]) ?? "", support: num(o["support"]) }] : [];
+  });
+  return { seq, claim: str(d["claim"]) ?? "", source: str(d["source"]), verified: over ? d["verified"] === true : null, verdict: str(d["verdict"]), confidence: num(d["confidence"]), reason: str(d["reason"]), sources };
+}
+
+/* The members of a claim, the same in the event and in the output of a node. */
+export function flaggedOf(v: Json | undefined): Flagged["claims"] {
+  if (!Array.isArray(v)) return [];
+  return v.flatMap((c) => {
+    const o = obj(c);
+    return o && typeof o["mark"] === "string" ? [{ text: str(o["text"]) ?? "", kind: str(o["kind"]) ?? "", mark: o["mark"] }] : [];
+  });
+}
 
 function said(x: Extras, s: Said): Extras {
   return x.said.some((o) => o.seq === s.seq) ? x : { ...x, said: [...x.said, s].sort((a, b) => a.seq - b.seq) };

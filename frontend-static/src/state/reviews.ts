@@ -11,6 +11,22 @@ pending.subscribe(() => pendingCount.set(pending.get()?.items.length ?? 0));
 
 export const reviewKey = (r: { run_id: string; node: string; requested_at: string }) => `${r.run_id} ${r.node} ${r.requested_at}`;
 
+/* A deadline is near: what the server reminded of last, until it is answered, put away, or over. */
+export interface Near {
+  run: string;
+  node: string;
+  deadline: string;
+}
+export const near = createStore<Near | null>(null);
+
+export function noteNear(e: ServerEvent): void {
+  const d = e.data as { node_id?: unknown; deadline_at?: unknown } | null;
+  const node = typeof d?.node_id === "string" ? d.node_id : "";
+  const now = near.get();
+  if (e.event === "human_review:reminder" && e.run_id && typeof d?.deadline_at === "string") near.set({ run: e.run_id, node, deadline: d.deadline_at });
+  else if (e.event === "human_review:resolved" && now?.run === e.run_id && now?.node === node) near.set(null);
+}
+
 let timer: ReturnType<typeof setTimeout> | null = null;
 let off: (() => void) | null = null;
 
@@ -37,7 +53,7 @@ export function watchReviews(): void {
     const inside = session.get().phase === "in";
     if (inside && !off) {
       soon(400);
-      const leave = live.subscribeAll({ apply: (e) => about(e) && soon(300), resumed: () => soon(300) });
+      const leave = live.subscribeAll({ apply: (e) => { noteNear(e); if (about(e)) soon(300); }, resumed: () => soon(300) });
       const id = setInterval(() => document.visibilityState === "visible" && soon(0), 60_000);
       off = () => {
         leave();
@@ -47,6 +63,7 @@ export function watchReviews(): void {
       off();
       off = null;
       pending.set(null);
+      near.set(null);
     }
   };
   session.subscribe(see);

@@ -215,7 +215,7 @@ export class RunStore implements RunSink {
 
 /* Rounds, reviews, votes and trips are told by the journal alone, so it is read at once when there may be some. */
 function tellsMore(run: Run): boolean {
-  return run.status === "locked" || run.status === "waiting" || /"type":"(loop|map|vote|human_review|memory_\w+|subworkflow|wait_signal|fact_check|tool|tool_calls)"|"tools":\["/.test(JSON.stringify(run.definition?.nodes ?? []));
+  return run.status === "locked" || run.status === "waiting" || /"type":"(loop|map|vote|human_review|memory_\w+|subworkflow|wait_signal|fact_check|tool|tool_calls)"|"tools":\["|"claims":true/.test(JSON.stringify(run.definition?.nodes ?? []));
 }
 
 /* Ordered by number, each once. New entries nearly always belong at the end. */

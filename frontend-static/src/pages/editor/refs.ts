@@ -10,7 +10,7 @@ export interface Ref {
 
 /* The members of each type's output; the first is the one people mostly want. */
 const outputs: { [type: string]: string[] } = {
-  llm: ["text", "json", "thinking", "tool_calls", "usage", "model", "finish_reason"],
+  llm: ["text", "json", "thinking", "tool_calls", "usage", "model", "finish_reason", "claims"],
   parallel: ["branches"],
   join: ["merged", "branches", "arrived", "missing"],
   branch: ["case"],
@@ -18,11 +18,11 @@ const outputs: { [type: string]: string[] } = {
   map: ["items", "failed", "count"],
   memory_retrieval: ["text", "items"],
   memory_store: ["id", "tier", "accepted", "reason"],
-  human_review: ["content", "action", "reviewer"],
+  human_review: ["content", "action", "reviewer", "text"],
   vote: ["passed", "tally", "votes", "summary"],
-  fact_check: ["verified", "claims"],
+  fact_check: ["verified", "claims", "text"],
   router: ["profile", "reason"],
-  context: ["text", "tokens", "dropped"],
+  context: ["text", "tokens", "shortened", "dropped"],
   transform: ["value"],
   template: ["text"],
   embed: ["vectors", "dimensions", "cached"],

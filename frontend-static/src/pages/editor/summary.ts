@@ -21,6 +21,10 @@ export function summaryOf(n: GraphNode): string {
       return `${str("items") || "?"} · ${nodesWord(bodyOf(n)?.nodes.length ?? 0)}`;
     case "vote":
       return Array.isArray(p["voters"]) && p["voters"].length ? w("sum.voters", { n: p["voters"].length }) : str("question");
+    case "fact_check":
+      return [Array.isArray(p["sources"]) ? (p["sources"] as unknown[]).join(" · ") : "memory", str("agent") || str("profile")].filter(Boolean).join(" · ");
+    case "context":
+      return str("sources");
     case "delay":
       return p["seconds"] !== undefined ? `${String(p["seconds"])} s` : str("until");
     default:

@@ -22,6 +22,7 @@ const asReview = (p: PendingReview): Review => ({
   ...requestOf({ draft: p.draft, instructions: p.instructions ?? null, fields: (p.fields ?? null) as never, allow_skip: p.allow_skip ?? false, deadline_at: p.deadline_at ?? null }),
   asked: 0,
   requestedAt: p.requested_at,
+  reminded: 0,
   answered: 0,
   action: null,
   content: null,

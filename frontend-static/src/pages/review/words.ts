@@ -54,6 +54,8 @@ const en = {
   needs: "{node} waits for a person",
   show: "Answer",
   announce: "{workflow} asks for a review",
+  near: "The time is running out",
+  "near.announce": "{workflow} still waits for a review, and the time is running out",
 } as const;
 
 const zh: Record<keyof typeof en, string> = {
@@ -110,6 +112,8 @@ const zh: Record<keyof typeof en, string> = {
   needs: "{node} 等待人工处理",
   show: "答复",
   announce: "{workflow} 请求审批",
+  near: "即将到期",
+  "near.announce": "{workflow} 仍在等待审批，即将到期",
 };
 
 export const w = dictionary(en, zh);

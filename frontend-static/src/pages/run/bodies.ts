@@ -1,7 +1,10 @@
-/* The graph as it is drawn. Some bodies are made by the server and are not in the definition: that of a vote, one node a voter, is put
- * together from the voters' names, or from the nodes seen; those of a model with tools are always the same. */
+/* The graph as it is drawn. Some bodies are made by the server and are not in the definition: that of a vote (one node a voter), and what a
+ * fact check or a context asks of a model, are put together from the voters' names, or from the nodes seen; those of a model with tools
+ * are always the same. */
 import type { Definition, Graph, GraphNode, Json } from "../../api/types";
 import { bodyOf, splitPath } from "./paths";
+
+const MADE = new Set(["vote", "fact_check", "context"]);
 
 /* Changes only when a voter is seen that was not before, so the layout is not computed with every event. */
 export function votersSeen(order: readonly string[]): string {
@@ -14,7 +17,7 @@ export function withVotes(def: Definition | null | undefined, order: readonly st
 }
 
 export function hasVote(g: Graph): boolean {
-  return g.nodes.some((n) => n.type === "vote" || toolsOf(n) !== null || (bodyOf(n) !== null && hasVote(bodyOf(n)!)));
+  return g.nodes.some((n) => MADE.has(n.type) || toolsOf(n) !== null || (bodyOf(n) !== null && hasVote(bodyOf(n)!)));
 }
 
 function fill(g: Graph, at: string[], order: readonly string[]): Graph {
@@ -26,9 +29,11 @@ function fill(g: Graph, at: string[], order: readonly string[]): Graph {
       if (body) return withBody(n, fill(body, path, order));
       const made = toolsOf(n);
       if (made) return withBody(n, made);
-      if (n.type !== "vote") return n;
+      if (!MADE.has(n.type)) return n;
       const names = voters(n, path, order);
-      return names.length ? withBody(n, { nodes: names.map((v) => ({ id: v, type: "llm" })), edges: [] }) : n;
+      // What a fact check asks is kept by a node of its own, before those that ask.
+      const edges = n.type === "fact_check" && names.includes("question") ? names.filter((v) => v !== "question").map((v) => ({ from: "question", to: v })) : [];
+      return names.length ? withBody(n, { nodes: names.map((v) => ({ id: v, type: n.type === "fact_check" && v === "question" ? "transform" : "llm" })), edges }) : n;
     }),
   };
 }

@@ -15,6 +15,7 @@ import { NodeState, nodeWord } from "../../ui/status";
 import { edgeState } from "./edges";
 import { layout, type Direction } from "./layout";
 import { bodyOf, splitPath } from "./paths";
+import { tallyOfChecks } from "./checks";
 import { tally } from "./votes";
 import { w } from "./words";
 
@@ -272,12 +273,14 @@ export default function Canvas({ store, state, extras, selected, onSelect, fitSi
   );
 }
 
-/* 3/5: the round of a loop, the items of a map that are done, the votes of a panel. */
+/* 3/5: the round of a loop, the items of a map that are done, the votes of a panel, the claims that stand. */
 function figuresOf(g: GraphNode, path: string, begun: number, x: Extras): { figure: string | null; share: number | null; failed: number } {
   const p = x.progress.get(path);
   if (p) return { figure: w("round.of", { n: p.done, m: p.of }), share: p.of > 0 ? Math.min(1, p.done / p.of) : null, failed: p.failed };
   const votes = x.votes.get(path);
   if (votes) return { figure: tally(votes), share: null, failed: 0 };
+  const checks = x.checks.get(path);
+  if (checks) return { figure: tallyOfChecks(checks), share: null, failed: 0 };
   const max = g.params?.["max_rounds"];
   if (g.type !== "loop" || begun === 0) return { figure: null, share: null, failed: 0 };
   const of = typeof max === "number" ? max : x.rounds.get(path)?.at(-1)?.of;

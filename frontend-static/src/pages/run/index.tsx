@@ -18,7 +18,7 @@ import { ConnectionPill } from "../../shell";
 import { ConfirmCancel, Head, useActions, whyNot } from "./head";
 import { Inspector } from "./inspector";
 import { EventLog } from "./log";
-import { openReviews } from "../../state/extras";
+import { isReminded, openReviews } from "../../state/extras";
 import { TimeLeft } from "../review/panel";
 import { w as r } from "../review/words";
 import { Icon } from "../../ui/icons";
@@ -95,6 +95,11 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
     if (askedFor && workflow) announce(r("announce", { workflow }));
   }, [askedFor, workflow]);
 
+  const near = asked.filter(isReminded).map((x) => x.node + x.reminded).join();
+  useEffect(() => {
+    if (near && workflow) announce(r("near.announce", { workflow }));
+  }, [near, workflow]);
+
   // Whoever follows an address to a node wants to see it.
   useEffect(() => {
     if (node && !splits.get().inspectorOpen) splits.set((s) => ({ ...s, inspectorOpen: true }));
@@ -146,9 +151,10 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
       <Head state={state} extras={extras} actions={actions} onCancel={() => setConfirming(true)} onSay={setSaying} />
       {locked && <TripBanner trip={extras.trip} reason={state.run.reason ?? null} onOpen={() => setTripOpen(true)} />}
       {!RUN_ENDS.has(state.run.status) && asked.map((x) => (
-        <div key={x.node} className="ask-banner" role="status" data-testid="ask-banner">
+        <div key={x.node} className={"ask-banner" + (isReminded(x) ? " is-near" : "")} role="status" data-near={isReminded(x) || undefined} data-testid="ask-banner">
           <Icon name="person" size={15} />
           <b>{r("needs", { node: titleOf(def, x.node, state.nodes.get(x.node)?.name) })}</b>
+          {isReminded(x) && <b>{r("near")}</b>}
           {x.instructions && <span className="ask-what">{x.instructions}</span>}
           <span className="grow" />
           <TimeLeft deadline={x.deadlineAt} />

@@ -1,4 +1,4 @@
-import { useEffect, useState, useSyncExternalStore } from "react";
+import { useEffect, useMemo, useState, useSyncExternalStore } from "react";
 import type { Json } from "../../api/types";
 import { t } from "../../i18n";
 import type { RunStore } from "../../state/run-store";
@@ -18,13 +18,15 @@ import { JsonTool } from "./json-tool";
 import { brief } from "./log";
 import { Rounds } from "./loops";
 import { locate, parentOf, titleOf } from "./paths";
+import { claimsOf } from "./text";
 import { CalledOff } from "./proof";
+import { Checks, FlaggedClaims } from "./checks";
 import { Files } from "./files";
 import { Tools, toolsIn } from "./tools";
 import { Votes } from "./votes";
 import { w } from "./words";
 
-type NodeTab = "output" | "input" | "rounds" | "votes" | "tools" | "review" | "memory" | "events" | "attempts" | "cost" | "definition" | "raw";
+type NodeTab = "output" | "input" | "rounds" | "votes" | "tools" | "checks" | "claims" | "review" | "memory" | "events" | "attempts" | "cost" | "definition" | "raw";
 type RunTab = "outputs" | "inputs" | "details" | "files";
 
 export function Inspector({ store, state, extras, selected, onSelect, onClose }: { store: RunStore; state: RunState; extras: Extras; onSelect: (path: string) => void; selected: string | null; onClose: () => void }) {
@@ -75,15 +77,17 @@ function RunInspector({ state }: { state: RunState }) {
 }
 
 /* Tabs are there when there is something to see in them. */
-function tabsOf(a: { error: boolean; attempts: number; rounds: number | undefined; isLoop: boolean; votes: number | undefined; tools: number; review: boolean; memory: boolean; cost: boolean; events: number }) {
+function tabsOf(a: { error: boolean; attempts: number; rounds: number | undefined; isLoop: boolean; votes: number | undefined; tools: number; checks: number | undefined; claims: number; review: boolean; memory: boolean; cost: boolean; events: number }) {
   const tabs: { id: NodeTab; label: string; count?: number }[] = [];
   const add = (on: boolean, id: NodeTab, label: string, count?: number) => on && tabs.push({ id, label, count });
   add(a.isLoop || a.rounds !== undefined, "rounds", w("tab.rounds"), a.rounds);
   add(a.votes !== undefined, "votes", w("tab.votes"), a.votes);
   add(a.tools > 0, "tools", w("tab.tools"), a.tools);
+  add(a.checks !== undefined, "checks", w("tab.checks"), a.checks);
   add(a.review, "review", w("tab.review"));
   add(a.memory, "memory", w("tab.memory"));
   add(true, "output", t(a.error ? "tab.error" : "tab.output"));
+  add(a.claims > 0, "claims", w("tab.claims"), a.claims);
   add(true, "input", w("tab.input"));
   add(true, "attempts", t("tab.attempts"), a.attempts > 1 ? a.attempts : undefined);
   add(a.cost, "cost", w("tab.cost"));
@@ -98,6 +102,8 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
   const def = locate(state.run.definition, path)?.node;
   const rounds = extras.rounds.get(path);
   const votes = extras.votes.get(path);
+  const checks = extras.checks.get(path);
+  const claims = useMemo(() => claimsOf(n, extras.flagged.get(path)), [n, extras.flagged, path]);
   const review = extras.reviews.get(path);
   const memory = extras.retrievals.get(path);
   const known = extras.knowledge.get(path);
@@ -119,7 +125,7 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
   const own = log.filter((e) => e.node === path);
   const steps = own.filter((e) => e.event === "node_state_change" || e.event === "stream_reset");
   const spent = costOf(state, path);
-  const tabs = tabsOf({ error: Boolean(n?.error), attempts: n?.attempt ?? 0, rounds: rounds?.length, isLoop, votes: votes?.length, tools: tools.length, review: review !== undefined || (n?.type ?? def?.type) === "human_review", memory: memory !== undefined || known !== undefined, cost: spent !== null, events: own.length });
+  const tabs = tabsOf({ error: Boolean(n?.error), attempts: n?.attempt ?? 0, rounds: rounds?.length, isLoop, votes: votes?.length, tools: tools.length, checks: checks?.length, claims: claims.count, review: review !== undefined || (n?.type ?? def?.type) === "human_review", memory: memory !== undefined || known !== undefined, cost: spent !== null, events: own.length });
   const tab = chosen && tabs.some((x) => x.id === chosen) ? chosen : n?.error ? "output" : tabs[0]!.id;
   const file = `${state.run.workflow}-${path}`;
   return (
@@ -164,6 +170,8 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
         {tab === "rounds" && <Rounds rounds={rounds ?? []} title={titleOf(state.run.definition, path, n?.name)} total={typeof def?.params?.["max_rounds"] === "number" ? def.params["max_rounds"] : null} />}
         {tab === "votes" && votes && <Votes votes={votes} />}
         {tab === "tools" && <Tools runs={tools} onSelect={onSelect} />}
+        {tab === "checks" && checks && <Checks checks={checks} />}
+        {tab === "claims" && <FlaggedClaims claims={claims.claims} count={claims.count} />}
         {tab === "review" && <ReviewTab review={review} />}
         {tab === "memory" && <MemoryTab found={memory} known={known} />}
         {tab === "input" && <InputTab state={state} path={path} onSelect={onSelect} />}

@@ -160,6 +160,10 @@ export function brief(e: LogEntry): string {
   if (e.event === "loop:round") return [`#${d["round"]}/${d["of"]}`, d["score"] === null ? null : d["score"], d["note"], d["exit_reason"] ?? d["decision"]].filter((x) => x !== null && x !== undefined).join(" · ");
   if (e.event === "progress") return `${d["done"] ?? 0}/${d["of"] ?? 0}`;
   if (e.event === "vote:cast") return `${d["voter"] ?? ""}: ${d["vote"] ?? ""}`;
+  if (e.event === "human_review:reminder") return `${d["in_s"] ?? 0} s`;
+  if (e.event === "factcheck:checking") return `${d["source"] ?? ""}: ${d["claim"] ?? ""}`;
+  if (e.event === "factcheck:result") return [d["verdict"], typeof d["confidence"] === "number" ? d["confidence"].toFixed(2) : null, d["claim"]].filter((x) => typeof x === "string").join(" · ");
+  if (e.event === "claims:flagged") return String(d["count"] ?? 0);
   if (e.event === "human_review:resolved") return [d["action"], d["reviewer"], d["reason"]].filter((x) => typeof x === "string").join(" · ");
   if (e.event === "user_input") return String(d["text"] ?? "");
   if (e.event === "signal:received") return String(d["signal"] ?? "");

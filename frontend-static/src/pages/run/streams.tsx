@@ -11,13 +11,14 @@ import { useFollow, useNow, useSize } from "../../ui/hooks";
 import { Icon, kindIcon } from "../../ui/icons";
 import { JsonView } from "../../ui/json";
 import { Markdown } from "../../ui/markdown";
+import { useMarks } from "../../ui/marks";
 import { NodeState, runWord } from "../../ui/status";
 import { isOpen, type Extras, type Review, type Said } from "../../state/extras";
 import { ReviewPanel } from "../review/panel";
 import { w as r } from "../review/words";
 import { LoopStrip } from "./loops";
 import { SaidView } from "./people";
-import { groupsOf, lastOf, shownText, type Group } from "./text";
+import { claimsOf, groupsOf, lastOf, shownText, type Group } from "./text";
 import { splitPath, titleOf } from "./paths";
 import { w } from "./words";
 
@@ -147,6 +148,8 @@ function ReviewCard({ review, state, onSelect }: { review: Review; state: RunSta
   );
 }
 
+const NONE: never[] = [];
+
 /* A finished text up to this many characters is shown whole, beside others too. */
 const FITS = 1600;
 
@@ -166,6 +169,8 @@ const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active
     onGrow();
   }, [version, text, alive, pin, onGrow]);
   const tokens = node?.usage?.output_tokens;
+  const flagged = useMemo(() => claimsOf(node, undefined), [node]);
+  useMarks(body, alive ? NONE : flagged.claims, text);
   // Structured answers are read as they are; so is what is too long to be laid out with every token.
   const plain = raw || /^\s*[[{]/.test(text) || text.length > 150_000;
   const confined = bounded && !whole && (alive || text.length > FITS);
@@ -180,6 +185,7 @@ const Pane = memo(function Pane({ path, node, store, title, bounded, raw, active
         <NodeState status={status} word={false} />
         <span className="grow" />
         {node && node.attempt > 1 && <span className="chip chip-warn num" data-tip={t("attempt.tip", { n: node.attempt })}>{t("attempt.n", { n: node.attempt })}</span>}
+        {flagged.count > 0 && <span className="chip chip-warn num" data-tip={w("claims.tip")} data-testid="claims"><Icon name="alert" size={11} />{w("claims.n", { n: flagged.count })}</span>}
         {node?.cached && <span className="chip"><Icon name="bolt" size={11} />{t("cached")}</span>}
         <span className="faint num pane-figs">
           {tokens ? t("tokens.n", { n: count(tokens) }) + " · " : ""}

@@ -1,6 +1,7 @@
 /* Which text of a node is shown: what streamed, unless the recorded result says otherwise. */
 import type { Definition, Json, RunNode } from "../../api/types";
 import type { NodeStream } from "../../live/stream";
+import { flaggedOf, type Flagged } from "../../state/extras";
 import { layersOf, locate, parentOf } from "./paths";
 
 const field = (v: Json | undefined, k: string): string | null => (v !== null && typeof v === "object" && !Array.isArray(v) && typeof v[k] === "string" ? (v[k] as string) : null);
@@ -12,6 +13,14 @@ export function shownText(n: RunNode | undefined, s: NodeStream | undefined): { 
   const from = streamed === "" || (recorded !== null && !streamed.endsWith(recorded)) ? "record" : "stream";
   return { text: from === "stream" ? streamed : (recorded ?? ""), thinking: s?.thinking || field(n?.output, "thinking") || "", from };
 }
+
+/* The claims of an answer: the output has all of them, the event comes when the answer is from the cache, too late, or not at all. */
+export function claimsOf(n: RunNode | undefined, told: Flagged | undefined): { claims: Flagged["claims"]; count: number } {
+  const o = n?.output;
+  const own = n?.type === "llm" && o !== null && typeof o === "object" && !Array.isArray(o) ? flaggedOf(o["claims"]) : [];
+  return own.length ? { claims: own, count: own.length } : { claims: told?.claims ?? NO_CLAIMS, count: told?.count ?? 0 };
+}
+const NO_CLAIMS: Flagged["claims"] = [];
 
 export interface Group {
   key: string;
