@@ -136,7 +136,7 @@ static void vote_count(struct sl_node *n, struct json_object *params)
 	struct json_object *voters = sl_json_get(params, "voters"), *votes = json_object_new_array(),
 			   *tally = json_object_new_object(), *out = json_object_new_object();
 	SL_AUTO_JSON outputs = sl_node_body_outputs(n, 1);
-	bool scores = vote_scores(params), passed;
+	bool scores = vote_scores(params), passed, tie_passes = sl_str_is(sl_json_get_str(params, "tie"), "pass");
 	double threshold = sl_json_get_f64(params, "threshold", 0.67), sum = 0;
 	unsigned yes = 0, no = 0, abstain = 0, scored = 0;
 	uint32_t told = sl_node_events(n);
@@ -168,24 +168,30 @@ static void vote_count(struct sl_node *n, struct json_object *params)
 		sl_node_complete(n, NULL);
 		return;
 	}
+	unsigned cast = yes + no + scored;
+	bool enough = cast >= (unsigned)sl_json_get_i64(params, "quorum", 0);
 	if (scores) {
 		double mean = scored ? sum / scored : 0;
-		passed = scored && mean / 10 >= threshold;
+		passed = scored ? mean / 10 >= threshold : tie_passes; /* nobody for it and nobody against it */
 		sl_json_set_f64(tally, "mean", mean);
 		sl_json_set_i64(tally, "scored", scored);
 		(void)snprintf(summary, sizeof(summary), "mean %.2f of 10 from %u voters, %u abstained", mean, scored,
 			       abstain); /* it fits */
 	} else {
 		bool tie = yes == no;
-		passed = tie ? sl_str_is(sl_json_get_str(params, "tie"), "pass")
-			     : (double)yes / (double)(yes + no) >= threshold;
+		passed = tie ? tie_passes : (double)yes / (double)(yes + no) >= threshold;
 		sl_json_set_i64(tally, "yes", yes);
 		sl_json_set_i64(tally, "no", no);
 		(void)snprintf(summary, sizeof(summary), "%u yes, %u no, %u abstained%s", yes, no, abstain,
 			       tie ? "; a tie" : ""); /* it fits */
 	}
 	sl_json_set_i64(tally, "abstain", abstain);
-	sl_json_set_bool(out, "passed", passed);
+	if (!enough) {
+		size_t at = strlen(summary);
+		(void)snprintf(summary + at, sizeof(summary) - at, "; %u of %lld needed voted", cast,
+			       (long long)sl_json_get_i64(params, "quorum", 0)); /* it fits */
+	}
+	sl_json_set_bool(out, "passed", passed && enough);
 	sl_json_set(out, "tally", tally);
 	sl_json_set(out, "votes", votes);
 	sl_json_set_str(out, "summary", sl_str(summary));
@@ -273,6 +279,8 @@ const struct sl_node_type sl_node_type_vote = {
 		"\"Threshold\","
 		"    \"description\": \"The share of yes among yes and no that passes, or a tenth of the mean score.\" "
 		"},"
+		"  \"quorum\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 32, \"title\": \"Quorum\","
+		"    \"description\": \"So many must not abstain, or it does not pass.\" },"
 		"  \"tie\": { \"type\": \"string\", \"enum\": [\"fail\", \"pass\"], \"default\": \"fail\", \"title\": "
 		"\"Tie\","
 		"    \"description\": \"What as many yes as no means, also when all abstain.\" } } }",

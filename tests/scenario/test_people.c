@@ -502,6 +502,19 @@ static void votes_are_counted(void **state)
 		{"'bad'", "", "\"false 0 yes, 0 no, 1 abstained; a tie\""},
 		{"'s8','s6','bad'", ",'kind':'score_1_10'", "\"true mean 7.00 of 10 from 2 voters, 1 abstained\""},
 		{"'s5','s6'", ",'kind':'score_1_10'", "\"false mean 5.50 of 10 from 2 voters, 0 abstained\""},
+		{"'yes1','yes2','no1'", ",'threshold':1", "\"false 2 yes, 1 no, 0 abstained\""},
+		{"'yes1','yes2'", ",'threshold':1", "\"true 2 yes, 0 no, 0 abstained\""},
+		{"'yes1','no1'", ",'threshold':0.5",
+		 "\"false 1 yes, 1 no, 0 abstained; a tie\""}, /* the rule, not the share */
+		{"'abstain','bad'", ",'tie':'pass'", "\"true 0 yes, 0 no, 2 abstained; a tie\""},
+		{"'bad','abstain'", ",'kind':'score_1_10'", "\"false mean 0.00 of 10 from 0 voters, 2 abstained\""},
+		{"'bad'", ",'kind':'score_1_10','tie':'pass'", "\"true mean 0.00 of 10 from 0 voters, 1 abstained\""},
+		{"'s7','s7'", ",'kind':'score_1_10','threshold':0.7",
+		 "\"true mean 7.00 of 10 from 2 voters, 0 abstained\""},
+		{"'yes1','bad','abstain'", ",'quorum':2", "\"false 1 yes, 0 no, 2 abstained; 1 of 2 needed voted\""},
+		{"'yes1','yes2','bad'", ",'quorum':2", "\"true 2 yes, 0 no, 1 abstained\""},
+		{"'s9','bad'", ",'kind':'score_1_10','quorum':2",
+		 "\"false mean 9.00 of 10 from 1 voters, 1 abstained; 1 of 2 needed voted\""},
 		{"'yes','yes',{'agent':'yes','name':'third one'}", "", "\"true 3 yes, 0 no, 0 abstained\""},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
@@ -512,6 +525,55 @@ static void votes_are_counted(void **state)
 	}
 	assert_int_equal(world_calls(w, "panel#1/third_one"), 1);
 	assert_int_equal(world_calls(w, "panel#1/yes_2"), 1);
+}
+
+/* Whatever is committed when the server dies: each voter is told once, and nobody who has answered is asked again. */
+static void a_vote_goes_on_over_crashes(void **state)
+{
+	struct world *w = *state;
+	for (unsigned commits = 0; commits < 8; commits++) {
+		world_auto_commit(w, false);
+		struct sl_run_id id = world_submit(w, poll("'yes1','hold no1'", ",'threshold':0.5"), "{}");
+		world_settle(w);
+		for (unsigned i = 0; i < commits && world_commit_one(w); i++)
+			world_settle(w);
+		world_auto_commit(w, true);
+		world_crash(w);
+		world_settle(w);
+		world_release(w, "panel#1/hold_no1");
+		world_settle(w);
+		expect_status(w, id, "succeeded");
+		for (unsigned i = 0; i < 3; i++) {
+			SL_AUTO_JSON cast = event(w, id, "vote:cast", i);
+			assert_int_equal(cast != NULL, i < 2);
+		}
+	}
+}
+
+/* A judge without what the parties said, and two branches without a join, are old mistakes: what is joined is read
+ * once, whole, and in the order of the edges. */
+static void a_judge_reads_what_both_sides_said(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','nodes':[{'id':'pro','type':'fake','params':{'answer':1,'text':'for "
+		  "it','hold':true}},"
+		  "{'id':'con','type':'fake','params':{'answer':1,'text':'against "
+		  "it'}},{'id':'both','type':'join','params':{}},"
+		  "{'id':'judge','type':'llm','params':{'agent':'say done','prompt':'{{ nodes.both.merged.pro.text }} "
+		  "/ {{ "
+		  "nodes.both.merged.con.text }}'}}],'edges':[{'from':'pro','to':'both'},{'from':'con','to':'both'},"
+		  "{'from':'both','to':'judge'}],'outputs':{'v':'{{ nodes.judge.prompt }}'}}"),
+		"{}");
+	world_settle(w);
+	assert_int_equal(world_calls(w, "judge"), 0);
+	world_release(w, "pro");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(v_of(w, id), "\"for it / against it\"");
+	assert_int_equal(world_calls(w, "judge"), 1);
+	assert_int_equal(world_count(w, id, "both", "completed"), 1);
 }
 
 static void a_vote_is_told_once_for_each_voter(void **state)
@@ -551,6 +613,8 @@ int main(void)
 		T(a_clock_that_is_set_neither_hurries_nor_delays),
 		T(votes_are_counted),
 		T(a_vote_is_told_once_for_each_voter),
+		T(a_vote_goes_on_over_crashes),
+		T(a_judge_reads_what_both_sides_said),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

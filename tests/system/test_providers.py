@@ -1,4 +1,7 @@
 """Every protocol through the whole server: profiles from the environment, streams, failures that are tried again."""
+import http.server
+import json
+import threading
 import unittest
 
 from rig import Case
@@ -26,7 +29,66 @@ def ask(prompt, profiles=PROVIDERS, **params):
             'nodes': [{'id': p, 'type': 'llm', 'params': {'profile': p, 'prompt': prompt, **params}} for p in profiles]}
 
 
+class Upstream:
+    """An OpenAI that keeps what it is asked and says the same each time."""
+    def __init__(self, *answers):
+        self.bodies = []
+        upstream = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = 'HTTP/1.1'
+
+            def do_POST(self):
+                upstream.bodies.append(json.loads(self.rfile.read(int(self.headers['Content-Length']))))
+                text = answers[min(len(upstream.bodies), len(answers)) - 1]
+                out = ''.join('data: %s\n\n' % json.dumps({'choices': [{'index': 0, 'delta': d, 'finish_reason': f}]})
+                              for d, f in (({'content': text}, None), ({}, 'stop'))) + 'data: [DONE]\n\n'
+                self.send_response(200)
+                self.send_header('Content-Type', 'text/event-stream')
+                self.send_header('Content-Length', str(len(out)))
+                self.end_headers()
+                self.wfile.write(out.encode())
+
+            def log_message(self, *_):
+                pass
+        self.http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.url = 'http://127.0.0.1:%d/v1' % self.http.server_port
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
 class Providers(Case):
+    def upstream(self, s, *answers):
+        u = Upstream(*answers)
+        self.things.append(u)
+        s.call('PUT', '/llm/profiles/wire', {'provider': 'openai', 'model': 'm', 'base_url': u.url, 'api_keys': ['sk-test-key-0002']})
+        return u
+
+    def test_what_a_node_says_of_its_call_reaches_the_provider(self):
+        s = self.server(None)
+        u = self.upstream(s, 'fine')
+        said = {'temperature': 0.3, 'top_p': 0.45, 'frequency_penalty': 0.5, 'presence_penalty': -0.5, 'max_tokens': 17, 'seed': 5}
+        s.wait_status(s.submit(ask('x', ['wire'], stop=['END'], **said)), 'succeeded')
+        got = u.bodies[0]
+        got['max_tokens'] = got.pop('max_completion_tokens', got.get('max_tokens'))  # OpenAI's newer name
+        self.assertEqual({k: got.get(k) for k in said}, said)
+        self.assertEqual(got['stop'], ['END'])
+
+    def test_a_vote_that_is_no_json_is_mended_once_and_then_an_abstention(self):
+        s = self.server(None)
+        poll = {'sluice': 1, 'name': 'poll', 'nodes': [{'id': 'panel', 'type': 'vote', 'params': {
+            'voters': [{'profile': 'wire', 'name': 'one'}], 'question': 'Ship it?'}}], 'outputs': {'v': '{{ nodes.panel }}'}}
+        u = self.upstream(s, 'I am for it.', '{"vote": "yes", "reason": "it is ready"}')
+        out = s.wait_status(s.submit(poll), 'succeeded')['outputs']['v']
+        self.assertEqual((out['passed'], out['tally'], len(u.bodies)), (True, {'yes': 1, 'no': 0, 'abstain': 0}, 2))
+        self.assertEqual(u.bodies[1]['messages'][-2], {'role': 'assistant', 'content': 'I am for it.'})
+        u = self.upstream(s, 'I am for it.', '{"vote": "maybe"}')
+        out = s.wait_status(s.submit(poll, {}), 'succeeded')['outputs']['v']
+        self.assertEqual((out['passed'], out['tally']), (False, {'yes': 0, 'no': 0, 'abstain': 1}))
+
     def test_profiles_of_the_environment_work_in_every_protocol(self):
         sim = self.sim(SCENARIO)
         s = self.server(None, env=environment(sim))
