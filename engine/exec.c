@@ -679,6 +679,7 @@ static struct sl_exec *exec_new(struct sl_scope *sc, uint32_t node, enum sl_exec
 	x->n_mw = e->n_middleware;
 	x->began_ms = sl_clock_mono(e->config.clock);
 	x->began_wall_ms = sl_clock_wall(e->config.clock);
+	(void)SL_EXPECT(!sc->rt[node].exec); /* one at a time */
 	sc->rt[node].exec = x;
 	r->n_execs++;
 	atomic_fetch_add_explicit(&e->pending_nodes, 1, memory_order_relaxed);

@@ -107,7 +107,8 @@ static bool is_suspect(const struct sl_run *r)
 	return at_work(r);
 }
 
-void sl_run_adopted(struct sl_run *r)
+/* `queued`: when it was read. It may have got its place and have started since. */
+static void adopted(struct sl_run *r, bool queued)
 {
 	if (sl_run_status_final(r->state.status)) { /* cannot be claimed; but a projection may have been behind */
 		sl_engine_forget(r->engine, r);
@@ -123,7 +124,7 @@ void sl_run_adopted(struct sl_run *r)
 		return;
 	}
 	sl_run_watch_parent(r);
-	if (r->state.status == SL_RUN_QUEUED) {
+	if (queued) {
 		sl_run_tell_queued(r); /* it has asked; see adopt() */
 		return;
 	}
@@ -135,6 +136,7 @@ void sl_run_adopted(struct sl_run *r)
 struct adopt_msg {
 	struct sl_msg msg;
 	struct sl_run *run;
+	bool queued;
 };
 
 static void adopt_drop(struct sl_msg *m)
@@ -154,7 +156,7 @@ static void adopt_run(struct sl_run *r, struct sl_msg *m)
 		SL_IGNORE(sl_run_command(r, &order, &err)); /* one that only waits for its turn, or is held, stays so */
 	}
 	free(paused);
-	sl_run_adopted(r);
+	adopted(r, SL_CONTAINER_OF(m, struct adopt_msg, msg)->queued);
 	adopt_drop(m);
 }
 
@@ -237,8 +239,9 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	a->msg.run = adopt_run;
 	a->msg.drop = adopt_drop;
 	a->run = r;
+	a->queued = r->state.status == SL_RUN_QUEUED;
 	/* Here, and not in its turn: when all have been claimed, all are counted or queued. */
-	if (r->state.status == SL_RUN_QUEUED)
+	if (a->queued)
 		sl_run_ask_again(r);
 	else
 		sl_run_place_follows(r);

@@ -245,8 +245,7 @@ void sl_workflow_cache_free(struct sl_workflow_cache *c);
  * journal. */
 SL_MUST_USE enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w,
 				 struct sl_run_state *state, struct sl_error *err);
-void sl_run_adopted(struct sl_run *r); /* [run] goes on where the journal ends */
-void sl_run_go_on(struct sl_run *r);   /* [run] what was at work is begun again */
+void sl_run_go_on(struct sl_run *r); /* [run] what was at work is begun again */
 /* [nobody has it yet] A run in memory from its journal, with nothing going on in it. Takes the head. */
 SL_MUST_USE enum sl_code sl_run_of_stored(struct sl_engine *e, struct sl_stored_run *stored, struct sl_run **out,
 					  struct sl_error *err);
