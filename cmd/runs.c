@@ -5,6 +5,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "cmd/cli.h"
 #include "cmd/client.h"
 #include "cmd/follow.h"
@@ -61,6 +62,41 @@ static const struct sl_setting review_options[REVIEW_OPTIONS] = {
 		     .flag_only = true,
 		     .help = "what replaces the draft, for modify; JSON, or else a text"},
 	[REASON] = {.name = "reason", .arg = "TEXT", .flag_only = true, .help = "why"},
+};
+enum { RETRY_FROM = SL_CLI_OWN, RETRY_OPTIONS };
+static const struct sl_setting retry_options[RETRY_OPTIONS] = {
+	SL_CLI_CLIENT_OPTIONS,
+	[RETRY_FROM] = {.name = "from",
+			.arg = "NODE",
+			.flag_only = true,
+			.help = "this node again, too, and all that follows from it"},
+};
+enum { FORK_FROM = SL_CLI_OWN, AT_SEQ, INPUTS, OUTPUTS, KEY, FORK_OPTIONS };
+static const struct sl_setting fork_options[FORK_OPTIONS] = {
+	SL_CLI_CLIENT_OPTIONS,
+	[FORK_FROM] = {.name = "from",
+		       .arg = "NODE",
+		       .flag_only = true,
+		       .help = "this node again, and all that follows from it"},
+	[AT_SEQ] = {.name = "at_seq",
+		    .type = SL_SETTING_U64,
+		    .min = 1,
+		    .max = INT32_MAX,
+		    .arg = "N",
+		    .flag_only = true,
+		    .help = "as if nothing had happened after that event"},
+	[INPUTS] = {.name = "inputs",
+		    .arg = "JSON|@FILE",
+		    .flag_only = true,
+		    .help = "members that take the place of the run's inputs"},
+	[OUTPUTS] = {.name = "outputs",
+		     .arg = "JSON|@FILE",
+		     .flag_only = true,
+		     .help = "{\"NODE\": output}: what these nodes give instead of being run"},
+	[KEY] = {.name = "key",
+		 .arg = "KEY",
+		 .flag_only = true,
+		 .help = "an Idempotency-Key: repeats make no second run"},
 };
 static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
@@ -301,6 +337,150 @@ static int review_main(struct sl_cli *cli)
 	return command(cli, "/review", body);
 }
 
+static int retry_main(struct sl_cli *cli)
+{
+	SL_AUTO_JSON body = json_object_new_object();
+	const char *from = sl_config_z(cli->config, RETRY_FROM);
+	if (from)
+		sl_json_set_str(body, "from", sl_str(from));
+	return command(cli, "/retry", body);
+}
+
+/* An object that an option gives, or the file it names. */
+static enum sl_code object_option(const struct sl_cli *cli, size_t option, const char *key, struct json_object *body,
+				  struct sl_error *err)
+{
+	const char *text = sl_config_z(cli->config, option);
+	SL_BUF(file, SL_LIMIT_BODY_BYTES);
+	SL_AUTO_JSON o = NULL;
+	if (!text)
+		return SL_OK;
+	enum sl_code rc = text[0] == '@' ? sl_cli_read_file(text + 1, &file, err) : SL_OK;
+	if (rc != SL_OK)
+		return rc;
+	rc = sl_json_parse(text[0] == '@' ? sl_buf_str(&file) : sl_str(text), &o, err);
+	if (rc != SL_OK)
+		return sl_wrap(err, SL_BAD_REQUEST, "--%s", key);
+	sl_json_set(body, key, json_object_get(o));
+	return SL_OK;
+}
+
+static int fork_main(struct sl_cli *cli)
+{
+	SL_AUTO(sl_client) client = NULL;
+	SL_AUTO_JSON body = json_object_new_object();
+	SL_AUTO_JSON made = NULL;
+	struct sl_error err = {0};
+	SL_BUF(path, 200);
+	const char *from = sl_config_z(cli->config, FORK_FROM);
+	if (from)
+		sl_json_set_str(body, "from", sl_str(from));
+	if (sl_config_z(cli->config, AT_SEQ))
+		sl_json_set_i64(body, "at_seq", (int64_t)sl_config_u64(cli->config, AT_SEQ));
+	enum sl_code rc = object_option(cli, INPUTS, "inputs", body, &err);
+	if (rc == SL_OK)
+		rc = object_option(cli, OUTPUTS, "outputs", body, &err);
+	if (rc == SL_OK)
+		rc = run_path(cli, "/fork", &path, &err);
+	if (rc == SL_OK)
+		rc = sl_client_new(cli, &client, &err);
+	if (rc == SL_OK)
+		rc = sl_client_call(client, "POST", path.data, body, sl_config_z(cli->config, KEY), &made, &err);
+	if (rc != SL_OK)
+		return sl_cli_fail(cli, &err);
+	if (cli->json)
+		sl_cli_put_json(made, false);
+	else
+		printf("%s\n", or_dash(sl_json_get_z(made, "id")));
+	return SL_EXIT_DONE;
+}
+
+/* One line of JSON, short enough for a terminal and without control characters. */
+static void put_short(const char *mark, struct json_object *v)
+{
+	SL_BUF(text, SL_LIMIT_BODY_BYTES);
+	sl_json_write(&text, v);
+	size_t n = sl_utf8_cut(text.data, text.len, 100);
+	printf("      %s %.*s%s\n", mark, (int)n, text.data, n < text.len ? " …" : "");
+}
+
+static void diff_places(const char *what, struct json_object *places)
+{
+	size_t n = places ? json_object_array_length(places) : 0;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *p = json_object_array_get_idx(places, i), *v;
+		if (sl_json_get(p, "left_out")) {
+			printf("    … and %lld more places\n", (long long)sl_json_get_i64(p, "left_out", 0));
+			continue;
+		}
+		printf("    %s%s\n", what, or_dash(sl_json_get_z(p, "pointer")));
+		if (json_object_object_get_ex(p, "a", &v))
+			put_short("-", v);
+		if (json_object_object_get_ex(p, "b", &v))
+			put_short("+", v);
+	}
+}
+
+static struct json_object *of_pair(struct json_object *o, const char *key, size_t i)
+{
+	struct json_object *pair = sl_json_get(o, key);
+	return json_object_is_type(pair, json_type_array) ? json_object_array_get_idx(pair, i) : NULL;
+}
+
+static void diff_text(struct json_object *d)
+{
+	struct json_object *nodes = sl_json_get(d, "nodes");
+	size_t n = nodes ? json_object_array_length(nodes) : 0, same = 0;
+	printf("%-40s %-12s %-12s %10s %10s\n", "", "THIS", "THE OTHER", "TOKENS", "COST USD");
+	printf("%-40s %-12s %-12s %+10lld %+10.4f\n", "the run",
+	       or_dash(json_object_get_string(of_pair(d, "status", 0))),
+	       or_dash(json_object_get_string(of_pair(d, "status", 1))),
+	       (long long)(json_object_get_int64(of_pair(d, "tokens", 1)) -
+			   json_object_get_int64(of_pair(d, "tokens", 0))),
+	       json_object_get_double(of_pair(d, "cost_usd", 1)) - json_object_get_double(of_pair(d, "cost_usd", 0)));
+	diff_places("inputs", sl_json_get(d, "inputs"));
+	diff_places("outputs", sl_json_get(d, "outputs"));
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *o = json_object_array_get_idx(nodes, i);
+		if (sl_str_is(sl_json_get_str(o, "change"), "same")) {
+			same++;
+			continue;
+		}
+		printf("%-40s %-12s %-12s %+10lld %+10.4f\n", or_dash(sl_json_get_z(o, "path")),
+		       or_dash(json_object_get_string(of_pair(o, "status", 0))),
+		       or_dash(json_object_get_string(of_pair(o, "status", 1))),
+		       (long long)(json_object_get_int64(of_pair(o, "tokens", 1)) -
+				   json_object_get_int64(of_pair(o, "tokens", 0))),
+		       json_object_get_double(of_pair(o, "cost_usd", 1)) -
+			       json_object_get_double(of_pair(o, "cost_usd", 0)));
+		diff_places("", sl_json_get(o, "output"));
+		diff_places("error", sl_json_get(o, "error"));
+	}
+	printf("%zu of %zu nodes are the same\n", same, n);
+}
+
+static int diff_main(struct sl_cli *cli)
+{
+	SL_AUTO(sl_client) client = NULL;
+	SL_AUTO_JSON d = NULL;
+	struct sl_error err = {0};
+	SL_BUF(path, 400);
+	enum sl_code rc = run_path(cli, "/diff", &path, &err);
+	if (rc == SL_OK)
+		query(&path, "with", cli->args[1]);
+	if (rc == SL_OK)
+		rc = sl_client_new(cli, &client, &err);
+	if (rc == SL_OK)
+		rc = sl_client_call(client, "GET", path.data, NULL, NULL, &d, &err);
+	if (rc != SL_OK)
+		return sl_cli_fail(cli, &err);
+	if (cli->json)
+		sl_cli_put_json(d, false);
+	else
+		diff_text(d);
+	return SL_EXIT_DONE;
+}
+
 static int signal_main(struct sl_cli *cli)
 {
 	SL_AUTO_JSON body = json_object_new_object();
@@ -371,6 +551,25 @@ const struct sl_command sl_cmd_runs[] = {
 	 .summary = "Cancels a run; its model calls are cut at once.",
 	 PLAIN,
 	 .run = cancel_main},
+	{.name = "runs retry",
+	 ONE_RUN,
+	 .summary = "Does again what failed or was cancelled in a run; what was done is kept.",
+	 .options = retry_options,
+	 .n_options = RETRY_OPTIONS,
+	 .run = retry_main},
+	{.name = "runs fork",
+	 ONE_RUN,
+	 .summary = "Makes a new run of what a run has done so far, and prints its id.",
+	 .options = fork_options,
+	 .n_options = FORK_OPTIONS,
+	 .run = fork_main},
+	{.name = "runs diff",
+	 .args = "ID OTHER",
+	 .min_args = 2,
+	 .max_args = 2,
+	 .summary = "Shows what two runs differ in, node by node.",
+	 PLAIN,
+	 .run = diff_main},
 	{.name = "runs unlock",
 	 ONE_RUN,
 	 .summary = "Lets a run go on that the run breaker has locked.",
