@@ -272,6 +272,8 @@ static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, co
 	struct sl_run_id id;
 	struct sl_order_text text;
 	SL_BUF(errors, 4096);
+	if (row->kind == SL_CMD_RETRY && sl_api_takes_runs(a, err) != SL_OK) /* it is a start, too */
+		return err->code;
 	if (!sl_uuid_parse(sl_json_get_str(args, "run_id"), &id.u))
 		return sl_fail(err, SL_INVALID, "run_id is missing or no id");
 	struct command *c = calloc(1, sizeof(*c));

@@ -376,6 +376,10 @@ void sl_route_run_order(struct sl_api *a, struct sl_request *r)
 	SL_BUF(errors, 4096);
 	if (!row || !run_id(r, &id))
 		return;
+	if (row->kind == SL_CMD_RETRY && sl_api_takes_runs(a, &err) != SL_OK) { /* it is a start, too */
+		sl_answer_error(r, err.code, &err);
+		return;
+	}
 	SL_AUTO_JSON body = sl_request_json(r);
 	if (!body)
 		return;
