@@ -166,6 +166,7 @@ static enum sl_code retry_decide(struct retry *t, struct sl_run *r, struct sl_er
 	if (!sl_run_emit(r, &e) || sl_run_ready(r) != SL_OK || sl_run_join(r) != SL_OK)
 		return sl_fail(err, SL_NO_MEMORY, "out of memory");
 	r->begins_at = r->state.last_seq;
+	atomic_store(&r->watched, true); /* perhaps by who saw it end, and has told that life of it only */
 	return SL_OK;
 }
 

@@ -12,6 +12,7 @@ import { useRoute } from "./state/router";
 import { useStore } from "./state/store";
 
 const RunPage = lazy(() => import("./pages/run"));
+const DiffPage = lazy(() => import("./pages/run/diff"));
 
 export function App() {
   const s = useStore(session);
@@ -46,6 +47,14 @@ function Page() {
         <Boundary key={r.id}>
           <Suspense fallback={<div className="pad"><Skeleton rows={8} /></div>}>
             <RunPage key={r.id} id={r.id} node={r.node} />
+          </Suspense>
+        </Boundary>
+      );
+    case "diff":
+      return (
+        <Boundary key={r.id + r.with}>
+          <Suspense fallback={<div className="pad"><Skeleton rows={8} /></div>}>
+            <DiffPage key={r.id + r.with} id={r.id} other={r.with} />
           </Suspense>
         </Boundary>
       );

@@ -21,6 +21,13 @@ describe("folding events", () => {
     expect(s.order).toEqual(["a", "b"]);
   });
 
+  it("takes an end back when the run is retried", () => {
+    seq = 0;
+    const s = folded(ev("execution:started", {}), node("a", "failed"), ev("execution:failed", { error: { code: "timeout", message: "late" } }), ev("execution:retried", { by: "ann" }));
+    expect(s.run).toMatchObject({ status: "queued", finished_at: null, error: null, by: "ann" });
+    expect(fold(s, ev("execution:started", {})).run).toMatchObject({ status: "running", started_at: "2026-01-01T00:00:05.000Z" });
+  });
+
   it("counts every node that is listed, a round's with its first", () => {
     seq = 0;
     const body = { nodes: [{ id: "a", type: "llm" }, { id: "b", type: "llm" }] };

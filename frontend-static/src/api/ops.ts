@@ -26,6 +26,49 @@ export const reviews = (cursor?: string | null, limit = 100) => api.request<Page
 export const review = (run: string, node: string, action: ReviewAction, more: { content?: Json; reason?: string } = {}) => api.request<Run>("POST", `/runs/${enc(run)}/review`, { body: { node, action, ...more } });
 export const signal = (run: string, name: string, payload: Json) => api.request<Run>("POST", `/runs/${enc(run)}/signal`, { body: { signal: name, payload } });
 export const interject = (run: string, text: string) => api.request<Run>("POST", `/runs/${enc(run)}/input`, { body: { text } });
+export const retry = (run: string, from?: string) => api.request<Run>("POST", `/runs/${enc(run)}/retry`, { body: from ? { from } : {} });
+
+export interface ForkRequest {
+  at_seq?: number;
+  from?: string;
+  inputs?: { [key: string]: Json };
+  outputs?: { [path: string]: Json };
+}
+export const fork = (run: string, body: ForkRequest, key: string) => api.request<{ id: string }>("POST", `/runs/${enc(run)}/fork`, { body, headers: { "Idempotency-Key": key } });
+
+type Pair<T> = [T, T];
+export interface Place {
+  pointer?: string;
+  a?: Json;
+  b?: Json;
+  cut?: boolean;
+  left_out?: number;
+}
+export interface DiffNode {
+  path: string;
+  type: string;
+  change: "same" | "changed" | "only_a" | "only_b";
+  status: Pair<string | null>;
+  tokens: Pair<number>;
+  cost_usd: Pair<number>;
+  duration_ms: Pair<number | null>;
+  output?: Place[];
+  error?: Place[];
+}
+export interface RunDiff {
+  a: Run;
+  b: Run;
+  status: Pair<string>;
+  tokens: Pair<number>;
+  cost_usd: Pair<number>;
+  duration_ms: Pair<number | null>;
+  same_definition: boolean;
+  inputs?: Place[];
+  outputs?: Place[];
+  nodes: DiffNode[];
+  nodes_left_out?: number;
+}
+export const diff = (a: string, b: string, abort?: AbortSignal) => api.request<RunDiff>("GET", `/runs/${enc(a)}/diff`, { query: { with: b }, signal: abort });
 export const unlock = (run: string, how: { justification: string } | { confirmations: [true, true, true] }) => api.request<Run>("POST", `/runs/${enc(run)}/unlock`, { body: how });
 
 /* Calls that were called off before their end */

@@ -123,6 +123,7 @@ export interface RunFile {
 
 export interface Run extends RunSummary {
   files?: RunFile[];
+  forked_from?: { run: string; at_seq?: number; from?: string } | null;
   inputs?: { [key: string]: Json } | null;
   outputs?: Json;
   definition?: Definition | null;

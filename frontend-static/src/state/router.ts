@@ -5,6 +5,7 @@ import { createStore, useStore } from "./store";
 export type Route =
   | { page: "runs"; status: string; workflow: string; start: string | null }
   | { page: "run"; id: string; node: string | null }
+  | { page: "diff"; id: string; with: string }
   | { page: "area"; area: string; rest: string[]; query: URLSearchParams; path: string };
 
 export function parseRoute(path: string, search: string): Route {
@@ -13,6 +14,7 @@ export function parseRoute(path: string, search: string): Route {
   if (parts.length === 0 || (parts.length === 1 && parts[0] === "runs"))
     return { page: "runs", status: q.get("status") ?? "", workflow: q.get("workflow") ?? "", start: q.get("start") };
   if (parts.length === 2 && parts[0] === "runs") return { page: "run", id: parts[1]!, node: q.get("node") };
+  if (parts.length === 3 && parts[0] === "runs" && parts[2] === "diff") return { page: "diff", id: parts[1]!, with: q.get("with") ?? "" };
   return { page: "area", area: parts[0]!, rest: parts.slice(1), query: q, path };
 }
 
@@ -70,3 +72,4 @@ export function runsUrl(o: { status?: string; workflow?: string; start?: string 
 }
 
 export const runUrl = (id: string, node?: string | null) => `/runs/${encodeURIComponent(id)}` + (node ? `?node=${encodeURIComponent(node)}` : "");
+export const diffUrl = (id: string, other: string) => `/runs/${encodeURIComponent(id)}/diff?with=${encodeURIComponent(other)}`;

@@ -101,6 +101,11 @@ export class RunStore implements RunSink {
     const entry = logEntry(e);
     if (entry) this.appendLog([entry]);
     if (!this.logWanted && e.event === "circuit_breaker:tripped") void this.loadLog();
+    // What was undone, the event does not list: the picture is asked for anew.
+    if (e.event === "execution:retried") {
+      this.restart();
+      return "gap";
+    }
     if (e.event === "node_state_change") this.touch(String(e.data["node_id"]));
     // Events carry no outputs; what a person may look at next is fetched, gathered over a moment.
     if (RUN_ENDS.has(state.run.status)) this.refreshSoon(150);

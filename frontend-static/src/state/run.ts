@@ -87,6 +87,8 @@ function foldExecution(s: RunState, what: string, d: { [k: string]: Json | undef
       return patchRun(s, { status: "running", started_at: s.run.started_at ?? ts ?? null, reason, by });
     case "resumed":
       return patchRun(s, { status: "running", reason, by, finished_at: null, error: null });
+    case "retried": // which nodes are open again is told by the snapshot that is asked for
+      return patchRun(s, { status: "queued", reason, by, finished_at: null, started_at: null, error: null, outputs: null });
     case "paused":
     case "waiting":
     case "queued":

@@ -124,6 +124,8 @@ function newer(old: RunSummary, got: RunSummary | undefined): RunSummary {
 
 const statusOf: { [event: string]: string } = {
   "execution:queued": "queued",
+  "execution:retried": "queued",
+  "execution:forked": "queued",
   "execution:started": "running",
   "execution:resumed": "running",
   "execution:paused": "paused",

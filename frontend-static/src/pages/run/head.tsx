@@ -1,9 +1,11 @@
 import { useState } from "react";
 import { api, ApiError } from "../../api/client";
+import * as ops from "../../api/ops";
 import { t } from "../../i18n";
 import { ConnectionPill, SimulatorNote } from "../../shell";
 import type { RunStore } from "../../state/run-store";
 import { RUN_ENDS, type RunState } from "../../state/run";
+import { diffUrl, runUrl } from "../../state/router";
 import { roleAllows } from "../../state/session";
 import { count, duration, full, shortId, span, usd } from "../../util/format";
 import { Button, CopyButton, Dialog, Menu } from "../../ui/controls";
@@ -31,7 +33,7 @@ export function whyNot(action: Action, status: RunState["run"]["status"], mayRun
 }
 
 export function useActions(store: RunStore) {
-  const [busy, setBusy] = useState<Action | null>(null);
+  const [busy, setBusy] = useState<Action | "retry" | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   async function act(action: Action, body: object = {}) {
     setBusy(action);
@@ -44,10 +46,26 @@ export function useActions(store: RunStore) {
     }
     setBusy(null);
   }
-  return { busy, problem, act, dismiss: () => setProblem(null) };
+  /* The page sees it as events; the answer is the run as it was taken up. */
+  async function retry(from?: string) {
+    setBusy("retry");
+    setProblem(null);
+    try {
+      await ops.retry(store.id, from);
+    } catch (e) {
+      setProblem(e instanceof ApiError ? `${e.message} (${e.code})` : String(e));
+    }
+    setBusy(null);
+  }
+  return { busy, problem, act, retry, dismiss: () => setProblem(null) };
 }
 
-export function Head({ state, extras, actions, onCancel, onSay }: { state: RunState; extras: Extras; actions: ReturnType<typeof useActions>; onCancel: () => void; onSay: (what: "input" | "signal") => void }) {
+/* Why a retry is not possible now; null when it is. */
+export function whyNoRetry(status: RunState["run"]["status"], mayRun: boolean): string | null {
+  return !mayRun ? t("role.viewer") : status === "failed" || status === "cancelled" ? null : w("retry.not");
+}
+
+export function Head({ state, extras, actions, onCancel, onSay, onFork }: { state: RunState; extras: Extras; actions: ReturnType<typeof useActions>; onCancel: () => void; onSay: (what: "input" | "signal") => void; onFork: () => void }) {
   const { run } = state;
   const ended = RUN_ENDS.has(run.status);
   const mayRun = roleAllows("run");
@@ -73,6 +91,9 @@ export function Head({ state, extras, actions, onCancel, onSay }: { state: RunSt
       <div className="run-line run-main">
         <RunBadge status={run.status} large />
         <span className="run-actions">
+          {(run.status === "failed" || run.status === "cancelled") && (
+            <Button icon="retry" kind="primary" busy={busy === "retry"} why={whyNoRetry(run.status, mayRun)} hint={w("retry.hint")} onClick={() => void actions.retry()} testId="retry">{w("retry")}</Button>
+          )}
           <Button icon={stoppable === "resume" ? "play" : "paused"} kind={ended ? "plain" : "primary"} busy={busy === stoppable} why={whyMain} hint={t(stoppable === "resume" ? "act.resume.hint" : "act.pause.hint")} onClick={() => void act(stoppable, stoppable === "pause" ? { mode: "drain" } : {})} testId={stoppable}>
             {t(stoppable === "resume" ? "act.resume" : "act.pause")}
           </Button>
@@ -93,9 +114,15 @@ export function Head({ state, extras, actions, onCancel, onSay }: { state: RunSt
             items={[
               { label: w("interject"), detail: w("interject.d"), why: whySay, onPick: () => onSay("input") },
               { label: w("signal"), detail: w("signal.d"), why: whySay, onPick: () => onSay("signal") },
+              { label: w("fork.run"), detail: w("fork.run.d"), why: mayRun ? null : t("role.viewer"), onPick: onFork },
             ]}
           />
         </span>
+        {run.forked_from && (
+          <span className="run-reason" data-testid="forked-from">
+            {w("fork.of")} <Link to={runUrl(run.forked_from.run)}>{shortId(run.forked_from.run)}</Link> · <Link to={diffUrl(run.forked_from.run, run.id)}>{w("fork.compare")}</Link>
+          </span>
+        )}
         {sayWhy(run) && <span className="run-reason" title={sayWhy(run) ?? undefined}>{sayWhy(run)}</span>}
         <span className="grow" />
         <dl className="figures">

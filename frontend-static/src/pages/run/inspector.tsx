@@ -5,7 +5,8 @@ import type { RunStore } from "../../state/run-store";
 import { isOpen, type Extras, type Retrieval, type Review } from "../../state/extras";
 import { NODE_ENDS, RUN_ENDS, type LogEntry, type RunState } from "../../state/run";
 import { clock, count, duration, full, shortId, span, usd } from "../../util/format";
-import { Button, Tabs } from "../../ui/controls";
+import { roleAllows } from "../../state/session";
+import { Button, Menu, Tabs } from "../../ui/controls";
 import { Icon, kindIcon } from "../../ui/icons";
 import { JsonView } from "../../ui/json";
 import { Link } from "../../ui/link";
@@ -14,6 +15,7 @@ import { NodeState } from "../../ui/status";
 import { Outputs } from "./streams";
 import { Changes, TimeLeft } from "../review/panel";
 import { w as r } from "../review/words";
+import { whyNoRetry, type useActions } from "./head";
 import { JsonTool } from "./json-tool";
 import { brief } from "./log";
 import { Rounds } from "./loops";
@@ -29,10 +31,15 @@ import { w } from "./words";
 type NodeTab = "output" | "input" | "rounds" | "votes" | "tools" | "checks" | "claims" | "review" | "memory" | "events" | "attempts" | "cost" | "definition" | "raw";
 type RunTab = "outputs" | "inputs" | "details" | "files";
 
-export function Inspector({ store, state, extras, selected, onSelect, onClose }: { store: RunStore; state: RunState; extras: Extras; onSelect: (path: string) => void; selected: string | null; onClose: () => void }) {
+interface Again {
+  actions: ReturnType<typeof useActions>;
+  onFork: (path: string) => void;
+}
+
+export function Inspector({ store, state, extras, selected, onSelect, onClose, actions, onFork }: { store: RunStore; state: RunState; extras: Extras; onSelect: (path: string) => void; selected: string | null; onClose: () => void } & Again) {
   return (
     <section className="panel inspector" aria-label={t("inspector.title")}>
-      {selected ? <NodeInspector key={selected} store={store} state={state} extras={extras} path={selected} onSelect={onSelect} onClose={onClose} /> : <RunInspector state={state} />}
+      {selected ? <NodeInspector key={selected} store={store} state={state} extras={extras} path={selected} onSelect={onSelect} onClose={onClose} actions={actions} onFork={onFork} /> : <RunInspector state={state} />}
     </section>
   );
 }
@@ -97,8 +104,9 @@ function tabsOf(a: { error: boolean; attempts: number; rounds: number | undefine
   return tabs;
 }
 
-function NodeInspector({ store, state, extras, path, onSelect, onClose }: { store: RunStore; state: RunState; extras: Extras; path: string; onSelect: (path: string) => void; onClose: () => void }) {
+function NodeInspector({ store, state, extras, path, onSelect, onClose, actions, onFork }: { store: RunStore; state: RunState; extras: Extras; path: string; onSelect: (path: string) => void; onClose: () => void } & Again) {
   const n = state.nodes.get(path);
+  const mayRun = roleAllows("run");
   const def = locate(state.run.definition, path)?.node;
   const rounds = extras.rounds.get(path);
   const votes = extras.votes.get(path);
@@ -135,6 +143,16 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose }: { stor
         <h2 title={path}>{titleOf(state.run.definition, path, n?.name)}</h2>
         <NodeState status={status} />
         <span className="grow" />
+        {n && status !== "pending" && (
+          <Menu
+            label={w("more")}
+            testId="node-again"
+            items={[
+              { label: w("fork"), detail: w("fork.d"), why: mayRun ? null : t("role.viewer"), onPick: () => onFork(path) },
+              { label: w("retry.from"), detail: w("retry.from.d"), why: whyNoRetry(state.run.status, mayRun), onPick: () => void actions.retry(path) },
+            ]}
+          />
+        )}
         <Button small kind="ghost" icon="close" label={t("inspector.close")} onClick={onClose} />
       </header>
       <dl className="facts facts-row">

@@ -1,0 +1,57 @@
+/* Runs that begin again, in a browser: a cancelled run is retried and seen to go on without a reload, a node is given another output in
+ * a fork, and the two are compared. */
+import { api, base, check, main, token } from "./lib.mjs";
+
+const byId = (id) => `[data-testid="${id}"]`;
+const flow = {
+  sluice: 1, name: "gate",
+  nodes: [
+    { id: "first", type: "template", params: { text: "one" } },
+    { id: "gate", type: "wait_signal", params: { signal: "open" } },
+    { id: "last", type: "template", params: { text: "{{ nodes.first.text }} and more" } },
+  ],
+  edges: [{ from: "first", to: "gate" }, { from: "gate", to: "last" }],
+  outputs: { text: "{{ nodes.last.text }}" },
+};
+const status = (page, s) => page.waitForSelector(`${byId("run")}[data-status=${s}]`, { timeout: 30_000 });
+
+await main("runs that begin again", async (page) => {
+  const { id } = await api("POST", "/runs", { definition: flow, inputs: {} });
+  await page.goto(base + "/", { waitUntil: "networkidle" });
+  await page.evaluate((t) => fetch("/api/v1/session", { method: "POST", headers: { Authorization: "Bearer " + t, "X-Sluice-Client": "test" } }), token);
+  await page.goto(`${base}/runs/${id}?node=first`);
+  await status(page, "waiting");
+  check((await page.locator(byId("retry")).count()) === 0, "what goes on cannot be retried");
+  await page.click(byId("cancel"));
+  await page.click(byId("confirm-cancel"));
+  await status(page, "cancelled");
+  await page.click(byId("retry"));
+  await status(page, "waiting");
+  check(true, "a retried run is seen to go on without a reload");
+  await api("POST", `/runs/${id}/signal`, { signal: "open" });
+  await status(page, "succeeded");
+
+  await page.click(byId("node-again"));
+  await page.getByRole("menuitem").first().click();
+  await page.waitForSelector(byId("fork"));
+  await page.selectOption("select[name=how]", "given");
+  await page.fill("textarea[name=output]", "[1]");
+  await page.click(byId("fork-go"));
+  await page.waitForSelector(`${byId("fork")} .field-error:visible`);
+  check(true, "an output that is no object is refused where it stands");
+  await page.fill("textarea[name=output]", '{ "text": "two" }');
+  await page.click(byId("fork-go"));
+  await page.waitForFunction((old) => !location.pathname.includes(old), id, { timeout: 30_000 });
+  await page.waitForSelector(byId("forked-from"));
+  check(true, "the new run says of which it is a fork");
+  const fork = new URL(page.url()).pathname.split("/").pop();
+  await api("POST", `/runs/${fork}/signal`, { signal: "open" });
+  await status(page, "succeeded");
+  check((await api("GET", `/runs/${fork}`)).outputs.text === "two and more", "it went on with what was given");
+
+  await page.locator(`${byId("forked-from")} a`).last().click();
+  await page.waitForSelector(byId("diff-last"));
+  const said = await page.textContent(byId("diff"));
+  check(said.includes("one and more") && said.includes("two and more"), "both texts stand side by side");
+  check((await page.locator(byId("diff-gate")).count()) === 0 || said.includes("gate"), "nodes that are the same are folded away");
+});
