@@ -522,6 +522,7 @@ const struct sl_node_type sl_node_type_llm = {
 	.effects = SL_EFFECTS_MODEL,
 	.start = llm_start,
 	.body = sl_rounds_body,
+	.chained = true,
 	.expand = sl_rounds_expand,
 	.cancel = llm_cancel,
 	.check = llm_check,

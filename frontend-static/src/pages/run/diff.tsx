@@ -18,7 +18,7 @@ export default function DiffPage({ id, other }: { id: string; other: string }) {
   return (
     <div className="page" data-testid="diff">
       <header className="page-head">
-        <Link to={runUrl(id)} className="back">{t("nav.runs")}</Link>
+        <Link to="/" className="back">{t("nav.runs")}</Link>
         <h1>{w("diff.title")}</h1>
       </header>
       <Show from={load} title={w("diff.failed")} rows={8}>{(d) => <Both d={d} />}</Show>
