@@ -642,6 +642,41 @@ static struct sl_run_id broken(struct world *w, const struct story *s)
 	return id;
 }
 
+/* From each node the run knows, whatever has become of it: it ends well, and that node is done. */
+static void a_retry_from_any_node_ends(void **state)
+{
+	for (size_t i = 0; i < SL_COUNT_OF(stories); i++) {
+		const struct story *s = &stories[i];
+		size_t n = 1;
+		for (size_t at = 0; at < n; at++) {
+			struct world *w = world_new(3);
+			struct sl_run_id id = broken(w, s);
+			struct json_object *nodes = sl_json_get(world_run(w, id), "nodes");
+			char path[64];
+			n = json_object_array_length(nodes);
+			(void)snprintf(path, sizeof(path), "%s",
+				       sl_json_get_z(json_object_array_get_idx(nodes, at), "path"));
+			assert_int_equal(world_order(w, id, SL_CMD_RETRY, path, NULL), SL_OK);
+			if (at % 2) {
+				world_crash(w);
+				world_settle(w);
+			}
+			to_its_end(w, id, s);
+			for (unsigned k = 0; k < 3 && strcmp(world_status(w, id), "failed") == 0;
+			     k++) { /* further on */
+				assert_int_equal(world_command(w, id, SL_CMD_RETRY), SL_OK);
+				to_its_end(w, id, s);
+			}
+			if (strcmp(world_status(w, id), "succeeded") != 0 ||
+			    strcmp(world_node_status(w, id, path), "completed") != 0)
+				fail_msg("%s, from %s: %s", s->name, path, text_of(world_run(w, id)));
+			every_prefix_is_a_state(w, id);
+			world_free(w);
+		}
+		assert_in_range(n, 2, 100);
+	}
+}
+
 /* With a retry, and then a crash when `commits` batches of it were written: the run has either ended as before, or goes
  * on; retried as often as it takes, it succeeds. Returns whether there were that many. */
 static bool crash_after(const struct story *s, unsigned commits)
@@ -936,6 +971,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_choice_can_be_given, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_fork_with_a_key_is_made_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_crash_before_a_fork_is_written_leaves_none, setup, teardown),
+		cmocka_unit_test(a_retry_from_any_node_ends),
 		cmocka_unit_test(a_fork_at_any_event_ends),
 		cmocka_unit_test(a_crash_at_any_commit_of_a_retry_leaves_a_run_that_can_end),
 	};
