@@ -75,7 +75,8 @@ struct sl_memory_search {
 	uint32_t max_tokens;        /* of all contents together, estimated; 0: no budget */
 	uint32_t timeout_ms;        /* 0: the configured one */
 	enum sl_memory_late on_timeout;
-	bool has_run; /* it is for a run: which memories it was given is recorded */
+	bool has_run;     /* it is for a run: which memories it was given is recorded */
+	bool others_only; /* leave out what that run has stored itself */
 	struct sl_run_id run;
 	struct sl_str path;
 };

@@ -271,6 +271,8 @@ static void give(struct search *s)
 			skip--;
 			continue;
 		}
+		if (s->q.others_only && f->row->has_run && sl_run_id_eq(f->row->run, s->q.run))
+			continue;
 		if (n == s->q.max_results) {
 			more = true;
 			break;

@@ -60,6 +60,27 @@ class Memory(Case):
         unsure = s.wait_status(s.submit(learn('working', confidence=0.3), project='first'), 'succeeded')
         self.assertFalse(unsure['outputs']['kept'])
 
+    def test_what_a_run_has_stored_itself_proves_nothing_it_says(self):
+        s = self.server(self.sim(ANSWER))
+        check = {'id': 'check', 'type': 'fact_check', 'params': {'content': 'The lighthouse of Vardberg was moved forty metres in 1962.'}}
+        alone = {'sluice': 1, 'name': 'check', 'nodes': [check], 'outputs': {'v': '{{ nodes.check }}'}}
+        told = learn('working', confidence=0.9)
+        told['nodes'].append(check)
+        told['edges'].append({'from': 'keep', 'to': 'check'})
+        told['outputs'] = {'kept': '{{ nodes.keep.accepted }}', 'v': '{{ nodes.check }}'}
+        first = s.wait_status(s.submit(told, project='proof'), 'succeeded')['outputs']
+        self.assertEqual((first['kept'], first['v']['verified'], first['v']['claims'][0]['reason']), (True, False, 'nothing was found'))
+        second = s.wait_status(s.submit(alone, project='proof'), 'succeeded')
+        claim = second['outputs']['v']['claims'][0]
+        self.assertEqual((claim['verified'], claim['sources'][0]['verified']), (True, False))
+        self.assertIn('1962', claim['sources'][0]['excerpt'])
+        # it counts as used, like one that was retrieved
+        used = s.call('GET', '/memories/' + claim['sources'][0]['id'])['used_by']
+        self.assertEqual([u['run_id'] for u in used], [second['id']])
+        # the projects are apart, and quarantine is out of reach
+        other = s.wait_status(s.submit(alone, project='elsewhere'), 'succeeded')['outputs']['v']
+        self.assertFalse(other['verified'])
+
     def test_quarantine_waits_for_a_person_and_invalid_memory_leads_to_its_runs(self):
         sim = self.sim(ANSWER)
         s = self.server(sim)

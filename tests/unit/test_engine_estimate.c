@@ -247,6 +247,57 @@ static void bodies_multiply(void **state)
 	sl_estimate_fini(&e);
 }
 
+static enum sl_code asks_expand(struct json_object *params, struct json_object **graph, struct sl_error *err)
+{
+	if (!sl_json_get(params, "summarise_with") && !sl_json_get(params, "max_queries"))
+		return SL_OK;
+	return sl_json_parse(SL_STR("{\"nodes\":[{\"id\":\"ask\",\"type\":\"work\",\"params\":{\"prompt\":\"{{ "
+				    "item.prompt }}\"}}]}"),
+			     graph, err);
+}
+
+/* A type that makes its body, or none: once at most, or once and for each query; what it is given is what `item` has.
+ */
+static void bodies_that_types_make_count_as_often_as_they_may_run(void **state)
+{
+	static const struct sl_node_type asks = {
+		.name = "asks",
+		.summary = "Asks.",
+		.params_schema = "{\"type\":\"object\"}",
+		.start = types_start,
+		.body = types_body,
+		.expand = asks_expand,
+	};
+	static const struct sl_node_type *types[64];
+	struct sl_registry *before = registry;
+	struct sl_error err;
+	size_t n = 0;
+	for (; types_all[n]; n++)
+		types[n] = types_all[n];
+	types[n] = &asks;
+	assert_int_equal(sl_registry_new(types, &registry, &err), SL_OK);
+	static const struct {
+		const char *params;
+		double min, expected, max;
+	} rows[] = {{"{}", 0, 0, 0},
+		    {"{\"summarise_with\":\"x\",\"sources\":\"{{ nodes.a }}\"}", 0, 200, 400},
+		    {"{\"max_queries\":3,\"content\":\"{{ nodes.a }}\"}", 100, 600, 1600}};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		struct seen seen = {0};
+		char nodes[500];
+		snprintf(nodes, sizeof(nodes), WORK("a") ",{\"id\":\"x\",\"type\":\"asks\",\"params\":%s}",
+			 rows[i].params);
+		struct sl_estimate e = reckon(nodes, EDGE("a", "x"), NULL, &seen);
+		is(e.tokens, 100 + rows[i].min, 200 + rows[i].expected, 400 + rows[i].max);
+		assert_int_equal(e.n, i ? 3 : 2);
+		if (i)
+			assert_true(seen.context[2] == 50); /* what `a` said */
+		sl_estimate_fini(&e);
+	}
+	sl_registry_free(registry);
+	registry = before;
+}
+
 static void a_prompt_is_longer_for_what_it_mentions(void **state)
 {
 	struct seen seen = {0};
@@ -314,6 +365,7 @@ int main(void)
 		cmocka_unit_test(a_model_with_tools_is_asked_once_more_than_it_may_use_them),
 		cmocka_unit_test(a_map_has_the_items_that_are_written_or_given_or_guessed),
 		cmocka_unit_test(bodies_multiply),
+		cmocka_unit_test(bodies_that_types_make_count_as_often_as_they_may_run),
 		cmocka_unit_test(a_prompt_is_longer_for_what_it_mentions),
 		cmocka_unit_test(many_conditions_are_not_all_walked_and_stay_within_bounds),
 		cmocka_unit_test(what_cannot_be_told_ends_it_wherever_it_is),
