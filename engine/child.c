@@ -571,8 +571,8 @@ static void look_up_free(void *arg)
 static void looked_up(struct sl_node *n, void *arg)
 {
 	struct look_up *l = arg;
-	n->look_ups--;
-	n->x->run->n_looking--;
+	if (--n->look_ups == 0)
+		sl_node_busy(n, false);
 	l->fn(n, l->name, l->rc, l->definition);
 	look_up_free(l);
 }
@@ -607,7 +607,7 @@ enum sl_code sl_node_look_up(struct sl_node *n, struct sl_str workflow, sl_defin
 		return sl_fail(err, rc, "the workflow could not be asked for");
 	}
 	n->look_ups++;
-	n->x->run->n_looking++;
+	sl_node_busy(n, true);
 	return SL_OK;
 }
 
@@ -647,8 +647,6 @@ void sl_node_drop_child(struct sl_node *n)
 
 void sl_child_release(struct sl_node *n)
 {
-	n->x->run->n_looking -= n->look_ups; /* what comes back now finds nobody */
-	n->look_ups = 0;
 	if (!n->child)
 		return;
 	sl_run_timer_stop(&n->child->again);

@@ -663,8 +663,8 @@ static void advance(struct sl_run *r)
 		/* containers hold their bodies; what is at work is what is in them */
 		uint32_t active = st->n_active - st->n_holding, execs = r->n_execs - st->n_holding + r->n_busy;
 		bool all_done = st->root.n_final == st->root.graph->n_nodes;
-		bool nothing_runs = active == 0 && execs == 0 && !r->wait_commit && !r->n_looking;
-		bool all_wait = active && st->n_quiet == active && execs <= st->n_quiet && !r->n_looking;
+		bool nothing_runs = active == 0 && execs == 0 && !r->wait_commit;
+		bool all_wait = active && st->n_quiet == active && execs <= st->n_quiet;
 		if (st->status == SL_RUN_WAITING && !all_wait) {
 			struct sl_event e = {.kind = SL_EV_RESUMED, .reason = sl_z("what it waited for has come")};
 			if (sl_run_emit(r, &e))

@@ -99,8 +99,6 @@ struct sl_run {
 	struct sl_end_waiter *ends;
 	bool lost;        /* another instance owns it: say nothing any more */
 	bool wait_commit; /* a node with external effects waits for what is before it */
-	uint32_t
-		n_looking; /* look-ups that nodes wait for: also of containers, which else only wait for their bodies */
 	uint64_t random;
 	void **mw_state; /* by middleware; NULL: it asked for none */
 	size_t n_mw;
