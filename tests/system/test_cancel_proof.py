@@ -252,6 +252,7 @@ class Proof(Case):
         self.order(sock, s, run_id)
         self.assertEqual(self.answer(sock)['status'], 'cancelled')
         seen = self.proof(s, {child: sent}, 'cancel of the parent', within=40 * WITHIN)[child]
+        s.wait_status(child, 'cancelled')
         self.booked(s, child, self.one_row(s, child, seen, 'cancelled'))
         # a request of a workflow
         run_id = s.submit({'sluice': 1, 'name': 'web', 'nodes': [
