@@ -26,7 +26,7 @@ struct sl_stored_workflow;
 struct sl_view;
 
 /* What is written to the audit trail, for its count in the metrics; a test compares it with what is done. */
-#define SL_AUDIT_ACTIONS 23
+#define SL_AUDIT_ACTIONS 24
 extern const char *const sl_audit_actions[]; /* NULL-terminated */
 
 #define SL_API_MINUTES 60
@@ -129,6 +129,7 @@ sl_handler_fn sl_route_livez, sl_route_readyz, sl_route_metrics;
 sl_handler_fn sl_route_workflow_create, sl_route_workflow_list, sl_route_workflow_get, sl_route_workflow_put,
 	sl_route_workflow_archive, sl_route_workflow_versions, sl_route_workflow_validate, sl_route_workflow_estimate,
 	sl_route_node_types, sl_route_tools;
+sl_handler_fn sl_route_runs_bulk;
 sl_handler_fn sl_route_run_start, sl_route_run_list, sl_route_run_get, sl_route_run_events, sl_route_run_files,
 	sl_route_run_file_history, sl_route_run_ledger, sl_route_run_order, sl_route_reviews;
 sl_handler_fn sl_route_run_fork, sl_route_run_diff;

@@ -98,6 +98,26 @@ static const struct sl_setting fork_options[FORK_OPTIONS] = {
 		 .flag_only = true,
 		 .help = "an Idempotency-Key: repeats make no second run"},
 };
+/* Of the orders that are for one run, or for all of a filter. */
+enum { ALL_STATUS = SL_CLI_OWN, ALL_WORKFLOW, ALL_PROJECT, ALL_TAG, ALL_SINCE, ALL_DRY_RUN, ALL_OPTIONS };
+static const struct sl_setting all_options[ALL_OPTIONS] = {
+	SL_CLI_CLIENT_OPTIONS,
+	[ALL_STATUS] = {.name = "status",
+			.arg = "STATUS",
+			.flag_only = true,
+			.help = "instead of ID: all of this status; several with commas"},
+	[ALL_WORKFLOW] = {.name = "workflow", .arg = "NAME", .flag_only = true, .help = "likewise: of this workflow"},
+	[ALL_PROJECT] = {.name = "project", .arg = "NAME", .flag_only = true, .help = "likewise: of this project"},
+	[ALL_TAG] = {.name = "tag", .arg = "TAG", .flag_only = true, .help = "likewise: with this tag"},
+	[ALL_SINCE] = {.name = "since",
+		       .arg = "TIME",
+		       .flag_only = true,
+		       .help = "likewise: created at or after (2026-01-31T12:00:00Z)"},
+	[ALL_DRY_RUN] = {.name = "dry_run",
+			 .type = SL_SETTING_BOOL,
+			 .flag_only = true,
+			 .help = "only say how many there are"},
+};
 static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
 static const char *or_dash(const char *z)
@@ -282,13 +302,55 @@ static int pause_main(struct sl_cli *cli)
 	sl_json_set_str(body, "mode", sl_str(sl_config_z(cli->config, MODE)));
 	return command(cli, "/pause", body);
 }
+/* One order for all runs of the filter in the options, until none is left. */
+static int bulk(struct sl_cli *cli, const char *action)
+{
+	static const struct {
+		int option;
+		const char *key;
+	} keys[] = {{ALL_STATUS, "status"},
+		    {ALL_WORKFLOW, "workflow"},
+		    {ALL_PROJECT, "project"},
+		    {ALL_TAG, "tag"},
+		    {ALL_SINCE, "since"}};
+	SL_AUTO(sl_client) client = NULL;
+	SL_AUTO_JSON body = json_object_new_object();
+	SL_AUTO_JSON got = NULL;
+	struct json_object *filter = json_object_new_object();
+	struct sl_error err = {0};
+	for (size_t i = 0; i < SL_COUNT_OF(keys); i++) {
+		const char *v = sl_config_z(cli->config, (size_t)keys[i].option);
+		if (v)
+			sl_json_set_str(filter, keys[i].key, sl_str(v));
+	}
+	bool any = json_object_object_length(filter) > 0;
+	sl_json_set_str(body, "action", sl_str(action));
+	sl_json_set(body, "filter", filter);
+	sl_json_set_i64(body, "limit", 1000);
+	sl_json_set_bool(body, "dry_run", sl_config_bool(cli->config, ALL_DRY_RUN));
+	if (!any)
+		return sl_cli_usage(cli, "an ID, or which runs: --status, --workflow, --project, --tag or --since");
+	enum sl_code rc = sl_client_new(cli, &client, &err);
+	if (rc == SL_OK)
+		rc = sl_client_call(client, "POST", "/api/v1/runs/bulk", body, NULL, &got, &err);
+	if (rc != SL_OK)
+		return sl_cli_fail(cli, &err);
+	if (cli->json)
+		sl_cli_put_json(got, false);
+	else
+		printf("%lld runs, %lld done, %lld refused%s\n", (long long)sl_json_get_i64(got, "matched", 0),
+		       (long long)sl_json_get_i64(got, "done", 0), (long long)sl_json_get_i64(got, "refused", 0),
+		       sl_json_get_bool(got, "more", false) ? "; there are more, say it again" : "");
+	return SL_EXIT_DONE;
+}
+
 static int resume_main(struct sl_cli *cli)
 {
-	return command(cli, "/resume", NULL);
+	return cli->n_args ? command(cli, "/resume", NULL) : bulk(cli, "resume");
 }
 static int cancel_main(struct sl_cli *cli)
 {
-	return command(cli, "/cancel", NULL);
+	return cli->n_args ? command(cli, "/cancel", NULL) : bulk(cli, "cancel");
 }
 
 static int unlock_main(struct sl_cli *cli)
@@ -524,8 +586,9 @@ static int reviews_main(struct sl_cli *cli)
 	return SL_EXIT_DONE;
 }
 
-#define ONE_RUN .args = "ID", .min_args = 1, .max_args = 1
-#define PLAIN   .options = plain_options, .n_options = SL_COUNT_OF(plain_options)
+#define ONE_RUN    .args = "ID", .min_args = 1, .max_args = 1
+#define RUN_OR_ALL .args = "[ID]", .min_args = 0, .max_args = 1
+#define PLAIN      .options = plain_options, .n_options = SL_COUNT_OF(plain_options)
 const struct sl_command sl_cmd_runs[] = {
 	{.name = "runs list",
 	 .args = "",
@@ -545,11 +608,17 @@ const struct sl_command sl_cmd_runs[] = {
 	 .options = pause_options,
 	 .n_options = PAUSE_OPTIONS,
 	 .run = pause_main},
-	{.name = "runs resume", ONE_RUN, .summary = "Lets a paused run go on.", PLAIN, .run = resume_main},
+	{.name = "runs resume",
+	 RUN_OR_ALL,
+	 .summary = "Lets a paused run go on, or all of a filter.",
+	 .options = all_options,
+	 .n_options = ALL_OPTIONS,
+	 .run = resume_main},
 	{.name = "runs cancel",
-	 ONE_RUN,
-	 .summary = "Cancels a run; its model calls are cut at once.",
-	 PLAIN,
+	 RUN_OR_ALL,
+	 .summary = "Cancels a run, or all of a filter; their model calls are cut at once.",
+	 .options = all_options,
+	 .n_options = ALL_OPTIONS,
 	 .run = cancel_main},
 	{.name = "runs retry",
 	 ONE_RUN,

@@ -1,11 +1,13 @@
 """Which runs are at work, and which wait for their turn: limits set while the server runs, told to whoever asks, kept over a restart."""
 import json
+import os
 import random
+import subprocess
 import threading
 import time
 import unittest
 
-from rig import PATIENCE, Case, llm, wait_for
+from rig import PATIENCE, SLUICE, Case, llm, wait_for
 
 HELD = {'sluice': 1, 'name': 'held', 'nodes': [{'id': 'w', 'type': 'delay', 'params': {'seconds': 0.01}}, llm('x', 'talk')],
         'edges': [{'from': 'w', 'to': 'x'}]}
@@ -102,6 +104,42 @@ class Scheduling(Case):
         runs.append(s.submit(talk('r')))
         s.call('POST', '/runs/%s/cancel' % runs[-1])
         s.call('PUT', '/admin/limits', {})
+
+    def test_one_order_for_all_runs_of_a_filter(self):
+        s = self.server(self.slow())
+        runs = [s.submit(talk('bulk'), project='b%d' % (i % 2), tags=['t']) for i in range(6)]
+        for run in runs:
+            s.wait_status(run, 'running')
+
+        def bulk(action, filter_, **more):
+            return s.call('POST', '/runs/bulk', {'action': action, 'filter': filter_, **more})
+        same = {'workflow': 'bulk', 'project': 'b0'}
+        self.assertEqual(bulk('pause', same, dry_run=True),
+                         {'action': 'pause', 'matched': 3, 'done': 0, 'refused': 0, 'more': False, 'dry_run': True})
+        self.assertEqual(s.run(runs[0])['status'], 'running')
+        got = bulk('pause', same, limit=2)
+        self.assertEqual((got['matched'], got['done'], got['more']), (2, 2, True))
+        self.assertEqual(bulk('pause', same)['done'], 1)
+        self.assertEqual([s.run(r)['status'] for r in runs], ['paused', 'running'] * 3)
+        self.assertEqual(bulk('resume', {'workflow': 'bulk', 'tag': 't'})['done'], 3)
+        got = bulk('resume', {'workflow': 'bulk', 'status': 'running'})  # nothing to do for them is done
+        self.assertEqual((got['matched'], got['done']), (6, 6))
+        got = bulk('cancel', {'workflow': 'bulk', 'status': ['running', 'paused']})
+        self.assertEqual((got['matched'], got['done'], got['refused']), (6, 6, 0))
+        self.assertEqual({s.run(r)['status'] for r in runs}, {'cancelled'})
+        self.assertEqual(bulk('cancel', {'workflow': 'bulk', 'status': 'cancelled'})['done'], 6)
+        self.assertEqual(bulk('pause', {'workflow': 'bulk', 'status': 'cancelled'})['refused'], 6)
+        self.assertEqual(bulk('retry', {'workflow': 'bulk', 'project': 'b1'})['done'], 3)
+        cli = subprocess.run([SLUICE, 'runs', 'cancel', '--workflow', 'bulk'], env={**os.environ, 'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token},
+                             capture_output=True, text=True, check=True)
+        self.assertEqual(cli.stdout, '3 runs, 3 done, 0 refused\n')
+        trail = s.call('GET', '/admin/audit?action=run.bulk&limit=50')['items']
+        self.assertEqual(len(trail), 9)  # each that was no dry run
+        self.assertEqual(trail[0]['detail']['done'], 3)
+        problem = s.call('POST', '/runs/bulk', {'action': 'stop', 'filter': {}, 'limit': 0, 'x': 1}, expect=(422,))
+        self.assertEqual(sorted(e['pointer'] for e in problem['errors']), ['/action', '/filter', '/limit', '/x'])
+        problem = s.call('POST', '/runs/bulk', {'action': 'pause', 'filter': {'status': 'odd', 'since': 'now', 'more': 1}}, expect=(422,))
+        self.assertEqual(sorted(e['pointer'] for e in problem['errors']), ['/filter/more', '/filter/since', '/filter/status'])
 
     def test_one_noisy_project_of_twenty_does_not_delay_the_others(self):
         sim = self.sim({'sim': 1, 'defaults': {'tps': 0, 'first_ms': 100, 'jitter': 0}, 'rules': [{'answer': 'done'}]})
