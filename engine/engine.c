@@ -562,6 +562,8 @@ struct command {
 	sl_command_fn *fn;
 	void *arg;
 	const char *status;
+	enum sl_code rc; /* of the decision: SL_OK, or why not */
+	struct sl_error err;
 	bool again; /* it was looked for a second time */
 };
 
@@ -585,9 +587,12 @@ static void command_committed(struct sl_waiter *w, enum sl_code rc)
 	struct command *c = SL_CONTAINER_OF(w, struct command, waiter);
 	struct sl_error err = {0};
 	SL_CRASH_POINT("order.committed");
-	if (rc != SL_OK)
+	if (rc == SL_OK) {
+		command_end(c, c->rc, c->status, c->rc == SL_OK ? NULL : &c->err);
+	} else {
 		(void)sl_fail(&err, rc, "the server lost the run before this was written; ask again");
-	command_end(c, rc, c->status, rc == SL_OK ? NULL : &err);
+		command_end(c, rc, c->status, &err);
+	}
 }
 
 static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored);
@@ -609,15 +614,12 @@ static void command_run(struct sl_run *r, struct sl_msg *m)
 			command_end(c, sl_fail(&err, failed, "the run could not be read"), "", &err);
 		return;
 	}
-	enum sl_code rc = sl_run_command(r, &c->cmd, &err);
+	c->rc = sl_run_command(r, &c->cmd, &c->err);
 	c->status = sl_run_states[r->state.status].wire;
-	if (rc != SL_OK) {
-		command_end(c, rc, c->status, &err);
-	} else {
-		c->waiter.seq = r->state.last_seq;
-		c->waiter.fn = command_committed;
-		sl_run_wait(r, &c->waiter);
-	}
+	/* A refusal waits, too: it tells of a state, and that must not be one which a crash can take back. */
+	c->waiter.seq = r->state.last_seq;
+	c->waiter.fn = command_committed;
+	sl_run_wait(r, &c->waiter);
 	sl_run_unref(r);
 }
 

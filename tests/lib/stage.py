@@ -33,11 +33,12 @@ class Stage:
             settings.update({'SLUICE_DATABASE_URL': url or self.pg.url, 'SLUICE_LEASE_S': '5'})
         self.server = Server(self.sim, env=settings, args=args)
         case.things.append(self.server)
+        self.token = self.server.token  # the server object has none while it starts
         self.up = True
         self.deaths = 0
-        self.clerk = Clerk(self.where, lambda: self.server.token)
+        self.clerk = Clerk(self.where, lambda: self.token)
         case.things.append(self.clerk)
-        self.onlooker = Onlooker(self.where, lambda: self.server.token) if onlooker else None
+        self.onlooker = Onlooker(self.where, lambda: self.token) if onlooker else None
 
     @property
     def info(self):

@@ -277,6 +277,25 @@ static void a_delay_waits_only_the_rest_after_a_crash(void **state)
 	assert_string_equal(world_status(w, id), "succeeded");
 }
 
+static void a_refusal_tells_of_no_state_that_a_crash_can_take_back(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate(",\"hold\":true", ",\"hold\":true", ""), "{\"topic\":\"tea\"}");
+	world_settle(w);
+	world_auto_commit(w, false);
+	const struct world_answer *cancel = world_ask(w, id, SL_CMD_CANCEL, NULL, NULL);
+	const struct world_answer *pause = world_ask(w, id, SL_CMD_PAUSE_DRAIN, NULL, NULL);
+	world_settle(w);
+	assert_false(cancel->given);
+	assert_false(pause->given); /* "a run that is cancelled cannot be paused" would be a lie after the crash */
+	world_crash(w);
+	world_auto_commit(w, true);
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "running");
+	assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_CONFLICT);
+}
+
 static void a_pause_lets_calls_finish_and_starts_nothing(void **state)
 {
 	struct world *w = *state;
@@ -504,6 +523,7 @@ int main(void)
 		T(a_timeout_cancels_the_attempt),
 		T(a_branch_kills_the_other_path_and_its_join_does_not_hang),
 		T(a_delay_waits_only_the_rest_after_a_crash),
+		T(a_refusal_tells_of_no_state_that_a_crash_can_take_back),
 		T(a_pause_lets_calls_finish_and_starts_nothing),
 		T(a_pause_now_calls_off_and_a_resume_repeats),
 		T(a_cancel_ends_everything_and_is_final),

@@ -2,7 +2,7 @@
 point, every run ends as it must, the journal holds its invariants, what clients saw is true, and no call was made more often than the server died.
 
 A chain of lives: each is armed with the next point, and is itself the recovery from the last one. SLUICE_SLOW=1: the first 50 passes of each
-point (SLUICE_SWEEP_HITS says how many). Otherwise the first pass of each.
+point (SLUICE_SWEEP_HITS says how many, SLUICE_SWEEP_S for how long). Otherwise the first pass of each.
 
 SLUICE_SWEEP_POINTS: names with commas between them, to look at some alone.
 """
@@ -19,6 +19,7 @@ from rig import PATIENCE, SLOW, Case
 from stage import Stage
 from workload import mixed
 
+SECONDS = float(os.environ.get('SLUICE_SWEEP_S', 3600))  # no further passes after that
 HITS = int(os.environ.get('SLUICE_SWEEP_HITS', 50 if SLOW else 1))
 SEED = int(os.environ.get('SLUICE_TEST_SEED', 7))
 ON_RECOVERY = ('claim.read', 'adopt.folded', 'adopt.goes_on')  # passed only when there is something to go on with
@@ -44,10 +45,13 @@ class Sweep(Case):
         clerk = stage.clerk
         reached, began = collections.Counter(), time.monotonic()
         order = [(name, nth) for nth in range(1, HITS + 1) for name in names]
-        gone = set()  # whose first passes are all there are
+        deepest, gone = 0, set()  # whose first passes are all there are
         for name, nth in order:
             if name in gone:
                 continue
+            if nth > 1 and time.monotonic() - began > SECONDS:
+                break
+            deepest = nth
             if len(clerk.open()) > 60:  # what is left over may not pile up
                 if stage.dead():
                     stage.start()
@@ -67,8 +71,8 @@ class Sweep(Case):
         self.assertTrue(stage.start())
         stage.drive(60 * PATIENCE)
         self.judge(stage, names, reached, points.passes(report))
-        print('%d lives, %d runs, %d connections of the onlooker, %.0f s, seed %d' %
-              (stage.deaths, len(clerk.plans), stage.onlooker.connects, time.monotonic() - began, SEED))
+        print('%d passes deep, %d lives, %d runs, %d connections of the onlooker, %.0f s, seed %d' %
+              (deepest, stage.deaths, len(clerk.plans), stage.onlooker.connects, time.monotonic() - began, SEED))
 
     def life(self, name, nth, stage):
         """Ends the life there is, begins one with the point armed; says whether it died of it."""

@@ -64,7 +64,7 @@ class Histories(Case):
             return None
         try:
             c.request(method, '/api/v1' + path, json.dumps(body) if body is not None else None,
-                      {'Authorization': 'Bearer ' + stage.server.token, 'Content-Type': 'application/json'})
+                      {'Authorization': 'Bearer ' + stage.token, 'Content-Type': 'application/json'})
             r = c.getresponse()
             return r.status, json.loads(r.read())
         except (OSError, http.client.HTTPException, ValueError):

@@ -27,7 +27,7 @@ class IdempotentStart(Case):
         c = http.client.HTTPConnection(*where, timeout=10 * PATIENCE)
         try:
             c.request('POST', '/api/v1/runs', json.dumps({'definition': DEFINITION, 'inputs': inputs}),
-                      {'Authorization': 'Bearer ' + stage.server.token, 'Content-Type': 'application/json', 'Idempotency-Key': key})
+                      {'Authorization': 'Bearer ' + stage.token, 'Content-Type': 'application/json', 'Idempotency-Key': key})
             r = c.getresponse()
             return r.status, json.loads(r.read())
         except (OSError, http.client.HTTPException, ValueError):
