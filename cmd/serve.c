@@ -501,6 +501,8 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 	sl_wire_bus(&s->wire, &engine.bus);
 	sl_wire_library(&s->wire, &engine.library);
 	sl_wire_elsewhere(&s->wire, &engine.elsewhere);
+	s->services.slow_step_ms = (uint32_t)sl_config_u64(s->config, SL_SET_SLOW_STEP_MS);
+	s->services.slow_model_ms = (uint32_t)sl_config_u64(s->config, SL_SET_SLOW_MODEL_MS);
 	s->services.llm = s->llm;
 	s->services.agents = s->agents;
 	s->services.governor = s->governor;

@@ -101,6 +101,11 @@ const struct sl_setting sl_settings[SL_SETTINGS] = {
 			       .type = SL_SETTING_CHOICE,
 			       .arg = "auto|text|json",
 			       .help = "auto: text on a terminal, else JSON"},
+	[SL_SET_SLOW_STEP_MS] =
+		NUMBER("slow_step_ms", "SLUICE_SLOW_STEP_MS", "3000", 0, 86400000,
+		       "a step outside that takes longer, or a tenth of it on a worker, is logged; 0: none"),
+	[SL_SET_SLOW_MODEL_MS] =
+		NUMBER("slow_model_ms", "SLUICE_SLOW_MODEL_MS", "60000", 0, 86400000, "likewise a model call; 0: none"),
 	[SL_SET_FLUSH_MS] =
 		NUMBER("flush_ms", "SLUICE_FLUSH_MS", "25", 0, 1000, "how long tokens are gathered for watchers"),
 	[SL_SET_RUN_TIMEOUT_S] = NUMBER("run_timeout_s", "SLUICE_RUN_TIMEOUT_S", "86400", 1, 31536000,

@@ -284,6 +284,7 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 	struct sl_outcome o = {code, code == SL_OK ? NULL : err, code == SL_OK ? output : NULL,
 			       x->node ? x->node->attempt : ns->attempt,
 			       sl_clock_mono(r->engine->config.clock) - x->began_ms};
+	o.work_ms = x->work_us / 1000;
 	leave(x, false, &o);
 	e.took = x->node ? x->node->took : 0;
 	e.status = code == SL_OK ? SL_NODE_COMPLETED : SL_NODE_FAILED;
@@ -537,7 +538,9 @@ static void start_node(struct sl_exec *x)
 			ns->bodies[i]->told = sl_scope_ended(ns->bodies[i]);
 	x->depth++;
 	SL_CRASH_POINT_OF("node.start", x->path);
+	uint64_t began_us = sl_clock_mono_us();
 	enum sl_step step = x->def->type->start(n, x->params, &err);
+	x->work_us += sl_clock_mono_us() - began_us;
 	if (step == SL_FAILED)
 		sl_node_end(n, err.code == SL_OK ? SL_INTERNAL : err.code, &err, NULL);
 	else if (step == SL_DONE && !SL_EXPECT(n->ended))
@@ -690,7 +693,9 @@ static struct sl_exec *exec_new(struct sl_scope *sc, uint32_t node, enum sl_exec
 static enum sl_code params_of(struct sl_exec *x, struct sl_error *err)
 {
 	struct sl_env env = sl_scope_env(x->scope);
+	uint64_t began_us = sl_clock_mono_us();
 	enum sl_code rc = sl_template_eval(x->def->params, &env, &x->params, err);
+	x->work_us += sl_clock_mono_us() - began_us;
 	if (rc != SL_OK)
 		return sl_wrap(err, rc, "parameters of '%s'", x->path);
 	if (sl_template_is_constant(x->def->params))

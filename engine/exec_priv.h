@@ -97,6 +97,7 @@ struct sl_exec {
 	bool cached;
 	uint32_t tries, earlier; /* earlier: of these, in lives before this one */
 	uint64_t began_ms;       /* mono */
+	uint64_t work_us; /* time a worker spent in its expressions and its node type: real, whatever the clock */
 	int64_t began_wall_ms;
 	char *reason;
 	char *told; /* the reason of a delay that was told last */

@@ -50,6 +50,8 @@ struct sl_outcome {
 	struct json_object *output; /* borrowed; NULL unless SL_OK */
 	uint32_t attempt;           /* 0: it never came to one */
 	uint64_t took_ms;
+	uint64_t work_ms; /* of these, a worker's time in expressions and the node type; outer slots only, and real time
+			   */
 };
 
 enum sl_again {

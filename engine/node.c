@@ -356,7 +356,9 @@ static void call_back(struct sl_node *n, void (*fn)(struct sl_node *n))
 		return;
 	x->depth++;
 	SL_CRASH_POINT_OF("timer.fired", n->x->path);
+	uint64_t began_us = sl_clock_mono_us();
 	fn(n);
+	x->work_us += sl_clock_mono_us() - began_us;
 	x->depth--;
 	sl_exec_settle(x);
 }
@@ -560,7 +562,9 @@ static void remote_run(struct sl_run *r, struct sl_msg *m)
 	}
 	struct sl_exec *x = n->x;
 	x->depth++;
+	uint64_t began_us = sl_clock_mono_us();
 	rm->fn(n, rm->arg);
+	x->work_us += sl_clock_mono_us() - began_us;
 	x->depth--;
 	sl_exec_settle(x);
 	sl_remote_unref(rm->remote);

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 struct sl_agents;
 struct sl_cache;
 struct sl_egress;
@@ -21,4 +23,6 @@ struct sl_services {
 	struct sl_cache *cache;           /* answers to give again; NULL: none */
 	struct sl_memory *memory;         /* what runs have learned */
 	const struct sl_sources *sources; /* where facts are looked up; NULL: nowhere */
+	uint32_t slow_step_ms;  /* what leaves the system and takes longer is worth a warning; 0: nothing is */
+	uint32_t slow_model_ms; /* likewise a model call */
 };

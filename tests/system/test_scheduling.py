@@ -105,6 +105,18 @@ class Scheduling(Case):
         s.call('POST', '/runs/%s/cancel' % runs[-1])
         s.call('PUT', '/admin/limits', {})
 
+    def test_slow_steps_are_logged(self):
+        s = self.server(self.slow(tps=100), env={'SLUICE_SLOW_MODEL_MS': '300', 'SLUICE_SLOW_STEP_MS': '20'})
+        s.wait_status(s.submit(talk('slow')), 'succeeded')
+        line = s.process.wait_line('"slow step".*"type":"llm"', 10)
+        self.assertEqual((line['level'], line['node']), ('warn', 'x'))
+        self.assertGreater(line['took_ms'], 300)
+        busy = '(function() local s = 0 for i = 1, 300000 do s = s + i % 7 end return s end)()'
+        run = s.submit({'sluice': 1, 'name': 'busy', 'nodes': [{'id': 'count', 'type': 'transform', 'params': {'expr': busy}}]})
+        s.wait_status(run, 'succeeded')
+        line = s.process.wait_line('"slow step".*"type":"transform"', 10)
+        self.assertGreaterEqual(line['worked_ms'], 2)
+
     def test_one_order_for_all_runs_of_a_filter(self):
         s = self.server(self.slow())
         runs = [s.submit(talk('bulk'), project='b%d' % (i % 2), tags=['t']) for i in range(6)]
