@@ -24,7 +24,7 @@ void sl_buf_fini(struct sl_buf *b)
 void sl_buf_reset(struct sl_buf *b)
 {
 	b->len = 0;
-	b->failed = false;
+	b->failed = b->no_memory = false;
 	if (b->data)
 		b->data[0] = 0;
 }
@@ -45,7 +45,7 @@ bool sl_buf_reserve(struct sl_buf *b, size_t more)
 		cap = cap * 2;
 	char *data = realloc(b->data, cap);
 	if (!data) {
-		b->failed = true;
+		b->failed = b->no_memory = true;
 		return false;
 	}
 	b->data = data;

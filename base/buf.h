@@ -17,6 +17,7 @@ struct sl_buf {
 	size_t len, cap;
 	size_t max_bytes;
 	bool failed;
+	bool no_memory; /* that is why; else it was the cap */
 };
 
 void sl_buf_init(struct sl_buf *b, size_t max_bytes);

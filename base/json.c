@@ -3,6 +3,7 @@
  * the keys first, and json-c reads what is known to be JSON; only the escapes inside strings are left to it. */
 #include "base/json.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +62,7 @@ static int by_hash(const void *a, const void *b)
 	return x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 
-/* Compares escaped texts: "a" and "\u0061" slip through here and are caught by nobody; json-c then keeps the last. */
+/* Compares escaped texts: "a" and "\u0061" slip through here, and are found when the object is made. */
 static const struct key *twice(struct scan *s, size_t first)
 {
 	size_t n = s->n_keys - first;
@@ -238,6 +239,197 @@ static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *er
 	return e == WHAT_FOLLOWS && !s->depth ? SL_OK : misplaced(t, t.len, "the JSON text ends too early", err);
 }
 
+/* Makes the values of a text that prescan() has accepted. json-c's own reader (0.16) does not survive without memory:
+ * it drops members and pieces of texts, or follows a NULL. Its objects do. */
+struct build {
+	struct sl_str t;
+	size_t i; /* at the next thing that is no space */
+	enum sl_code rc;
+	struct sl_error *err;
+};
+
+static void next_thing(struct build *b)
+{
+	while (b->i < b->t.len && memchr(" \t\r\n,:", b->t.p[b->i], 6))
+		b->i++;
+}
+
+static struct json_object *without_memory(struct build *b)
+{
+	b->rc = sl_fail(b->err, SL_NO_MEMORY, "reading JSON");
+	return NULL;
+}
+
+static unsigned hex4(struct sl_str t, size_t i)
+{
+	unsigned v = 0;
+	for (size_t k = i; k < i + 4; k++) {
+		char c = k < t.len ? t.p[k] : 'x';
+		int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+		if (d < 0)
+			return UINT32_MAX;
+		v = v * 16 + (unsigned)d;
+	}
+	return v;
+}
+
+static size_t put_utf8(char *out, unsigned c)
+{
+	if (c < 0x80)
+		return out[0] = (char)c, 1;
+	if (c < 0x800)
+		return out[0] = (char)(0xc0 | c >> 6), out[1] = (char)(0x80 | (c & 0x3f)), 2;
+	if (c < 0x10000) {
+		out[0] = (char)(0xe0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 0x3f));
+		return out[2] = (char)(0x80 | (c & 0x3f)), 3;
+	}
+	out[0] = (char)(0xf0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 0x3f));
+	return out[2] = (char)(0x80 | (c >> 6 & 0x3f)), out[3] = (char)(0x80 | (c & 0x3f)), 4;
+}
+
+/* One escape at b->t.p[*i], the backslash; *i is behind it afterwards. Half of a surrogate pair is U+FFFD. False: it is
+ * none. */
+static bool unescape(const struct build *b, size_t *i, char *out, size_t *n)
+{
+	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+	char c = *i + 1 < b->t.len ? b->t.p[*i + 1] : 0;
+	const char *at = c ? strchr(from, c) : NULL;
+	if (at) {
+		out[(*n)++] = to[at - from];
+		*i += 2;
+		return true;
+	}
+	unsigned u = c == 'u' ? hex4(b->t, *i + 2) : UINT32_MAX;
+	if (u == UINT32_MAX)
+		return false;
+	*i += 6;
+	if (u >= 0xd800 && u < 0xdc00 && *i + 1 < b->t.len && b->t.p[*i] == '\\' && b->t.p[*i + 1] == 'u') {
+		unsigned low = hex4(b->t, *i + 2);
+		if (low >= 0xdc00 && low < 0xe000) {
+			u = 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00);
+			*i += 6;
+		}
+	}
+	*n += put_utf8(out + *n, u >= 0xd800 && u < 0xe000 ? 0xfffd : u);
+	return true;
+}
+
+/* The string at b->i, up to behind its closing quote. *copy is the caller's, NULL when the text itself will do. */
+static struct sl_str build_text(struct build *b, bool copied, char **copy)
+{
+	size_t begin = b->i + 1, end = begin, n = 0;
+	bool escapes = false;
+	*copy = NULL;
+	for (; b->t.p[end] != '"'; end += b->t.p[end] == '\\' ? 2 : 1)
+		escapes |= b->t.p[end] == '\\';
+	b->i = end + 1;
+	if (!escapes && !copied)
+		return sl_str_n(b->t.p + begin, end - begin);
+	*copy = malloc(end - begin + 1); /* an escape never becomes longer */
+	if (!*copy) {
+		(void)without_memory(b);
+		return SL_STR("");
+	}
+	for (size_t i = begin; i < end;)
+		if (b->t.p[i] != '\\') {
+			(*copy)[n++] = b->t.p[i++];
+		} else if (!unescape(b, &i, *copy, &n)) {
+			b->rc = misplaced(b->t, i, "no such escape in a string", b->err);
+			break;
+		}
+	(*copy)[n] = 0;
+	return sl_str_n(*copy, n);
+}
+
+static struct json_object *build_number(struct build *b)
+{
+	size_t begin = b->i, n = number_end(b->t, begin) - begin;
+	SL_AUTO_MEM char *z = sl_str_dup(sl_str_n(b->t.p + begin, n));
+	struct json_object *o = NULL;
+	b->i += n;
+	if (!z)
+		return without_memory(b);
+	errno = 0;
+	if (strpbrk(z, ".eE")) {
+		o = json_object_new_double_s(strtod(z, NULL), z);
+	} else {
+		long long v = strtoll(z, NULL, 10);
+		o = errno == ERANGE && *z != '-' ? json_object_new_uint64(strtoull(z, NULL, 10))
+						 : json_object_new_int64(v);
+	}
+	return o ? o : without_memory(b);
+}
+
+static struct json_object *build_value(struct build *b);
+
+static struct json_object *build_members(struct build *b, struct json_object *o)
+{
+	for (b->i++, next_thing(b); b->rc == SL_OK && b->t.p[b->i] != '}'; next_thing(b)) {
+		SL_AUTO_MEM char *key = NULL;
+		struct sl_str name = build_text(b, true, &key);
+		size_t at = b->i;
+		if (b->rc == SL_OK && (memchr(name.p, 0, name.len) || json_object_object_get_ex(o, key, NULL)))
+			b->rc = misplaced(b->t, at - 1, "a key that occurs twice, or has a NUL in it", b->err);
+		if (b->rc != SL_OK)
+			break;
+		next_thing(b);
+		struct json_object *v = build_value(b);
+		if (b->rc == SL_OK && json_object_object_add(o, key, v) != 0) {
+			json_object_put(v);
+			(void)without_memory(b);
+		}
+	}
+	b->i++;
+	return o;
+}
+
+static struct json_object *build_items(struct build *b, struct json_object *o)
+{
+	for (b->i++, next_thing(b); b->rc == SL_OK && b->t.p[b->i] != ']'; next_thing(b)) {
+		struct json_object *v = build_value(b);
+		if (b->rc == SL_OK && json_object_array_add(o, v) != 0) {
+			json_object_put(v);
+			(void)without_memory(b);
+		}
+	}
+	b->i++;
+	return o;
+}
+
+/* NULL: null, or b->rc says why. */
+static struct json_object *build_value(struct build *b)
+{
+	struct json_object *o = NULL;
+	char c = b->t.p[b->i];
+	if (c == '{' || c == '[') {
+		o = c == '{' ? json_object_new_object() : json_object_new_array();
+		if (!o)
+			return without_memory(b);
+		if (c == '{')
+			build_members(b, o);
+		else
+			build_items(b, o);
+	} else if (c == '"') {
+		SL_AUTO_MEM char *copy = NULL;
+		struct sl_str text = build_text(b, false, &copy);
+		if (b->rc == SL_OK && !(o = json_object_new_string_len(text.p, (int)text.len)))
+			return without_memory(b);
+	} else if (c == 't' || c == 'f') {
+		b->i += c == 't' ? 4 : 5;
+		if (!(o = json_object_new_boolean(c == 't')))
+			return without_memory(b);
+	} else if (c == 'n') {
+		b->i += 4;
+	} else {
+		return build_number(b);
+	}
+	if (b->rc != SL_OK) {
+		json_object_put(o);
+		return NULL;
+	}
+	return o;
+}
+
 enum sl_code sl_json_parse(struct sl_str text, struct json_object **out, struct sl_error *err)
 {
 	unsigned line, col;
@@ -256,35 +448,12 @@ enum sl_code sl_json_parse(struct sl_str text, struct json_object **out, struct 
 	if (rc != SL_OK)
 		return rc;
 
-	struct json_tokener *tok = json_tokener_new_ex(SL_LIMIT_JSON_DEPTH + 1);
-	if (!tok)
-		return sl_fail(err, SL_NO_MEMORY, "reading JSON");
-	struct json_object *o = json_tokener_parse_ex(tok, text.p, (int)text.len);
-	enum json_tokener_error te = json_tokener_get_error(tok);
-	size_t end = json_tokener_get_parse_end(tok);
-	if (te == json_tokener_continue) { /* a bare number or literal wants to see the end of the text */
-		o = json_tokener_parse_ex(tok, "", 1);
-		te = json_tokener_get_error(tok);
-		end = text.len;
-		if (te == json_tokener_success && sl_str_trim(text).len == 0)
-			te = json_tokener_error_parse_eof;
-	}
-	json_tokener_free(tok);
-	if (te == json_tokener_success && sl_str_trim(sl_str_n(text.p + end, text.len - end)).len != 0) {
-		json_object_put(o);
-		place(text, end, &line, &col);
-		return sl_fail(err, SL_INVALID, "line %u, column %u: text after the end of the JSON value", line, col);
-	}
-	if (te != json_tokener_success) {
-		if (o)
-			json_object_put(o);
-		place(text, end, &line, &col);
-		if (te == json_tokener_continue || te == json_tokener_error_parse_eof)
-			return sl_fail(err, SL_INVALID, "line %u, column %u: the JSON text ends too early", line, col);
-		return sl_fail(err, SL_INVALID, "line %u, column %u: %s", line, col, json_tokener_error_desc(te));
-	}
-	*out = o;
-	return SL_OK;
+	struct build build = {.t = text, .err = err};
+	next_thing(&build);
+	struct json_object *o = build_value(&build);
+	if (build.rc == SL_OK)
+		*out = o;
+	return build.rc;
 }
 
 struct json_object *sl_json_get(struct json_object *o, const char *key)

@@ -375,7 +375,8 @@ static void child_ended(struct sl_node *n, void *arg)
 static void on_end(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs, const struct sl_error *err)
 {
 	struct child *c = arg;
-	struct news *n = news_new(c, rc);
+	/* a server that stops takes no messages any more */
+	struct news *n = atomic_load(&c->engine->stopping) ? NULL : news_new(c, rc);
 	if (n) {
 		if (err && rc == SL_OK)
 			n->err = *err;

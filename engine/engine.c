@@ -75,6 +75,10 @@ enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct 
 		free(it);
 	} else {
 		HASH_ADD(hh, c->table, digest, sizeof(it->digest), it);
+		if (!it->hh.tbl) { /* then it is read again, the next time */
+			sl_workflow_unref(it->workflow);
+			free(it);
+		}
 		if (HASH_COUNT(c->table) > CACHED_WORKFLOWS)
 			cache_drop(c, c->table);
 	}
@@ -332,13 +336,17 @@ struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id)
 	return sl_engine_find_or_want(e, id, false);
 }
 
-bool sl_engine_add(struct sl_engine *e, struct sl_run *r)
+enum sl_code sl_engine_add(struct sl_engine *e, struct sl_run *r)
 {
 	struct sl_run *twin;
+	enum sl_code rc = SL_CONFLICT;
 	pthread_mutex_lock(&e->lock);
 	HASH_FIND(hh, e->runs, &r->id, sizeof(r->id), twin);
 	if (!twin) {
 		HASH_ADD(hh, e->runs, id, sizeof(r->id), r);
+		rc = r->hh.tbl ? SL_OK : SL_NO_MEMORY;
+	}
+	if (rc == SL_OK) {
 		sl_run_ref(r);
 		atomic_fetch_add(&e->active, 1);
 		struct sl_wanted *w = wanted_of(e, r->id);
@@ -349,7 +357,7 @@ bool sl_engine_add(struct sl_engine *e, struct sl_run *r)
 		}
 	}
 	pthread_mutex_unlock(&e->lock);
-	return !twin;
+	return rc;
 }
 
 void sl_engine_forget(struct sl_engine *e, struct sl_run *r)
@@ -402,19 +410,25 @@ enum sl_code sl_engine_settle(struct sl_run_head *head, const struct sl_workflow
 		head->inputs && head->inputs->len ? sl_json_parse(sl_bytes_str(head->inputs), &in, err) : SL_OK;
 	if (rc != SL_OK)
 		return sl_wrap(err, rc, "inputs");
-	if (!head->inputs || !head->inputs->len)
+	if (!head->inputs || !head->inputs->len) {
 		in = json_object_new_object();
+		if (!in)
+			return sl_fail(err, SL_NO_MEMORY, "inputs");
+	}
 	if (!in || !json_object_is_type(in, json_type_object)) {
 		sl_problems_add(problems, false, SL_STR("/inputs"), "inputs are an object, like { \"topic\": \"…\" }");
 		return sl_fail(err, SL_INVALID, "the inputs do not fit the workflow");
 	}
 	if (w->inputs) {
-		sl_schema_defaults(w->inputs, in);
+		if (!sl_schema_defaults(w->inputs, in))
+			return sl_fail(err, SL_NO_MEMORY, "inputs");
 		if (!sl_schema_check(w->inputs, in, SL_SCHEMA_STRICT, SL_STR("/inputs"), problems))
 			return sl_fail(err, SL_INVALID, "the inputs do not fit the workflow");
 	}
 	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
 	sl_json_write(&text, in);
+	if (text.no_memory)
+		return sl_fail(err, SL_NO_MEMORY, "inputs");
 	if (text.failed)
 		return sl_fail(err, SL_TOO_LARGE, "the inputs are larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
 	sl_bytes_unref(head->inputs);
@@ -540,7 +554,15 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 	r->create = copy;
 	r->submit_fn = fn;
 	r->submit_arg = arg;
-	SL_BUG_ON(!sl_engine_add(e, r)); /* an id of our own making */
+	enum sl_code added = sl_engine_add(e, r);
+	SL_BUG_ON(added == SL_CONFLICT); /* an id of our own making */
+	if (added != SL_OK) {
+		r->submit_fn = NULL;
+		sl_run_leave_place(r);
+		sl_run_unref(r); /* and what it creates goes with it */
+		free(b);
+		return sl_fail(err, added, "the run");
+	}
 	SL_CRASH_POINT("submit.taken");
 	atomic_fetch_add_explicit(&e->started, 1, memory_order_relaxed);
 	b->msg.run = begin;

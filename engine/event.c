@@ -215,6 +215,8 @@ enum sl_code sl_event_encode(const struct sl_event *e, struct sl_record *r)
 	*r = (struct sl_record){.seq = e->seq, .wall_ms = e->wall_ms};
 	if (!e->path && (e->kind == SL_EV_NODE || e->kind == SL_EV_RESET || e->kind == SL_EV_USAGE))
 		return SL_NO_MEMORY; /* its path could not be copied */
+	if (e->kind == SL_EV_CUSTOM && !e->data)
+		return SL_NO_MEMORY; /* an object that could not be made; as null it could not be read again */
 	r->event = e->kind == SL_EV_CUSTOM ? e->name : names[e->kind];
 	put_data(&b, e);
 	r->data = sl_buf_bytes(&b);

@@ -128,6 +128,10 @@ static void waiters_up_to(struct sl_run *r, uint64_t seq, enum sl_code rc)
 static void lose(struct sl_run *r, enum sl_code rc)
 {
 	sl_run_silence(r);
+	r->laid_aside = false;
+	if (r->submit_fn) /* not even its first batch was sent */
+		r->submit_fn(r->submit_arg, rc, r->id, false);
+	r->submit_fn = NULL;
 	waiters_up_to(r, 0, rc);
 	sl_run_tell_ends(r, SL_UNAVAILABLE);
 	sl_engine_forget(r->engine, r);
@@ -265,6 +269,10 @@ static bool may_be_held(const struct sl_run *r)
 
 void sl_run_flush(struct sl_run *r)
 {
+	if (r->laid_aside) {
+		lose(r, SL_NO_MEMORY);
+		return;
+	}
 	if (!may_be_held(r))
 		sl_run_flush_all(r);
 }

@@ -241,7 +241,7 @@ void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_de
 	const struct sl_mark *marks = sl_registry_marks(rd->registry, d->type);
 	struct sl_error err;
 	size_t at = sl_enter(rd, "params");
-	sl_schema_defaults(schema, params);
+	rd->no_memory |= !sl_schema_defaults(schema, params);
 	d->params_json = params;
 	bool fits = sl_schema_check(schema, params, SL_SCHEMA_TEMPLATES, sl_buf_str(&rd->pointer), rd->problems);
 	d->params_fit = fits;

@@ -325,7 +325,10 @@ enum sl_step sl_node_as(struct sl_node *n, const char *type, struct json_object 
 		(void)sl_fail(err, SL_NOT_FOUND, "this server has no node type '%s' for it", type);
 		return SL_FAILED;
 	}
-	sl_schema_defaults(sl_registry_schema(registry, t), params);
+	if (!sl_schema_defaults(sl_registry_schema(registry, t), params)) {
+		(void)sl_fail(err, SL_NO_MEMORY, "parameters");
+		return SL_FAILED;
+	}
 	bool fits = sl_schema_check(sl_registry_schema(registry, t), params, SL_SCHEMA_STRICT, SL_STR(""), &problems);
 	if (!fits)
 		(void)sl_fail(err, SL_INVALID, "%s: %s", problems.n ? problems.items[0].pointer : "",

@@ -230,7 +230,10 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 		sl_run_unref(r);
 		return;
 	}
-	if (!sl_engine_add(e, r)) { /* ours already: a claim that was repeated */
+	rc = sl_engine_add(e, r);
+	if (rc != SL_OK) { /* ours already: a claim that was repeated */
+		if (rc == SL_NO_MEMORY)
+			sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
 		free(a);
 		sl_run_unref(r);
 		return;

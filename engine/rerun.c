@@ -189,8 +189,8 @@ static void reopened(void *arg, enum sl_code rc, struct sl_stored_run *stored)
 	const char *status = r ? sl_run_states[r->state.status].wire : "";
 	if (rc == SL_OK)
 		rc = retry_decide(t, r, &t->err);
-	if (rc == SL_OK && !sl_engine_add(e, r))
-		rc = sl_fail(&t->err, SL_CONFLICT, "the run has not been let go yet; ask again");
+	if (rc == SL_OK && (rc = sl_engine_add(e, r)) != SL_OK)
+		(void)sl_fail(&t->err, rc, "the run has not been let go yet; ask again");
 	if (rc != SL_OK) {
 		sl_run_unref(r);
 		retry_end(t, rc, status, &t->err);
@@ -547,7 +547,16 @@ static void fork_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored
 	}
 	r->submit_fn = fork_committed;
 	r->submit_arg = f;
-	SL_BUG_ON(!sl_engine_add(e, r)); /* an id of our own making */
+	rc = sl_engine_add(e, r);
+	SL_BUG_ON(rc == SL_CONFLICT); /* an id of our own making */
+	if (rc != SL_OK) {
+		r->submit_fn = NULL;
+		sl_run_leave_place(r);
+		sl_run_unref(r);
+		(void)sl_fail(&err, rc, "the new run");
+		fork_end(f, rc, f->source, false, &err);
+		return;
+	}
 	atomic_fetch_add_explicit(&e->started, 1, memory_order_relaxed);
 	f->run = r; /* the reference of sl_run_new goes with the message */
 	f->msg.run = fork_begins;

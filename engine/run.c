@@ -270,6 +270,14 @@ static void stop_join_timers(struct sl_run *r)
 			sl_run_timer_stop(&r->state.scopes[k]->rt[i].join_timer);
 }
 
+/* Without memory nothing can be journaled. The run stays as it is in the journal and is taken up again later. */
+static void lay_aside(struct sl_run *r)
+{
+	sl_log(SL_LOG_ERROR, "engine", "out of memory, a run is laid aside until the next start");
+	r->lost = r->laid_aside = true;
+	sl_run_leave_place(r);
+}
+
 bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 {
 	struct sl_error err;
@@ -300,17 +308,19 @@ bool sl_run_emit(struct sl_run *r, struct sl_event *e)
 	enum sl_run_status was = r->state.status;
 	struct sl_record rec;
 	if (!grow((void **)&r->out, r->n_out, &r->cap_out, sizeof(*r->out)) || sl_event_encode(e, &rec) != SL_OK) {
-		/* Without memory nothing can be journaled. The run stays as it is in the journal and is taken up again
-		 * later. */
-		sl_log(SL_LOG_ERROR, "engine", "out of memory, a run is laid aside until the next start");
-		r->lost = true;
-		sl_run_leave_place(r);
+		lay_aside(r);
 		sl_event_fini(e);
 		return false;
 	}
 	enum sl_event_kind kind = e->kind;
 	bool node_ended = kind == SL_EV_NODE && sl_node_status_final(e->status); /* lists show how many are */
 	enum sl_code rc = sl_evolve(&r->state, e, &err);
+	if (rc == SL_NO_MEMORY) {
+		sl_record_fini(&rec);
+		lay_aside(r);
+		sl_event_fini(e);
+		return false;
+	}
 	if (!SL_EXPECT(rc == SL_OK)) {
 		sl_log(SL_LOG_ERROR, "engine", "an event was decided that the state forbids", SL_KS("why", err.text));
 		sl_record_fini(&rec);
@@ -653,7 +663,7 @@ static void advance(struct sl_run *r)
 		return;
 	if (r->trip_due)
 		lock_run(r);
-	while (st->status == SL_RUN_RUNNING || st->status == SL_RUN_WAITING) {
+	while (!r->lost && (st->status == SL_RUN_RUNNING || st->status == SL_RUN_WAITING)) {
 		if (sl_state_work(st, &sc, &node)) {
 			consider(sc, node);
 			if (r->trip_due)

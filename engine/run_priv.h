@@ -6,6 +6,7 @@
 #pragma once
 
 #include <pthread.h>
+#define HASH_NONFATAL_OOM 1 /* what could not be added has hh.tbl NULL; else uthash ends the process */
 #include <uthash.h>
 
 #include "base/limits.h"
@@ -97,6 +98,7 @@ struct sl_run {
 	bool projection_dirty;
 	struct sl_waiter *waiters;
 	struct sl_end_waiter *ends;
+	bool laid_aside;  /* for want of memory: let go at the end of the turn */
 	bool lost;        /* another instance owns it: say nothing any more */
 	bool wait_commit; /* a node with external effects waits for what is before it */
 	uint64_t random;
@@ -222,7 +224,8 @@ char *sl_z(const char *z); /* strdup that takes NULL */
 struct sl_run *sl_engine_find_or_want(struct sl_engine *e, struct sl_run_id id, bool want);
 void sl_engine_unwant(struct sl_engine *e, struct sl_run_id id);
 struct sl_run *sl_engine_find(struct sl_engine *e, struct sl_run_id id); /* a reference; NULL: not in memory */
-bool sl_engine_add(struct sl_engine *e, struct sl_run *r);    /* takes a reference; false: it is there already */
+/* Takes a reference. SL_CONFLICT: it is there already; SL_NO_MEMORY. */
+SL_MUST_USE enum sl_code sl_engine_add(struct sl_engine *e, struct sl_run *r);
 void sl_engine_forget(struct sl_engine *e, struct sl_run *r); /* drops that reference */
 /* [any] See sl_engine_prove(). */
 void sl_run_prove(struct sl_run *r);

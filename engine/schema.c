@@ -427,7 +427,7 @@ bool sl_schema_check(const struct sl_schema *s, struct json_object *value, enum 
 
 /* ---- defaults ---- */
 
-static void fill(const struct rule *r, struct json_object *v, unsigned depth, unsigned *left)
+static void fill(const struct rule *r, struct json_object *v, unsigned depth, unsigned *left, bool *no_memory)
 {
 	if (depth >= DEPTH || !*left)
 		return;
@@ -438,32 +438,36 @@ static void fill(const struct rule *r, struct json_object *v, unsigned depth, un
 			if (!json_object_object_get_ex(v, m->key, &child) && m->rule->has_default && *left) {
 				(*left)--;
 				child = sl_json_dup(m->rule->fallback);
-				sl_json_set(v, m->key, child);
-				if (!json_object_object_get_ex(v, m->key, &child))
+				if ((m->rule->fallback && !child) || json_object_object_add(v, m->key, child) != 0) {
+					json_object_put(child);
+					*no_memory = true;
 					continue;
+				}
 			}
 			if (child)
-				fill(m->rule, child, depth + 1, left);
+				fill(m->rule, child, depth + 1, left, no_memory);
 		}
 	} else if (json_object_is_type(v, json_type_array)) {
 		for (size_t i = 0; i < json_object_array_length(v); i++) {
 			const struct rule *item =
 				i < r->n_groups[G_PREFIX_ITEMS] ? r->groups[G_PREFIX_ITEMS][i] : r->singles[S_ITEMS];
 			if (item)
-				fill(item, json_object_array_get_idx(v, i), depth + 1, left);
+				fill(item, json_object_array_get_idx(v, i), depth + 1, left, no_memory);
 		}
 	} else {
 		return;
 	}
 	for (size_t i = 0; i < r->n_groups[G_ALL_OF]; i++)
-		fill(r->groups[G_ALL_OF][i], v, depth + 1, left);
+		fill(r->groups[G_ALL_OF][i], v, depth + 1, left, no_memory);
 	if (r->target)
-		fill(r->target, v, depth + 1, left);
+		fill(r->target, v, depth + 1, left, no_memory);
 }
 
-void sl_schema_defaults(const struct sl_schema *s, struct json_object *value)
+bool sl_schema_defaults(const struct sl_schema *s, struct json_object *value)
 {
 	unsigned left = DEFAULTS;
+	bool no_memory = false;
 	if (value)
-		fill(s->root, value, 0, &left);
+		fill(s->root, value, 0, &left, &no_memory);
+	return !no_memory;
 }

@@ -34,4 +34,4 @@ bool sl_schema_check(const struct sl_schema *s, struct json_object *value, enum 
 
 /* Fills in `default`s of missing properties, in place, also inside of what it filled in. Values of another type stay as
  * they are. */
-void sl_schema_defaults(const struct sl_schema *s, struct json_object *value);
+bool sl_schema_defaults(const struct sl_schema *s, struct json_object *value); /* false: no memory for one of them */

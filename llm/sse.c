@@ -39,6 +39,11 @@ static enum sl_code sse_dispatch(struct sl_sse *s)
 }
 
 /* The data lines of one event leave the chunk they lie in: because another one follows, or the chunk ends. */
+static enum sl_code sse_failure(const struct sl_buf *b)
+{
+	return b->no_memory ? SL_NO_MEMORY : SL_TOO_LARGE;
+}
+
 static void sse_settle(struct sl_sse *s)
 {
 	if (!s->in_place_valid)
@@ -71,7 +76,7 @@ static enum sl_code sse_line(struct sl_sse *s, struct sl_str line, bool in_chunk
 		}
 		s->has_data = true;
 		if (s->data.failed)
-			return SL_TOO_LARGE;
+			return sse_failure(&s->data);
 	} else if (sl_str_is(field, "event")) {
 		sl_buf_reset(&s->name);
 		sl_buf_add(&s->name, value.p, value.len < s->name.max_bytes ? value.len : s->name.max_bytes - 1);
@@ -121,7 +126,7 @@ enum sl_code sl_sse_feed(struct sl_sse *s, struct sl_str in)
 		if (p + n == end || !in_chunk) {
 			sl_buf_add(&s->line, p, n);
 			if (s->line.failed)
-				return SL_TOO_LARGE;
+				return sse_failure(&s->line);
 			if (p + n == end)
 				break;
 			line = sl_buf_str(&s->line);
@@ -137,7 +142,7 @@ enum sl_code sl_sse_feed(struct sl_sse *s, struct sl_str in)
 			return rc;
 	}
 	sse_settle(s);
-	return s->data.failed ? SL_TOO_LARGE : SL_OK;
+	return s->data.failed ? sse_failure(&s->data) : SL_OK;
 }
 
 bool sl_sse_pending(const struct sl_sse *s)

@@ -145,10 +145,10 @@ static enum sl_step join_start(struct sl_node *n, struct json_object *params, st
 
 	struct json_object *branches = json_object_new_object(), *arrived = json_object_new_array(),
 			   *missing = json_object_new_array();
-	sl_json_set(output, "branches", branches);
-	sl_json_set(output, "arrived", arrived);
-	sl_json_set(output, "missing", missing);
 	if (!branches || !arrived || !missing) {
+		json_object_put(branches);
+		json_object_put(arrived);
+		json_object_put(missing);
 		sl_fail(err, SL_NO_MEMORY, "joining %u branches", n_a);
 		return SL_FAILED;
 	}
@@ -157,6 +157,9 @@ static enum sl_step join_start(struct sl_node *n, struct json_object *params, st
 		json_object_array_add(a[i].state == SL_EDGE_TAKEN ? arrived : missing,
 				      json_object_new_string(a[i].from));
 	}
+	sl_json_set(output, "branches", branches); /* at last: what cannot be set is gone */
+	sl_json_set(output, "arrived", arrived);
+	sl_json_set(output, "missing", missing);
 	sl_node_complete(n, SL_TAKE(output));
 	return SL_DONE;
 }

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
@@ -11,3 +12,12 @@
  * every one of them and leak nothing (the address sanitizer looks). Returns how many were failed. Call it only while
  * no other thread allocates. */
 unsigned sl_test_torture(void (*body)(void *arg), void *arg);
+
+/* The parts of it, for bodies that need more than a function. The n-th allocation from now on fails; 0: none. */
+void sl_test_fail_nth(unsigned n);
+unsigned sl_test_allocations(void); /* since then */
+bool sl_test_has_failed(void);
+void sl_test_failed_where(void); /* says on stderr where that was, for addr2line */
+void sl_test_spare(int by);      /* +1 … -1 around the fakes: their allocations neither fail nor count */
+long sl_test_blocks(void);       /* allocated and not given back, by anybody: compare before and after */
+bool sl_test_can_torture(void);  /* false under a sanitizer */

@@ -72,6 +72,7 @@ enum sl_code world_fork(struct world *w, struct sl_run_id of, const struct sl_fo
 /* The same without turning the crank: *given when the answer has come, which a crash may prevent. Lent until the end.
  */
 struct world_answer {
+	enum sl_code asked; /* SL_OK: there will be an answer */
 	bool given;
 	enum sl_code rc;
 	char status[16];
