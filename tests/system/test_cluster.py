@@ -24,7 +24,7 @@ class Cluster(Case):
             c[1].wait_status(run, 'succeeded')
         twice = c.pg.sql("SELECT run_id, once FROM run_events WHERE once IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1")
         self.assertEqual(twice, [])
-        self.assertEqual(c.pg.value('SELECT count(*) FROM runs WHERE recoveries = 1'), '5')
+        self.assertEqual(c.pg.value('SELECT count(*) FROM runs WHERE epoch = 2'), '5')
 
 
     def test_an_order_reaches_the_server_that_has_the_run(self):

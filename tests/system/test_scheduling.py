@@ -145,8 +145,7 @@ class Scheduling(Case):
         cli = subprocess.run([SLUICE, 'runs', 'cancel', '--workflow', 'bulk'], env={**os.environ, 'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token},
                              capture_output=True, text=True, check=True)
         self.assertEqual(cli.stdout, '3 runs, 3 done, 0 refused\n')
-        trail = s.call('GET', '/admin/audit?action=run.bulk&limit=50')['items']
-        self.assertEqual(len(trail), 9)  # each that was no dry run
+        trail = wait_for('the trail', lambda: len(t := s.call('GET', '/admin/audit?action=run.bulk&limit=50')['items']) == 9 and t)
         self.assertEqual(trail[0]['detail']['done'], 3)
         problem = s.call('POST', '/runs/bulk', {'action': 'stop', 'filter': {}, 'limit': 0, 'x': 1}, expect=(422,))
         self.assertEqual(sorted(e['pointer'] for e in problem['errors']), ['/action', '/filter', '/limit', '/x'])
