@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { workflows } from "./fixtures.mjs";
 
 const types = JSON.parse(readFileSync(new URL("node-types.json", import.meta.url), "utf8"));
+const tools = JSON.parse(readFileSync(new URL("tools.json", import.meta.url), "utf8"));
 const versions = new Map(workflows.map((w) => [w.name, [{ version: w.version, created_at: new Date(Date.now() - 86_400_000).toISOString(), created_by: "admin", definition: w.definition }]]));
 const templates = workflows.slice(0, 2).map((w) => ({ name: w.name, title: w.name.replace(/-/g, " "), description: w.definition.description, category: "debate", system: true, definition: w.definition }));
 
@@ -35,6 +36,7 @@ export function editor({ req, res, p, b, url, json, problem }) {
   const m = /^\/workflows(?:\/([^/]+)(?:\/(versions|estimate))?)?$/.exec(p);
   const def = b.definition ?? b;
   if (p === "/node-types") json(res, types);
+  else if (p === "/tools") json(res, tools);
   else if (p === "/workflows/validate") json(res, check(def));
   else if (p === "/templates" && req.method === "GET") json(res, { items: templates, next_cursor: null });
   else if (p === "/templates") {

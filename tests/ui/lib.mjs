@@ -88,7 +88,7 @@ export async function main(name, body) {
   page.on("console", (m) => {
     // Breaches of the Content-Security-Policy and of Trusted Types are reported here; a 401 before signing in, a 409 and a 422 are
     // answers a page is made to deal with.
-    if (m.type() === "error" && !/status of (401|409|422)|net::ERR_|WebSocket connection/.test(m.text())) errors.push(m.text());
+    if (m.type() === "error" && !/status of (401|409|422)|net::ERR_|WebSocket connection/.test(m.text())) errors.push(m.text() + (m.location()?.url ? " (" + m.location().url + ")" : ""));
   });
   console.log(name);
   try {
