@@ -153,14 +153,8 @@ static bool drain_mailboxes(struct sl_engine *e)
 {
 	struct sl_run *r, *tmp;
 	bool any = false;
-	HASH_ITER (hh, e->runs, r, tmp) {
-		for (struct sl_link *l = sl_mpsc_take(&r->mailbox); l;) {
-			struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
-			l = l->next;
-			any = true;
-			m->drop(m);
-		}
-	}
+	HASH_ITER (hh, e->runs, r, tmp)
+		any |= sl_run_drop_mail(r);
 	return any;
 }
 

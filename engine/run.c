@@ -113,9 +113,24 @@ enum sl_code sl_run_ready_scope(struct sl_scope *sc)
 	return sc->rt ? SL_OK : SL_NO_MEMORY;
 }
 
+bool sl_run_drop_mail(struct sl_run *r)
+{
+	struct sl_link *l = sl_mpsc_take(&r->mailbox);
+	bool any = l;
+	while (l) {
+		struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
+		l = l->next;
+		m->drop(m);
+	}
+	return any;
+}
+
 void sl_run_discard(struct sl_job *j)
 {
-	sl_run_unref(SL_CONTAINER_OF(j, struct sl_run, job));
+	struct sl_run *r = SL_CONTAINER_OF(j, struct sl_run, job);
+	atomic_store(&r->scheduled, false); /* whatever is posted now comes by here once more */
+	(void)sl_run_drop_mail(r);          /* it may be on no table any more, and its messages hold it */
+	sl_run_unref(r);
 }
 
 static void schedule(struct sl_run *r)

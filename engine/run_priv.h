@@ -148,6 +148,7 @@ struct sl_run *sl_run_new(struct sl_engine *e, struct sl_run_head *head,
 			  struct sl_workflow *w); /* takes head, refs w; NULL: no memory */
 struct sl_run *sl_run_ref(struct sl_run *r);
 void sl_run_unref(struct sl_run *r);
+bool sl_run_drop_mail(struct sl_run *r);              /* [nobody serves it] false: there was none */
 void sl_run_discard(struct sl_job *j);                /* a turn that will not come any more */
 void sl_run_post(struct sl_run *r, struct sl_msg *m); /* [any] */
 /* [run, or no worker is left] Stops all that runs and waits, without a word: another owns it, or the server stops. */
