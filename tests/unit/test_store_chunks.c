@@ -493,11 +493,8 @@ static int three_batches(const char *url)
 		wait_done((int)seq);
 	}
 	ok = seen.ok == 3;
-	forget();
-	if (ok && sl_store_load(s, run, on_run, NULL) == SL_OK) {
-		while (!seen.calls)
-			usleep(1000);
-		ok = seen.rc == SL_OK && seen.run->n_records == 3;
+	if (ok) {
+		ok = ASK(sl_store_load(s, run, on_run, NULL)) == SL_OK && seen.run->n_records == 3;
 		for (size_t i = 0; ok && i < 3; i++) {
 			SL_AUTO(sl_bytes) want = words(20000 * (i + 1), 1);
 			ok = sl_str_eq(sl_bytes_str(seen.run->records[i].detail), sl_bytes_str(want));
