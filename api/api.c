@@ -105,14 +105,14 @@ void sl_api_drain(struct sl_api *a)
 void sl_api_settle(struct sl_api *a, uint32_t wait_ms)
 {
 	uint64_t until = sl_clock_mono_ms() + wait_ms, moved = sl_clock_mono_ms();
-	struct sl_server_stats s;
+	uint32_t now;
 	a->drain_post.run = close_door;
 	sl_loop_post(a->loop, &a->drain_post);
-	for (uint32_t before = UINT32_MAX; sl_clock_mono_ms() < until; before = s.in_flight) {
-		sl_server_stats(a->server, &s);
-		if (s.in_flight == 0 && before == 0)
+	for (uint32_t before = UINT32_MAX; sl_clock_mono_ms() < until; before = now) {
+		now = sl_server_in_flight(a->server);
+		if (now == 0 && before == 0)
 			return;
-		if (s.in_flight != before)
+		if (now != before)
 			moved = sl_clock_mono_ms();
 		else if (sl_clock_mono_ms() - moved >
 			 SETTLED_MS) /* what is left are streams, which have no end of their own */

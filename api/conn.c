@@ -39,7 +39,7 @@ void conn_close(struct sl_conn *c)
 	if (!r)
 		return;
 	r->conn = NULL;
-	c->server->stats.in_flight--;
+	atomic_fetch_sub(&c->server->in_flight, 1);
 	if (!r->answered || r->streaming) {
 		c->server->stats.gone++;
 		void (*gone)(struct sl_request *, void *) = r->on_gone;
@@ -269,7 +269,7 @@ void conn_answered(struct sl_conn *c)
 	struct sl_request *r = SL_TAKE(c->request);
 	if (r) {
 		r->conn = NULL;
-		c->server->stats.in_flight--;
+		atomic_fetch_sub(&c->server->in_flight, 1);
 		sl_request_unref(r);
 	}
 	if (c->state == CONN_CLOSED)
@@ -373,7 +373,7 @@ static void begin_request(struct sl_conn *c, const struct sl_http1_head *head, s
 		return;
 	}
 	s->stats.requests++;
-	s->stats.in_flight++;
+	atomic_fetch_add(&s->in_flight, 1);
 	c->request = r;
 	r->conn = c;
 	c->state = CONN_ANSWER;

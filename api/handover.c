@@ -217,7 +217,7 @@ void handover(struct sl_conn *c, const struct sl_ws_identity *who, struct sl_str
 	struct sl_request *r = SL_TAKE(c->request);
 	int fd = -1;
 	r->conn = NULL;
-	s->stats.in_flight--;
+	atomic_fetch_sub(&s->in_flight, 1);
 	sl_request_unref(r);
 	if (c->ssl) {
 		if (!open_tunnel(c, &fd)) {

@@ -239,6 +239,12 @@ bool sl_server_on_loopback(const struct sl_server *s)
 void sl_server_stats(const struct sl_server *s, struct sl_server_stats *out)
 {
 	*out = s->stats;
+	out->in_flight = sl_server_in_flight(s);
+}
+
+uint32_t sl_server_in_flight(const struct sl_server *s)
+{
+	return atomic_load(&s->in_flight);
 }
 
 /* ---- jobs ---- */

@@ -71,6 +71,7 @@ struct sl_server_stats {
 	uint32_t open, in_flight;
 };
 void sl_server_stats(const struct sl_server *s, struct sl_server_stats *out); /* [front] */
+uint32_t sl_server_in_flight(const struct sl_server *s);                      /* [any] requests without their answer */
 
 /* [front] Work that does not belong on a loop: `run` on a thread of the pool, then `done` [front], always, also while
  * stopping. SL_NO_MEMORY: neither runs. */

@@ -39,7 +39,8 @@ struct sl_server {
 	struct sl_list handshakes; /* struct handshake.link: handed over, not yet seen by libwebsockets */
 	uint32_t jobs;             /* on the pool's threads */
 	bool draining, stopping;
-	struct sl_server_stats stats;
+	struct sl_server_stats stats; /* without in_flight */
+	_Atomic uint32_t in_flight;   /* [any] reads it */
 	/* stop: told when everything is gone */
 	struct sl_post stop_post;
 	uv_sem_t *stopped;
