@@ -297,14 +297,16 @@ static void give_step(struct sl_store *s, uint64_t now)
 static void give_begins(struct sl_post *p)
 {
 	struct sl_store *s = SL_CONTAINER_OF(p, struct sl_store, give_post);
-	give_step(s, sl_clock_mono_ms());
+	uint64_t now = sl_clock_mono_ms();
+	s->give_until_ms = now + s->give_wait_ms;
+	give_step(s, now);
 }
 
 void sl_store_give_back(struct sl_store *s, uint32_t wait_ms)
 {
 	if (!s)
 		return;
-	s->give_until_ms = sl_clock_mono_ms() + wait_ms;
+	s->give_wait_ms = wait_ms;
 	s->give_post.run = give_begins;
 	sl_loop_post(s->loop, &s->give_post);
 	pthread_mutex_lock(&s->health_lock);

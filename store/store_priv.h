@@ -225,7 +225,8 @@ struct sl_store {
 
 	/* giving back, then closing */
 	struct sl_post give_post;
-	uint64_t give_until_ms; /* 0: not under way */
+	uint32_t give_wait_ms;  /* goes with give_post */
+	uint64_t give_until_ms; /* [store] 0: not under way */
 	bool gave;              /* [lock health_lock] */
 	struct sl_post close_post;
 	uint64_t drain_until_ms;

@@ -628,10 +628,11 @@ class Case(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         if cls.shared:
+            process = cls.shared.process
             code = cls.shared.close()
             cls.shared = None
             if code != 0:
-                raise Failed('the server ended with %s' % code)
+                raise Failed('the server ended with %s:\n%s' % (code, process.log()))
 
     def socket(self, server, **kw):
         s = Socket(server.port, server.token, **kw)
