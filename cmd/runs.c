@@ -164,12 +164,14 @@ static int list_main(struct sl_cli *cli)
 		       "WORKFLOW");
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *r = json_object_array_get_idx(items, i);
+		const char *of = sl_json_get_z(sl_json_get(r, "forked_from"), "run");
 		char nodes[40];
 		snprintf(nodes, sizeof(nodes), "%lld/%lld", (long long)sl_json_get_i64(r, "nodes_done", 0),
 			 (long long)sl_json_get_i64(r, "nodes_total", 0));
-		printf("%-36s  %-10s  %-24s  %-9s  %9.4f  %s\n", or_dash(sl_json_get_z(r, "id")),
+		printf("%-36s  %-10s  %-24s  %-9s  %9.4f  %s%s%s%s\n", or_dash(sl_json_get_z(r, "id")),
 		       or_dash(sl_json_get_z(r, "status")), or_dash(sl_json_get_z(r, "created_at")), nodes,
-		       sl_json_get_f64(r, "cost_usd", 0), or_dash(sl_json_get_z(r, "workflow")));
+		       sl_json_get_f64(r, "cost_usd", 0), or_dash(sl_json_get_z(r, "workflow")), of ? " (fork of " : "",
+		       of ? of : "", of ? ")" : "");
 	}
 	if (!n)
 		puts("no runs");
@@ -190,11 +192,16 @@ static enum sl_code run_path(const struct sl_cli *cli, const char *tail, struct 
 static void show_text(struct json_object *run)
 {
 	struct json_object *nodes = sl_json_get(run, "nodes"), *usage = sl_json_get(run, "usage"),
-			   *error = sl_json_get(run, "error");
+			   *error = sl_json_get(run, "error"), *of = sl_json_get(run, "forked_from");
 	printf("run       %s\nworkflow  %s\nstatus    %s%s%s\n", or_dash(sl_json_get_z(run, "id")),
 	       or_dash(sl_json_get_z(run, "workflow")), or_dash(sl_json_get_z(run, "status")),
 	       sl_json_get_z(run, "reason") ? ": " : "",
 	       sl_json_get_z(run, "reason") ? sl_json_get_z(run, "reason") : "");
+	if (of) {
+		const char *from = sl_json_get_z(of, "from");
+		printf("fork of   %s, up to event %lld%s%s\n", or_dash(sl_json_get_z(of, "run")),
+		       (long long)sl_json_get_i64(of, "at_seq", 0), from ? ", again from " : "", from ? from : "");
+	}
 	if (error) {
 		const char *node = sl_json_get_z(error, "node");
 		printf("error     %s%s%s: %s\n", or_dash(sl_json_get_z(error, "code")), node ? " in " : "",

@@ -20,6 +20,8 @@ static void list_item(struct sl_buf *b, const PGresult *r, int i)
 	sl_uuid_format(sl_row_uuid(r, i, 0), id);
 	sl_buf_addc(b, '{');
 	sl_buf_json_kz(b, "id", id);
+	if (!sl_row_null(r, i, 19))
+		sl_buf_json_kraw(b, "forked_from", sl_row_str(r, i, 19));
 	sl_row_json_str(b, "workflow", r, i, 1);
 	sl_buf_json_ki64(b, "version", sl_row_i32(r, i, 2));
 	sl_row_json_str(b, "project", r, i, 3);
@@ -67,6 +69,11 @@ static void list_done(struct sl_job *j, enum sl_code rc)
 	sl_job_end_json(j, rc, &b);
 }
 
+/* Of whom a run is a fork is in the first record of its journal. Looked up for the rows of a page only. */
+#define FORKED_FROM                                                                                                    \
+	"(SELECT e.data::json->'forked_from' FROM run_events e WHERE e.run_id = runs.id AND e.seq = 1 AND e.data "     \
+	"LIKE '{%\"forked_from\"%')"
+
 /* Only the conditions that are asked for, so that the planner sees what it is about. */
 static void condition(struct sl_job *j, const char *text)
 {
@@ -90,8 +97,8 @@ enum sl_code sl_store_run_list(struct sl_store *s, const struct sl_run_filter *f
 		&j->text,
 		"SELECT id, workflow, version, project, status, reason, created_at, started_at, finished_at, error, "
 		"tags, "
-		"input_tokens, output_tokens, cost_microusd, nodes_total, nodes_done, last_seq, priority, simulated "
-		"FROM runs WHERE true");
+		"input_tokens, output_tokens, cost_microusd, nodes_total, nodes_done, last_seq, priority, "
+		"simulated, " FORKED_FROM " FROM runs WHERE true");
 	if (f->n_statuses) {
 		bool open = true;
 		sl_buf_adds(&j->text, " AND status IN (");

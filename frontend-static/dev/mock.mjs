@@ -400,5 +400,9 @@ if (!process.argv.includes("--empty")) {
       error: st === "failed" ? { code: "timeout", message: "The model did not begin to answer within 30 s.", node: "judge" } : null,
     });
   }
+  // Some are forks of an older run of the same workflow.
+  const past = [...runs.values()];
+  for (let i = 3; i + workflows.length < past.length; i += 11)
+    past[i].run.forked_from = { run: past[i + workflows.length].id, at_seq: 12, ...(i % 2 ? { from: "judge" } : {}) };
 }
 server.listen(PORT, "127.0.0.1", () => console.log(`mock: http://127.0.0.1:${server.address().port}/#token=${TOKEN}`));

@@ -45,6 +45,11 @@ await main("runs that begin again", async (page) => {
   await page.waitForSelector(byId("forked-from"));
   check(true, "the new run says of which it is a fork");
   const fork = new URL(page.url()).pathname.split("/").pop();
+  await page.goto(`${base}/`);
+  await page.locator(`tr[data-run="${fork}"] ${byId("forked-from")} a`).click();
+  await page.waitForURL(`**/runs/${id}`);
+  check(true, "the list says of which run it is a fork, and leads there");
+  await page.goto(`${base}/runs/${fork}`);
   await api("POST", `/runs/${fork}/signal`, { signal: "open" });
   await status(page, "succeeded");
   check((await api("GET", `/runs/${fork}`)).outputs.text === "two and more", "it went on with what was given");

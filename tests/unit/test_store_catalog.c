@@ -198,10 +198,11 @@ static void batch_done(struct sl_batch *b, enum sl_code rc)
 	sl_batch_free(b);
 }
 
-static struct sl_run_id make_run(const char *workflow, const char *status, const char *tags, int n)
+/* `first`: the data of its first record. */
+static void make_run_with(struct sl_run_id id, const char *workflow, const char *status, const char *tags, int n,
+			  const char *first)
 {
 	struct sl_batch *b = sl_batch_new((size_t)n);
-	struct sl_run_id id = {sl_uuid_new()};
 	b->run = id;
 	b->epoch = 1;
 	b->done = batch_done;
@@ -209,7 +210,7 @@ static struct sl_run_id make_run(const char *workflow, const char *status, const
 		b->records[i] = (struct sl_record){.seq = (uint64_t)i + 1,
 						   .wall_ms = 1763658000000 + i,
 						   .event = "progress",
-						   .data = text("{\"n\":1}")};
+						   .data = text(i ? "{\"n\":1}" : first)};
 	b->create = sl_run_head_new();
 	b->create->id = id;
 	b->create->workflow = sl_str_dup(sl_str(workflow));
@@ -227,6 +228,12 @@ static struct sl_run_id make_run(const char *workflow, const char *status, const
 	if (b->projection.done)
 		b->projection.error = text("{\"code\":\"timeout\",\"message\":\"m\"}");
 	assert_int_equal(ASK(sl_store_append(s, b)), SL_OK);
+}
+
+static struct sl_run_id make_run(const char *workflow, const char *status, const char *tags, int n)
+{
+	struct sl_run_id id = {sl_uuid_new()};
+	make_run_with(id, workflow, status, tags, n, "{\"n\":1}");
 	return id;
 }
 
@@ -271,6 +278,33 @@ static void the_run_list_filters_and_pages(void **state)
 	assert_int_equal(total, 3);
 	assert_int_equal(sl_store_run_list(s, &(struct sl_run_filter){.cursor = SL_STR("6161")}, on_json, NULL),
 			 SL_BAD_REQUEST);
+}
+
+static void a_fork_says_in_the_list_of_whom(void **state)
+{
+	static const char of[] =
+		"{\"run\":\"01890000-0000-7000-8000-000000000001\",\"at_seq\":7,\"from\":\"r#2/judge\"}";
+	struct sl_run_id fork = {sl_uuid_new()};
+	char id[SL_UUID_TEXT_BYTES], first[256];
+	make_run("forks", "running", NULL, 2);
+	snprintf(first, sizeof(first), "{\"by\":\"forked_from\",\"forked_from\":%s}", of);
+	make_run_with(fork, "forks", "running", NULL, 2, first);
+	sl_uuid_format(fork.u, id);
+	assert_int_equal(listed((struct sl_run_filter){.workflow = SL_STR("forks")}), 2);
+	SL_AUTO_JSON page = json();
+	struct json_object *items = sl_json_get(page, "items");
+	for (size_t i = 0; i < 2; i++) {
+		struct json_object *item = json_object_array_get_idx(items, i),
+				   *from = sl_json_get(item, "forked_from");
+		if (strcmp(sl_json_get_z(item, "id"), id) != 0) {
+			assert_null(from);
+			continue;
+		}
+		assert_non_null(from);
+		assert_string_equal(
+			json_object_to_json_string_ext(from, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
+			of);
+	}
 }
 
 static void events_come_page_by_page_after_a_seq(void **state)
@@ -827,6 +861,7 @@ int main(void)
 		TEST(versions_of_a_workflow_count_up_and_never_change),
 		TEST(pages_of_workflows_join_to_the_whole),
 		TEST(the_run_list_filters_and_pages),
+		TEST(a_fork_says_in_the_list_of_whom),
 		TEST(events_come_page_by_page_after_a_seq),
 		TEST(a_profile_keeps_its_secrets_when_asked),
 		TEST(a_token_is_found_by_its_hash_until_revoked_or_expired),

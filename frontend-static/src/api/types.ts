@@ -95,6 +95,7 @@ export interface RunSummary {
   project?: string;
   status: RunStatus;
   reason?: string | null;
+  forked_from?: { run: string; at_seq?: number; from?: string } | null;
   by?: string | null;
   created_at: string;
   started_at?: string | null;
@@ -123,7 +124,6 @@ export interface RunFile {
 
 export interface Run extends RunSummary {
   files?: RunFile[];
-  forked_from?: { run: string; at_seq?: number; from?: string } | null;
   inputs?: { [key: string]: Json } | null;
   outputs?: Json;
   definition?: Definition | null;

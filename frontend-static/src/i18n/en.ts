@@ -114,6 +114,7 @@ export const en = {
   "runs.more": "Show older runs",
   "runs.shown": "{n} runs",
   "runs.shown.more": "The newest {n} runs",
+  "runs.fork": "forked from {id}",
   "runs.failed": "The runs could not be loaded",
   "runs.none.title": "No run fits these filters",
   "runs.none.body": "Choose another status or workflow, or look at all runs.",

@@ -111,6 +111,7 @@ export const zhCN: Partial<Record<Key, string>> = {
   "runs.more": "显示更早的运行",
   "runs.shown": "{n} 个运行",
   "runs.shown.more": "最新的 {n} 个运行",
+  "runs.fork": "分叉自 {id}",
   "runs.failed": "无法加载运行",
   "runs.none.title": "没有符合筛选的运行",
   "runs.none.body": "请选择其他状态或工作流，或查看所有运行。",

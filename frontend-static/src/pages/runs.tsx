@@ -151,6 +151,7 @@ function Row({ r, now }: { r: RunSummary; now: number }) {
           {Boolean(r.version) && <span className="faint"> v{r.version}</span>}
         </Link>
         {r.simulated && <span className="tag" data-tip={t("sim.run.tip")}>{t("sim.short")}</span>}
+        {r.forked_from && <span className="c-fork" title={r.forked_from.run} data-testid="forked-from"><Link to={runUrl(r.forked_from.run)}>{t("runs.fork", { id: shortId(r.forked_from.run) })}</Link></span>}
         {why && <span className="c-why" title={why}>{why}</span>}
       </td>
       <td className="c-id mono faint" title={r.id}>{shortId(r.id)}</td>

@@ -120,7 +120,7 @@ export function Head({ state, extras, actions, onCancel, onSay, onFork }: { stat
         </span>
         {run.forked_from && (
           <span className="run-reason" data-testid="forked-from">
-            {w("fork.of")} <Link to={runUrl(run.forked_from.run)}>{shortId(run.forked_from.run)}</Link> · <Link to={diffUrl(run.forked_from.run, run.id)}>{w("fork.compare")}</Link>
+            {w("fork.of")} <Link to={runUrl(run.forked_from.run)}>{shortId(run.forked_from.run)}</Link>{run.forked_from.from ? <span className="mono"> {run.forked_from.from}</span> : run.forked_from.at_seq ? <span className="num"> #{run.forked_from.at_seq}</span> : null} · <Link to={diffUrl(run.forked_from.run, run.id)}>{w("fork.compare")}</Link>
           </span>
         )}
         {sayWhy(run) && <span className="run-reason" title={sayWhy(run) ?? undefined}>{sayWhy(run)}</span>}
