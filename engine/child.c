@@ -72,19 +72,14 @@ static void await_loaded(void *arg, enum sl_code rc, struct sl_stored_run *store
 	struct await *a = arg;
 	SL_AUTO(sl_stored_run) run = stored;
 	SL_AUTO(sl_workflow) w = NULL;
-	struct sl_problems problems = {0};
 	struct sl_run_state state;
 	struct sl_error err;
 	if (rc == SL_OK)
-		rc = sl_engine_workflow(a->engine, sl_bytes_str(run->head->definition), &w, &problems);
-	sl_problems_fini(&problems);
-	if (rc == SL_OK)
-		rc = w ? sl_run_state_init(&state, w) : SL_INTERNAL;
-	if (rc != SL_OK) {
+		rc = sl_stored_state(a->engine, run, &w, &state, &err);
+	if (!w) {
 		await_end(a, rc);
 		return;
 	}
-	rc = sl_fold(run, w, &state, &err);
 	if (rc == SL_OK && sl_run_status_final(state.status)) {
 		tell_end(a->fn, a->arg, &state);
 		free(a);

@@ -13,6 +13,7 @@
 struct cached_workflow {
 	unsigned char digest[32];
 	struct sl_workflow *workflow;
+	bool faultless; /* it may be submitted; else it is only known that it can be run */
 	UT_hash_handle hh;
 };
 
@@ -46,8 +47,8 @@ void sl_workflow_cache_free(struct sl_workflow_cache *c)
 	free(c);
 }
 
-enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
-				struct sl_problems *problems)
+static enum sl_code cached(struct sl_engine *e, struct sl_str text, bool stored, struct sl_workflow **out,
+			   struct sl_problems *problems)
 {
 	struct sl_workflow_cache *c = e->workflows;
 	struct cached_workflow *it;
@@ -55,11 +56,12 @@ enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct 
 	crypto_generichash(digest, sizeof(digest), (const unsigned char *)text.p, text.len, NULL, 0);
 	pthread_mutex_lock(&c->lock);
 	HASH_FIND(hh, c->table, digest, sizeof(digest), it);
-	*out = it ? sl_workflow_ref(it->workflow) : NULL;
+	*out = it && (stored || it->faultless) ? sl_workflow_ref(it->workflow) : NULL;
 	pthread_mutex_unlock(&c->lock);
 	if (*out)
 		return SL_OK;
-	enum sl_code rc = sl_workflow_parse(e->registry, text, out, problems);
+	enum sl_code rc = stored ? sl_workflow_parse_stored(e->registry, text, out, problems)
+				 : sl_workflow_parse(e->registry, text, out, problems);
 	if (rc != SL_OK || !*out || problems->n) /* one with warnings is parsed again, so that they are said again */
 		return rc;
 	it = calloc(1, sizeof(*it));
@@ -67,10 +69,12 @@ enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct 
 		return SL_OK; /* parsed again next time */
 	memcpy(it->digest, digest, sizeof(digest));
 	it->workflow = sl_workflow_ref(*out);
+	it->faultless = !stored;
 	pthread_mutex_lock(&c->lock);
 	struct cached_workflow *twin;
 	HASH_FIND(hh, c->table, digest, sizeof(digest), twin);
 	if (twin) {
+		twin->faultless |= it->faultless; /* the same text: only the questions asked of it differ */
 		sl_workflow_unref(it->workflow);
 		free(it);
 	} else {
@@ -84,6 +88,26 @@ enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct 
 	}
 	pthread_mutex_unlock(&c->lock);
 	return SL_OK;
+}
+
+enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
+				struct sl_problems *problems)
+{
+	return cached(e, text, false, out, problems);
+}
+
+enum sl_code sl_engine_workflow_of(struct sl_engine *e, const struct sl_stored_run *run, struct sl_workflow **out,
+				   struct sl_error *err)
+{
+	struct sl_problems p = {0};
+	enum sl_code rc = cached(e, sl_bytes_str(run->head->definition), true, out, &p);
+	if (rc != SL_OK)
+		rc = sl_fail(err, rc, "its definition could not be read");
+	else if (!*out)
+		rc = sl_fail(err, SL_INVALID, "its definition cannot be read: %s: %s", p.n ? p.items[0].pointer : "",
+			     p.n ? p.items[0].message : "");
+	sl_problems_fini(&p);
+	return rc;
 }
 
 /* ---- life ---- */
@@ -684,31 +708,26 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 	struct sl_error err = {0};
 	SL_AUTO(sl_stored_run) run = stored;
 	SL_AUTO(sl_workflow) w = NULL;
-	struct sl_problems problems = {0};
 	struct sl_run_state state;
 	const char *status = "";
 	if (rc == SL_OK)
-		rc = sl_engine_workflow(c->engine, sl_bytes_str(run->head->definition), &w, &problems);
-	if (rc == SL_OK && w && sl_run_state_init(&state, w) == SL_OK) {
+		rc = sl_stored_state(c->engine, run, &w, &state, &err);
+	if (w) { /* as far as it goes */
 		struct sl_event e = {0};
 		bool nothing = false;
-		SL_IGNORE(sl_fold(run, w, &state, &err)); /* as far as it goes */
 		status = sl_run_states[state.status].wire;
 		rc = sl_decide(&state, c->cmd.kind, &e, &nothing, &err);
 		bool elsewhere = rc == SL_OK && !nothing;
 		sl_run_state_fini(&state);
 		if (elsewhere && !c->again && (c->run = sl_engine_find(c->engine, c->id))) {
 			c->again = true; /* it was taken up while it was read */
-			sl_problems_fini(&problems);
 			command_post(c);
 			return;
 		}
 		if (elsewhere && c->engine->config.elsewhere.order) {
 			rc = command_pass_on(c);
-			if (rc == SL_OK) {
-				sl_problems_fini(&problems);
+			if (rc == SL_OK)
 				return;
-			}
 			(void)sl_fail(&err, rc, "the order could not be passed on to the server that has the run");
 		} else if (elsewhere) {
 			rc = sl_fail(&err, SL_CONFLICT, "the run is %s on another instance", status);
@@ -716,7 +735,6 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 	} else {
 		(void)sl_fail(&err, rc, rc == SL_NOT_FOUND ? "there is no such run" : "the run could not be read");
 	}
-	sl_problems_fini(&problems);
 	command_end(c, rc, status, rc == SL_OK ? NULL : &err);
 }
 

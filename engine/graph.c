@@ -222,15 +222,15 @@ static void read_text(struct sl_reading *rd, struct sl_str text)
 		sl_read_document(rd);
 }
 
-enum sl_code sl_workflow_parse(const struct sl_registry *r, struct sl_str text, struct sl_workflow **out,
-			       struct sl_problems *problems)
+static enum sl_code parse(const struct sl_registry *r, struct sl_str text, bool stored, struct sl_workflow **out,
+			  struct sl_problems *problems)
 {
 	SL_AUTO(sl_workflow) w = calloc(1, sizeof(*w));
 	if (!w)
 		return SL_NO_MEMORY;
 	atomic_init(&w->refs, 1);
 	sl_arena_init(&w->arena, WORKFLOW_BYTES);
-	struct sl_reading rd = {.registry = r, .w = w, .problems = problems};
+	struct sl_reading rd = {.registry = r, .w = w, .problems = problems, .stored = stored};
 	size_t errors = problems->errors;
 	sl_buf_init(&rd.pointer, 64u << 10);
 	read_text(&rd, text);
@@ -244,4 +244,34 @@ enum sl_code sl_workflow_parse(const struct sl_registry *r, struct sl_str text, 
 		return SL_NO_MEMORY;
 	*out = SL_TAKE(w);
 	return SL_OK;
+}
+
+enum sl_code sl_workflow_parse(const struct sl_registry *r, struct sl_str text, struct sl_workflow **out,
+			       struct sl_problems *problems)
+{
+	return parse(r, text, false, out, problems);
+}
+
+enum sl_code sl_workflow_parse_stored(const struct sl_registry *r, struct sl_str text, struct sl_workflow **out,
+				      struct sl_problems *problems)
+{
+	return parse(r, text, true, out, problems);
+}
+
+struct sl_workflow *sl_workflow_husk(struct sl_str text)
+{
+	SL_AUTO(sl_workflow) w = calloc(1, sizeof(*w));
+	if (!w)
+		return NULL;
+	atomic_init(&w->refs, 1);
+	sl_arena_init(&w->arena, WORKFLOW_BYTES);
+	w->breaker.off = true;
+	w->name = sl_arena_str(&w->arena, SL_STR(""));
+	w->description = sl_arena_str(&w->arena, SL_STR(""));
+	w->root = sl_arena_array(&w->arena, 1, sizeof(*w->root));
+	w->text = sl_bytes_new(text.p, text.len);
+	if (!w->name || !w->description || !w->root || !w->text)
+		return NULL;
+	w->root->pointer = w->name;
+	return SL_TAKE(w);
 }

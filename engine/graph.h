@@ -150,6 +150,13 @@ struct sl_workflow {
 /* *out is set when there are no errors (warnings may be there). SL_OK also with errors; else SL_NO_MEMORY. */
 SL_MUST_USE enum sl_code sl_workflow_parse(const struct sl_registry *r, struct sl_str text, struct sl_workflow **out,
 					   struct sl_problems *problems);
+/* The same for one that was accepted once, perhaps by an earlier version, and has runs. What only says whether it is a
+ * good one (joins that starve, cases nobody has, mentions of nodes that are not above) is not asked again: at worst
+ * something in it fails when its turn comes. */
+SL_MUST_USE enum sl_code sl_workflow_parse_stored(const struct sl_registry *r, struct sl_str text,
+						  struct sl_workflow **out, struct sl_problems *problems);
+/* Without nodes: in place of a definition that cannot be read. NULL: no memory. */
+struct sl_workflow *sl_workflow_husk(struct sl_str text);
 struct sl_workflow *sl_workflow_ref(struct sl_workflow *w);
 void sl_workflow_unref(struct sl_workflow *w);
 static inline void sl_workflow_free(struct sl_workflow *w)

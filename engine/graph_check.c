@@ -218,6 +218,8 @@ static void examine_policies(struct sl_reading *rd, struct sl_graph *g)
 			continue;
 		d->has_policy = true;
 		d->type->policy(d->params_json, d->n_in, &d->policy);
+		if (rd->stored)
+			continue;
 		size_t at = sl_enter_node(rd, g, i);
 		uint32_t n = sources(g, d), need = d->policy.need;
 		if (d->n_in == 0)
@@ -309,9 +311,11 @@ void sl_graph_examine(struct sl_reading *rd, struct sl_graph *g)
 		examine_policies(rd, g);
 		examine_branches(rd, g);
 		examine_absorbed(g);
-		sl_graph_liveness(rd, g);
+		if (!rd->stored)
+			sl_graph_liveness(rd, g);
 	}
-	examine_cases(rd, g);
+	if (!rd->stored)
+		examine_cases(rd, g);
 	for (uint32_t i = 0; i < g->n_nodes; i++)
 		if (g->nodes[i].body)
 			sl_graph_examine(rd, g->nodes[i].body);

@@ -681,6 +681,8 @@ void sl_read_document(struct sl_reading *rd)
 		return;
 	sl_graph_order(rd, w->root);
 	sl_graph_examine(rd, w->root);
+	if (rd->stored)
+		return;
 	sl_graph_refs(rd, w->root);
 	sl_outputs_refs(rd);
 }

@@ -37,6 +37,7 @@ struct sl_reading {
 	uint32_t n_edges;      /* of all graphs */
 	uint32_t n_exprs;      /* conditions, expressions and {{ }} */
 	uint32_t distances; /* name comparisons made so far: an adversary pays for no more than SL_READING_DISTANCES */
+	bool stored;        /* it was accepted once: only what is needed to run it is asked */
 	uint32_t liveness_steps; /* 1 + what is left of them; 0: none were made yet */
 	bool no_memory;
 };

@@ -13,6 +13,19 @@
 #define CLAIM_MOST  512
 #define CLAIM_BYTES (32u << 20)
 
+/* Of a definition that cannot be read nothing is known of nodes: what happened to them is only counted. */
+static void outline(struct sl_event *e)
+{
+	if (e->kind == SL_EV_NODE)
+		e->kind = SL_EV_RESET;
+	if (e->kind != SL_EV_RETRIED && e->kind != SL_EV_FORKED)
+		return;
+	free(e->path);
+	json_object_put(e->output);
+	e->path = NULL;
+	e->output = NULL;
+}
+
 enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state,
 		     struct sl_error *err)
 {
@@ -22,6 +35,8 @@ enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflo
 		enum sl_code rc = sl_event_decode(rec, &e, err);
 		if (rc != SL_OK)
 			return rc;
+		if (!w->root->n_nodes)
+			outline(&e);
 		rc = sl_evolve(state, &e, err);
 		sl_event_fini(&e);
 		if (rc != SL_OK)
@@ -31,6 +46,24 @@ enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflo
 		state->bytes += (rec->data ? rec->data->len : 0) + (rec->detail ? rec->detail->len : 0);
 	}
 	return SL_OK;
+}
+
+enum sl_code sl_stored_state(struct sl_engine *e, const struct sl_stored_run *stored, struct sl_workflow **w,
+			     struct sl_run_state *state, struct sl_error *err)
+{
+	SL_AUTO(sl_workflow) read = NULL;
+	enum sl_code rc = sl_engine_workflow_of(e, stored, &read, err);
+	if (rc == SL_INVALID) {
+		read = sl_workflow_husk(sl_bytes_str(stored->head->definition));
+		rc = read ? SL_OK : sl_fail(err, SL_NO_MEMORY, "out of memory");
+	}
+	if (rc == SL_OK && sl_run_state_init(state, read) != SL_OK)
+		rc = sl_fail(err, SL_NO_MEMORY, "out of memory");
+	if (rc != SL_OK)
+		return rc;
+	rc = sl_fold(stored, read, state, err);
+	*w = SL_TAKE(read);
+	return rc;
 }
 
 /* Nodes that were at work are begun again, in the order of the graph; a container before what is in its bodies. */
@@ -107,11 +140,15 @@ static bool is_suspect(const struct sl_run *r)
 	return at_work(r);
 }
 
-/* `queued`: when it was read. It may have got its place and have started since. */
-static void adopted(struct sl_run *r, bool queued)
+/* `queued`: when it was read. It may have got its place and have started since. `unreadable`: why it cannot go on. */
+static void adopted(struct sl_run *r, bool queued, const char *unreadable)
 {
 	if (sl_run_status_final(r->state.status)) { /* cannot be claimed; but a projection may have been behind */
 		sl_engine_forget(r->engine, r);
+		return;
+	}
+	if (unreadable) {
+		sl_run_fail(r, SL_INVALID, unreadable, NULL);
 		return;
 	}
 	uint32_t most = r->engine->config.max_recoveries ? r->engine->config.max_recoveries : SL_LIMIT_RECOVERIES;
@@ -137,49 +174,47 @@ struct adopt_msg {
 	struct sl_msg msg;
 	struct sl_run *run;
 	bool queued;
+	char *unreadable; /* NULL: it can go on */
 };
+
+static void adopt_free(struct adopt_msg *a)
+{
+	if (a)
+		free(a->unreadable);
+	free(a);
+}
 
 static void adopt_drop(struct sl_msg *m)
 {
 	struct adopt_msg *a = SL_CONTAINER_OF(m, struct adopt_msg, msg);
 	struct sl_run *r = a->run;
-	free(a);
+	adopt_free(a);
 	sl_run_unref(r);
 }
 
 static void adopt_run(struct sl_run *r, struct sl_msg *m)
 {
+	struct adopt_msg *a = SL_CONTAINER_OF(m, struct adopt_msg, msg);
 	char *paused = sl_z(atomic_load(&r->engine->paused));
-	if (paused) { /* its last server had no time to pause it, or was not told */
+	if (paused && !a->unreadable) { /* its last server had no time to pause it, or was not told */
 		const struct sl_order_copy order = {.kind = SL_CMD_PAUSE_DRAIN, .reason = paused};
 		struct sl_error err;
 		SL_IGNORE(sl_run_command(r, &order, &err)); /* one that only waits for its turn, or is held, stays so */
 	}
 	free(paused);
-	adopted(r, SL_CONTAINER_OF(m, struct adopt_msg, msg)->queued);
+	adopted(r, a->queued, a->unreadable);
 	adopt_drop(m);
 }
 
-enum sl_code sl_run_of_stored(struct sl_engine *e, struct sl_stored_run *stored, struct sl_run **out,
-			      struct sl_error *err)
+static enum sl_code run_of(struct sl_engine *e, struct sl_stored_run *stored, struct sl_workflow *w,
+			   struct sl_run **out, struct sl_error *err)
 {
-	struct sl_problems problems = {0};
-	SL_AUTO(sl_workflow) w = NULL;
-	if (stored->damaged)
-		return sl_fail(err, SL_INTERNAL, "its journal is damaged");
-	enum sl_code rc = sl_engine_workflow(e, sl_bytes_str(stored->head->definition), &w, &problems);
-	if (rc == SL_OK && !w)
-		rc = sl_fail(err, SL_INVALID, "its definition cannot be read: %s: %s",
-			     problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
-	sl_problems_fini(&problems);
-	if (rc != SL_OK)
-		return rc;
 	struct sl_run *r = sl_run_new(e, SL_TAKE(stored->head), w);
 	if (!r)
 		return sl_fail(err, SL_NO_MEMORY, "out of memory");
 	r->epoch = stored->epoch;
 	r->recoveries = stored->recoveries;
-	rc = sl_fold(stored, w, &r->state, err);
+	enum sl_code rc = sl_fold(stored, w, &r->state, err);
 	if (rc != SL_OK) {
 		sl_run_unref(r);
 		return sl_wrap(err, rc, "its journal does not fold");
@@ -187,6 +222,32 @@ enum sl_code sl_run_of_stored(struct sl_engine *e, struct sl_stored_run *stored,
 	r->committed_seq = r->state.last_seq;
 	*out = r;
 	return SL_OK;
+}
+
+enum sl_code sl_run_of_stored(struct sl_engine *e, struct sl_stored_run *stored, struct sl_run **out,
+			      struct sl_error *err)
+{
+	SL_AUTO(sl_workflow) w = NULL;
+	if (stored->damaged)
+		return sl_fail(err, SL_INTERNAL, "its journal is damaged");
+	enum sl_code rc = sl_engine_workflow_of(e, stored, &w, err);
+	return rc == SL_OK ? run_of(e, stored, w, out, err) : rc;
+}
+
+/* For its owner: one whose definition cannot be read comes without nodes and with the reason, to be failed. */
+static enum sl_code claimed_run(struct sl_engine *e, struct sl_stored_run *stored, struct sl_run **out,
+				char **unreadable, struct sl_error *err)
+{
+	SL_AUTO(sl_workflow) w = NULL;
+	if (stored->damaged)
+		return sl_fail(err, SL_INTERNAL, "its journal is damaged");
+	enum sl_code rc = sl_engine_workflow_of(e, stored, &w, err);
+	if (rc == SL_INVALID) {
+		*unreadable = sl_z(err->text);
+		w = sl_workflow_husk(sl_bytes_str(stored->head->definition));
+		rc = w && *unreadable ? SL_OK : sl_fail(err, SL_NO_MEMORY, "out of memory");
+	}
+	return rc == SL_OK ? run_of(e, stored, w, out, err) : rc;
 }
 
 enum sl_code sl_run_ready(struct sl_run *r)
@@ -212,13 +273,14 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	char id[SL_UUID_TEXT_BYTES];
 	sl_uuid_format(run->head->id.u, id);
 	struct adopt_msg *a = calloc(1, sizeof(*a));
-	enum sl_code rc = a ? sl_run_of_stored(e, run, &r, &err) : sl_fail(&err, SL_NO_MEMORY, "out of memory");
+	enum sl_code rc =
+		a ? claimed_run(e, run, &r, &a->unreadable, &err) : sl_fail(&err, SL_NO_MEMORY, "out of memory");
 	if (rc == SL_OK && sl_run_ready(r) != SL_OK)
 		rc = sl_fail(&err, SL_NO_MEMORY, "out of memory");
 	if (rc != SL_OK) {
 		sl_log(SL_LOG_ERROR, "engine", "a stored run cannot be taken up and stays as it is", SL_KS("run", id),
 		       SL_KS("why", err.text));
-		free(a);
+		adopt_free(a);
 		sl_run_unref(r);
 		return;
 	}
@@ -226,7 +288,7 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	r->projection_dirty = true;
 	if (!r->state.parent && sl_run_join(r) != SL_OK) {
 		sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
-		free(a);
+		adopt_free(a);
 		sl_run_unref(r);
 		return;
 	}
@@ -234,7 +296,7 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	if (rc != SL_OK) { /* ours already: a claim that was repeated */
 		if (rc == SL_NO_MEMORY)
 			sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
-		free(a);
+		adopt_free(a);
 		sl_run_unref(r);
 		return;
 	}
@@ -242,7 +304,7 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	a->msg.run = adopt_run;
 	a->msg.drop = adopt_drop;
 	a->run = r;
-	a->queued = r->state.status == SL_RUN_QUEUED;
+	a->queued = r->state.status == SL_RUN_QUEUED && !a->unreadable;
 	/* Here, and not in its turn: when all have been claimed, all are counted or queued. */
 	if (a->queued)
 		sl_run_ask_again(r);

@@ -457,7 +457,6 @@ static enum sl_code take_over(struct sl_run *r, struct sl_stored_run *of, struct
 /* A run in memory, with all that is to be written of it. */
 static enum sl_code fork_make(struct fork *f, struct sl_stored_run *of, struct sl_run **out, struct sl_error *err)
 {
-	struct sl_problems none = {0};
 	SL_AUTO(sl_workflow) w = NULL;
 	struct sl_run_head *head = NULL;
 	struct sl_run *r = NULL;
@@ -468,10 +467,7 @@ static enum sl_code fork_make(struct fork *f, struct sl_stored_run *of, struct s
 		sl_problems_add(&f->problems, false, SL_STR("/at_seq"), "the run has %zu events", of->n_records);
 		return sl_fail(err, SL_INVALID, "there is no such event");
 	}
-	enum sl_code rc = sl_engine_workflow(f->engine, sl_bytes_str(of->head->definition), &w, &none);
-	sl_problems_fini(&none);
-	if (rc == SL_OK && !w)
-		rc = sl_fail(err, SL_INVALID, "its definition is none this server can run");
+	enum sl_code rc = sl_engine_workflow_of(f->engine, of, &w, err);
 	if (rc == SL_OK)
 		rc = fork_head(f, of->head, w, &head, err);
 	if (rc != SL_OK)

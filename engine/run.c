@@ -674,7 +674,7 @@ static void advance(struct sl_run *r)
 	struct sl_run_state *st = &r->state;
 	struct sl_scope *sc;
 	uint32_t node;
-	if (r->lost)
+	if (r->lost || !st->root.graph->n_nodes) /* without nodes: recover.c is about to fail it */
 		return;
 	if (r->trip_due)
 		lock_run(r);

@@ -234,6 +234,10 @@ void sl_run_prove(struct sl_run *r);
 void sl_engine_serves(struct sl_engine *e, const struct sl_run_id *id);
 SL_MUST_USE enum sl_code sl_engine_workflow(struct sl_engine *e, struct sl_str text, struct sl_workflow **out,
 					    struct sl_problems *problems); /* cached; out has a reference */
+/* The same for the definition of a stored run, which was accepted once: see sl_workflow_parse_stored(). SL_INVALID: it
+ * cannot be read, err says why. */
+SL_MUST_USE enum sl_code sl_engine_workflow_of(struct sl_engine *e, const struct sl_stored_run *run,
+					       struct sl_workflow **out, struct sl_error *err);
 /* Gives the inputs their defaults and checks them. SL_INVALID: `problems` says what does not fit. */
 SL_MUST_USE enum sl_code sl_engine_settle(struct sl_run_head *head, const struct sl_workflow *w,
 					  struct sl_problems *problems, struct sl_error *err);
@@ -247,6 +251,10 @@ void sl_workflow_cache_free(struct sl_workflow_cache *c);
  * journal. */
 SL_MUST_USE enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w,
 				 struct sl_run_state *state, struct sl_error *err);
+/* The same with its definition; of one that cannot be read there are no nodes, but how the run stands and what it has
+ * used. Not SL_OK and *w NULL: no memory, and no state; with *w: the state is valid as far as it goes. */
+SL_MUST_USE enum sl_code sl_stored_state(struct sl_engine *e, const struct sl_stored_run *stored,
+					 struct sl_workflow **w, struct sl_run_state *state, struct sl_error *err);
 void sl_run_go_on(struct sl_run *r); /* [run] what was at work is begun again */
 /* [nobody has it yet] A run in memory from its journal, with nothing going on in it. Takes the head. */
 SL_MUST_USE enum sl_code sl_run_of_stored(struct sl_engine *e, struct sl_stored_run *stored, struct sl_run **out,

@@ -138,21 +138,14 @@ static void view_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored
 	SL_AUTO(sl_stored_run) run = stored;
 	SL_AUTO(sl_workflow) w = NULL;
 	SL_AUTO(sl_view) v = NULL;
-	struct sl_problems problems = {0};
 	struct sl_run_state state;
 	struct sl_error err;
 	if (rc == SL_OK)
-		rc = sl_engine_workflow(q->engine, sl_bytes_str(run->head->definition), &w, &problems);
-	sl_problems_fini(&problems);
-	if (rc == SL_OK && !w)
-		rc = SL_INTERNAL; /* a definition an older version accepted */
-	if (rc == SL_OK)
-		rc = sl_run_state_init(&state, w);
-	if (rc != SL_OK) {
+		rc = sl_stored_state(q->engine, run, &w, &state, &err);
+	if (!w) { /* else as far as it goes: a run is shown rather than hidden */
 		view_end(q, rc, NULL);
 		return;
 	}
-	SL_IGNORE(sl_fold(run, w, &state, &err)); /* as far as it goes: a run is shown rather than hidden */
 	v = calloc(1, sizeof(*v));
 	rc = v ? render(&state, run->head, w, v) : SL_NO_MEMORY;
 	for (uint32_t k = 0; rc == SL_OK && k < state.n_scopes; k++) {

@@ -505,6 +505,135 @@ static void any_crash_leaves_a_run_that_completes(void **state)
 	}
 }
 
+/* ---- definitions that were stored by an earlier version ---- */
+
+/* As if it had been accepted with other checks than today's. */
+static void stored_as(struct world *w, struct sl_run_id id, const char *definition)
+{
+	struct sl_run_head *head = world_head(w, id);
+	sl_bytes_unref(head->definition);
+	head->definition = sl_bytes_new(definition, strlen(definition));
+}
+
+static const char *choose(unsigned quorum, const char *mention)
+{
+	static char text[2048];
+	snprintf(text, sizeof(text),
+		 "{\"sluice\":1,\"name\":\"old\",\"nodes\":[{\"id\":\"first\",\"type\":\"fake\",\"params\":{\"answer\":"
+		 "1,"
+		 "\"hold\":true}},{\"id\":\"p\",\"type\":\"branch\",\"params\":{\"cases\":[{\"case\":\"x\",\"when\":"
+		 "\"true\"},{\"case\":\"y\",\"when\":\"false\"}],\"default\":\"z\"}},"
+		 "{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"answer\":\"{{ %s "
+		 "}}\"}},{\"id\":\"b\",\"type\":\"fake\"},"
+		 "{\"id\":\"c\",\"type\":\"fake\"},{\"id\":\"j\",\"type\":\"join\",\"params\":{\"wait\":{\"quorum\":%u}"
+		 "}}],"
+		 "\"edges\":[{\"from\":\"first\",\"to\":\"p\"},{\"from\":\"p\",\"to\":\"a\",\"case\":\"x\"},{\"from\":"
+		 "\"p\","
+		 "\"to\":\"b\",\"case\":\"y\"},{\"from\":\"p\",\"to\":\"c\",\"case\":\"z\"},{\"from\":\"a\",\"to\":"
+		 "\"j\"},"
+		 "{\"from\":\"b\",\"to\":\"j\"},{\"from\":\"c\",\"to\":\"j\"}]}",
+		 mention, quorum);
+	return text;
+}
+
+static bool refused(struct world *w, const char *definition)
+{
+	struct sl_problems p = {0};
+	assert_int_equal(sl_engine_validate(world_engine(w), sl_str(definition), NULL, &p), SL_OK);
+	bool bad = p.errors > 0;
+	sl_problems_fini(&p);
+	return bad;
+}
+
+static void a_stored_run_goes_on_although_its_definition_would_be_refused_today(void **state)
+{
+	static const struct {
+		unsigned quorum;
+		const char *mention, *ends;
+	} rows[] = {
+		{1, "(nodes.b or {}).value or 1", "succeeded"}, /* no node above it */
+		{2, "1", "failed"},                             /* one case is chosen, two branches are asked for */
+		{4, "1", "succeeded"},                          /* more than there are: as `all` */
+	};
+	struct world *w = *state;
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		struct sl_run_id id = world_submit(w, choose(1, "1"), "{}");
+		world_settle(w);
+		const char *old = choose(rows[i].quorum, rows[i].mention);
+		assert_true(refused(w, old));
+		stored_as(w, id, old);
+		world_crash(w);
+		world_settle(w);
+		assert_string_equal(world_status(w, id), "running");
+		assert_true(refused(w, old)); /* that one runs of it makes it no better */
+		world_release(w, "first");
+		world_settle(w);
+		assert_string_equal(world_status(w, id), rows[i].ends);
+		assert_string_equal(world_node_status(w, id, "a"), "completed");
+	}
+}
+
+static void a_stored_run_whose_definition_cannot_be_read_fails_and_can_be_retried(void **state)
+{
+	static const char unknown[] =
+		"{\"sluice\":1,\"name\":\"old\",\"nodes\":[{\"id\":\"first\",\"type\":\"gone\"}]}";
+	static const char *const damaged[] = {unknown, "{\"sluice\":2,\"nodes\":[]}", "{\"sluice\":1,\"nodes\":7}",
+					      "{}"};
+	struct world *w = *state;
+	for (size_t i = 0; i < SL_COUNT_OF(damaged); i++) {
+		struct sl_run_id id = world_submit(w, choose(1, "1"), "{}"), out;
+		world_settle(w);
+		if (i == 1) /* held back by a person, it is no better off */
+			assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+		stored_as(w, id, damaged[i]);
+		world_crash(w);
+		world_settle(w);
+		struct json_object *error = sl_json_get(world_run(w, id), "error");
+		assert_string_equal(world_status(w, id), "failed");
+		error = sl_json_get(world_run(w, id), "error");
+		assert_string_equal(sl_json_get_z(error, "code"), "invalid");
+		assert_non_null(strstr(sl_json_get_z(error, "message"), "its definition cannot be read: "));
+		const struct sl_record *r;
+		size_t n = world_records(w, id, &r);
+		assert_string_equal(r[n - 1].event, "execution:failed");
+		/* it stays so, and is told as what it is */
+		world_crash(w);
+		world_settle(w);
+		assert_int_equal(world_records(w, id, &r), n);
+		assert_string_equal(world_status(w, id), "failed");
+		assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_CONFLICT);
+		assert_int_equal(world_command(w, id, SL_CMD_RETRY), SL_INVALID);
+		const struct sl_fork f = {.from = SL_STR("a")};
+		assert_int_equal(world_fork(w, id, &f, &out), SL_INVALID);
+		/* a server that can read it goes on with it */
+		stored_as(w, id, choose(1, "1"));
+		assert_int_equal(world_command(w, id, SL_CMD_RETRY), SL_OK);
+		world_release(w, "first");
+		world_settle(w);
+		assert_string_equal(world_status(w, id), "succeeded");
+	}
+}
+
+static void who_waits_for_a_run_that_cannot_be_read_is_told(void **state)
+{
+	struct world *w = *state;
+	world_workflow("old-child", "{\"sluice\":1,\"name\":\"old-child\",\"nodes\":[{\"id\":\"x\",\"type\":\"fake\","
+				    "\"params\":{\"hold\":true}}]}");
+	struct sl_run_id id = world_submit(
+		w,
+		"{\"sluice\":1,\"name\":\"parent\",\"nodes\":[{\"id\":\"c\",\"type\":\"subworkflow\",\"params\":{"
+		"\"workflow\":\"old-child\"}}]}",
+		"{}");
+	world_settle(w);
+	stored_as(w, world_child(w, id), "{}");
+	world_crash(w);
+	world_settle(w);
+	assert_string_equal(world_status(w, world_child(w, id)), "failed");
+	assert_string_equal(world_status(w, id), "failed");
+	assert_non_null(strstr(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "message"),
+			       "its definition cannot be read"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -532,6 +661,11 @@ int main(void)
 		T(what_leaves_the_system_waits_for_the_commit),
 		T(an_idempotency_key_gives_one_run),
 		cmocka_unit_test(any_crash_leaves_a_run_that_completes),
+		cmocka_unit_test_setup_teardown(a_stored_run_goes_on_although_its_definition_would_be_refused_today,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(a_stored_run_whose_definition_cannot_be_read_fails_and_can_be_retried,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(who_waits_for_a_run_that_cannot_be_read_is_told, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
