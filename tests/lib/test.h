@@ -21,3 +21,15 @@ void sl_test_failed_where(void); /* says on stderr where that was, for addr2line
 void sl_test_spare(int by);      /* +1 … -1 around the fakes: their allocations neither fail nor count */
 long sl_test_blocks(void);       /* allocated and not given back, by anybody: compare before and after */
 bool sl_test_can_torture(void);  /* false under a sanitizer */
+
+/* The same from here to the end of a block: SL_TEST_SPARED; as its first line. */
+static inline int sl_test_spare_begin(void)
+{
+	sl_test_spare(1);
+	return 1;
+}
+static inline void sl_test_spare_end(int *spared)
+{
+	sl_test_spare(-*spared);
+}
+#define SL_TEST_SPARED __attribute__((cleanup(sl_test_spare_end), unused)) int spared_ = sl_test_spare_begin()

@@ -5,7 +5,7 @@
  *   { "answer": any, "text"?: streamed, "fail"?: code, "fail_times"?: n, "hold"?: bool }
  * It completes on world_turn() unless it holds; world_release() lets a held one go. In place of `llm` there is one that
  * answers as its agent is called: yes…, no…, abstain…, s7… (a score), bad… (fails), script (what its prompt lists, see
- * world.c), "say …" (that text), "json …" (that JSON, also as text), and "hold …" before any of them: not until
+ * fake_nodes.c), "say …" (that text), "json …" (that JSON, also as text), and "hold …" before any of them: not until
  * world_release().
  * Thread    everything on the test's own.
  */
