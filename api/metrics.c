@@ -77,8 +77,8 @@ static void store_numbers(struct sl_buf *b, struct sl_store *store)
 	one(b, "sluice_journal_records_total", "counter", "Events written.", (double)s.records);
 	one(b, "sluice_journal_commits_total", "counter", "Transactions they took.", (double)s.commits);
 	one(b, "sluice_journal_resent_total", "counter", "Groups of batches sent again.", (double)s.retried);
-	one(b, "sluice_journal_resolved_total", "counter", "Batches that were written already: the reply was lost.",
-	    (double)s.resolved);
+	one(b, "sluice_journal_resolved_total", "counter",
+	    "Batches that were settled already when they were sent once more: the reply was lost.", (double)s.resolved);
 	one(b, "sluice_journal_queue_bytes", "gauge", "Waiting to be written.", (double)s.queued_bytes);
 }
 

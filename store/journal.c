@@ -354,6 +354,8 @@ static void judge(struct sl_lane *l, struct sl_entry *e, const PGresult *r, int 
 		b->existing.u = sl_row_uuid(r, row, 3);
 		b->same_request = !sl_row_null(r, row, 4) && sl_str_eq(sl_row_str(r, row, 4), sl_bytes_str(mine));
 		e->verdict = SL_CONFLICT;
+		if (e->maybe) /* and would have been, had the reply come */
+			atomic_fetch_add(&l->s->resolved, e->n);
 	} else if (e->create)
 		e->verdict = there ? SL_CONFLICT : SL_UNAVAILABLE; /* the key was freed this moment: once more */
 	else

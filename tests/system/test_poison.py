@@ -47,7 +47,8 @@ class Poison(Case):
         stage.clerk.plans[-1].acts = held
         self.assertTrue(stage.drive(60 * PATIENCE), [(p.definition['name'], p.run_id) for p in stage.clerk.open()])
         print('given up after %d crashes; %d others ended as they must' % (stage.deaths - 1, len(stage.clerk.plans)))
-        self.assertEqual(stage.deaths - 1, most + 1)
+        # counted from its last progress: what went before was written before the first crash, or after it
+        self.assertIn(stage.deaths - 1, (most + 1, most + 2))
         stage.check()
 
     def test_a_run_that_ends_the_server_is_given_up_and_the_others_are_not(self):
