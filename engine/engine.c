@@ -187,10 +187,10 @@ void sl_engine_free(struct sl_engine *e)
 	if (!e)
 		return;
 	sl_engine_stop(e);
-	struct sl_run *run, *next; /* who waits for an end waits no more; that is a message to somebody, so before they
-				      are drained */
+	struct sl_run *run, *next; /* who waits for an end waits no more, nor who waits for a commit and may hold its
+				      run; that is a message to somebody, so before they are drained */
 	HASH_ITER (hh, e->runs, run, next)
-		sl_run_tell_ends(run, SL_UNAVAILABLE);
+		sl_run_end_waits(run);
 	while (drain_mailboxes(e)) {
 	}
 	if (e->pool)

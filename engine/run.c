@@ -59,6 +59,16 @@ struct sl_run *sl_run_ref(struct sl_run *r)
 	return r;
 }
 
+void sl_run_end_waits(struct sl_run *r)
+{
+	while (r->waiters) {
+		struct sl_waiter *w = r->waiters;
+		r->waiters = w->next;
+		w->fn(w, SL_CANCELLED);
+	}
+	sl_run_tell_ends(r, SL_UNAVAILABLE);
+}
+
 void sl_run_unref(struct sl_run *r)
 {
 	if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
@@ -80,12 +90,7 @@ void sl_run_unref(struct sl_run *r)
 		sl_record_fini(&r->out[i]);
 	for (size_t i = 0; i < r->n_begun; i++)
 		sl_stream_unref(r->begun[i]);
-	while (r->waiters) {
-		struct sl_waiter *w = r->waiters;
-		r->waiters = w->next;
-		w->fn(w, SL_CANCELLED);
-	}
-	sl_run_tell_ends(r, SL_UNAVAILABLE);
+	sl_run_end_waits(r);
 	free(r->out);
 	free(r->begun);
 	for (size_t i = 0; r->mw_state && i < r->n_mw; i++)
