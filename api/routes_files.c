@@ -94,20 +94,22 @@ static void on_records(void *arg, enum sl_code rc, struct sl_stored_run *run)
 static void have_page(struct sl_task *t)
 {
 	struct wanted *w = t->more;
-	size_t n = t->rc == SL_OK ? w->page->n_records : 0;
-	for (size_t i = 0; t->rc == SL_OK && i < n; i++)
-		t->rc = take(w, &w->page->records[i]);
-	if (t->rc == SL_OK && n)
-		t->rc = sl_store_run_records_of(t->api->parts.store, w->run, FILE_EVENT, w->page->records[n - 1].seq,
-						on_records, t);
-	if (t->rc == SL_OK && n)
-		return; /* the next page comes */
-	if (t->rc == SL_OK)
+	enum sl_code rc = t->rc;
+	size_t n = rc == SL_OK ? w->page->n_records : 0;
+	for (size_t i = 0; rc == SL_OK && i < n; i++)
+		rc = take(w, &w->page->records[i]);
+	if (rc == SL_OK && n) {
+		rc = sl_store_run_records_of(t->api->parts.store, w->run, FILE_EVENT, w->page->records[n - 1].seq,
+					     on_records, t);
+		if (rc == SL_OK)
+			return; /* the next page comes; it may be here already, so the task is not ours any more */
+	}
+	if (rc == SL_OK)
 		answer_files(t);
-	else if (t->rc == SL_NOT_FOUND)
-		sl_answer_problem(t->r, t->rc, "there is no such run");
+	else if (rc == SL_NOT_FOUND)
+		sl_answer_problem(t->r, rc, "there is no such run");
 	else
-		sl_answer_error(t->r, t->rc, NULL);
+		sl_answer_error(t->r, rc, NULL);
 	sl_task_free(t);
 }
 

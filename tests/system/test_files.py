@@ -1,7 +1,7 @@
 """Files of a run over REST, and after a restart: the journal is where they are."""
 import unittest
 
-from rig import Server
+from rig import Case
 
 
 def chain():
@@ -12,10 +12,9 @@ def chain():
         'edges': [{'from': 'a', 'to': 'b'}, {'from': 'b', 'to': 'c'}]}
 
 
-class Files(unittest.TestCase):
+class Files(Case):
     def test_versions_are_listed_and_read(self):
-        s = Server()
-        self.addCleanup(s.close)
+        s = self.server()
         run_id = s.submit(chain())
         run = s.wait_status(run_id, 'succeeded')
         self.assertEqual([(f['path'], f['version'], f['by']) for f in run['files']], [('notes/plan.md', 2, 'b'), ('large.txt', 1, 'c')])
