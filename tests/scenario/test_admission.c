@@ -1,10 +1,7 @@
 /* Runs that wait for their turn: told why, started in order, cancelled, and queued again after a crash. */
 #include "tests/lib/test.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "tests/lib/world.h"
+#include "tests/lib/scenario.h"
 
 /* One held node, whose name tells the workflows apart. */
 #define HELD(name)                                                                                                     \
@@ -17,19 +14,6 @@ static const char child[] = "{\"sluice\":1,\"name\":\"helper\",\"nodes\":[{\"id\
 			    "\"answer\":1}}]}";
 static const char parent[] = "{\"sluice\":1,\"name\":\"parent\",\"nodes\":[{\"id\":\"sub\",\"type\":\"subworkflow\","
 			     "\"params\":{\"workflow\":\"helper\"}}]}";
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(11);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
 
 static void limit(struct world *w, uint32_t server, uint32_t per_project)
 {
@@ -47,15 +31,6 @@ static const char *reason(struct world *w, struct sl_run_id id)
 {
 	const char *z = sl_json_get_z(world_run(w, id), "reason");
 	return z ? z : "";
-}
-
-static unsigned events(struct world *w, struct sl_run_id id, const char *name)
-{
-	const struct sl_record *r;
-	unsigned found = 0;
-	for (size_t i = 0, n = world_records(w, id, &r); i < n; i++)
-		found += strcmp(r[i].event, name) == 0;
-	return found;
 }
 
 static void a_run_over_the_limit_is_queued_says_why_and_starts_when_there_is_room(void **state)
@@ -208,15 +183,14 @@ static void too_many_are_refused_with_a_time_to_come_back(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(a_run_over_the_limit_is_queued_says_why_and_starts_when_there_is_room),
-		TEST(priorities_go_first),
-		TEST(a_queued_run_can_be_cancelled),
-		TEST(who_waits_gives_its_place_and_goes_on_at_once),
-		TEST(a_child_takes_no_place),
-		TEST(after_a_crash_the_running_go_on_and_the_queued_queue_in_order),
-		TEST(too_many_are_refused_with_a_time_to_come_back),
+		WORLD_TEST(a_run_over_the_limit_is_queued_says_why_and_starts_when_there_is_room),
+		WORLD_TEST(priorities_go_first),
+		WORLD_TEST(a_queued_run_can_be_cancelled),
+		WORLD_TEST(who_waits_gives_its_place_and_goes_on_at_once),
+		WORLD_TEST(a_child_takes_no_place),
+		WORLD_TEST(after_a_crash_the_running_go_on_and_the_queued_queue_in_order),
+		WORLD_TEST(too_many_are_refused_with_a_time_to_come_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,78 +1,9 @@
 /* Loops and maps: rounds and items with their own paths, why they end, what a crash in the middle leaves. */
 #include "tests/lib/test.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/limits.h"
 #include "engine/run_state.h"
-#include "tests/lib/world.h"
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(11);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
-/* JSON with ' for ", in one of a few buffers. */
-static const char *q(const char *fmt, ...)
-{
-	static char bufs[4][8192];
-	static unsigned turn;
-	char *b = bufs[turn++ % 4];
-	va_list ap;
-	va_start(ap, fmt);
-	(void)vsnprintf(b, sizeof(bufs[0]), fmt, ap);
-	va_end(ap);
-	for (char *c = b; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	return b;
-}
-
-static const char *text_of(struct json_object *o)
-{
-	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-}
-
-static struct json_object *output(struct world *w, struct sl_run_id id, const char *key)
-{
-	return sl_json_get(sl_json_get(world_run(w, id), "outputs"), key);
-}
-
-static void expect_status(struct world *w, struct sl_run_id id, const char *status)
-{
-	if (strcmp(world_status(w, id), status) != 0)
-		fail_msg("%s", text_of(world_run(w, id)));
-}
-
-static void expect_v(struct world *w, struct sl_run_id id, const char *v)
-{
-	expect_status(w, id, "succeeded");
-	assert_string_equal(text_of(output(w, id, "v")), v);
-}
-
-/* The `n`-th (from 0) event of a name, as JSON of the caller's; NULL: there are not so many. */
-static struct json_object *event(struct world *w, struct sl_run_id id, const char *name, unsigned n)
-{
-	const struct sl_record *r;
-	size_t all = world_records(w, id, &r);
-	for (size_t i = 0; i < all; i++)
-		if (strcmp(r[i].event, name) == 0 && n-- == 0) {
-			struct json_object *o = NULL;
-			struct sl_error err;
-			assert_int_equal(sl_json_parse(sl_bytes_str(r[i].data), &o, &err), SL_OK);
-			return o;
-		}
-	return NULL;
-}
+#include "tests/lib/scenario.h"
 
 /* A loop whose judge says scores[round]. */
 static const char *scored(const char *scores, const char *params, const char *v)
@@ -283,7 +214,7 @@ static void of_many_items_only_the_results_are_kept(void **state)
 		  "'items':'{{ input.list }}','concurrency':7,'on_item_error':'continue','body':{'nodes':["
 		  "{'id':'a','type':'fake','params':{'answer':'{{ item * 2 }}','text':'some text','hold':'{{ item == 3 "
 		  "}}',"
-		  "'fail':'{{ item % 97 == 0 and [[invalid]] or [[]] }}'}},"
+		  "'fail':'{{ item %% 97 == 0 and [[invalid]] or [[]] }}'}},"
 		  "{'id':'b','type':'fake','params':{'answer':'{{ nodes.a.value + 1 }}'}}],"
 		  "'edges':[{'from':'a','to':'b'}]}}}],'outputs':{'v':'{{ nodes.each }}'}}"),
 		list.data);
@@ -395,17 +326,11 @@ static void what_has_a_body_is_not_retried_as_a_whole(void **state)
 	sl_problems_fini(&p);
 }
 
-static unsigned rnd(uint64_t *s)
-{
-	*s = *s * 6364136223846793005u + 1442695040888963407u;
-	return (unsigned)(*s >> 33);
-}
-
 /* A scored loop beside a map inside a loop, killed at random moments: the same facts at the end, each result once, each
  * round told once. */
 static void any_crash_leaves_bodies_that_complete(void **state)
 {
-	unsigned rounds = getenv("SLUICE_SIM_SCHEDULES") ? (unsigned)atoi(getenv("SLUICE_SIM_SCHEDULES")) : 500;
+	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 500);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
@@ -458,7 +383,7 @@ static void any_crash_leaves_bodies_that_complete(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) WORLD_TEST(name)
 	const struct CMUnitTest tests[] = {
 		T(a_loop_ends_with_a_good_score),
 		T(a_loop_ends_for_the_reason_it_says),

@@ -3,43 +3,9 @@
 #include "tests/lib/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/limits.h"
-#include "tests/lib/world.h"
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(5);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
-static const char *q(const char *fmt, ...)
-{
-	static char bufs[4][8192];
-	static unsigned turn;
-	char *b = bufs[turn++ % 4];
-	va_list ap;
-	va_start(ap, fmt);
-	(void)vsnprintf(b, sizeof(bufs[0]), fmt, ap);
-	va_end(ap);
-	for (char *c = b; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	return b;
-}
-
-static const char *text_of(struct json_object *o)
-{
-	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
-}
+#include "tests/lib/scenario.h"
 
 /* The run failed, and its error says so. */
 static void expect_failed(struct world *w, struct sl_run_id id, const char *words)
@@ -309,18 +275,17 @@ static void the_text_of_a_failure_is_cut(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(a_run_with_too_many_events_fails_and_is_over),
-		T(a_run_with_too_many_bytes_fails_and_is_over),
-		T(an_output_that_is_too_large_fails_its_node),
-		T(inputs_that_are_too_large_are_refused),
-		T(further_nodes_wait_while_so_many_are_in_flight),
-		T(of_signals_nobody_takes_the_oldest_go),
-		T(of_what_people_say_the_oldest_go),
-		T(a_map_takes_so_many_items),
-		T(no_more_runs_are_taken_than_a_server_may_have),
-		T(the_text_of_a_failure_is_cut),
+		WORLD_TEST(a_run_with_too_many_events_fails_and_is_over),
+		WORLD_TEST(a_run_with_too_many_bytes_fails_and_is_over),
+		WORLD_TEST(an_output_that_is_too_large_fails_its_node),
+		WORLD_TEST(inputs_that_are_too_large_are_refused),
+		WORLD_TEST(further_nodes_wait_while_so_many_are_in_flight),
+		WORLD_TEST(of_signals_nobody_takes_the_oldest_go),
+		WORLD_TEST(of_what_people_say_the_oldest_go),
+		WORLD_TEST(a_map_takes_so_many_items),
+		WORLD_TEST(no_more_runs_are_taken_than_a_server_may_have),
+		WORLD_TEST(the_text_of_a_failure_is_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,10 +2,9 @@
 #include "tests/lib/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/limits.h"
-#include "tests/lib/world.h"
+#include "tests/lib/scenario.h"
 
 static const char child[] = "{\"sluice\":1,\"name\":\"child\",\"inputs\":{\"type\":\"object\",\"required\":[\"n\"],"
 			    "\"properties\":{\"n\":{\"type\":"
@@ -34,19 +33,6 @@ static int library(void **state)
 	world_workflow("child", child);
 	world_workflow("failing", failing);
 	world_workflow("endless", endless);
-	return 0;
-}
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(9);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
 	return 0;
 }
 
@@ -141,15 +127,9 @@ static void a_child_does_not_outlive_its_parent(void **state)
 	assert_string_equal(world_status(w, sub), "cancelled");
 }
 
-static unsigned rnd(uint64_t *s)
-{
-	*s = *s * 6364136223846793005u + 1442695040888963407u;
-	return (unsigned)(*s >> 33);
-}
-
 static void there_is_one_child_whatever_crashes(void **state)
 {
-	unsigned rounds = getenv("SLUICE_SIM_SCHEDULES") ? (unsigned)atoi(getenv("SLUICE_SIM_SCHEDULES")) : 300;
+	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 300);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
@@ -183,12 +163,11 @@ static void there_is_one_child_whatever_crashes(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(the_outputs_of_the_child_are_the_node_s),
-		T(what_is_wrong_with_a_child_is_said_by_its_node),
-		T(a_child_is_steered_with_its_parent),
-		T(a_child_does_not_outlive_its_parent),
+		WORLD_TEST(the_outputs_of_the_child_are_the_node_s),
+		WORLD_TEST(what_is_wrong_with_a_child_is_said_by_its_node),
+		WORLD_TEST(a_child_is_steered_with_its_parent),
+		WORLD_TEST(a_child_does_not_outlive_its_parent),
 		cmocka_unit_test(there_is_one_child_whatever_crashes),
 	};
 	return cmocka_run_group_tests(tests, library, NULL);

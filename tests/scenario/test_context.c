@@ -2,42 +2,13 @@
 #include "tests/lib/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "tests/lib/world.h"
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(5);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
-static const char *q(const char *fmt, ...)
-{
-	static char text[8192];
-	va_list ap;
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	for (char *c = text; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	return text;
-}
+#include "tests/lib/scenario.h"
 
 static struct json_object *outputs(struct world *w, struct sl_run_id id)
 {
-	struct json_object *run = world_run(w, id);
-	if (strcmp(sl_json_get_z(run, "status"), "succeeded") != 0)
-		fail_msg("%s", json_object_to_json_string(run));
-	return sl_json_get(run, "outputs");
+	expect_status(w, id, "succeeded");
+	return sl_json_get(world_run(w, id), "outputs");
 }
 
 static struct sl_run_id talk(struct world *w, const char *params)
@@ -138,11 +109,10 @@ static void it_can_be_cancelled_while_the_model_writes(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(rounds_of_a_loop_fit_into_the_next_one),     T(a_model_sums_up_what_is_older),
-		T(a_summary_that_fails_leaves_the_lines),      T(a_summary_goes_on_over_a_crash),
-		T(it_can_be_cancelled_while_the_model_writes),
+		WORLD_TEST(rounds_of_a_loop_fit_into_the_next_one),     WORLD_TEST(a_model_sums_up_what_is_older),
+		WORLD_TEST(a_summary_that_fails_leaves_the_lines),      WORLD_TEST(a_summary_goes_on_over_a_crash),
+		WORLD_TEST(it_can_be_cancelled_while_the_model_writes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

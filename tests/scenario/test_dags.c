@@ -7,7 +7,7 @@
 
 #include "base/limits.h"
 #include "tests/lib/dag.h"
-#include "tests/lib/world.h"
+#include "tests/lib/scenario.h"
 
 #define WHY 400
 
@@ -61,14 +61,6 @@ static void count_joins(const struct sl_record *r, size_t n)
 		seen.fired += sl_str_is(sl_json_get_str(o, "status"), "completed");
 		seen.starved += sl_str_is(sl_json_get_str(o, "status"), "failed");
 	}
-}
-
-static bool is_over(struct world *w, struct sl_run_id id)
-{
-	const struct sl_record *r;
-	size_t n = world_records(w, id, &r);
-	return n &&
-	       (strcmp(r[n - 1].event, "execution:completed") == 0 || strcmp(r[n - 1].event, "execution:failed") == 0);
 }
 
 /* One graph, one schedule. False: why. */
@@ -182,12 +174,6 @@ static void draw(struct dag *d, uint64_t seed)
 	uint64_t s = seed * 0x9e3779b97f4a7c15u + 1;
 	unsigned what = dag_random(&s, 4);
 	dag_draw(d, &s, what);
-}
-
-static unsigned from_env(const char *name, unsigned otherwise)
-{
-	const char *z = getenv(name);
-	return z ? (unsigned)strtoul(z, NULL, 10) : otherwise;
 }
 
 static void every_graph_ends_as_the_oracle_says(void **state)

@@ -2,23 +2,9 @@
 #include "tests/lib/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/limits.h"
-#include "tests/lib/world.h"
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(7);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
+#include "tests/lib/scenario.h"
 
 /* a → b (holds) → c, kept in this way. */
 static const char *chain(const char *durability)
@@ -235,15 +221,9 @@ static void what_was_held_back_is_written_when_the_server_stops(void **state)
 	assert_true(written(w, none) > 2);
 }
 
-static unsigned rnd(uint64_t *s)
-{
-	*s = *s * 6364136223846793005u + 1442695040888963407u;
-	return (unsigned)(*s >> 33);
-}
-
 static void any_crash_leaves_a_run_that_completes(void **state)
 {
-	unsigned rounds = getenv("SLUICE_SIM_SCHEDULES") ? (unsigned)atoi(getenv("SLUICE_SIM_SCHEDULES")) : 300;
+	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 300);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
@@ -277,19 +257,18 @@ static void any_crash_leaves_a_run_that_completes(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(step_by_step_nothing_is_done_again),
-		T(a_run_kept_as_a_whole_begins_anew),
-		T(what_somebody_has_seen_is_written),
-		T(an_order_is_written_before_it_is_answered),
-		T(what_waits_for_a_person_is_written),
-		T(what_leaves_the_system_finds_all_before_it_written),
-		T(nothing_is_written_of_a_run_that_need_not_be_kept),
-		T(it_is_gone_with_the_server),
-		T(a_key_is_kept_in_any_case),
-		T(a_long_run_is_written_now_and_then),
-		T(what_was_held_back_is_written_when_the_server_stops),
+		WORLD_TEST(step_by_step_nothing_is_done_again),
+		WORLD_TEST(a_run_kept_as_a_whole_begins_anew),
+		WORLD_TEST(what_somebody_has_seen_is_written),
+		WORLD_TEST(an_order_is_written_before_it_is_answered),
+		WORLD_TEST(what_waits_for_a_person_is_written),
+		WORLD_TEST(what_leaves_the_system_finds_all_before_it_written),
+		WORLD_TEST(nothing_is_written_of_a_run_that_need_not_be_kept),
+		WORLD_TEST(it_is_gone_with_the_server),
+		WORLD_TEST(a_key_is_kept_in_any_case),
+		WORLD_TEST(a_long_run_is_written_now_and_then),
+		WORLD_TEST(what_was_held_back_is_written_when_the_server_stops),
 		cmocka_unit_test(any_crash_leaves_a_run_that_completes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

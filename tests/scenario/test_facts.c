@@ -2,11 +2,10 @@
 #include "tests/lib/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "llm/services.h"
 #include "llm/sources.h"
-#include "tests/lib/world.h"
+#include "tests/lib/scenario.h"
 
 /* A source of the test's own. */
 struct asked {
@@ -83,19 +82,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static const char *q(const char *fmt, ...)
-{
-	static char text[8192];
-	va_list ap;
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	for (char *c = text; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	return text;
-}
-
 static struct sl_run_id check(struct world *w, const char *content, const char *params)
 {
 	struct sl_run_id id = world_submit(w,
@@ -110,10 +96,8 @@ static struct sl_run_id check(struct world *w, const char *content, const char *
 
 static struct json_object *result(struct world *w, struct sl_run_id id)
 {
-	struct json_object *run = world_run(w, id);
-	if (strcmp(sl_json_get_z(run, "status"), "succeeded") != 0)
-		fail_msg("%s", json_object_to_json_string(run));
-	return sl_json_get(sl_json_get(run, "outputs"), "all");
+	expect_status(w, id, "succeeded");
+	return output(w, id, "all");
 }
 
 static struct json_object *claim(struct json_object *all, size_t i)

@@ -1,25 +1,11 @@
 /* The files of a run: versions, who wrote them, what a repeat and a crash do to them. */
 #include "tests/lib/test.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/limits.h"
-#include "tests/lib/world.h"
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(3);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
+#include "tests/lib/scenario.h"
 
 static struct json_object *file_of(struct world *w, struct sl_run_id id, const char *path)
 {
@@ -30,15 +16,6 @@ static struct json_object *file_of(struct world *w, struct sl_run_id id, const c
 			return f;
 	}
 	return NULL;
-}
-
-static unsigned versions(struct world *w, struct sl_run_id id)
-{
-	const struct sl_record *r;
-	unsigned found = 0;
-	for (size_t n = world_records(w, id, &r); n-- > 0;)
-		found += strcmp(r[n].event, "file:written") == 0;
-	return found;
 }
 
 #define TEMPLATE(id, text, file)                                                                                       \
@@ -68,7 +45,7 @@ static void versions_say_who_wrote_them(void **state)
 	assert_string_equal(sl_json_get_z(f, "by"), "b");
 	assert_int_equal(sl_json_get_i64(f, "bytes", 0), 3);
 	assert_int_equal(sl_json_get_i64(file_of(w, id, "d.txt"), "version", 0), 1);
-	assert_int_equal(versions(w, id), 3);
+	assert_int_equal(events(w, id, "file:written"), 3);
 	assert_int_equal(sl_json_get_i64(sl_json_get(world_run(w, id), "outputs"), "v", 0), 2);
 }
 
@@ -80,14 +57,14 @@ static void a_repeat_writes_nothing_new(void **state)
 					   "\"params\":{\"files\":{\"a.md\":\"text\"},\"hold\":true}}]}",
 					   "{}");
 	world_settle(w);
-	assert_int_equal(versions(w, id), 1);
+	assert_int_equal(events(w, id, "file:written"), 1);
 	world_crash(w);
 	world_settle(w);
 	assert_int_equal(world_calls(w, "a"), 2);
 	world_release(w, "a");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "succeeded");
-	assert_int_equal(versions(w, id), 1);
+	assert_int_equal(events(w, id, "file:written"), 1);
 	assert_int_equal(sl_json_get_i64(file_of(w, id, "a.md"), "version", 0), 1);
 }
 
@@ -104,7 +81,7 @@ static void expect_refused(struct world *w, const char *path, const char *conten
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "failed");
 	assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "code"), code);
-	assert_int_equal(versions(w, id), 0);
+	assert_int_equal(events(w, id, "file:written"), 0);
 }
 
 static void paths_and_sizes_have_bounds(void **state)
@@ -133,7 +110,7 @@ static void a_run_has_so_many_files_and_no_more(void **state)
 			     "{}");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "failed");
-	assert_int_equal(versions(w, id), SL_LIMIT_FILES);
+	assert_int_equal(events(w, id, "file:written"), SL_LIMIT_FILES);
 	assert_non_null(strstr(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "message"), "at most 100 files"));
 	/* two loops that write one file anew, 600 times each */
 	id = world_submit(
@@ -149,18 +126,17 @@ static void a_run_has_so_many_files_and_no_more(void **state)
 		"{}");
 	world_settle(w);
 	assert_string_equal(world_status(w, id), "failed");
-	assert_int_equal(versions(w, id), SL_LIMIT_FILE_VERSIONS);
+	assert_int_equal(events(w, id, "file:written"), SL_LIMIT_FILE_VERSIONS);
 	assert_int_equal(sl_json_get_i64(file_of(w, id, "f.md"), "version", 0), SL_LIMIT_FILE_VERSIONS);
 }
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(versions_say_who_wrote_them),
-		T(a_repeat_writes_nothing_new),
-		T(paths_and_sizes_have_bounds),
-		T(a_run_has_so_many_files_and_no_more),
+		WORLD_TEST(versions_say_who_wrote_them),
+		WORLD_TEST(a_repeat_writes_nothing_new),
+		WORLD_TEST(paths_and_sizes_have_bounds),
+		WORLD_TEST(a_run_has_so_many_files_and_no_more),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,41 +1,14 @@
 /* What the shipped node types make of a run: merges, fallbacks, branches without a match, what a parallel tolerates. */
 #include "tests/lib/test.h"
 
-#include <stdio.h>
-
-#include "tests/lib/world.h"
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(7);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
-static struct json_object *output(struct world *w, struct sl_run_id id, const char *key)
-{
-	return sl_json_get(sl_json_get(world_run(w, id), "outputs"), key);
-}
-
-static const char *text_of(struct json_object *o)
-{
-	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-}
+#include "tests/lib/scenario.h"
 
 /* Runs it to its end and compares the output `v`. */
 static void expect(struct world *w, const char *definition, const char *inputs, const char *v)
 {
 	struct sl_run_id id = world_submit(w, definition, inputs);
 	world_settle(w);
-	if (strcmp(world_status(w, id), "succeeded") != 0)
-		fail_msg("%s", text_of(world_run(w, id)));
-	assert_string_equal(text_of(output(w, id, "v")), v);
+	expect_v(w, id, v);
 }
 
 #define FAKE(id, params) "{\"id\":\"" id "\",\"type\":\"fake\",\"params\":{" params "}}"
@@ -271,20 +244,19 @@ static void a_moment_that_has_passed_does_not_wait(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(a_join_merges_as_it_is_told),
-		T(a_score_that_is_no_number_fails_the_join),
-		T(what_did_not_arrive_is_named_with_the_reason),
-		T(a_parallel_that_waits_for_all_loses_only_the_failed_branch),
-		T(a_parallel_that_fails_fast_ends_the_run),
-		T(the_opening_of_branches_is_told_once),
-		T(an_error_becomes_what_the_author_wants_of_it),
-		T(a_fallback_for_another_error_does_not_help),
-		T(a_branch_without_a_match_takes_its_default_or_nothing),
-		T(two_cases_may_lead_to_one_join),
-		T(texts_and_values_are_composed),
-		T(a_moment_that_has_passed_does_not_wait),
+		WORLD_TEST(a_join_merges_as_it_is_told),
+		WORLD_TEST(a_score_that_is_no_number_fails_the_join),
+		WORLD_TEST(what_did_not_arrive_is_named_with_the_reason),
+		WORLD_TEST(a_parallel_that_waits_for_all_loses_only_the_failed_branch),
+		WORLD_TEST(a_parallel_that_fails_fast_ends_the_run),
+		WORLD_TEST(the_opening_of_branches_is_told_once),
+		WORLD_TEST(an_error_becomes_what_the_author_wants_of_it),
+		WORLD_TEST(a_fallback_for_another_error_does_not_help),
+		WORLD_TEST(a_branch_without_a_match_takes_its_default_or_nothing),
+		WORLD_TEST(two_cases_may_lead_to_one_join),
+		WORLD_TEST(texts_and_values_are_composed),
+		WORLD_TEST(a_moment_that_has_passed_does_not_wait),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,67 +1,11 @@
 /* What comes into a run from outside: reviews, signals, words; and votes, where models are asked. */
 #include "tests/lib/test.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "tests/lib/world.h"
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(5);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
-static const char *q(const char *fmt, ...)
-{
-	static char bufs[4][8192];
-	static unsigned turn;
-	char *b = bufs[turn++ % 4];
-	va_list ap;
-	va_start(ap, fmt);
-	(void)vsnprintf(b, sizeof(bufs[0]), fmt, ap);
-	va_end(ap);
-	for (char *c = b; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	return b;
-}
-
-static const char *text_of(struct json_object *o)
-{
-	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-}
+#include "tests/lib/scenario.h"
 
 static const char *v_of(struct world *w, struct sl_run_id id)
 {
-	return text_of(sl_json_get(sl_json_get(world_run(w, id), "outputs"), "v"));
-}
-
-static void expect_status(struct world *w, struct sl_run_id id, const char *status)
-{
-	if (strcmp(world_status(w, id), status) != 0)
-		fail_msg("%s", text_of(world_run(w, id)));
-}
-
-static struct json_object *event(struct world *w, struct sl_run_id id, const char *name, unsigned n)
-{
-	const struct sl_record *r;
-	size_t all = world_records(w, id, &r);
-	for (size_t i = 0; i < all; i++)
-		if (strcmp(r[i].event, name) == 0 && n-- == 0) {
-			struct json_object *o = NULL;
-			struct sl_error err;
-			assert_int_equal(sl_json_parse(sl_bytes_str(r[i].data), &o, &err), SL_OK);
-			return o;
-		}
-	return NULL;
+	return text_of(output(w, id, "v"));
 }
 
 static struct sl_run_id reviewed(struct world *w, const char *params)
@@ -589,32 +533,31 @@ static void a_vote_is_told_once_for_each_voter(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(a_run_waits_for_its_reviewer),
-		T(the_first_decision_counts),
-		T(a_decision_that_does_not_do_leaves_it_open),
-		T(a_form_is_held_to_its_schema),
-		T(a_deadline_fails_the_review_or_takes_the_draft),
-		T(a_reminder_comes_once_before_the_deadline),
-		T(a_reminder_is_told_once_over_all_lives),
-		T(a_reminder_that_makes_no_sense_does_not_come),
-		T(a_deadline_that_passed_while_nobody_was_there_is_not_announced),
-		T(a_review_can_be_given_while_the_run_is_paused),
-		T(a_signal_is_for_the_one_that_has_waited_longest),
-		T(a_signal_is_taken_once_whatever_crashes),
-		T(a_signal_that_comes_early_is_kept_for_one),
-		T(a_signal_that_never_comes_is_a_timeout),
-		T(what_people_say_is_seen_by_later_calls),
-		T(a_delay_ends_at_its_moment),
-		T(a_moment_that_has_passed_does_not_wait),
-		T(what_is_no_moment_says_so),
-		T(a_long_wait_over_a_restart_is_no_runaway),
-		T(a_clock_that_is_set_neither_hurries_nor_delays),
-		T(votes_are_counted),
-		T(a_vote_is_told_once_for_each_voter),
-		T(a_vote_goes_on_over_crashes),
-		T(a_judge_reads_what_both_sides_said),
+		WORLD_TEST(a_run_waits_for_its_reviewer),
+		WORLD_TEST(the_first_decision_counts),
+		WORLD_TEST(a_decision_that_does_not_do_leaves_it_open),
+		WORLD_TEST(a_form_is_held_to_its_schema),
+		WORLD_TEST(a_deadline_fails_the_review_or_takes_the_draft),
+		WORLD_TEST(a_reminder_comes_once_before_the_deadline),
+		WORLD_TEST(a_reminder_is_told_once_over_all_lives),
+		WORLD_TEST(a_reminder_that_makes_no_sense_does_not_come),
+		WORLD_TEST(a_deadline_that_passed_while_nobody_was_there_is_not_announced),
+		WORLD_TEST(a_review_can_be_given_while_the_run_is_paused),
+		WORLD_TEST(a_signal_is_for_the_one_that_has_waited_longest),
+		WORLD_TEST(a_signal_is_taken_once_whatever_crashes),
+		WORLD_TEST(a_signal_that_comes_early_is_kept_for_one),
+		WORLD_TEST(a_signal_that_never_comes_is_a_timeout),
+		WORLD_TEST(what_people_say_is_seen_by_later_calls),
+		WORLD_TEST(a_delay_ends_at_its_moment),
+		WORLD_TEST(a_moment_that_has_passed_does_not_wait),
+		WORLD_TEST(what_is_no_moment_says_so),
+		WORLD_TEST(a_long_wait_over_a_restart_is_no_runaway),
+		WORLD_TEST(a_clock_that_is_set_neither_hurries_nor_delays),
+		WORLD_TEST(votes_are_counted),
+		WORLD_TEST(a_vote_is_told_once_for_each_voter),
+		WORLD_TEST(a_vote_goes_on_over_crashes),
+		WORLD_TEST(a_judge_reads_what_both_sides_said),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,66 +4,10 @@
 #include "tests/lib/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/limits.h"
 #include "engine/run_state.h"
-#include "tests/lib/world.h"
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(17);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
-}
-
-/* JSON with ' for ", in one of a few buffers. */
-static const char *q(const char *fmt, ...)
-{
-	static char bufs[4][8192];
-	static unsigned turn;
-	char *b = bufs[turn++ % 4];
-	va_list ap;
-	va_start(ap, fmt);
-	(void)vsnprintf(b, sizeof(bufs[0]), fmt, ap);
-	va_end(ap);
-	for (char *c = b; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	return b;
-}
-
-static const char *text_of(struct json_object *o)
-{
-	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-}
-
-static void expect_status(struct world *w, struct sl_run_id id, const char *status)
-{
-	if (strcmp(world_status(w, id), status) != 0)
-		fail_msg("%s", text_of(world_run(w, id)));
-}
-
-static void expect_v(struct world *w, struct sl_run_id id, const char *v)
-{
-	expect_status(w, id, "succeeded");
-	assert_string_equal(text_of(sl_json_get(sl_json_get(world_run(w, id), "outputs"), "v")), v);
-}
-
-static unsigned events(struct world *w, struct sl_run_id id, const char *name)
-{
-	const struct sl_record *r;
-	unsigned n = 0;
-	for (size_t i = 0, all = world_records(w, id, &r); i < all; i++)
-		n += strcmp(r[i].event, name) == 0;
-	return n;
-}
+#include "tests/lib/scenario.h"
 
 /* What counting gives is what the state says, in every scope. */
 static void hold_together(const struct sl_run_state *s)
@@ -942,35 +886,30 @@ static void a_crash_before_a_fork_is_written_leaves_none(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(only_what_failed_is_done_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_retry_is_allowed_when_there_is_something_to_take_back, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(from_a_completed_node_all_that_follows_is_done_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_loop_goes_on_in_the_round_that_failed, setup, teardown),
-		cmocka_unit_test_setup_teardown(from_a_round_the_later_rounds_are_done_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_loop_that_failed_by_itself_repeats_its_last_round, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_map_goes_on_with_the_items_that_are_missing, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_long_map_goes_on_too, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_branch_that_lost_is_not_run_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_branches_a_join_missed_are_run_again_and_the_others_kept, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(a_review_that_was_cut_off_is_asked_for_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_child_run_that_failed_is_started_anew, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_clock_of_the_run_begins_anew, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_run_that_was_given_up_as_poison_gets_its_chances_again, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(of_two_retries_at_once_one_counts, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_retry_may_come_before_the_end_is_written, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_fork_at_a_node_runs_that_one_and_what_follows, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_node_whose_output_is_given_is_not_run, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_fork_with_other_inputs_begins_anew_unless_it_says_where, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(what_a_fork_cannot_be_is_refused_with_its_place, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_round_whose_output_is_given_changes_what_comes_after_it, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(a_choice_can_be_given, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_fork_with_a_key_is_made_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_crash_before_a_fork_is_written_leaves_none, setup, teardown),
+		WORLD_TEST(only_what_failed_is_done_again),
+		WORLD_TEST(a_retry_is_allowed_when_there_is_something_to_take_back),
+		WORLD_TEST(from_a_completed_node_all_that_follows_is_done_again),
+		WORLD_TEST(a_loop_goes_on_in_the_round_that_failed),
+		WORLD_TEST(from_a_round_the_later_rounds_are_done_again),
+		WORLD_TEST(a_loop_that_failed_by_itself_repeats_its_last_round),
+		WORLD_TEST(a_map_goes_on_with_the_items_that_are_missing),
+		WORLD_TEST(a_long_map_goes_on_too),
+		WORLD_TEST(a_branch_that_lost_is_not_run_again),
+		WORLD_TEST(the_branches_a_join_missed_are_run_again_and_the_others_kept),
+		WORLD_TEST(a_review_that_was_cut_off_is_asked_for_again),
+		WORLD_TEST(a_child_run_that_failed_is_started_anew),
+		WORLD_TEST(the_clock_of_the_run_begins_anew),
+		WORLD_TEST(a_run_that_was_given_up_as_poison_gets_its_chances_again),
+		WORLD_TEST(of_two_retries_at_once_one_counts),
+		WORLD_TEST(a_retry_may_come_before_the_end_is_written),
+		WORLD_TEST(a_fork_at_a_node_runs_that_one_and_what_follows),
+		WORLD_TEST(a_node_whose_output_is_given_is_not_run),
+		WORLD_TEST(a_fork_with_other_inputs_begins_anew_unless_it_says_where),
+		WORLD_TEST(what_a_fork_cannot_be_is_refused_with_its_place),
+		WORLD_TEST(a_round_whose_output_is_given_changes_what_comes_after_it),
+		WORLD_TEST(a_choice_can_be_given),
+		WORLD_TEST(a_fork_with_a_key_is_made_once),
+		WORLD_TEST(a_crash_before_a_fork_is_written_leaves_none),
 		cmocka_unit_test(a_retry_from_any_node_ends),
 		cmocka_unit_test(a_fork_at_any_event_ends),
 		cmocka_unit_test(a_crash_at_any_commit_of_a_retry_leaves_a_run_that_can_end),

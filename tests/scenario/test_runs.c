@@ -2,10 +2,9 @@
 #include "tests/lib/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/limits.h"
-#include "tests/lib/world.h"
+#include "tests/lib/scenario.h"
 
 #define DEBATE                                                                                                         \
 	"{\"sluice\":1,\"name\":\"debate\",\"nodes\":["                                                                \
@@ -23,19 +22,6 @@ static const char *debate(const char *pro, const char *con, const char *join)
 	static char text[4096];
 	snprintf(text, sizeof(text), DEBATE, pro, con, join);
 	return text;
-}
-
-static int setup(void **state)
-{
-	sl_expect_aborts = true;
-	*state = world_new(42);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_free(*state);
-	return 0;
 }
 
 static int64_t verdict(struct world *w, struct sl_run_id id)
@@ -454,17 +440,11 @@ static const char twelve[] =
 	"\"e\"},{\"from\":\"no\",\"to\":\"e\"},{\"from\":\"e\",\"to\":\"fin\"}],"
 	"\"outputs\":{\"text\":\"{{ nodes.fin.text }}\"}}";
 
-static unsigned rnd(uint64_t *s)
-{
-	*s = *s * 6364136223846793005u + 1442695040888963407u;
-	return (unsigned)(*s >> 33);
-}
-
 /* Kills at random moments of random schedules: whatever is committed, the rest completes the run, and nothing that was
  * committed is done again. The seed of a failure is printed. */
 static void any_crash_leaves_a_run_that_completes(void **state)
 {
-	unsigned rounds = getenv("SLUICE_SIM_SCHEDULES") ? (unsigned)atoi(getenv("SLUICE_SIM_SCHEDULES")) : 2000;
+	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 2000);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
@@ -636,36 +616,33 @@ static void who_waits_for_a_run_that_cannot_be_read_is_told(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(the_judge_runs_once_after_both_sides),
-		T(an_any_join_cancels_the_loser),
-		T(a_quorum_puts_up_with_a_failure),
-		T(a_damaged_run_stays_as_it_is_and_the_others_go_on),
-		T(a_quorum_that_cannot_be_met_fails_the_run_with_names),
-		T(a_failure_nobody_tolerates_ends_the_run_and_stops_the_rest),
-		T(a_join_with_a_timeout_goes_on_with_what_came),
-		T(retries_follow_the_backoff_and_reset_the_stream),
-		T(retries_before_a_crash_count),
-		T(a_quorum_that_cannot_be_met_does_not_depend_on_who_is_faster),
-		T(a_join_skipped_by_its_condition_passes_no_failure_on),
-		T(a_timeout_cancels_the_attempt),
-		T(a_branch_kills_the_other_path_and_its_join_does_not_hang),
-		T(a_delay_waits_only_the_rest_after_a_crash),
-		T(a_refusal_tells_of_no_state_that_a_crash_can_take_back),
-		T(a_pause_lets_calls_finish_and_starts_nothing),
-		T(a_pause_now_calls_off_and_a_resume_repeats),
-		T(a_cancel_ends_everything_and_is_final),
-		T(a_run_that_takes_too_long_fails),
-		T(at_most_so_many_branches_are_open),
-		T(what_leaves_the_system_waits_for_the_commit),
-		T(an_idempotency_key_gives_one_run),
+		WORLD_TEST(the_judge_runs_once_after_both_sides),
+		WORLD_TEST(an_any_join_cancels_the_loser),
+		WORLD_TEST(a_quorum_puts_up_with_a_failure),
+		WORLD_TEST(a_damaged_run_stays_as_it_is_and_the_others_go_on),
+		WORLD_TEST(a_quorum_that_cannot_be_met_fails_the_run_with_names),
+		WORLD_TEST(a_failure_nobody_tolerates_ends_the_run_and_stops_the_rest),
+		WORLD_TEST(a_join_with_a_timeout_goes_on_with_what_came),
+		WORLD_TEST(retries_follow_the_backoff_and_reset_the_stream),
+		WORLD_TEST(retries_before_a_crash_count),
+		WORLD_TEST(a_quorum_that_cannot_be_met_does_not_depend_on_who_is_faster),
+		WORLD_TEST(a_join_skipped_by_its_condition_passes_no_failure_on),
+		WORLD_TEST(a_timeout_cancels_the_attempt),
+		WORLD_TEST(a_branch_kills_the_other_path_and_its_join_does_not_hang),
+		WORLD_TEST(a_delay_waits_only_the_rest_after_a_crash),
+		WORLD_TEST(a_refusal_tells_of_no_state_that_a_crash_can_take_back),
+		WORLD_TEST(a_pause_lets_calls_finish_and_starts_nothing),
+		WORLD_TEST(a_pause_now_calls_off_and_a_resume_repeats),
+		WORLD_TEST(a_cancel_ends_everything_and_is_final),
+		WORLD_TEST(a_run_that_takes_too_long_fails),
+		WORLD_TEST(at_most_so_many_branches_are_open),
+		WORLD_TEST(what_leaves_the_system_waits_for_the_commit),
+		WORLD_TEST(an_idempotency_key_gives_one_run),
 		cmocka_unit_test(any_crash_leaves_a_run_that_completes),
-		cmocka_unit_test_setup_teardown(a_stored_run_goes_on_although_its_definition_would_be_refused_today,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(a_stored_run_whose_definition_cannot_be_read_fails_and_can_be_retried,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(who_waits_for_a_run_that_cannot_be_read_is_told, setup, teardown),
+		WORLD_TEST(a_stored_run_goes_on_although_its_definition_would_be_refused_today),
+		WORLD_TEST(a_stored_run_whose_definition_cannot_be_read_fails_and_can_be_retried),
+		WORLD_TEST(who_waits_for_a_run_that_cannot_be_read_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

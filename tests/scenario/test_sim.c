@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "engine/run_priv.h"
 #include "tests/lib/dag.h"
-#include "tests/lib/world.h"
+#include "tests/lib/scenario.h"
 
 enum { NODES = 120, EDGES = 600, WORKFLOWS = 400, RUNS = 64, PATHS = 512 };
 
@@ -435,15 +435,6 @@ static void release_some(struct world *w, uint64_t *s)
 		world_release(w, world_held(w, dag_random(s, (unsigned)n)));
 }
 
-static bool is_over(struct world *w, struct sl_run_id id)
-{
-	const struct sl_record *r;
-	size_t n = world_records(w, id, &r);
-	const char *e = n ? r[n - 1].event : "";
-	return strcmp(e, "execution:completed") == 0 || strcmp(e, "execution:failed") == 0 ||
-	       strcmp(e, "execution:cancelled") == 0;
-}
-
 static void show(struct world *w)
 {
 	struct sl_run_id ids[RUNS];
@@ -642,12 +633,6 @@ static void play(uint64_t seed)
 		seen.cuts++;
 	}
 	world_free(w);
-}
-
-static unsigned long from_env(const char *name, unsigned long otherwise)
-{
-	const char *z = getenv(name);
-	return z ? strtoul(z, NULL, 10) : otherwise;
 }
 
 /* They found something once. */

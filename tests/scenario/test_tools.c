@@ -10,7 +10,7 @@
 #include "llm/agents.h"
 #include "llm/services.h"
 #include "llm/sources.h"
-#include "tests/lib/world.h"
+#include "tests/lib/scenario.h"
 
 static const char twice[] =
 	"{\"sluice\":1,\"name\":\"twice\",\"description\":\"Doubles.\",\"inputs\":{\"type\":\"object\",\"required\":["
@@ -46,11 +46,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static const char *text_of(struct json_object *o)
-{
-	return json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-}
-
 /* A workflow of one model with tools. turns and params with ' for ". */
 static char definition[65536], turns_text[60000];
 static const char *with(const char *tools, const char *params, const char *turns)
@@ -75,30 +70,24 @@ static const char *with(const char *tools, const char *params, const char *turns
 	return definition;
 }
 
-static struct json_object *output(struct world *w, struct sl_run_id id, const char *key)
+static struct json_object *answered(struct world *w, struct sl_run_id id, const char *key)
 {
 	return sl_json_get(sl_json_get(sl_json_get(world_run(w, id), "outputs"), "v"), key);
 }
 
-static void expect_status(struct world *w, struct sl_run_id id, const char *status)
-{
-	if (strcmp(world_status(w, id), status) != 0)
-		fail_msg("%s", text_of(world_run(w, id)));
-}
-
 static struct json_object *log_entry(struct world *w, struct sl_run_id id, size_t i)
 {
-	return json_object_array_get_idx(output(w, id, "tool_log"), i);
+	return json_object_array_get_idx(answered(w, id, "tool_log"), i);
 }
 
 /* What the model was told last, before it said what came out. */
 static const char *heard(struct world *w, struct sl_run_id id)
 {
-	return sl_json_get_z(output(w, id, "heard"), "content");
+	return sl_json_get_z(answered(w, id, "heard"), "content");
 }
 
 /* How many events of that name; *last (the caller's) is the last one's data. */
-static unsigned events(struct world *w, struct sl_run_id id, const char *name, struct json_object **last)
+static unsigned told(struct world *w, struct sl_run_id id, const char *name, struct json_object **last)
 {
 	const struct sl_record *r;
 	size_t all = world_records(w, id, &r);
@@ -125,18 +114,18 @@ static void a_model_is_asked_again_with_what_its_tools_said(void **state)
 	struct sl_run_id id = world_submit(w, with("['calculate']", "", sums), "{}");
 	world_settle(w);
 	expect_status(w, id, "succeeded");
-	assert_string_equal(text_of(output(w, id, "text")), "\"it is 42\"");
+	assert_string_equal(text_of(answered(w, id, "text")), "\"it is 42\"");
 	assert_string_equal(heard(w, id), "{\"value\":42}");
 	assert_int_equal(sl_json_get_i64(sl_json_get(sl_json_get(world_run(w, id), "outputs"), "v"), "iterations", 0),
 			 2);
-	assert_string_equal(text_of(output(w, id, "finish_reason")), "\"stop\"");
-	assert_null(output(w, id, "tool_calls"));
-	assert_string_equal(text_of(output(w, id, "usage")), "{\"input_tokens\":20,\"output_tokens\":10}");
+	assert_string_equal(text_of(answered(w, id, "finish_reason")), "\"stop\"");
+	assert_null(answered(w, id, "tool_calls"));
+	assert_string_equal(text_of(answered(w, id, "usage")), "{\"input_tokens\":20,\"output_tokens\":10}");
 	assert_string_equal(
-		text_of(output(w, id, "tool_log")),
+		text_of(answered(w, id, "tool_log")),
 		"[{\"iteration\":1,\"name\":\"calculate\",\"arguments\":\"{\\\"expression\\\":\\\"6*7\\\"}\","
 		"\"ok\":true,\"result\":\"{\\\"value\\\":42}\",\"ms\":0}]");
-	assert_int_equal(events(w, id, "tool_execution", &event), 1);
+	assert_int_equal(told(w, id, "tool_execution", &event), 1);
 	assert_string_equal(text_of(event),
 			    "{\"tool\":\"calculate\",\"arguments\":\"{\\\"expression\\\":\\\"6*7\\\"}\","
 			    "\"ok\":true,\"result\":\"{\\\"value\\\":42}\",\"ms\":0,\"iteration\":1,"
@@ -144,7 +133,7 @@ static void a_model_is_asked_again_with_what_its_tools_said(void **state)
 	assert_string_equal(world_node_status(w, id, "a#1/tools#1/call"), "completed");
 	assert_string_equal(world_node_status(w, id, "a#2/tools"), "skipped");
 	/* each call of the model is a call of its own to whoever counts and limits */
-	assert_int_equal(events(w, id, "token_usage", NULL), 2);
+	assert_int_equal(told(w, id, "token_usage", NULL), 2);
 	assert_int_equal(world_calls(w, "a#1/ask"), 1);
 	assert_int_equal(world_calls(w, "a#2/ask"), 1);
 }
@@ -171,11 +160,11 @@ static void functions_of_the_workflow_are_left_to_it(void **state)
 		"{}");
 	world_settle(w);
 	expect_status(w, id, "succeeded");
-	assert_string_equal(text_of(output(w, id, "tool_calls")),
+	assert_string_equal(text_of(answered(w, id, "tool_calls")),
 			    "[{\"id\":\"call_1_2\",\"function\":{\"name\":\"mine\",\"arguments\":\"{\\\"a\\\":1}\"}}]");
 	assert_string_equal(text_of(sl_json_get(log_entry(w, id, 0), "ok")), "true");
 	assert_int_equal(world_calls(w, "a#2/ask"), 0);
-	assert_int_equal(json_object_array_length(output(w, id, "offered")), 2);
+	assert_int_equal(json_object_array_length(answered(w, id, "offered")), 2);
 }
 
 static void it_may_not_go_on_for_ever(void **state)
@@ -192,10 +181,10 @@ static void it_may_not_go_on_for_ever(void **state)
 	assert_int_equal(world_calls(w, "a#7/ask"), 0);
 	assert_int_equal(world_calls(w, "a#5/tools#1/call"), 1);
 	assert_int_equal(world_calls(w, "a#6/tools#1/call"), 0);
-	assert_string_equal(text_of(output(w, id, "finish_reason")), "\"max_iterations\"");
-	assert_string_equal(text_of(output(w, id, "choice")), "\"none\"");
-	assert_string_equal(text_of(output(w, id, "text")), "\"again\"");
-	assert_int_equal(json_object_array_length(output(w, id, "tool_log")), 5);
+	assert_string_equal(text_of(answered(w, id, "finish_reason")), "\"max_iterations\"");
+	assert_string_equal(text_of(answered(w, id, "choice")), "\"none\"");
+	assert_string_equal(text_of(answered(w, id, "text")), "\"again\"");
+	assert_int_equal(json_object_array_length(answered(w, id, "tool_log")), 5);
 }
 
 static void what_is_wrong_with_a_call_the_model_is_told(void **state)
@@ -222,15 +211,15 @@ static void what_is_wrong_with_a_call_the_model_is_told(void **state)
 		struct sl_run_id id = world_submit(w, with("['calculate','workflow:broken']", "", turns), "{}");
 		world_settle(w);
 		expect_status(w, id, "succeeded");
-		assert_string_equal(text_of(output(w, id, "text")), "\"so be it\"");
+		assert_string_equal(text_of(answered(w, id, "text")), "\"so be it\"");
 		if (strncmp(heard(w, id), rows[i].told, strlen(rows[i].told)) != 0)
 			fail_msg("%s: %s", rows[i].call, heard(w, id));
 		assert_string_equal(text_of(sl_json_get(log_entry(w, id, 0), "ok")), "false");
 		SL_AUTO_JSON event = NULL;
 		if (strstr(rows[i].told, "no tool")) {
-			assert_int_equal(events(w, id, "tool_execution", NULL), 0);
+			assert_int_equal(told(w, id, "tool_execution", NULL), 0);
 		} else {
-			assert_int_equal(events(w, id, "tool_execution", &event), 1);
+			assert_int_equal(told(w, id, "tool_execution", &event), 1);
 			assert_string_equal(text_of(sl_json_get(event, "ok")), "false");
 		}
 	}
@@ -272,8 +261,8 @@ static void the_calls_of_a_turn_run_beside_each_other_up_to_a_cap(void **state)
 	}
 	world_advance(w, 200000);
 	expect_status(w, id, "succeeded");
-	assert_int_equal(json_object_array_length(output(w, id, "tool_log")), 100);
-	assert_int_equal(events(w, id, "tool_execution", NULL), SL_LIMIT_TOOL_CALLS);
+	assert_int_equal(json_object_array_length(answered(w, id, "tool_log")), 100);
+	assert_int_equal(told(w, id, "tool_execution", NULL), SL_LIMIT_TOOL_CALLS);
 	assert_string_equal(heard(w, id), "error: limit_exceeded: not run: at most 16 tools are run in one turn");
 }
 
@@ -289,7 +278,7 @@ static void a_workflow_is_a_tool_with_its_inputs_for_arguments(void **state)
 	expect_status(w, id, "succeeded");
 	assert_string_equal(heard(w, id), "{\"twice\":42}");
 	assert_string_equal(
-		text_of(output(w, id, "offered")),
+		text_of(answered(w, id, "offered")),
 		"[{\"type\":\"function\",\"function\":{\"name\":\"workflow_twice\",\"description\":\"Runs the workflow "
 		"twice and returns its outputs. Doubles.\",\"parameters\":{\"type\":\"object\",\"required\":[\"n\"],"
 		"\"properties\":{\"n\":{\"type\":\"number\"}}}}}]");
@@ -321,7 +310,7 @@ static void an_agent_s_switches_say_what_is_offered_and_run(void **state)
 	world_settle(w);
 	expect_status(w, id, "succeeded");
 	assert_string_equal(heard(w, id), "{\"value\":42}");
-	assert_int_equal(json_object_array_length(output(w, id, "offered")), 1); /* calculate is off */
+	assert_int_equal(json_object_array_length(answered(w, id, "offered")), 1); /* calculate is off */
 	/* and who asks for it all the same is told */
 	id = world_submit(w, with("['code_execution','calculate']", "", sums), "{}");
 	world_settle(w);
@@ -356,7 +345,7 @@ static void what_is_too_much_is_cut_and_said_to_be(void **state)
 		fail_msg("%s", heard(w, id));
 	assert_in_range(n, SL_LIMIT_TOOL_RESULT_BYTES, SL_LIMIT_TOOL_RESULT_BYTES + 100);
 	assert_non_null(strstr(heard(w, id), "… (cut: this is the beginning of 8000035 bytes)"));
-	assert_true(strlen(text_of(output(w, id, "tool_log"))) < 2000);
+	assert_true(strlen(text_of(answered(w, id, "tool_log"))) < 2000);
 }
 
 static void a_conversation_has_room_for_so_much_and_no_more(void **state)
@@ -380,7 +369,7 @@ static void a_conversation_has_room_for_so_much_and_no_more(void **state)
 	expect_status(w, id, "succeeded");
 	assert_non_null(strstr(heard(w, id), "(cut: of 600"));
 	assert_in_range(strlen(heard(w, id)), 500, 700);
-	assert_int_equal(events(w, id, "tool_execution", NULL), 80);
+	assert_int_equal(told(w, id, "tool_execution", NULL), 80);
 }
 
 static void what_cannot_be_used_is_said_before_a_model_is_asked(void **state)
@@ -446,8 +435,8 @@ static void sums_are_computed_and_nothing_else_is_run(void **state)
 		world_settle(w);
 		expect_status(w, id, rows[i].value ? "succeeded" : "failed");
 		if (rows[i].value)
-			assert_string_equal(text_of(sl_json_get(output(w, id, "result"), "value")), rows[i].value);
-		assert_int_equal(events(w, id, "tool_execution", NULL), 1);
+			assert_string_equal(text_of(sl_json_get(answered(w, id, "result"), "value")), rows[i].value);
+		assert_int_equal(told(w, id, "tool_execution", NULL), 1);
 	}
 }
 
@@ -464,7 +453,7 @@ static void attempts_of_a_tool_are_told_one_by_one(void **state)
 	world_settle(w);
 	world_advance(w, 1000);
 	expect_status(w, id, "failed"); /* `unavailable` may pass, so it was tried again */
-	assert_int_equal(events(w, id, "tool_execution", NULL), 3);
+	assert_int_equal(told(w, id, "tool_execution", NULL), 3);
 }
 
 static enum sl_code web_answers(void *ctx, const struct sl_source_query *q, sl_source_fn *fn, void *arg)
@@ -518,7 +507,7 @@ static void retries_are_the_model_s_and_failures_the_node_s(void **state)
 		w, with("['calculate']", ",'on_error':'continue'", "[{'fail':'provider_rejected','text':''}]"), "{}");
 	world_settle(w);
 	expect_status(w, id, "succeeded");
-	assert_string_equal(sl_json_get_z(output(w, id, "error"), "code"), "provider_rejected");
+	assert_string_equal(sl_json_get_z(answered(w, id, "error"), "code"), "provider_rejected");
 }
 
 static void what_the_author_wrote_is_evaluated_where_it_stands(void **state)
@@ -534,7 +523,7 @@ static void what_the_author_wrote_is_evaluated_where_it_stands(void **state)
 	struct sl_run_id id = world_submit(w, text, "{}");
 	world_settle(w);
 	expect_status(w, id, "succeeded");
-	assert_string_equal(text_of(output(w, id, "system")), "\"round 2\"");
+	assert_string_equal(text_of(answered(w, id, "system")), "\"round 2\"");
 	assert_string_equal(heard(w, id), "{\"value\":3}");
 	assert_string_equal(world_node_status(w, id, "l#2/a#1/tools#1/call"), "completed");
 }
@@ -554,8 +543,8 @@ static void orders_reach_what_a_tool_has_begun(void **state)
 	world_release(w, "x");
 	world_settle(w);
 	expect_status(w, id, "succeeded");
-	assert_string_equal(text_of(output(w, id, "text")), "\"on it went\"");
-	assert_int_equal(events(w, id, "tool_execution", NULL), 1);
+	assert_string_equal(text_of(answered(w, id, "text")), "\"on it went\"");
+	assert_int_equal(told(w, id, "tool_execution", NULL), 1);
 	assert_int_equal(world_calls(w, "a#1/ask"), 1);
 	id = world_submit(w, with("['workflow:stuck']", "", turns), "{}");
 	world_settle(w);
@@ -605,11 +594,11 @@ static void a_crash_anywhere_repeats_nothing_that_is_written(void **state)
 			continue; /* it was never acknowledged */
 		world_advance(w, 5000);
 		expect_status(w, id, "succeeded");
-		assert_string_equal(text_of(output(w, id, "text")), "\"end\"");
+		assert_string_equal(text_of(answered(w, id, "text")), "\"end\"");
 		assert_string_equal(heard(w, id), "{\"twice\":10}");
-		assert_int_equal(json_object_array_length(output(w, id, "tool_log")), 3);
-		assert_int_equal(events(w, id, "tool_execution", NULL), 3);
-		assert_int_equal(events(w, id, "token_usage", NULL), 3);
+		assert_int_equal(json_object_array_length(answered(w, id, "tool_log")), 3);
+		assert_int_equal(told(w, id, "tool_execution", NULL), 3);
+		assert_int_equal(told(w, id, "token_usage", NULL), 3);
 		for (size_t i = 0; i < SL_COUNT_OF(paths); i++) {
 			unsigned all = world_calls(w, paths[i]) - before[i];
 			assert_int_equal(world_count(w, id, paths[i], "completed"), 1);
@@ -639,7 +628,7 @@ static void a_model_keeps_texts_as_files_of_the_run(void **state)
 	assert_string_equal(heard(w, id), "{\"path\":\"plan.md\",\"version\":1,\"content\":\"step one\"}");
 	assert_true(sl_json_get_bool(log_entry(w, id, 0), "ok", false));
 	assert_false(sl_json_get_bool(log_entry(w, id, 1), "ok", true));
-	assert_int_equal(events(w, id, "file:written", &event), 1);
+	assert_int_equal(told(w, id, "file:written", &event), 1);
 	assert_string_equal(sl_json_get_z(event, "content"), "step one");
 }
 

@@ -14,7 +14,7 @@
 #include "engine/run_state.h"
 #include "llm/sse.h"
 #include "tests/lib/dag.h"
-#include "tests/lib/world.h"
+#include "tests/lib/scenario.h"
 #include "ws/encode.h"
 
 static const char *playing = "";
@@ -250,15 +250,6 @@ static void play(struct world *w, const char *script, struct sl_run_id id, struc
 		if (a->asked == SL_OK && !a->given)
 			FAIL("an order was taken and not answered");
 	}
-}
-
-static bool is_over(struct world *w, struct sl_run_id id)
-{
-	const struct sl_record *r;
-	size_t n = world_records(w, id, &r);
-	const char *e = n ? r[n - 1].event : "";
-	return strcmp(e, "execution:completed") == 0 || strcmp(e, "execution:failed") == 0 ||
-	       strcmp(e, "execution:cancelled") == 0;
 }
 
 static const char *definition_of(const struct scenario *s)
