@@ -291,7 +291,7 @@ static void a_graph_too_large_to_play_through_is_read_quickly(void **state)
 	for (size_t i = 0; i < p.n; i++)
 		gave_up |= strstr(p.items[i].message, "are sure to come") != NULL;
 	assert_true(gave_up);
-	assert_true(ms < 1000); /* 20 to 40; under a sanitizer ten times that */
+	assert_true(ms < 5000); /* 20 to 40; under a sanitizer ten times that, on a slow machine more */
 	sl_problems_fini(&p);
 	world_free(w);
 }
