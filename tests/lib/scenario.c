@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/run_state.h"
 #include "tests/lib/test.h"
 
 int world_setup(void **state)
@@ -99,4 +100,68 @@ unsigned long from_env(const char *name, unsigned long otherwise)
 {
 	const char *z = getenv(name);
 	return z ? strtoul(z, NULL, 10) : otherwise;
+}
+
+/* What counting gives is what the state says, in every scope. */
+static void hold_together(const struct sl_run_state *s)
+{
+	uint32_t nodes = 0, done = 0, active = 0, quiet = 0, holding = 0;
+	for (uint32_t k = 0; k < s->n_scopes; k++) {
+		const struct sl_scope *sc = s->scopes[k];
+		uint32_t final = 0;
+		assert_true(!sc->parent || sc->parent->folded ||
+			    sc->parent->nodes[sc->parent_node].bodies[sc->number - 1] == sc);
+		assert_true(!sc->failed || sc->folded || sc->nodes[sc->failed - 1].status == SL_NODE_FAILED);
+		nodes += sc->graph->n_nodes + sc->was_nodes;
+		done += sc->was_done;
+		for (uint32_t i = 0; i < sc->graph->n_nodes; i++) {
+			const struct sl_node_state *n = &sc->nodes[i];
+			const struct sl_node_def *def = &sc->graph->nodes[i];
+			final += sl_node_status_final(n->status);
+			active += n->status == SL_NODE_RUNNING || n->status == SL_NODE_WAITING ||
+				  n->status == SL_NODE_RETRYING;
+			quiet += n->status == SL_NODE_WAITING;
+			holding += n->status == SL_NODE_RUNNING && def->body;
+			assert_int_equal(n->mark, 0);
+			assert_int_equal(n->output != NULL, n->status == SL_NODE_COMPLETED);
+			for (uint32_t e = 0; e < def->n_out; e++) /* what has not ended decides nothing */
+				assert_int_equal(sc->edges[def->out[e]] == SL_EDGE_OPEN,
+						 !sl_node_status_final(n->status));
+		}
+		assert_int_equal(final, sc->n_final);
+		done += final;
+	}
+	assert_int_equal(nodes, s->n_nodes);
+	assert_int_equal(done, s->n_done);
+	assert_int_equal(active, s->n_active);
+	assert_int_equal(quiet, s->n_quiet);
+	assert_int_equal(holding, s->n_holding);
+}
+
+/* Folds the journal, and looks at the state after each event. */
+void every_prefix_is_a_state(struct world *w, struct sl_run_id id)
+{
+	const struct sl_record *r;
+	struct sl_run_state s;
+	struct sl_error err = {0};
+	struct sl_problems problems = {0};
+	SL_AUTO(sl_workflow) wf = NULL;
+	size_t n = world_records(w, id, &r);
+	const char *definition = text_of(sl_json_get(world_run(w, id), "definition"));
+	assert_int_equal(sl_workflow_parse(sl_engine_registry(world_engine(w)), sl_str(definition), &wf, &problems),
+			 SL_OK);
+	sl_problems_fini(&problems);
+	assert_non_null(wf);
+	assert_int_equal(sl_run_state_init(&s, wf), SL_OK);
+	for (size_t i = 0; i < n; i++) {
+		struct sl_event e;
+		assert_int_equal(sl_event_decode(&r[i], &e, &err), SL_OK);
+		if (sl_evolve(&s, &e, &err) != SL_OK)
+			fail_msg("%s", err.text);
+		sl_event_fini(&e);
+		if (s.ended)
+			sl_body_ended(s.ended);
+		hold_together(&s);
+	}
+	sl_run_state_fini(&s);
 }

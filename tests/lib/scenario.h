@@ -29,6 +29,9 @@ struct json_object *event(struct world *w, struct sl_run_id id, const char *name
 unsigned events(struct world *w, struct sl_run_id id, const char *name); /* how many */
 bool is_over(struct world *w, struct sl_run_id id);                      /* its last event says so */
 
+/* Folds its journal: after each event the state holds together. */
+void every_prefix_is_a_state(struct world *w, struct sl_run_id id);
+
 unsigned rnd(uint64_t *s); /* 31 bits; same seed, same numbers */
 /* A number of the environment (SLUICE_SEED, SLUICE_SIM_…). */
 unsigned long from_env(const char *name, unsigned long otherwise);
