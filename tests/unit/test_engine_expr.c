@@ -8,25 +8,13 @@
 #include "base/clock.h"
 #include "engine/expr.h"
 #include "engine/lua_priv.h"
+#include "tests/lib/rows.h"
 
-static char text[1 << 20];
 static struct json_object *doc;
 
 static int read_rows(void **state)
 {
-	char path[4096];
-	struct sl_error err = {0};
-	const char *root = getenv("SLUICE_ROOT");
-	snprintf(path, sizeof(path), "%s/tests/unit/data/expressions.json", root ? root : ".");
-	FILE *f = fopen(path, "rb");
-	if (!f)
-		return -1;
-	size_t n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	if (sl_json_parse(sl_str_n(text, n), &doc, &err) == SL_OK)
-		return 0;
-	print_error("%s\n", err.text);
-	return -1;
+	return rows_read("expressions", &doc);
 }
 
 static int drop_rows(void **state)

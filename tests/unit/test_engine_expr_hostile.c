@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "engine/expr.h"
 #include "engine/lua_priv.h"
+#include "tests/lib/rows.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SLOWER 20
@@ -27,19 +28,7 @@ static struct json_object *rows;
 
 static int read_rows(void **state)
 {
-	static char text[1 << 20];
-	char path[4096];
-	struct sl_error err;
-	const char *root = getenv("SLUICE_ROOT");
-	snprintf(path, sizeof(path), "%s/tests/unit/data/hostile-lua.json", root ? root : ".");
-	FILE *f = fopen(path, "rb");
-	if (!f)
-		return -1;
-	size_t n = fread(text, 1, sizeof(text), f);
-	fclose(f);
-	return sl_json_parse(sl_str_n(text, n), &rows, &err) == SL_OK && json_object_is_type(rows, json_type_array)
-		       ? 0
-		       : -1;
+	return rows_read("hostile-lua", &rows) == 0 && json_object_is_type(rows, json_type_array) ? 0 : -1;
 }
 
 static int drop_rows(void **state)

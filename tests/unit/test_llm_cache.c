@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "llm/cache.h"
+#include "tests/lib/waiter.h"
 
 #define NOW 1700000000000ll
 
@@ -58,25 +59,6 @@ static void what_was_made_is_given_until_it_expires(void **state)
 			       "\"hits\":1,\"misses\":3,\"joined\":0,\"stored\":1,\"evicted\":0,\"expired\":1,"
 			       "\"hit_rate\":0.25"));
 }
-
-struct waiter {
-	unsigned wakes;
-	int refs;
-};
-static void waiter_wake(void *h)
-{
-	((struct waiter *)h)->wakes++;
-}
-static void *waiter_ref(void *h)
-{
-	((struct waiter *)h)->refs++;
-	return h;
-}
-static void waiter_unref(void *h)
-{
-	((struct waiter *)h)->refs--;
-}
-static const struct sl_wake wakes = {waiter_wake, waiter_ref, waiter_unref};
 
 static void one_makes_it_and_the_others_wait_for_that_answer(void **state)
 {

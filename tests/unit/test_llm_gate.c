@@ -7,25 +7,7 @@
 #include "base/buf.h"
 #include "llm/gate.h"
 #include "llm/retry_budget.h"
-
-struct waiter {
-	unsigned wakes;
-	int refs;
-};
-static void waiter_wake(void *h)
-{
-	((struct waiter *)h)->wakes++;
-}
-static void *waiter_ref(void *h)
-{
-	((struct waiter *)h)->refs++;
-	return h;
-}
-static void waiter_unref(void *h)
-{
-	((struct waiter *)h)->refs--;
-}
-static const struct sl_wake wakes = {waiter_wake, waiter_ref, waiter_unref};
+#include "tests/lib/waiter.h"
 
 static uint64_t enter(struct sl_gates *g, uint32_t most, struct sl_pass *p, struct waiter *w)
 {

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "llm/http.h"
 #include "llm/limiter.h"
+#include "tests/lib/waiter.h"
 
 #define MINUTE 60000ull
 
@@ -79,24 +80,6 @@ static void one_larger_than_the_limit_goes_out_from_a_full_bucket(void **state)
 }
 
 /* ---- wakes ---- */
-
-struct waiter {
-	unsigned refs, wakes;
-};
-static void waiter_wake(void *h)
-{
-	((struct waiter *)h)->wakes++;
-}
-static void *waiter_ref(void *h)
-{
-	((struct waiter *)h)->refs++;
-	return h;
-}
-static void waiter_unref(void *h)
-{
-	((struct waiter *)h)->refs--;
-}
-static const struct sl_wake wakes = {waiter_wake, waiter_ref, waiter_unref};
 
 static void the_first_in_the_queue_is_woken_when_room_comes_back(void **state)
 {
