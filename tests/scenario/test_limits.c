@@ -1,127 +1,16 @@
-/* What keeps model calls within limits, in whole runs under a fake clock: fallbacks, breakers, keys, rates, gates,
- * budgets and the run breaker. */
+/* What keeps model calls within limits, in whole runs under a fake clock: fallbacks, breakers, keys, rates, gates and
+ * budgets. */
 #include "tests/lib/test.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/json.h"
 #include "llm/breaker.h"
 #include "llm/budget.h"
-#include "llm/cache.h"
-#include "llm/chat.h"
-#include "llm/governor.h"
-#include "llm/profile.h"
-#include "llm/services.h"
-#include "tests/lib/world.h"
-
-struct fixture {
-	struct world *w;
-	struct sl_profiles *profiles;
-	struct sl_governor *governor;
-	struct sl_llm *llm;
-	struct sl_cache *cache;
-};
-
-static void put(struct fixture *f, const char *name, const char *body)
-{
-	SL_AUTO_JSON doc = NULL;
-	struct sl_profile_row row = {0};
-	struct sl_error err;
-	assert_int_equal(sl_json_parse(sl_str(body), &doc, &err), SL_OK);
-	if (sl_profiles_put(f->profiles, sl_str(name), doc, &row, NULL, &err) != SL_OK)
-		fail_msg("%s", err.text);
-	sl_profile_row_fini(&row);
-}
-
-#define PROFILE(more) "{\"provider\":\"openai\",\"model\":\"m\",\"api_keys\":[\"sk-aaaaaaaa1111\"]" more "}"
-
-static int setup(void **state)
-{
-	static const uint8_t secret[SL_SECRET_KEY_BYTES] = {7};
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct sl_error err;
-	assert_int_equal(sl_profiles_new(secret, &f->profiles), SL_OK);
-	assert_int_equal(sl_governor_new(NULL, &f->governor), SL_OK);
-	const struct sl_llm_config config = {.profiles = f->profiles, .governor = f->governor};
-	assert_int_equal(sl_llm_new(&config, &f->llm, &err), SL_OK);
-	f->w = world_new(1);
-	world_services(f->w)->llm = f->llm;
-	world_services(f->w)->governor = f->governor;
-	assert_int_equal(sl_cache_new(NULL, &f->cache), SL_OK);
-	world_services(f->w)->cache = f->cache;
-	put(f, "main", PROFILE(""));
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-	world_free(f->w);
-	sl_llm_free(f->llm);
-	sl_governor_free(f->governor);
-	sl_cache_free(f->cache);
-	sl_profiles_free(f->profiles);
-	free(f);
-	return 0;
-}
-
-/* One run of one node `a` with these parameters (beside the prompt). */
-static struct sl_run_id ask_with(struct fixture *f, const char *limits, const char *params, const char *more)
-{
-	char text[4096];
-	snprintf(text, sizeof(text),
-		 "{\"sluice\":1,\"name\":\"n\",\"limits\":{%s},\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{"
-		 "\"prompt\":\"what is it?\",%s}%s}],\"edges\":[],\"outputs\":{\"text\":\"{{ nodes.a.text }}\"}}",
-		 limits, params, more);
-	return world_submit(f->w, text, "{}");
-}
-
-static struct sl_run_id ask(struct fixture *f, const char *params)
-{
-	return ask_with(f, "", params, "");
-}
-
-static const char *output(struct fixture *f, struct sl_run_id id)
-{
-	return sl_json_get_z(sl_json_get(world_run(f->w, id), "outputs"), "text");
-}
-
-/* The last reason node `a` was given. */
-static const char *reason(struct fixture *f, struct sl_run_id id)
-{
-	static char last[400];
-	const struct sl_record *r;
-	size_t n = world_records(f->w, id, &r);
-	last[0] = 0;
-	for (size_t i = 0; i < n; i++) {
-		SL_AUTO_JSON data = NULL;
-		if (!r[i].data || sl_json_parse(sl_bytes_str(r[i].data), &data, NULL) != SL_OK)
-			continue;
-		const char *why = sl_json_get_z(data, "reason");
-		if (why && sl_json_get(data, "node_id"))
-			snprintf(last, sizeof(last), "%s", why);
-	}
-	return last;
-}
-
-static unsigned events(struct fixture *f, struct sl_run_id id, const char *event)
-{
-	const struct sl_record *r;
-	size_t n = world_records(f->w, id, &r);
-	unsigned found = 0;
-	for (size_t i = 0; i < n; i++)
-		found += strcmp(r[i].event, event) == 0;
-	return found;
-}
+#include "tests/lib/limited.h"
 
 /* ---- fallbacks ---- */
 
 static void a_provider_that_dies_in_mid_stream_is_followed_by_its_fallback(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	put(f, "second", PROFILE(""));
 	put(f, "main", PROFILE(",\"fallbacks\":[\"second\"]"));
 	struct sl_run_id id =
@@ -129,15 +18,15 @@ static void a_provider_that_dies_in_mid_stream_is_followed_by_its_fallback(void 
 		       ",{\"text\":\"The whole answer.\"}]");
 	world_advance(f->w, 1);
 	assert_string_equal(world_status(f->w, id), "succeeded");
-	assert_string_equal(output(f, id), "The whole answer.");
-	assert_int_equal(events(f, id, "stream_reset"), 1);
+	assert_string_equal(answer(f, id), "The whole answer.");
+	assert_int_equal(events(f->w, id, "stream_reset"), 1);
 	assert_int_equal(world_calls(f->w, "a"), 2); /* at once */
 	assert_int_equal(world_count(f->w, id, "a", "retrying"), 1);
 }
 
 static void a_retry_begins_with_the_profile_itself_again(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	put(f, "second", PROFILE(""));
 	put(f, "main", PROFILE(",\"fallbacks\":[\"second\",\"nobody\"]"));
 	struct sl_run_id id =
@@ -148,12 +37,12 @@ static void a_retry_begins_with_the_profile_itself_again(void **state)
 	assert_string_equal(world_node_status(f->w, id, "a"), "retrying");
 	world_advance(f->w, 1000);
 	assert_string_equal(world_status(f->w, id), "succeeded");
-	assert_string_equal(output(f, id), "from the first");
+	assert_string_equal(answer(f, id), "from the first");
 }
 
 static void what_is_wrong_with_the_request_goes_nowhere_else(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	put(f, "second", PROFILE(""));
 	put(f, "main", PROFILE(",\"fallbacks\":[\"second\"]"));
 	struct sl_run_id id = ask(f, "\"profile\":\"main\",\"fail\":\"provider_rejected\"");
@@ -164,7 +53,7 @@ static void what_is_wrong_with_the_request_goes_nowhere_else(void **state)
 
 static void a_key_that_is_refused_is_followed_by_another_and_stays_out(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	put(f, "main",
 	    "{\"provider\":\"openai\",\"model\":\"m\",\"api_keys\":[\"sk-aaaaaaaa1111\",\"sk-bbbbbbbb2222\"]}");
 	struct sl_run_id id =
@@ -191,7 +80,7 @@ static void a_key_that_is_refused_is_followed_by_another_and_stays_out(void **st
 
 static void an_outage_of_one_provider_is_met_by_the_other(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	struct sl_run_id id[500];
 	unsigned calls = 0, ok = 0;
 	put(f, "second", PROFILE(""));
@@ -217,7 +106,7 @@ static void an_outage_of_one_provider_is_met_by_the_other(void **state)
 
 static void when_everything_fails_retries_stay_below_a_fifth(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	struct sl_run_id id[500];
 	for (int i = 0; i < 500; i++) {
 		id[i] = ask(f, "\"profile\":\"main\",\"fail\":\"provider_error\"");
@@ -236,7 +125,7 @@ static void when_everything_fails_retries_stay_below_a_fifth(void **state)
 
 static void an_open_breaker_lets_one_trial_through_and_closes(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	struct sl_run_id id;
 	for (int i = 0; i < 6; i++)
 		(void)ask_with(f, "", "\"profile\":\"main\",\"fail\":\"provider_error\"", ",\"retry\":{\"max\":0}");
@@ -258,7 +147,7 @@ static void an_open_breaker_lets_one_trial_through_and_closes(void **state)
 
 static void a_call_that_is_called_off_says_nothing_of_the_provider(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	for (int i = 0; i < 20; i++) {
 		struct sl_run_id id = ask(f, "\"profile\":\"main\",\"text\":\"so far\",\"hold\":true");
 		world_settle(f->w);
@@ -271,7 +160,7 @@ static void a_call_that_is_called_off_says_nothing_of_the_provider(void **state)
 
 static void calls_wait_for_the_limit_of_their_profile_and_say_so(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	struct sl_run_id id[13];
 	put(f, "main", PROFILE(",\"limits\":{\"rpm\":60}"));
 	for (int i = 0; i < 13; i++)
@@ -290,7 +179,7 @@ static void calls_wait_for_the_limit_of_their_profile_and_say_so(void **state)
 
 static void tokens_are_settled_when_the_answer_is_there(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	struct sl_run_id id[3];
 	put(f, "main", PROFILE(",\"limits\":{\"tpm\":6000}")); /* a burst of 1000 */
 	for (int i = 0; i < 3; i++)
@@ -317,7 +206,7 @@ static void tokens_are_settled_when_the_answer_is_there(void **state)
 
 static void a_run_that_is_cancelled_while_it_waits_leaves_the_queue(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	put(f, "main", PROFILE(",\"limits\":{\"rpm\":6}"));
 	struct sl_run_id a = ask(f, "\"profile\":\"main\",\"text\":\"yes\""),
 			 b = ask(f, "\"profile\":\"main\",\"text\":\"yes\""),
@@ -332,7 +221,7 @@ static void a_run_that_is_cancelled_while_it_waits_leaves_the_queue(void **state
 
 static void a_project_has_a_limit_of_its_own(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	SL_AUTO_JSON doc = NULL;
 	struct sl_error err;
 	assert_int_equal(sl_json_parse(SL_STR("{\"projects\":{\"*\":{\"rpm\":6}}}"), &doc, &err), SL_OK);
@@ -349,7 +238,7 @@ static void a_project_has_a_limit_of_its_own(void **state)
 
 static void a_gate_lets_so_many_in_at_once(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	struct sl_run_id id[5];
 	put(f, "main", PROFILE(",\"limits\":{\"max_concurrency\":2}"));
 	for (int i = 0; i < 5; i++)
@@ -372,7 +261,7 @@ static void a_gate_lets_so_many_in_at_once(void **state)
 /* ---- budgets ---- */
 
 /* The place of an event of node `a` in the journal; what is given may be NULL. 0: there is none. */
-static size_t place(struct fixture *f, struct sl_run_id id, const char *event, const char *status)
+static size_t place(struct limited *f, struct sl_run_id id, const char *event, const char *status)
 {
 	const struct sl_record *r;
 	size_t n = world_records(f->w, id, &r);
@@ -395,7 +284,7 @@ static void what_a_called_off_call_has_taken_is_booked_before_its_node_ends(void
 		     {SL_CMD_PAUSE_NOW, "", "pending"},
 		     {SL_CMD_SIGNAL, ",\"timeout_s\":5,\"retry\":{\"max\":0}",
 		      "failed"}}; /* nothing is ordered: its time runs out */
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	SL_AUTO_JSON doc = NULL;
 	struct sl_error err;
 	struct sl_budget_sums sums;
@@ -411,14 +300,14 @@ static void what_a_called_off_call_has_taken_is_booked_before_its_node_ends(void
 				 "\"profile\":\"main\",\"text\":\"half an ans\",\"output_tokens\":40,\"hold\":true",
 				 cases[i].more);
 		world_settle(f->w);
-		assert_int_equal(events(f, id, "token_usage"), 0);
+		assert_int_equal(events(f->w, id, "token_usage"), 0);
 		if (cases[i].order == SL_CMD_SIGNAL)
 			world_advance(f->w, 5001);
 		else
 			assert_int_equal(world_command(f->w, id, cases[i].order), SL_OK);
 		size_t usage = place(f, id, "token_usage", NULL),
 		       ended = place(f, id, "node_state_change", cases[i].status);
-		assert_int_equal(events(f, id, "token_usage"), 1);
+		assert_int_equal(events(f->w, id, "token_usage"), 1);
 		assert_true(usage && ended && usage < ended);
 		struct json_object *run = world_run(f->w, id);
 		assert_int_equal(sl_json_get_i64(sl_json_get(run, "usage"), "input_tokens", 0), 10);
@@ -434,8 +323,8 @@ static void what_a_called_off_call_has_taken_is_booked_before_its_node_ends(void
 		world_release(f->w, "a");
 		world_settle(f->w);
 		assert_string_equal(world_status(f->w, id), "succeeded");
-		assert_int_equal(events(f, id, "stream_reset"), 1);
-		assert_int_equal(events(f, id, "token_usage"), 2);
+		assert_int_equal(events(f->w, id, "stream_reset"), 1);
+		assert_int_equal(events(f->w, id, "token_usage"), 2);
 		run = world_run(f->w, id);
 		sl_budget_sums(f->governor->budgets, sl_json_get_str(run, "project"), 1700000000000, &sums);
 		taken += 50;
@@ -445,7 +334,7 @@ static void what_a_called_off_call_has_taken_is_booked_before_its_node_ends(void
 
 static void a_run_that_has_taken_its_tokens_fails_with_budget_exhausted(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	struct sl_run_id id =
 		world_submit(f->w,
 			     "{\"sluice\":1,\"name\":\"n\",\"limits\":{\"max_tokens\":200},\"nodes\":["
@@ -474,7 +363,7 @@ static void a_run_that_has_taken_its_tokens_fails_with_budget_exhausted(void **s
 
 static void a_hundred_runs_on_one_budget_overspend_nothing(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	SL_AUTO_JSON doc = NULL;
 	struct sl_run_id id[100];
 	struct sl_budget_sums sums;
@@ -525,250 +414,11 @@ static void a_hundred_runs_on_one_budget_overspend_nothing(void **state)
 	assert_true(refused > 0);
 }
 
-/* ---- the run breaker ---- */
-
-static const char *trip_of(struct fixture *f, struct sl_run_id id)
-{
-	static char why[64];
-	const struct sl_record *r;
-	size_t n = world_records(f->w, id, &r);
-	why[0] = 0;
-	for (size_t i = 0; i < n; i++) {
-		SL_AUTO_JSON data = NULL;
-		if (strcmp(r[i].event, "circuit_breaker:tripped") == 0 && r[i].data &&
-		    sl_json_parse(sl_bytes_str(r[i].data), &data, NULL) == SL_OK)
-			snprintf(why, sizeof(why), "%s", sl_json_get_z(data, "reason"));
-	}
-	return why;
-}
-
-static void a_stream_that_goes_in_circles_is_cut_within_two_windows(void **state)
-{
-	struct fixture *f = *state;
-	struct sl_run_id id = ask(f, "\"profile\":\"main\",\"hold\":true");
-	unsigned said = 0;
-	world_settle(f->w);
-	enum sl_code rc = world_say(f->w, "a", "Let me think about this. ");
-	while (rc == SL_OK && said < 2 * 256 / 4)
-		rc = world_say(f->w, "a", "I should look again "), said++;
-	assert_int_equal(rc, SL_TRIPPED);
-	assert_in_range(said * 4, 256, 2 * 256);
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "locked");
-	assert_string_equal(trip_of(f, id), "LOOP_DETECTED");
-	/* a person lets it go on: the call is made again */
-	assert_int_equal(world_order(f->w, id, SL_CMD_UNLOCK, NULL, "{\"justification\":\"it is a mantra\"}"), SL_OK);
-	world_settle(f->w);
-	assert_int_equal(world_calls(f->w, "a"), 2);
-	assert_int_equal(world_say(f->w, "a", "A sentence."), SL_OK);
-	world_release(f->w, "a");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "succeeded");
-}
-
-static void more_than_three_times_the_estimate_is_cut(void **state)
-{
-	struct fixture *f = *state;
-	struct sl_run_id id = ask(f, "\"profile\":\"main\",\"max_tokens\":300,\"hold\":true");
-	uint32_t x = 7;
-	unsigned bytes = 0;
-	enum sl_code rc = SL_OK;
-	world_settle(f->w);
-	while (rc == SL_OK && bytes < 20000) {
-		char word[16];
-		x = x * 1664525u + 1013904223u;
-		bytes += (unsigned)snprintf(word, sizeof(word), "%c%c%c ", 'a' + (x >> 8) % 26, 'a' + (x >> 16) % 26,
-					    'a' + (x >> 24) % 26);
-		rc = world_say(f->w, "a", word);
-	}
-	assert_int_equal(rc, SL_TRIPPED);
-	assert_in_range(bytes, 3600, 3700);
-	world_settle(f->w);
-	assert_string_equal(trip_of(f, id), "TOKEN_SURGE");
-}
-
-static void a_run_that_takes_too_long_is_locked_and_may_go_on_as_long_again(void **state)
-{
-	struct fixture *f = *state;
-	struct sl_run_id id = world_submit(
-		f->w,
-		"{\"sluice\":1,\"name\":\"n\",\"limits\":{\"timeout_s\":100000,\"breaker\":{\"run_s\":100}},\"nodes\":["
-		"{\"id\":\"a\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\",\"profile\":\"main\",\"hold\":true}},"
-		"{\"id\":\"b\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\",\"profile\":\"main\",\"hold\":true}},"
-		"{\"id\":\"c\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\",\"profile\":\"main\",\"text\":\"end\"}}],"
-		"\"edges\":[{\"from\":\"a\",\"to\":\"b\"},{\"from\":\"b\",\"to\":\"c\"}]}",
-		"{}");
-	world_settle(f->w);
-	world_advance(f->w, 101000);
-	world_release(f->w, "a");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "locked");
-	assert_string_equal(trip_of(f, id), "TIMEOUT");
-	assert_string_equal(world_node_status(f->w, id, "a"), "completed");
-	assert_int_equal(world_order(f->w, id, SL_CMD_UNLOCK, NULL, "{\"justification\":\"long document\"}"), SL_OK);
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "running");
-	assert_int_equal(world_say(f->w, "b", "still at work"), SL_OK);
-	world_advance(f->w, 99000); /* as long again */
-	assert_int_equal(world_say(f->w, "b", "still at work"), SL_OK);
-	world_advance(f->w, 3000);
-	assert_int_equal(world_say(f->w, "b", "still at work"), SL_TRIPPED);
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "locked");
-	assert_int_equal(world_order(f->w, id, SL_CMD_UNLOCK, NULL, "{\"justification\":\"once more\"}"), SL_OK);
-	world_settle(f->w);
-	assert_true(world_is_held(f->w, "b"));
-	world_release(f->w, "b");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "succeeded");
-	assert_int_equal(events(f, id, "circuit_breaker:tripped"), 2);
-}
-
-#define ROUNDS(limits, text)                                                                                           \
-	"{\"sluice\":1,\"name\":\"n\",\"limits\":{" limits                                                             \
-	"},\"nodes\":[{\"id\":\"refine\",\"type\":\"loop\",\"params\":{"                                               \
-	"\"max_rounds\":5,\"body\":{\"nodes\":[{\"id\":\"judge\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\","      \
-	"\"profile\":\"main\",\"text\":\"" text "\",\"output_tokens\":5}}],\"edges\":[]}}}],\"edges\":[]}"
-
-static void three_rounds_with_the_same_output_lock_the_run(void **state)
-{
-	struct fixture *f = *state;
-	struct sl_run_id id = world_submit(
-		f->w, ROUNDS("", "The draft is fine as it is, but the third paragraph could be clearer."), "{}");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "locked");
-	assert_string_equal(trip_of(f, id), "LOOP_DETECTED");
-	assert_string_equal(world_node_status(f->w, id, "refine#3/judge"), "completed");
-	assert_int_equal(world_calls(f->w, "refine#4/judge"), 0);
-	assert_int_equal(world_order(f->w, id, SL_CMD_UNLOCK, NULL, "{\"confirmations\":[true,true,true]}"), SL_OK);
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "succeeded"); /* two more are no third */
-}
-
-static void outputs_that_differ_or_are_short_do_not(void **state)
-{
-	struct fixture *f = *state;
-	struct sl_run_id id = world_submit(f->w, ROUNDS("", "no"), "{}");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "succeeded");
-	id = world_submit(f->w, ROUNDS("\"breaker\":false", "The draft is fine as it is, and this is said five times."),
-			  "{}");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "succeeded");
-	/* the items of a map may be alike */
-	id = world_submit(f->w,
-			  "{\"sluice\":1,\"name\":\"n\",\"nodes\":[{\"id\":\"each\",\"type\":\"map\",\"params\":{"
-			  "\"items\":[1,2,3,4,5],"
-			  "\"body\":{\"nodes\":[{\"id\":\"ask\",\"type\":\"fake\",\"params\":{\"prompt\":\"p\","
-			  "\"profile\":\"main\","
-			  "\"text\":\"Nothing of note was found in this one.\"}}],\"edges\":[]}}}],\"edges\":[]}",
-			  "{}");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id), "succeeded");
-}
-
-/* ---- the cache ---- */
-
-static void the_very_same_question_is_asked_once(void **state)
-{
-	struct fixture *f = *state;
-	struct sl_run_id a = ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\"");
-	world_settle(f->w);
-	struct sl_run_id b = ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\"");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, b), "succeeded");
-	assert_int_equal(world_calls(f->w, "a"), 1);
-	assert_string_equal(output(f, b), "an answer");
-	char id[SL_UUID_TEXT_BYTES];
-	sl_uuid_format(a.u, id);
-	assert_non_null(strstr(reason(f, b), "cached: the answer of "));
-	assert_non_null(strstr(reason(f, b), id)); /* whose it is */
-	assert_int_equal(sl_json_get_i64(sl_json_get(world_run(f->w, b), "usage"), "output_tokens", 0), 0);
-	/* any part of the question makes it another one */
-	(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\",\"seed\":1");
-	(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\",\"model\":\"other\"");
-	(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"another answer\"");
-	world_settle(f->w);
-	assert_int_equal(world_calls(f->w, "a"), 4);
-	put(f, "main", "{\"provider\":\"openai\",\"model\":\"newer\",\"api_keys\":[\"sk-aaaaaaaa1111\"]}");
-	(void)ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\"");
-	world_settle(f->w);
-	assert_int_equal(world_calls(f->w, "a"), 5);
-	/* and a model that may answer differently is asked each time */
-	for (int i = 0; i < 2; i++) {
-		(void)ask(f, "\"profile\":\"main\",\"temperature\":0.7,\"text\":\"an answer\"");
-		world_settle(f->w);
-	}
-	assert_int_equal(world_calls(f->w, "a"), 7);
-}
-
-static void who_asks_meanwhile_waits_for_that_answer(void **state)
-{
-	struct fixture *f = *state;
-	struct sl_run_id id[5];
-	for (int i = 0; i < 5; i++)
-		id[i] = ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"an answer\",\"hold\":true");
-	world_settle(f->w);
-	assert_int_equal(world_calls(f->w, "a"), 1);
-	assert_string_equal(reason(f, id[3]), "waits: the same is being asked right now");
-	assert_int_equal(world_command(f->w, id[2], SL_CMD_CANCEL), SL_OK);
-	world_release(f->w, "a");
-	world_settle(f->w);
-	assert_int_equal(world_calls(f->w, "a"), 1);
-	for (int i = 0; i < 5; i++)
-		assert_string_equal(world_status(f->w, id[i]), i == 2 ? "cancelled" : "succeeded");
-	/* when the one who makes it is called off, the next one does */
-	for (int i = 0; i < 3; i++)
-		id[i] = ask(f, "\"profile\":\"main\",\"temperature\":0,\"text\":\"other\",\"hold\":true");
-	world_settle(f->w);
-	assert_int_equal(world_command(f->w, id[0], SL_CMD_CANCEL), SL_OK);
-	assert_int_equal(world_calls(f->w, "a"), 3);
-	world_release(f->w, "a");
-	world_settle(f->w);
-	assert_string_equal(world_status(f->w, id[2]), "succeeded");
-	assert_int_equal(world_calls(f->w, "a"), 3);
-}
-
-static void failures_and_what_stands_in_for_them_are_not_kept(void **state)
-{
-	struct fixture *f = *state;
-	for (int i = 0; i < 2; i++) {
-		struct sl_run_id id =
-			ask_with(f, "", "\"profile\":\"main\",\"temperature\":0,\"fail\":\"provider_rejected\"",
-				 ",\"on_error\":\"fallback\",\"fallback\":\"canned\"");
-		world_settle(f->w);
-		assert_string_equal(output(f, id), "canned");
-	}
-	assert_int_equal(world_calls(f->w, "a"), 2);
-}
-
-static void a_node_may_say_what_makes_it_the_same(void **state)
-{
-	struct fixture *f = *state;
-	static const char *const prompts[] = {"cats", "CATS", "dogs"};
-	for (size_t i = 0; i < 3; i++) {
-		char text[1000];
-		snprintf(text, sizeof(text),
-			 "{\"sluice\":1,\"name\":\"n\",\"inputs\":{\"type\":\"object\"},\"nodes\":[{\"id\":\"a\","
-			 "\"type\":"
-			 "\"fake\",\"params\":{\"prompt\":\"{{ input.topic }}\",\"profile\":\"main\",\"text\":\"x\"},"
-			 "\"cache\":{\"ttl_s\":60,\"key\":\"{{ text.lower(input.topic) }}\"}}],\"edges\":[]}");
-		char input[100];
-		snprintf(input, sizeof(input), "{\"topic\":\"%s\"}", prompts[i]);
-		(void)world_submit(f->w, text, input);
-		world_settle(f->w);
-	}
-	assert_int_equal(world_calls(f->w, "a"), 2);
-	SL_BUF(out, 4096);
-	sl_cache_json(f->cache, &out);
-	assert_non_null(strstr(out.data, "{\"scope\":\"node\",\"hits\":1,\"misses\":2"));
-}
-
 /* ---- the end ---- */
 
 static void a_server_ends_or_dies_while_calls_wait_everywhere(void **state)
 {
-	struct fixture *f = *state;
+	struct limited *f = *state;
 	SL_AUTO_JSON doc = NULL;
 	struct sl_error err;
 	put(f, "slow", PROFILE(",\"limits\":{\"rpm\":6}"));
@@ -793,37 +443,26 @@ static void a_server_ends_or_dies_while_calls_wait_everywhere(void **state)
 	/* teardown looks: nobody may be in a queue, hold a place or have a call reserved when the world is gone */
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(a_provider_that_dies_in_mid_stream_is_followed_by_its_fallback),
-		T(a_retry_begins_with_the_profile_itself_again),
-		T(what_is_wrong_with_the_request_goes_nowhere_else),
-		T(a_key_that_is_refused_is_followed_by_another_and_stays_out),
-		T(an_outage_of_one_provider_is_met_by_the_other),
-		T(when_everything_fails_retries_stay_below_a_fifth),
-		T(an_open_breaker_lets_one_trial_through_and_closes),
-		T(a_call_that_is_called_off_says_nothing_of_the_provider),
-		T(calls_wait_for_the_limit_of_their_profile_and_say_so),
-		T(tokens_are_settled_when_the_answer_is_there),
-		T(a_run_that_is_cancelled_while_it_waits_leaves_the_queue),
-		T(a_project_has_a_limit_of_its_own),
-		T(a_gate_lets_so_many_in_at_once),
-		T(what_a_called_off_call_has_taken_is_booked_before_its_node_ends),
-		T(a_run_that_has_taken_its_tokens_fails_with_budget_exhausted),
-		T(a_hundred_runs_on_one_budget_overspend_nothing),
-		T(a_stream_that_goes_in_circles_is_cut_within_two_windows),
-		T(more_than_three_times_the_estimate_is_cut),
-		T(a_run_that_takes_too_long_is_locked_and_may_go_on_as_long_again),
-		T(three_rounds_with_the_same_output_lock_the_run),
-		T(outputs_that_differ_or_are_short_do_not),
-		T(the_very_same_question_is_asked_once),
-		T(who_asks_meanwhile_waits_for_that_answer),
-		T(failures_and_what_stands_in_for_them_are_not_kept),
-		T(a_node_may_say_what_makes_it_the_same),
-		T(a_server_ends_or_dies_while_calls_wait_everywhere),
+		LIMITED_TEST(a_provider_that_dies_in_mid_stream_is_followed_by_its_fallback),
+		LIMITED_TEST(a_retry_begins_with_the_profile_itself_again),
+		LIMITED_TEST(what_is_wrong_with_the_request_goes_nowhere_else),
+		LIMITED_TEST(a_key_that_is_refused_is_followed_by_another_and_stays_out),
+		LIMITED_TEST(an_outage_of_one_provider_is_met_by_the_other),
+		LIMITED_TEST(when_everything_fails_retries_stay_below_a_fifth),
+		LIMITED_TEST(an_open_breaker_lets_one_trial_through_and_closes),
+		LIMITED_TEST(a_call_that_is_called_off_says_nothing_of_the_provider),
+		LIMITED_TEST(calls_wait_for_the_limit_of_their_profile_and_say_so),
+		LIMITED_TEST(tokens_are_settled_when_the_answer_is_there),
+		LIMITED_TEST(a_run_that_is_cancelled_while_it_waits_leaves_the_queue),
+		LIMITED_TEST(a_project_has_a_limit_of_its_own),
+		LIMITED_TEST(a_gate_lets_so_many_in_at_once),
+		LIMITED_TEST(what_a_called_off_call_has_taken_is_booked_before_its_node_ends),
+		LIMITED_TEST(a_run_that_has_taken_its_tokens_fails_with_budget_exhausted),
+		LIMITED_TEST(a_hundred_runs_on_one_budget_overspend_nothing),
+		LIMITED_TEST(a_server_ends_or_dies_while_calls_wait_everywhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
