@@ -26,15 +26,26 @@ void sl_route_cache_stats(struct sl_api *a, struct sl_request *r)
 	answer(a, r);
 }
 
-/* What is emptied: in the task until it is recorded. */
+static void cleared(struct sl_task *t)
+{
+	if (t->rc == SL_OK)
+		answer(t->api, t->r);
+	else
+		sl_answer_problem(t->r, t->rc, "the answers in the database could not be deleted; ask again");
+	sl_task_free(t);
+}
+
+/* What is emptied: in the body until it is recorded. */
 static void clear_recorded(struct sl_task *t)
 {
 	SL_AUTO_JSON body = t->rc == SL_OK ? sl_request_json(t->r) : NULL;
 	if (t->rc != SL_OK) {
 		sl_answer_error(t->r, t->rc, NULL);
-	} else if (body) { /* it was read once already */
-		if (t->api->parts.cache)
-			sl_cache_clear(t->api->parts.cache, sl_json_get_str(body, "scope"));
+	} else if (body && t->api->parts.cache) { /* it was read once already */
+		t->then = cleared;                /* before: the answer may come before the call returns */
+		sl_cache_clear(t->api->parts.cache, sl_json_get_str(body, "scope"), sl_task_from_store, t);
+		return;
+	} else if (body) {
 		answer(t->api, t->r);
 	}
 	sl_task_free(t);

@@ -15,32 +15,45 @@ void sl_keep_close(struct sl_keep *k)
 	atomic_store(&k->closed, true);
 }
 
-/* ---- the ledger ---- */
-
-struct booking {
+/* Whoever waits for a plain answer of the store. */
+struct asked {
 	void (*done)(void *arg, enum sl_code rc);
 	void *arg;
 };
 
-static void on_booked(void *arg, enum sl_code rc)
+static void on_answer(void *arg, enum sl_code rc)
 {
-	struct booking b = *(struct booking *)arg;
+	struct asked a = *(struct asked *)arg;
 	free(arg);
-	b.done(b.arg, rc);
+	a.done(a.arg, rc);
 }
+
+/* NULL: *rc says why. */
+static struct asked *asked_new(struct sl_keep *k, void (*done)(void *arg, enum sl_code rc), void *arg, enum sl_code *rc)
+{
+	struct asked *a = NULL;
+	*rc = SL_CANCELLED;
+	if (atomic_load(&k->closed))
+		return NULL;
+	a = malloc(sizeof(*a));
+	*rc = a ? SL_OK : SL_NO_MEMORY;
+	if (a)
+		*a = (struct asked){done, arg};
+	return a;
+}
+
+/* ---- the ledger ---- */
 
 static void book(void *ctx, struct sl_str project, int64_t day, uint64_t tokens, int64_t cost_microusd,
 		 void (*done)(void *arg, enum sl_code rc), void *arg)
 {
 	struct sl_keep *k = ctx;
-	struct booking *b = atomic_load(&k->closed) ? NULL : malloc(sizeof(*b));
-	enum sl_code rc = b ? SL_OK : SL_CANCELLED;
-	if (b) {
-		*b = (struct booking){done, arg};
-		rc = sl_store_spend_put(k->store, project, day, tokens, cost_microusd, on_booked, b);
-	}
+	enum sl_code rc;
+	struct asked *a = asked_new(k, done, arg, &rc);
+	if (a)
+		rc = sl_store_spend_put(k->store, project, day, tokens, cost_microusd, on_answer, a);
 	if (rc != SL_OK) {
-		free(b);
+		free(a);
 		done(arg, rc);
 	}
 }
@@ -160,29 +173,46 @@ static void look_up(void *ctx, const struct sl_cache_key *key,
 }
 
 /* The next who asks makes it again; so it is worth no more than a line. */
-static void on_kept(void *arg, enum sl_code rc)
+static void on_kept(void *what, enum sl_code rc)
 {
 	if (rc != SL_OK && rc != SL_CANCELLED)
-		sl_log(SL_LOG_WARN, "cmd", "the cache could not be written", SL_KS("what", arg),
+		sl_log(SL_LOG_WARN, "cmd", "the cache could not be written", SL_KS("what", what),
 		       SL_KS("reason", sl_code_wire(rc)));
 }
 
-static char what_put[] = "put", what_clear[] = "clear", what_sweep[] = "sweep";
+static char what_put[] = "put", what_sweep[] = "sweep";
 
-static void put(void *ctx, const struct sl_cache_key *key, struct sl_str scope, struct sl_bytes *output,
-		struct sl_str source, int64_t expires_ms)
+static void on_put(void *arg, enum sl_code rc)
 {
-	struct sl_keep *k = ctx;
-	if (!atomic_load(&k->closed))
-		SL_IGNORE(sl_store_cache_put(k->store, key->b, scope, output, source, expires_ms, on_kept,
-					     what_put)); /* no memory: it stays in the memory we have */
+	on_kept(what_put, rc);
+	on_answer(arg, rc);
 }
 
-static void clear(void *ctx, struct sl_str scope)
+static void put(void *ctx, const struct sl_cache_key *key, struct sl_str scope, struct sl_bytes *output,
+		struct sl_str source, int64_t expires_ms, sl_cache_done_fn *done, void *arg)
 {
 	struct sl_keep *k = ctx;
-	if (!atomic_load(&k->closed) && sl_store_cache_clear(k->store, scope, on_kept, what_clear) != SL_OK)
-		on_kept(what_clear, SL_NO_MEMORY);
+	enum sl_code rc;
+	struct asked *a = asked_new(k, done, arg, &rc);
+	if (a)
+		rc = sl_store_cache_put(k->store, key->b, scope, output, source, expires_ms, on_put, a);
+	if (rc != SL_OK) { /* it stays in the memory we have */
+		free(a);
+		done(arg, rc);
+	}
+}
+
+static void clear(void *ctx, struct sl_str scope, sl_cache_done_fn *done, void *arg)
+{
+	struct sl_keep *k = ctx;
+	enum sl_code rc;
+	struct asked *a = asked_new(k, done, arg, &rc);
+	if (a)
+		rc = sl_store_cache_clear(k->store, scope, on_answer, a);
+	if (rc != SL_OK) {
+		free(a);
+		done(arg, rc);
+	}
 }
 
 static void sweep(void *ctx)

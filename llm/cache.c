@@ -1,5 +1,8 @@
 /* llm/cache.c: see cache.h. An entry is looked up behind the memory once, then it is made or it is there; the list of
- * the entries that are there is ordered by use. */
+ * the entries that are there is ordered by use.
+ *
+ * What is behind keeps no order: a clear is asked for only when the puts before it are done, or they could be executed
+ * after it. A look-up that was begun before a clear is not believed, and none is begun while one is under way. */
 #include "llm/named.h"
 
 #include "llm/cache.h"
@@ -45,11 +48,33 @@ struct sl_cache {
 	size_t n, bytes, max_entries, max_bytes;
 	struct counts counts[SL_CACHE_SCOPES];
 	uint64_t stores;
+	uint64_t epoch;        /* counts the clears */
+	struct sl_list puts;   /* of struct putting, under way; the oldest first */
+	struct sl_list clears; /* of struct clearing, the oldest first */
 };
 
 struct loading {
 	struct sl_cache *cache;
 	struct sl_cache_key key;
+	uint64_t epoch; /* as it was when this began */
+};
+
+struct putting {
+	struct sl_list link;
+	struct sl_cache *cache;
+	uint64_t epoch;
+};
+
+struct clearing {
+	struct sl_list link;
+	struct sl_cache *cache;
+	uint64_t epoch; /* the first after it */
+	bool asked;     /* of what is behind; or about to be, in a row with `next` */
+	struct clearing *next;
+	sl_cache_done_fn *fn;
+	void *arg;
+	size_t scope_len;
+	char scope[];
 };
 
 struct woken {
@@ -68,6 +93,8 @@ enum sl_code sl_cache_new(const struct sl_cache_back *back, struct sl_cache **ou
 	c->max_entries = SL_CACHE_ENTRIES;
 	c->max_bytes = SL_CACHE_BYTES;
 	sl_list_init(&c->lru);
+	sl_list_init(&c->puts);
+	sl_list_init(&c->clears);
 	*out = c;
 	return SL_OK;
 }
@@ -79,7 +106,7 @@ static size_t size_of(const struct sl_cache_entry *e)
 	return sizeof(*e) + (e->output ? e->output->len : 0);
 }
 
-static void drop(struct sl_cache *c, struct sl_cache_entry *e)
+static void become_empty(struct sl_cache *c, struct sl_cache_entry *e)
 {
 	if (e->stage == READY) {
 		sl_list_drop(&e->lru);
@@ -87,6 +114,13 @@ static void drop(struct sl_cache *c, struct sl_cache_entry *e)
 		c->bytes -= size_of(e);
 	}
 	sl_bytes_unref(e->output);
+	e->output = NULL;
+	e->stage = EMPTY;
+}
+
+static void drop(struct sl_cache *c, struct sl_cache_entry *e)
+{
+	become_empty(c, e);
 	HASH_DEL(c->entries, e);
 	free(e);
 }
@@ -185,7 +219,7 @@ static void loaded(void *arg, enum sl_code rc, struct sl_str output, struct sl_s
 	pthread_mutex_lock(&c->lock);
 	HASH_FIND(hh, c->entries, &l->key, sizeof(l->key), e);
 	if (e && e->stage == LOADING) {
-		if (bytes) {
+		if (bytes && l->epoch == c->epoch) {
 			become_ready(c, e, bytes, source, created_ms, expires_ms);
 			bytes = NULL;
 		} else {
@@ -222,6 +256,7 @@ void sl_cache_free(struct sl_cache *c)
 	struct sl_cache_entry *e, *tmp;
 	if (!c)
 		return;
+	SL_BUG_ON(!sl_list_empty(&c->puts) || !sl_list_empty(&c->clears));
 	HASH_ITER (hh, c->entries, e, tmp) {
 		SL_BUG_ON(e->stage == MAKING || !sl_list_empty(&e->waiting));
 		drop(c, e);
@@ -252,18 +287,13 @@ enum sl_cache_answer sl_cache_ask(struct sl_cache *c, const struct sl_cache_key 
 	HASH_FIND(hh, c->entries, key, sizeof(*key), e);
 	if (!e) {
 		e = entry_new(c, key, scope);
-		if (e && c->back.get && (load = malloc(sizeof(*load))) != NULL) {
-			*load = (struct loading){c, *key};
+		if (e && c->back.get && sl_list_empty(&c->clears) && (load = malloc(sizeof(*load))) != NULL) {
+			*load = (struct loading){c, *key, c->epoch};
 			e->stage = LOADING;
 		}
 	}
 	if (e && e->stage == READY && now_ms >= e->expires_ms) { /* behind the memory it has expired, too */
-		sl_list_drop(&e->lru);
-		c->n--;
-		c->bytes -= size_of(e);
-		sl_bytes_unref(e->output);
-		e->output = NULL;
-		e->stage = EMPTY;
+		become_empty(c, e);
 		e->counts->expired++;
 	}
 	if (!e) {
@@ -299,17 +329,74 @@ enum sl_cache_answer sl_cache_ask(struct sl_cache *c, const struct sl_cache_key 
 	return a;
 }
 
+static void cleared(void *arg, enum sl_code rc)
+{
+	struct clearing *k = arg;
+	struct sl_cache *c = k->cache;
+	sl_cache_done_fn *fn = k->fn;
+	void *fn_arg = k->arg;
+	pthread_mutex_lock(&c->lock);
+	sl_list_drop(&k->link);
+	pthread_mutex_unlock(&c->lock);
+	free(k);
+	fn(fn_arg, rc); /* the last: c may be gone with it */
+}
+
+/* [lock] The clears that no older put holds up any more, once each. Puts that came after one do not hold it up, so its
+ * turn comes however many there are. */
+static struct clearing *take_turns(struct sl_cache *c)
+{
+	const struct putting *oldest =
+		sl_list_empty(&c->puts) ? NULL : sl_list_entry(c->puts.next, struct putting, link);
+	struct clearing *first = NULL, **last = &first;
+	sl_list_each (at, &c->clears) {
+		struct clearing *k = sl_list_entry(at, struct clearing, link);
+		if (k->asked || (oldest && oldest->epoch < k->epoch))
+			continue;
+		k->asked = true;
+		*last = k;
+		last = &k->next;
+	}
+	return first;
+}
+
+/* Without the lock. Each may be gone once it is asked, and the cache with the last one. */
+static void ask_to_clear(struct clearing *k)
+{
+	while (k) {
+		struct clearing *next = k->next;
+		const struct sl_cache_back *back = &k->cache->back;
+		back->clear(back->ctx, sl_str_n(k->scope, k->scope_len), cleared, k);
+		k = next;
+	}
+}
+
+static void put_done(void *arg, enum sl_code rc) /* whatever came of it: it is not under way any more */
+{
+	struct putting *p = arg;
+	struct sl_cache *c = p->cache;
+	pthread_mutex_lock(&c->lock);
+	sl_list_drop(&p->link);
+	struct clearing *turns = take_turns(c);
+	pthread_mutex_unlock(&c->lock);
+	free(p);
+	ask_to_clear(turns);
+}
+
 void sl_cache_done(struct sl_cache *c, struct sl_cache_ticket *t, struct sl_bytes *output, struct sl_str source,
 		   uint32_t ttl_s, int64_t now_ms)
 {
 	struct sl_cache_entry *e = t->entry;
 	struct woken next = {0};
 	bool kept = output && output->len <= SL_CACHE_ENTRY_BYTES, sweep = false;
+	struct putting *put = NULL;
 	struct sl_cache_key key;
 	char scope[24];
 	int64_t expires_ms = now_ms + (int64_t)ttl_s * 1000;
 	if (t->state != SL_CACHE_MAKING)
 		return;
+	if (kept && c->back.put)
+		put = malloc(sizeof(*put)); /* without memory: it stays in the memory we have */
 	pthread_mutex_lock(&c->lock);
 	t->state = SL_CACHE_OUT;
 	key = e->key;
@@ -321,13 +408,17 @@ void sl_cache_done(struct sl_cache *c, struct sl_cache_ticket *t, struct sl_byte
 	} else {
 		e->stage = EMPTY;
 	}
+	if (put) { /* under the same lock: a clear that finds the answer in memory waits for it behind */
+		*put = (struct putting){.cache = c, .epoch = c->epoch};
+		sl_list_append(&c->puts, &put->link);
+	}
 	next = first_of(e);
 	drop_idle(c, e);
 	evict(c);
 	pthread_mutex_unlock(&c->lock);
 	wake(next);
-	if (kept && c->back.put)
-		c->back.put(c->back.ctx, &key, sl_str(scope), output, source, expires_ms);
+	if (put)
+		c->back.put(c->back.ctx, &key, sl_str(scope), output, source, expires_ms, put_done, put);
 	if (sweep && c->back.sweep)
 		c->back.sweep(c->back.ctx);
 }
@@ -348,18 +439,31 @@ void sl_cache_leave(struct sl_cache *c, struct sl_cache_ticket *t)
 	wake(next);
 }
 
-void sl_cache_clear(struct sl_cache *c, struct sl_str scope)
+void sl_cache_clear(struct sl_cache *c, struct sl_str scope, sl_cache_done_fn *fn, void *arg)
 {
 	struct sl_cache_entry *e, *tmp;
+	struct clearing *k = c->back.clear ? malloc(sizeof(*k) + scope.len) : NULL, *turns = NULL;
+	enum sl_code rc = c->back.clear && !k ? SL_NO_MEMORY : SL_OK;
 	pthread_mutex_lock(&c->lock);
 	HASH_ITER (hh, c->entries, e, tmp) {
-		if (e->stage == READY && sl_list_empty(&e->waiting) &&
-		    (!scope.len || sl_str_is(scope, e->counts->scope)))
-			drop(c, e);
+		if (e->stage != READY || (scope.len && !sl_str_is(scope, e->counts->scope)))
+			continue;
+		become_empty(c, e); /* whoever was told to come for it makes it */
+		drop_idle(c, e);
+	}
+	c->epoch++;
+	if (k) {
+		*k = (struct clearing){.cache = c, .epoch = c->epoch, .fn = fn, .arg = arg, .scope_len = scope.len};
+		if (scope.len)
+			memcpy(k->scope, scope.p, scope.len);
+		sl_list_append(&c->clears, &k->link);
+		turns = take_turns(c);
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (c->back.clear)
-		c->back.clear(c->back.ctx, scope);
+	if (k)
+		ask_to_clear(turns);
+	else
+		fn(arg, rc);
 }
 
 static void counts_json(struct sl_buf *out, const struct counts *k)

@@ -6,6 +6,7 @@
  *
  * Owns      its entries; bounded by number and bytes. Never the tickets: they are embedded in whatever waits.
  * Behind    a port (PostgreSQL, filled in by cmd), asynchronous; without it, or when it fails, the memory is all.
+ * Not for   the memories of other servers: what is cleared here, they give until it expires there.
  * Thread    everything [any]; one lock, O(1) held. Times are wall ms.
  */
 #pragma once
@@ -30,17 +31,20 @@ struct sl_cache_key {
 	uint8_t b[SL_CACHE_KEY_BYTES];
 };
 
-/* What is behind the memory. Each calls its `done` exactly once, later or at once, on any thread; SL_NOT_FOUND:
- * nothing. put, clear and sweep want no answer. */
+typedef void sl_cache_done_fn(void *arg, enum sl_code rc);
+
+/* What is behind the memory. Each calls its `done` exactly once, later or at once, on any thread, and looks at nothing
+ * it was lent after that; SL_NOT_FOUND: nothing. A put or clear that is done can be seen by all that is asked after it.
+ * sweep wants no answer. */
 struct sl_cache_back {
 	void (*get)(void *ctx, const struct sl_cache_key *key,
 		    void (*done)(void *arg, enum sl_code rc, struct sl_str output, struct sl_str source,
 				 int64_t created_ms, int64_t expires_ms),
 		    void *arg);
 	void (*put)(void *ctx, const struct sl_cache_key *key, struct sl_str scope, struct sl_bytes *output,
-		    struct sl_str source, int64_t expires_ms);
-	void (*clear)(void *ctx, struct sl_str scope); /* empty: all */
-	void (*sweep)(void *ctx);                      /* now and then: what has expired may go */
+		    struct sl_str source, int64_t expires_ms, sl_cache_done_fn *done, void *arg);
+	void (*clear)(void *ctx, struct sl_str scope, sl_cache_done_fn *done, void *arg); /* empty: all */
+	void (*sweep)(void *ctx); /* now and then: what has expired may go */
 	void *ctx;
 };
 
@@ -68,7 +72,7 @@ enum sl_cache_answer {
 
 SL_MUST_USE enum sl_code sl_cache_new(const struct sl_cache_back *back, struct sl_cache **out); /* NULL: memory only */
 void sl_cache_limits(struct sl_cache *c, size_t entries, size_t bytes); /* 0: none are kept in memory */
-void sl_cache_free(struct sl_cache *c); /* no ticket may be out, nothing asked of what is behind; NULL is fine */
+void sl_cache_free(struct sl_cache *c); /* no ticket may be out, all that is behind has answered; NULL is fine */
 SL_DEFINE_AUTO(sl_cache)
 
 enum sl_cache_answer sl_cache_ask(struct sl_cache *c, const struct sl_cache_key *key, struct sl_str scope,
@@ -79,7 +83,11 @@ void sl_cache_done(struct sl_cache *c, struct sl_cache_ticket *t, struct sl_byte
 		   uint32_t ttl_s, int64_t now_ms);
 void sl_cache_leave(struct sl_cache *c, struct sl_cache_ticket *t); /* does not wait any more; idempotent */
 
-void sl_cache_clear(struct sl_cache *c, struct sl_str scope); /* empty: all; in memory and behind it */
+/* scope empty: all. fn comes once, later or at once, on any thread: none of the answers that were there at the call is
+ * given any more, from memory or from behind it; otherwise what was behind may come back, and rc says why. An answer
+ * that is being made at the call counts as new: it is kept in memory, and behind it unless the clear takes it along.
+ * Until fn nothing is looked up behind the memory. */
+void sl_cache_clear(struct sl_cache *c, struct sl_str scope, sl_cache_done_fn *fn, void *arg);
 /* {"entries","bytes","max_entries","max_bytes","hits","misses","joined","stored","evicted","expired","hit_rate",
  * "scopes":[{"scope","hits",…}]} */
 void sl_cache_json(struct sl_cache *c, struct sl_buf *out);
