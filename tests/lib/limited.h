@@ -16,6 +16,7 @@
 #include "llm/profile.h"
 #include "llm/services.h"
 #include "tests/lib/scenario.h"
+#include "tests/lib/test.h"
 
 struct limited {
 	struct world *w;

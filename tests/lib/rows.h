@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "tests/lib/test.h"
 
 /* data/<name>.json as *out, the caller's; 0, or -1 and a word why. For the setup of a group. */
 static inline int rows_read(const char *name, struct json_object **out)
