@@ -93,7 +93,7 @@ static enum sl_code take_messages(struct sl_conversation *c, struct json_object 
 		sl_json_set_str(copy, "role", sl_str(role));
 		if (!sl_json_get(copy, "content")) /* null beside tool calls */
 			sl_json_set_str(copy, "content", SL_STR(""));
-		json_object_array_add(c->messages, copy);
+		sl_json_append(c->messages, copy);
 	}
 	return SL_OK;
 }
@@ -122,6 +122,12 @@ static void copy_format(struct sl_conversation *c, struct json_object *format)
 	sl_json_set(c->params, "response_format", ours);
 }
 
+/* Nothing of it was dropped on the way for want of memory. */
+static enum sl_code whole(uint64_t losses, struct sl_error *err)
+{
+	return sl_json_losses() == losses ? SL_OK : sl_fail(err, SL_NO_MEMORY, "conversation");
+}
+
 static bool ready(struct sl_conversation *c)
 {
 	c->messages = json_object_new_array();
@@ -141,6 +147,7 @@ static bool are_functions(struct json_object *tools)
 enum sl_code sl_conversation_read_chat(struct sl_conversation *c, struct json_object *body, struct sl_buf *errors,
 				       struct sl_error *err)
 {
+	uint64_t losses = sl_json_losses();
 	*c = (struct sl_conversation){0};
 	if (!ready(c))
 		return sl_fail(err, SL_NO_MEMORY, "conversation");
@@ -165,7 +172,7 @@ enum sl_code sl_conversation_read_chat(struct sl_conversation *c, struct json_ob
 	copy_param(c, body, "tools", "tools");
 	copy_param(c, body, "tool_choice", "tool_choice");
 	copy_format(c, sl_json_get(body, "response_format"));
-	return SL_OK;
+	return whole(losses, err);
 }
 
 /* ---- responses: `input` is a text or a list of items ---- */
@@ -189,19 +196,21 @@ static enum sl_code take_items(struct sl_conversation *c, struct json_object *it
 			sl_json_set_str(call, "id", sl_json_get_str(item, "call_id"));
 			sl_json_set_str(call, "type", SL_STR("function"));
 			sl_json_set(call, "function", f);
-			json_object_array_add(calls, call);
+			sl_json_append(calls, call);
 			sl_json_set_str(m, "role", SL_STR("assistant"));
 			sl_json_set_str(m, "content", SL_STR(""));
 			sl_json_set(m, "tool_calls", calls);
 		} else if (role_of(sl_json_get_str(item, "role"))) {
 			content_text(sl_json_get(item, "content"), &text);
+			if (text.no_memory)
+				sl_json_lost();
 			sl_json_set_str(m, "role", sl_str(role_of(sl_json_get_str(item, "role"))));
 			sl_json_set_str(m, "content", sl_buf_str(&text));
 		} else {
 			json_object_put(m);
 			return refuse(errors, err, "input", "an item is a message, a function_call or its output");
 		}
-		json_object_array_add(c->messages, m);
+		sl_json_append(c->messages, m);
 	}
 	return SL_OK;
 }
@@ -224,7 +233,7 @@ static void copy_tools(struct sl_conversation *c, struct json_object *tools)
 		sl_json_set(tool, "function", f);
 		if (!all)
 			all = json_object_new_array();
-		json_object_array_add(all, tool);
+		sl_json_append(all, tool);
 	}
 	if (all)
 		sl_json_set(c->params, "tools", all);
@@ -235,6 +244,7 @@ enum sl_code sl_conversation_read_response(struct sl_conversation *c, struct jso
 {
 	struct json_object *input = sl_json_get(body, "input");
 	struct sl_str instructions = sl_json_get_str(body, "instructions");
+	uint64_t losses = sl_json_losses();
 	*c = (struct sl_conversation){0};
 	if (!ready(c))
 		return sl_fail(err, SL_NO_MEMORY, "conversation");
@@ -248,13 +258,13 @@ enum sl_code sl_conversation_read_response(struct sl_conversation *c, struct jso
 		struct json_object *m = json_object_new_object();
 		sl_json_set_str(m, "role", SL_STR("system"));
 		sl_json_set_str(m, "content", instructions);
-		json_object_array_add(c->messages, m);
+		sl_json_append(c->messages, m);
 	}
 	if (json_object_is_type(input, json_type_string)) {
 		struct json_object *m = json_object_new_object();
 		sl_json_set_str(m, "role", SL_STR("user"));
 		sl_json_set_str(m, "content", sl_json_str(input));
-		json_object_array_add(c->messages, m);
+		sl_json_append(c->messages, m);
 	} else if (json_object_is_type(input, json_type_array) && json_object_array_length(input)) {
 		rc = take_items(c, input, errors, err);
 	} else {
@@ -270,7 +280,7 @@ enum sl_code sl_conversation_read_response(struct sl_conversation *c, struct jso
 	copy_param(c, body, "tool_choice", "tool_choice");
 	copy_tools(c, sl_json_get(body, "tools"));
 	copy_format(c, sl_json_get(sl_json_get(body, "text"), "format"));
-	return SL_OK;
+	return whole(losses, err);
 }
 
 /* ---- as a run ---- */
@@ -287,6 +297,7 @@ enum sl_code sl_conversation_profile(const struct sl_conversation *c, struct sl_
 {
 	/* Everything the client wrote goes in as an input: none of it is read as a template. */
 	SL_BUF(d, 64 << 10);
+	uint64_t losses = sl_json_losses();
 	SL_AUTO_JSON in = json_object_new_object();
 	if (!in)
 		return SL_NO_MEMORY;
@@ -303,7 +314,7 @@ enum sl_code sl_conversation_profile(const struct sl_conversation *c, struct sl_
 	sl_buf_adds(&d, "}}],\"edges\":[]}");
 	*inputs = bytes_of(in);
 	*definition = sl_buf_bytes(&d);
-	if (*inputs && *definition)
+	if (*inputs && *definition && sl_json_losses() == losses)
 		return SL_OK;
 	sl_bytes_unref(*inputs);
 	sl_bytes_unref(*definition);
@@ -437,6 +448,7 @@ enum sl_code sl_conversation_workflow(const struct sl_conversation *c, struct js
 	struct json_object *schema = sl_json_get(definition, "inputs"), *properties = sl_json_get(schema, "properties");
 	const char *text = schema ? text_input(schema) : "prompt";
 	bool messages = !schema || sl_json_get(properties, "messages");
+	uint64_t losses = sl_json_losses();
 	SL_AUTO_JSON in = json_object_new_object();
 	SL_BUF(last, SL_LIMIT_PAYLOAD_BYTES);
 	SL_BUF(system, SL_LIMIT_PAYLOAD_BYTES);
@@ -455,6 +467,6 @@ enum sl_code sl_conversation_workflow(const struct sl_conversation *c, struct js
 		sl_json_set_str(in, text, sl_buf_str(&last));
 	if (sl_json_get(properties, "system") && system.len)
 		sl_json_set_str(in, "system", sl_buf_str(&system));
-	*inputs = in && !last.failed && !system.failed ? bytes_of(in) : NULL;
+	*inputs = sl_json_losses() == losses && !last.failed && !system.failed ? bytes_of(in) : NULL;
 	return *inputs ? SL_OK : sl_fail(err, SL_NO_MEMORY, "conversation");
 }

@@ -266,6 +266,8 @@ static void put_warnings(struct sl_buf *out, const struct forecast *f, const str
 		     f->unmeasured == 1 ? " takes" : "s take");
 	if (unpriced.len)
 		warn(out, "unpriced", "no price is known for %s; its calls count as free", unpriced.data);
+	if (unpriced.no_memory || unknown.no_memory)
+		sl_json_lost();
 	if (unknown.len)
 		warn(out, "unpriced", "there is no such profile or agent yet: %s; its calls count as free",
 		     unknown.data);
@@ -278,9 +280,14 @@ enum sl_code sl_estimate_json(const struct sl_estimate_models *m, const struct s
 	struct forecast f = {.m = m};
 	struct sl_estimate e;
 	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
+	uint64_t losses = sl_json_losses();
 	if (inputs)
 		sl_json_write(&text, inputs);
 	f.measured = m->stats ? calloc(SL_STATS_MODELS, sizeof(*f.measured)) : NULL;
+	if (text.no_memory || (m->stats && !f.measured)) {
+		free(f.measured);
+		return sl_fail(err, SL_NO_MEMORY, "no memory for an estimate");
+	}
 	if (f.measured)
 		f.n_measured = sl_stats_models(m->stats, f.measured, SL_STATS_MODELS);
 	double input_tokens = inputs ? (double)sl_tokens_of_text(sl_buf_str(&text)) : 50;
@@ -293,7 +300,9 @@ enum sl_code sl_estimate_json(const struct sl_estimate_models *m, const struct s
 		put_nodes(out, &f, &e);
 		put_warnings(out, &f, &e);
 		sl_buf_addc(out, '}');
-		if (out->failed)
+		if (out->no_memory || sl_json_losses() != losses)
+			rc = sl_fail(err, SL_NO_MEMORY, "no memory for an estimate");
+		else if (out->failed)
 			rc = sl_fail(err, SL_TOO_LARGE, "the estimate is too long to be told");
 	}
 	sl_estimate_fini(&e);

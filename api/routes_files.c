@@ -55,7 +55,7 @@ static enum sl_code take(struct wanted *w, const struct sl_record *rec)
 		sl_json_set(v, "content", json_object_get(sl_json_get(data, "content")));
 	if (!w->history)
 		drop_older(w->versions, path);
-	json_object_array_add(w->versions, v);
+	sl_json_append(w->versions, v);
 	return SL_OK;
 }
 

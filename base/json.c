@@ -505,30 +505,78 @@ bool sl_json_get_bool(struct json_object *o, const char *key, bool otherwise)
 	return v && json_object_is_type(v, json_type_boolean) ? json_object_get_boolean(v) : otherwise;
 }
 
+static _Thread_local uint64_t losses;
+
+uint64_t sl_json_losses(void)
+{
+	return losses;
+}
+
+void sl_json_lost(void)
+{
+	losses++;
+}
+
 void sl_json_set(struct json_object *o, const char *key, struct json_object *v)
 {
-	if (json_object_object_add(o, key, v) != 0)
+	if (!o || json_object_object_add(o, key, v) != 0) {
 		json_object_put(v);
+		losses++;
+	}
+}
+
+void sl_json_append(struct json_object *list, struct json_object *v)
+{
+	if (!list || json_object_array_add(list, v) != 0) {
+		json_object_put(v);
+		losses++;
+	}
+}
+
+/* v was made for this: that there is none is no null, but want of memory. */
+static void set_made(struct json_object *o, const char *key, struct json_object *v)
+{
+	if (v)
+		sl_json_set(o, key, v);
+	else
+		losses++;
 }
 
 void sl_json_set_str(struct json_object *o, const char *key, struct sl_str v)
 {
-	sl_json_set(o, key, json_object_new_string_len(v.p, (int)v.len));
+	set_made(o, key, json_object_new_string_len(v.p, (int)v.len));
+}
+
+void sl_json_set_z(struct json_object *o, const char *key, const char *z)
+{
+	if (z)
+		sl_json_set_str(o, key, sl_str(z));
+	else
+		sl_json_set(o, key, NULL);
+}
+
+void sl_json_append_z(struct json_object *list, const char *z)
+{
+	struct json_object *v = json_object_new_string(z);
+	if (v)
+		sl_json_append(list, v);
+	else
+		losses++;
 }
 
 void sl_json_set_i64(struct json_object *o, const char *key, int64_t v)
 {
-	sl_json_set(o, key, json_object_new_int64(v));
+	set_made(o, key, json_object_new_int64(v));
 }
 
 void sl_json_set_f64(struct json_object *o, const char *key, double v)
 {
-	sl_json_set(o, key, json_object_new_double(v));
+	set_made(o, key, json_object_new_double(v));
 }
 
 void sl_json_set_bool(struct json_object *o, const char *key, bool v)
 {
-	sl_json_set(o, key, json_object_new_boolean(v));
+	set_made(o, key, json_object_new_boolean(v));
 }
 
 /* The shortest text that reads back as the same number. Not json-c's: it caches the text inside the object, and trees
@@ -600,8 +648,12 @@ void sl_json_write(struct sl_buf *b, struct json_object *o)
 struct json_object *sl_json_dup(struct json_object *o)
 {
 	struct json_object *copy = NULL;
-	if (!o || json_object_deep_copy(o, &copy, NULL) != 0)
+	if (!o)
 		return NULL;
+	if (json_object_deep_copy(o, &copy, NULL) != 0) {
+		losses++;
+		return NULL;
+	}
 	return copy;
 }
 

@@ -32,7 +32,12 @@ static void tell_end(sl_await_fn *fn, void *arg, const struct sl_run_state *s)
 	if (s->outputs) {
 		SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
 		sl_json_write(&b, s->outputs);
+		bool no_memory = b.no_memory || !b.failed;
 		outputs = sl_buf_bytes(&b);
+		if (!outputs && no_memory) { /* nothing came out is something else */
+			fn(arg, sl_fail(&err, SL_NO_MEMORY, "no memory for what came out of the run"), "", NULL, &err);
+			return;
+		}
 	}
 	fn(arg, SL_OK, sl_run_states[s->status].wire, outputs, &err);
 	sl_bytes_unref(outputs);

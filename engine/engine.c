@@ -333,6 +333,8 @@ struct sl_run *sl_engine_find_or_want(struct sl_engine *e, struct sl_run_id id, 
 		if (w) {
 			w->id = id;
 			HASH_ADD(hh, e->wanted, id, sizeof(w->id), w);
+			if (!w->hh.tbl)
+				free(w);
 		}
 	}
 	pthread_mutex_unlock(&e->lock);

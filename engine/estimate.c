@@ -96,7 +96,12 @@ static double items_of_inputs(const struct walk *k, struct json_object *written)
 	struct sl_template *t = NULL;
 	SL_AUTO_JSON value = NULL;
 	double n = -1;
-	if (!k->inputs || sl_template_compile(written, &t, NULL) != SL_OK)
+	if (!k->inputs)
+		return -1;
+	enum sl_code rc = sl_template_compile(written, &t, NULL);
+	if (rc == SL_NO_MEMORY)
+		sl_json_lost();
+	if (rc != SL_OK)
 		return -1;
 	const struct sl_env env = {only_input, k->inputs};
 	size_t refs = 0;
@@ -104,7 +109,11 @@ static double items_of_inputs(const struct walk *k, struct json_object *written)
 	bool known = true;
 	for (size_t i = 0; i < refs; i++)
 		known &= ref[i].root == SL_REF_INPUT;
-	if (known && sl_template_eval(t, &env, &value, NULL) == SL_OK && json_object_is_type(value, json_type_array))
+	if (known)
+		rc = sl_template_eval(t, &env, &value, NULL);
+	if (rc == SL_NO_MEMORY)
+		sl_json_lost();
+	if (known && rc == SL_OK && json_object_is_type(value, json_type_array))
 		n = (double)json_object_array_length(value);
 	sl_template_free(t);
 	return n;

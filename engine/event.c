@@ -242,7 +242,10 @@ enum sl_code sl_event_encode(const struct sl_event *e, struct sl_record *r)
 static char *dup_member(struct json_object *o, const char *key)
 {
 	const char *z = sl_json_get_z(o, key);
-	return z ? sl_str_dup(sl_str(z)) : NULL;
+	char *copy = z ? sl_str_dup(sl_str(z)) : NULL;
+	if (z && !copy)
+		sl_json_lost();
+	return copy;
 }
 
 static int64_t time_member(struct json_object *o, const char *key)
@@ -291,6 +294,8 @@ static struct json_object *further_data(struct json_object *data)
 	static const char *const keys[] = {"parent", "parent_node", "depth", "signal", "payload",
 					   "text",   "forked_from", "run",   "at_seq", "inputs"};
 	struct json_object *o = json_object_new_object(), *v;
+	if (!o)
+		sl_json_lost();
 	for (size_t i = 0; o && i < SL_COUNT_OF(keys); i++)
 		if (json_object_object_get_ex(data, keys[i], &v))
 			sl_json_set(o, keys[i], json_object_get(v));
@@ -378,7 +383,10 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 enum sl_code sl_event_decode(const struct sl_record *r, struct sl_event *out, struct sl_error *err)
 {
 	struct sl_event e = {0};
+	uint64_t losses = sl_json_losses();
 	enum sl_code rc = decode(r, &e, err);
+	if (rc == SL_OK && sl_json_losses() != losses)
+		rc = sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)r->seq);
 	if (rc != SL_OK) {
 		sl_event_fini(&e);
 		return rc;

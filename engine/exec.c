@@ -523,7 +523,7 @@ static void start_node(struct sl_exec *x)
 	x->node = n;
 	x->phase = PH_RUNNING;
 	if (!n) {
-		fail_for_good(x, sl_fail(&err, SL_NO_MEMORY, "node '%s'", x->def->id), &err);
+		fail_for_good(x, sl_fail(&err, SL_NO_MEMORY, "no memory for node '%s'", x->def->id), &err);
 		return;
 	}
 	json_object_put(x->word);

@@ -21,6 +21,8 @@ struct json_object *sl_body_result(const struct sl_scope *body)
 	if (ends == 1)
 		return body->nodes[last].output ? json_object_get(body->nodes[last].output) : json_object_new_object();
 	struct json_object *o = json_object_new_object();
+	if (!o)
+		sl_json_lost();
 	for (uint32_t i = 0; o && i < g->n_nodes; i++)
 		if (g->nodes[i].n_out == 0 && body->nodes[i].output)
 			sl_json_set(o, g->nodes[i].id, json_object_get(body->nodes[i].output));

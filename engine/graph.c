@@ -232,10 +232,11 @@ static enum sl_code parse(const struct sl_registry *r, struct sl_str text, bool 
 	sl_arena_init(&w->arena, WORKFLOW_BYTES);
 	struct sl_reading rd = {.registry = r, .w = w, .problems = problems, .stored = stored};
 	size_t errors = problems->errors;
+	uint64_t losses = sl_json_losses();
 	sl_buf_init(&rd.pointer, 64u << 10);
 	read_text(&rd, text);
 	sl_buf_fini(&rd.pointer);
-	if (rd.no_memory)
+	if (rd.no_memory || sl_json_losses() != losses)
 		return SL_NO_MEMORY;
 	if (problems->errors != errors)
 		return SL_OK;

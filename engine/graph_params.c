@@ -203,7 +203,7 @@ static struct json_object *for_template(struct sl_reading *rd, const struct sl_m
 	} else if (m->items && json_object_is_type(value, json_type_array)) {
 		copy = json_object_new_array();
 		for (size_t i = 0; copy && i < json_object_array_length(value); i++)
-			json_object_array_add(copy, for_template(rd, m->items, json_object_array_get_idx(value, i)));
+			sl_json_append(copy, for_template(rd, m->items, json_object_array_get_idx(value, i)));
 	} else {
 		copy = json_object_get(value);
 	}

@@ -118,8 +118,6 @@ enum sl_code sl_node_body_begin(struct sl_node *n, uint32_t number, struct json_
 {
 	struct sl_scope *body = NULL;
 	enum sl_code rc = sl_scope_body(n->x->scope, n->x->index, number, &body);
-	if (rc == SL_OK)
-		rc = sl_run_ready_scope(body);
 	if (rc != SL_OK) {
 		json_object_put(bindings);
 		return rc == SL_LIMIT ? sl_fail(err, rc, "'%s' has more than %d bodies", n->x->path, SL_LIMIT_BODIES)
@@ -156,6 +154,8 @@ struct json_object *sl_node_body_outputs(const struct sl_node *n, uint32_t numbe
 {
 	const struct sl_scope *body = body_of(n, number);
 	struct json_object *o = json_object_new_object();
+	if (!o)
+		sl_json_lost();
 	for (uint32_t i = 0; o && body && i < body->graph->n_nodes; i++)
 		if (body->nodes[i].output)
 			sl_json_set(o, body->graph->nodes[i].id, json_object_get(body->nodes[i].output));

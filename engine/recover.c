@@ -29,6 +29,7 @@ static void outline(struct sl_event *e)
 enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state,
 		     struct sl_error *err)
 {
+	uint64_t losses = sl_json_losses();
 	for (size_t i = 0; i < stored->n_records; i++) {
 		const struct sl_record *rec = &stored->records[i];
 		struct sl_event e;
@@ -45,6 +46,8 @@ enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflo
 			sl_body_ended(state->ended);
 		state->bytes += (rec->data ? rec->data->len : 0) + (rec->detail ? rec->detail->len : 0);
 	}
+	if (sl_json_losses() != losses)
+		return sl_fail(err, SL_NO_MEMORY, "out of memory");
 	return SL_OK;
 }
 

@@ -412,7 +412,7 @@ static enum sl_code fork_event(struct fork *f, struct sl_event *e, struct sl_err
 			return sl_fail(err, SL_NO_MEMORY, "the fork");
 		json_object_object_foreach (f->outputs, path, output) {
 			(void)output;
-			json_object_array_add(paths, json_object_new_string(path));
+			sl_json_append_z(paths, path);
 		}
 		sl_json_set(e->data, "outputs", paths);
 	}

@@ -9,7 +9,10 @@
 
 char *sl_z(const char *z)
 {
-	return z ? sl_str_dup(sl_str(z)) : NULL;
+	char *copy = z ? sl_str_dup(sl_str(z)) : NULL;
+	if (z && !copy)
+		sl_json_lost();
+	return copy;
 }
 
 /* ---- life ---- */
@@ -797,6 +800,7 @@ static void run_turn(struct sl_job *j)
 	struct sl_run *r = SL_CONTAINER_OF(j, struct sl_run, job);
 	struct sl_engine *e = r->engine;
 	struct sl_link *l = sl_mpsc_take(&r->mailbox);
+	uint64_t losses = sl_json_losses();
 	sl_engine_serves(e, &r->id);
 	while (l) {
 		struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
@@ -804,6 +808,8 @@ static void run_turn(struct sl_job *j)
 		m->run(r, m);
 	}
 	advance(r);
+	if (sl_json_losses() != losses && r->n_out && !r->lost) /* something that was decided may lack a part */
+		lay_aside(r);
 	sl_run_flush(r);
 	atomic_store(&r->scheduled, false);
 	if (!sl_mpsc_empty(&r->mailbox))

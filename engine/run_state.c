@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "engine/run_priv.h"
 
 #define TOLD_NAMES 64
 #define TO(s)      (1u << SL_RUN_##s)
@@ -160,7 +161,11 @@ enum sl_code sl_scope_body(struct sl_scope *sc, uint32_t node, uint32_t number, 
 	struct sl_scope *body = calloc(1, sizeof(*body));
 	SL_AUTO_MEM char *path = sl_scope_path(sc, node);
 	size_t bytes = path ? strlen(path) + 16 : 0;
-	if (!body || !path || !(body->prefix = malloc(bytes)) || scope_init(sc->home, body, g) != SL_OK) {
+	if (body)
+		body->graph = g;
+	/* in a live run a body is ready from the start: whoever finds it in the state may ask what runs in it */
+	if (!body || !path || !(body->prefix = malloc(bytes)) || (sc->rt && sl_run_ready_scope(body) != SL_OK) ||
+	    scope_init(sc->home, body, g) != SL_OK) {
 		if (body)
 			sl_scope_fini(body);
 		free(body);
@@ -438,7 +443,7 @@ static enum sl_code keep(struct json_object **list, uint32_t most, const struct 
 		sl_json_set_str(o, "by", sl_str(e->by));
 	if (json_object_array_length(*list) >= most) /* the oldest goes; who waits for none never asked for it */
 		json_object_array_del_idx(*list, 0, 1);
-	json_object_array_add(*list, o);
+	sl_json_append(*list, o);
 	return SL_OK;
 }
 

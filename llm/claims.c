@@ -380,7 +380,7 @@ struct json_object *sl_claims_json(struct sl_str text)
 		sl_json_set_str(o, "kind", sl_str(sl_claim_kind_name(all[i].kind)));
 		sl_json_set_str(o, "mark", all[i].mark);
 		sl_json_set_i64(o, "at", all[i].text.p - text.p);
-		json_object_array_add(list, o);
+		sl_json_append(list, o);
 	}
 	free(all);
 	return list;

@@ -58,7 +58,11 @@ static uint64_t of_json(struct json_object *o)
 		return sl_tokens_of_text(sl_json_str(o));
 	size_t len;
 	const char *text = json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN, &len);
-	return text ? sl_tokens_of_text(sl_str_n(text, len)) : 0;
+	if (!text) {
+		sl_json_lost(); /* who must be exact compares */
+		return 0;
+	}
+	return sl_tokens_of_text(sl_str_n(text, len));
 }
 
 /* A text, or a list of parts of which an image counts as one. */

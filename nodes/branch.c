@@ -34,7 +34,7 @@ static enum sl_step branch_start(struct sl_node *n, struct json_object *params, 
 		sl_fail(err, SL_NO_MEMORY, "choosing a case");
 		return SL_FAILED;
 	}
-	sl_json_set(output, "case", chosen ? json_object_new_string(chosen) : NULL);
+	sl_json_set_z(output, "case", chosen);
 	sl_node_choose(n, chosen ? chosen : ""); /* no edge carries an empty case, so without a match all cases die */
 	sl_node_complete(n, output);
 	return SL_DONE;

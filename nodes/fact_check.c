@@ -135,7 +135,7 @@ static void claims_by_rules(struct check *s)
 	SL_BUF(json, SL_LIMIT_PAYLOAD_BYTES);
 	size_t n = all ? sl_claims_find(content_of(s->params, &json), all, SL_CLAIMS) : 0;
 	for (size_t i = 0; i < n; i++)
-		json_object_array_add(s->claims, claim_new(all[i].text, all[i].kind));
+		sl_json_append(s->claims, claim_new(all[i].text, all[i].kind));
 	free(all);
 }
 
@@ -152,7 +152,7 @@ static bool claims_of_model(struct check *s, struct json_object *json)
 		(void)sl_claim_kind_parse(sl_json_get_str(one, "kind"), &kind);
 		text.len = sl_utf8_cut(text.p, text.len, SL_CLAIM_BYTES);
 		if (text.len)
-			json_object_array_add(s->claims, claim_new(text, kind));
+			sl_json_append(s->claims, claim_new(text, kind));
 	}
 	return true;
 }
@@ -186,7 +186,7 @@ static void keep_found(struct check *s, struct sl_str source, struct json_object
 		sl_json_set_f64(o, "support", support);
 		if (s->model)
 			sl_json_set_str(o, "passage", sl_str_n(text.p, sl_utf8_cut(text.p, text.len, PASSAGE_BYTES)));
-		json_object_array_add(s->found, o);
+		sl_json_append(s->found, o);
 	}
 }
 
@@ -334,7 +334,7 @@ static struct json_object *shown(struct json_object *found)
 			if (strcmp(key, "passage") != 0)
 				sl_json_set(o, key, json_object_get(v));
 		}
-		json_object_array_add(list, o);
+		sl_json_append(list, o);
 	}
 	return list;
 }
@@ -371,7 +371,7 @@ static void settle(struct sl_node *n, struct check *s, const struct verdict *v)
 			sl_json_set_str(both[i], "reason", reason);
 		sl_json_set(both[i], "sources", i ? sources : json_object_get(sources));
 	}
-	json_object_array_add(s->results, o);
+	sl_json_append(s->results, o);
 	tell(n, s, "factcheck:result", e);
 	s->claim++;
 	s->source = 0;

@@ -120,7 +120,7 @@ static enum sl_code join_merge(struct sl_node *n, struct json_object *params, co
 			return SL_OK;
 		}
 		if (list)
-			json_object_array_add(merged, json_object_get(a[i].output));
+			sl_json_append(merged, json_object_get(a[i].output));
 		else
 			sl_json_set(merged, a[i].from, json_object_get(a[i].output));
 	}
@@ -154,8 +154,7 @@ static enum sl_step join_start(struct sl_node *n, struct json_object *params, st
 	}
 	for (uint32_t i = 0; i < n_a; i++) {
 		sl_json_set_str(branches, a[i].from, sl_str(join_state_name(a[i].state)));
-		json_object_array_add(a[i].state == SL_EDGE_TAKEN ? arrived : missing,
-				      json_object_new_string(a[i].from));
+		sl_json_append_z(a[i].state == SL_EDGE_TAKEN ? arrived : missing, a[i].from);
 	}
 	sl_json_set(output, "branches", branches); /* at last: what cannot be set is gone */
 	sl_json_set(output, "arrived", arrived);

@@ -144,17 +144,19 @@ static void flag_claims(struct sl_node *n, struct sl_str text, struct json_objec
 	struct json_object *all = sl_claims_json(text), *e = json_object_new_object(), *told = json_object_new_array();
 	size_t count = all ? json_object_array_length(all) : 0;
 	if (all)
-		sl_json_set(out, "claims", all);
+		sl_json_set(out, "claims", json_object_get(all));
 	if (!count || !e || !told) { /* the event is a courtesy */
 		json_object_put(e);
 		json_object_put(told);
+		json_object_put(all);
 		return;
 	}
 	for (size_t i = 0; i < count && i < CLAIMS_TOLD; i++)
-		json_object_array_add(told, json_object_get(json_object_array_get_idx(all, i)));
+		sl_json_append(told, json_object_get(json_object_array_get_idx(all, i)));
 	sl_json_set_bool(e, "needs_verify", true);
 	sl_json_set_i64(e, "count", (int64_t)count);
 	sl_json_set(e, "claims", told);
+	json_object_put(all);
 	sl_node_event(n, "claims:flagged", e);
 }
 

@@ -186,7 +186,7 @@ static enum sl_code declare(struct rounds *s, struct sl_str tool, struct sl_str 
 	sl_json_set(f, "parameters", schema);
 	sl_json_set_str(o, "type", SL_STR("function"));
 	sl_json_set(o, "function", f);
-	json_object_array_add(s->declared, o);
+	sl_json_append(s->declared, o);
 	return SL_OK;
 }
 
@@ -233,13 +233,13 @@ static enum sl_code offer_all(struct sl_node *n, struct rounds *s, struct sl_err
 	for (size_t i = 0; rc == SL_OK && i < json_object_array_length(tools); i++) {
 		struct json_object *one = json_object_array_get_idx(tools, i);
 		if (json_object_is_type(one, json_type_string)) {
-			json_object_array_add(s->names, json_object_get(one));
+			sl_json_append(s->names, json_object_get(one));
 			rc = offer(n, s, sl_json_str(one), err);
 		} else {
 			struct json_object *name = sl_json_get(sl_json_get(one, "function"), "name");
 			if (name)
-				json_object_array_add(s->functions, json_object_get(name));
-			json_object_array_add(s->declared, json_object_get(one));
+				sl_json_append(s->functions, json_object_get(name));
+			sl_json_append(s->declared, json_object_get(one));
 		}
 	}
 	return rc;
@@ -250,8 +250,10 @@ static enum sl_code offer_all(struct sl_node *n, struct rounds *s, struct sl_err
 static struct json_object *message(const char *role, struct json_object *content)
 {
 	struct json_object *m = json_object_new_object();
-	if (!m) {
+	if (!m || !content) {
+		json_object_put(m);
 		json_object_put(content);
+		sl_json_lost();
 		return NULL;
 	}
 	sl_json_set_str(m, "role", sl_str(role));
@@ -268,7 +270,7 @@ static enum sl_code begin_talk(struct rounds *s, struct sl_error *err)
 {
 	struct json_object *given = sl_json_get(s->params, "messages"), *prompt = sl_json_get(s->params, "prompt");
 	for (size_t i = 0; given && i < json_object_array_length(given); i++)
-		json_object_array_add(s->messages, json_object_get(json_object_array_get_idx(given, i)));
+		sl_json_append(s->messages, json_object_get(json_object_array_get_idx(given, i)));
 	if (given)
 		return SL_OK;
 	SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
@@ -278,7 +280,7 @@ static enum sl_code begin_talk(struct rounds *s, struct sl_error *err)
 	if (!m || text.failed)
 		return sl_fail(err, text.failed ? SL_TOO_LARGE : SL_NO_MEMORY, "the prompt is larger than %u bytes",
 			       SL_LIMIT_PAYLOAD_BYTES);
-	json_object_array_add(s->messages, m);
+	sl_json_append(s->messages, m);
 	return SL_OK;
 }
 
@@ -290,8 +292,10 @@ static struct json_object *calls_again(struct json_object *calls)
 	for (size_t i = 0; copy && i < json_object_array_length(copy); i++) {
 		struct json_object *f = sl_json_get(json_object_array_get_idx(copy, i), "function"), *args = NULL;
 		struct sl_str text = sl_json_get_str(f, "arguments");
-		bool fits = text.len <= SL_LIMIT_TOOL_ARGS_BYTES && sl_json_parse(text, &args, NULL) == SL_OK &&
-			    json_object_is_type(args, json_type_object);
+		enum sl_code rc = text.len <= SL_LIMIT_TOOL_ARGS_BYTES ? sl_json_parse(text, &args, NULL) : SL_LIMIT;
+		bool fits = rc == SL_OK && json_object_is_type(args, json_type_object);
+		if (rc == SL_NO_MEMORY)
+			sl_json_lost();
 		json_object_put(args);
 		if (!fits && f)
 			sl_json_set_str(f, "arguments", SL_STR("{}"));
@@ -316,13 +320,15 @@ static void add_result(struct rounds *s, struct json_object *r)
 		text.len = sl_utf8_cut(text.data, text.len, room);
 		sl_buf_addf(&text, "\n… (cut: of %zu bytes; the results of this conversation have no more room)", all);
 	}
+	if (text.no_memory)
+		sl_json_lost();
 	s->told += text.len;
 	struct json_object *m = message("tool", text_json(sl_buf_str(&text)));
 	if (!m)
 		return;
 	sl_json_set_str(m, "tool_call_id", sl_json_get_str(r, "id"));
 	sl_json_set_str(m, "name", sl_json_get_str(r, "name"));
-	json_object_array_add(s->messages, m);
+	sl_json_append(s->messages, m);
 }
 
 static void set_excerpt(struct json_object *o, const char *key, struct json_object *v)
@@ -337,14 +343,18 @@ static void set_excerpt(struct json_object *o, const char *key, struct json_obje
 	sl_buf_add(&text, all.p, n);
 	if (n < all.len)
 		sl_buf_addf(&text, "… (%zu bytes)", all.len);
+	if (json.no_memory || text.no_memory)
+		sl_json_lost();
 	sl_json_set_str(o, key, sl_buf_str(&text));
 }
 
 static void add_to_log(struct rounds *s, struct json_object *r, struct json_object *calls)
 {
 	struct json_object *o = json_object_new_object();
-	if (!o)
+	if (!o) {
+		sl_json_lost();
 		return;
+	}
 	sl_json_set_i64(o, "iteration", s->done);
 	sl_json_set_str(o, "name", sl_json_get_str(r, "name"));
 	for (size_t i = 0; i < json_object_array_length(calls); i++) {
@@ -359,7 +369,7 @@ static void add_to_log(struct rounds *s, struct json_object *r, struct json_obje
 		set_excerpt(o, "result", sl_json_get(r, "result"));
 	if (sl_json_get(r, "ms"))
 		sl_json_set_i64(o, "ms", sl_json_get_i64(r, "ms", 0));
-	json_object_array_add(s->log, o);
+	sl_json_append(s->log, o);
 }
 
 static uint64_t tokens_of(struct json_object *ask, const char *key)
@@ -399,7 +409,7 @@ static enum sl_code rounds_fold(struct sl_node *n, struct rounds *s, uint32_t nu
 		return sl_fail(err, SL_NO_MEMORY, "no memory for round %u", number);
 	}
 	sl_json_set(m, "tool_calls", again);
-	json_object_array_add(s->messages, m);
+	sl_json_append(s->messages, m);
 	for (size_t i = 0; i < json_object_array_length(results); i++)
 		add_result(s, json_object_array_get_idx(results, i));
 	return SL_OK;
@@ -418,7 +428,7 @@ static struct json_object *rounds_binding(struct rounds *s, uint32_t number)
 		return NULL;
 	}
 	for (size_t i = 0; i < json_object_array_length(s->messages); i++)
-		json_object_array_add(messages, json_object_get(json_object_array_get_idx(s->messages, i)));
+		sl_json_append(messages, json_object_get(json_object_array_get_idx(s->messages, i)));
 	sl_json_set_i64(loop, "index", number);
 	sl_json_set_bool(loop, "run", !last);
 	sl_json_set(loop, "messages", messages);
@@ -547,6 +557,8 @@ static void rounds_looked_up(struct sl_node *n, const char *workflow, enum sl_co
 		rc = describe(s, workflow, definition, &err);
 	else
 		(void)sl_fail(&err, rc, "there is no workflow '%s' that a model could use", workflow);
+	if (rc == SL_NO_MEMORY)
+		sl_json_lost();
 	if (!s->waits) /* after a restart: the rounds go on, and the next one is told */
 		return;
 	enum sl_step step = rc != SL_OK ? SL_FAILED : s->looking_up ? SL_PENDING : rounds_first(n, s, &err);

@@ -35,7 +35,12 @@ static void loop_let_go(struct loop_state *s)
 
 static struct json_object *number_or_null(double v)
 {
-	return isnan(v) ? NULL : json_object_new_double(v);
+	if (isnan(v))
+		return NULL;
+	struct json_object *o = json_object_new_double(v);
+	if (!o)
+		sl_json_lost();
+	return o;
 }
 
 /* What `loop` is in round `number`. */
@@ -52,7 +57,7 @@ static struct json_object *loop_binding(struct loop_state *s, uint32_t number)
 	/* a list of its own, because a round keeps what it saw; the rounds in it are shared, so memory grows by one a
 	 * round */
 	for (size_t i = 0; i < json_object_array_length(s->history); i++)
-		json_object_array_add(past, json_object_get(json_object_array_get_idx(s->history, i)));
+		sl_json_append(past, json_object_get(json_object_array_get_idx(s->history, i)));
 	sl_json_set_i64(loop, "index", number);
 	sl_json_set(loop, "last", json_object_get(s->last));
 	sl_json_set(loop, "score", number_or_null(s->score));
@@ -154,10 +159,10 @@ static enum sl_code loop_fold(struct sl_node *n, struct loop_state *s, uint32_t 
 	sl_json_set_i64(past, "round", number);
 	sl_json_set(past, "score", number_or_null(s->score));
 	sl_json_set(past, "outputs", json_object_get(outputs));
-	json_object_array_add(s->history, past);
+	sl_json_append(s->history, past);
 	sl_json_set_i64(point, "round", number);
 	sl_json_set(point, "score", number_or_null(s->score));
-	json_object_array_add(s->scores, point);
+	sl_json_append(s->scores, point);
 	SL_CRASH_POINT_OF("loop.round", sl_node_path(n));
 	s->rounds = number;
 

@@ -87,8 +87,8 @@ static struct json_object *map_output(struct sl_node *n, struct map_state *s)
 		return NULL;
 	}
 	for (uint32_t i = 1; i <= s->count; i++)
-		json_object_array_add(items, sl_node_body_status(n, i) == SL_BODY_FAILED ? map_item_error(n, i)
-											 : sl_node_body_result(n, i));
+		sl_json_append(items, sl_node_body_status(n, i) == SL_BODY_FAILED ? map_item_error(n, i)
+										  : sl_node_body_result(n, i));
 	sl_json_set(o, "items", items);
 	sl_json_set_i64(o, "count", s->count);
 	sl_json_set_i64(o, "failed", s->failed);

@@ -61,7 +61,7 @@ static void tell(struct sl_node *n, const struct answer *a, struct json_object *
 		sl_json_set_bool(to, "verified", sl_json_get_bool(from, "verified", false));
 		sl_json_set_f64(to, "score", sl_json_get_f64(from, "score", 0));
 		sl_json_set_str(to, "excerpt", sl_str_n(content.p, sl_utf8_cut(content.p, content.len, EXCERPT_BYTES)));
-		json_object_array_add(list, to);
+		sl_json_append(list, to);
 	}
 	sl_json_set_str(event, "node_id", sl_str(sl_node_path(n)));
 	sl_json_set_str(event, "query", sl_str_n(query.p, sl_utf8_cut(query.p, query.len, 4 * EXCERPT_BYTES)));

@@ -41,11 +41,11 @@ static void finished(struct sl_node *n, void *arg) /* [run] */
 		bool accepted = sl_json_get_bool(doc, "accepted", false);
 		const char *id = sl_json_get_z(doc, "id"), *reason = sl_json_get_z(doc, "reason");
 		sl_json_set_bool(out, "accepted", accepted);
-		sl_json_set(out, "id", id ? json_object_new_string(id) : NULL);
+		sl_json_set_z(out, "id", id);
 		sl_json_set_str(out, "tier", sl_json_get_str(doc, "tier"));
-		sl_json_set(out, "reason", reason ? json_object_new_string(reason) : NULL);
+		sl_json_set_z(out, "reason", reason);
 		sl_json_set_str(event, "node_id", sl_str(sl_node_path(n)));
-		sl_json_set(event, "memory_id", id ? json_object_new_string(id) : NULL);
+		sl_json_set_z(event, "memory_id", id);
 		sl_json_set_str(event, "tier", sl_json_get_str(doc, "tier"));
 		sl_json_set_str(event, "action", accepted ? SL_STR("stored") : SL_STR("declined"));
 		if (reason)

@@ -18,7 +18,7 @@ static enum sl_step parallel_start(struct sl_node *n, struct json_object *params
 		return SL_FAILED;
 	}
 	for (uint32_t i = 0; i < n_to; i++)
-		json_object_array_add(ids, json_object_new_string(to[i]));
+		sl_json_append_z(ids, to[i]);
 	sl_json_set_str(event, "node_id", sl_str(sl_node_path(n)));
 	sl_json_set(event, "branches", json_object_get(ids));
 	sl_json_set(output, "branches", ids);

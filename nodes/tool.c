@@ -62,10 +62,14 @@ static struct json_object *tool_cut(struct json_object *result, bool *cut)
 	*cut = json.failed || all.len > SL_LIMIT_TOOL_RESULT_BYTES;
 	if (!*cut)
 		return result;
+	if (json.no_memory) {
+		json_object_put(result);
+		return NULL;
+	}
 	SL_BUF(part, SL_LIMIT_TOOL_RESULT_BYTES + 128);
 	sl_buf_add(&part, all.p, sl_utf8_cut(all.p, all.len, SL_LIMIT_TOOL_RESULT_BYTES));
 	sl_buf_addf(&part, "\n… (cut: this is the beginning of %zu bytes)", all.len);
-	struct json_object *o = json_object_new_string_len(sl_buf_str(&part).p, (int)part.len);
+	struct json_object *o = part.failed ? NULL : json_object_new_string_len(sl_buf_str(&part).p, (int)part.len);
 	json_object_put(result);
 	return o;
 }

@@ -82,7 +82,9 @@ static enum sl_code calls_begin(struct sl_node *n, struct calls_state *s, uint32
 static struct json_object *error_json(enum sl_code code, const char *message)
 {
 	struct json_object *e = json_object_new_object();
-	if (e) {
+	if (!e) {
+		sl_json_lost();
+	} else {
 		sl_json_set_str(e, "code", sl_str(sl_code_wire(code)));
 		sl_json_set_str(e, "message", sl_str(message));
 	}
@@ -97,8 +99,10 @@ static struct json_object *result_of(struct sl_node *n, struct calls_state *s, s
 	struct sl_str name = sl_json_get_str(sl_json_get(call, "function"), "name");
 	struct sl_error why = {0};
 	char text[200];
-	if (!o)
+	if (!o) {
+		sl_json_lost();
 		return NULL;
+	}
 	sl_json_set_str(o, "id", sl_json_get_str(call, "id"));
 	sl_json_set_str(o, "name", name);
 	sl_json_set_bool(o, "ok", false);
@@ -141,13 +145,13 @@ static struct json_object *calls_output(struct sl_node *n, struct calls_state *s
 	for (size_t i = 0; i < json_object_array_length(calls); i++) {
 		struct json_object *call = json_object_array_get_idx(calls, i);
 		if (is_left(s->params, call)) {
-			json_object_array_add(left, json_object_get(call));
+			sl_json_append(left, json_object_get(call));
 			continue;
 		}
 		uint32_t body = next < s->count && s->which[next] == i ? ++next : 0;
 		struct json_object *r = result_of(n, s, call, body, tool_of(s->params, call).len > 0);
 		failed += !sl_json_get_bool(r, "ok", false);
-		json_object_array_add(results, r);
+		sl_json_append(results, r);
 	}
 	sl_json_set_i64(o, "count", (int64_t)json_object_array_length(results));
 	sl_json_set_i64(o, "failed", failed);

@@ -76,36 +76,36 @@ static enum sl_code vote_expand(struct json_object *params, struct json_object *
 			     "nothing else: {\"score\": 7, \"reason\": \"one sentence\"}"
 			   : "\n\nVote yes, no or abstain. Answer with JSON and nothing else: {\"vote\": \"yes\", "
 			     "\"reason\": \"one sentence\"}");
-	if (g)
-		sl_json_set(g, "nodes", nodes);
-	else
-		json_object_put(nodes);
 	for (size_t i = 0; g && nodes && i < json_object_array_length(voters); i++) {
 		struct json_object *v = json_object_array_get_idx(voters, i), *node = json_object_new_object(),
-				   *p = json_object_new_object();
+				   *p = json_object_new_object(), *format = vote_format(scores);
 		char id[64];
 		voter_id(voters, i, id);
-		if (!node || !p) {
+		if (!node || !p || !format) {
 			json_object_put(node);
 			json_object_put(p);
+			json_object_put(format);
 			json_object_put(g);
+			json_object_put(nodes);
 			return sl_fail(err, SL_NO_MEMORY, "voters");
 		}
 		sl_json_set_str(p, voter_kind(v),
 				json_object_is_type(v, json_type_string) ? sl_json_str(v)
 									 : sl_json_get_str(v, voter_kind(v)));
 		sl_json_set_str(p, "prompt", sl_buf_str(&prompt));
-		sl_json_set(p, "response_format", vote_format(scores));
+		sl_json_set(p, "response_format", format);
 		sl_json_set_str(node, "id", sl_str(id));
 		sl_json_set_str(node, "type", SL_STR("llm"));
 		sl_json_set_str(node, "on_error", SL_STR("continue"));
 		sl_json_set(node, "params", p);
-		json_object_array_add(nodes, node);
+		sl_json_append(nodes, node);
 	}
 	if (!g || !nodes || prompt.failed) {
 		json_object_put(g);
+		json_object_put(nodes);
 		return sl_fail(err, SL_NO_MEMORY, "voters");
 	}
+	sl_json_set(g, "nodes", nodes); /* at last: what cannot be set is gone */
 	*graph = g;
 	return SL_OK;
 }
@@ -117,8 +117,10 @@ static struct json_object *vote_of(struct json_object *outputs, const char *id, 
 			   *error = sl_json_get(sl_json_get(outputs, id), "error"), *o = json_object_new_object();
 	struct json_object *vote = sl_json_get(json, scores ? "score" : "vote");
 	struct sl_str reason = sl_json_get_str(json, "reason");
-	if (!o)
+	if (!o) {
+		sl_json_lost();
 		return NULL;
+	}
 	sl_json_set_str(o, "voter", sl_str(id));
 	if (vote)
 		sl_json_set(o, "vote", json_object_get(vote));
@@ -159,9 +161,9 @@ static void vote_count(struct sl_node *n, struct json_object *params)
 		}
 		if (i >= told)
 			sl_node_event(n, "vote:cast", sl_json_dup(v));
-		json_object_array_add(votes, v);
+		sl_json_append(votes, v);
 	}
-	if (!votes || !tally || !out) {
+	if (!votes || !tally || !out || !outputs) { /* no vote is no abstention */
 		json_object_put(votes);
 		json_object_put(tally);
 		json_object_put(out);

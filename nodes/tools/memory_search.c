@@ -35,7 +35,7 @@ static struct json_object *memory_search_shape(struct json_object *output)
 		sl_json_set_str(to, "tier", sl_json_get_str(from, "tier"));
 		sl_json_set_bool(to, "verified", sl_json_get_bool(from, "verified", false));
 		sl_json_set_str(to, "created_at", sl_json_get_str(from, "created_at"));
-		json_object_array_add(list, to);
+		sl_json_append(list, to);
 	}
 	if (out) {
 		sl_json_set_i64(out, "count", (int64_t)json_object_array_length(list));

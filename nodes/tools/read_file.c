@@ -17,7 +17,7 @@ static struct json_object *list_of(struct json_object *files)
 			sl_json_set_str(it, "path", sl_str(path));
 			sl_json_set_i64(it, "version", sl_json_get_i64(file, "version", 1));
 			sl_json_set_i64(it, "bytes", sl_json_get_i64(file, "bytes", 0));
-			json_object_array_add(list, it);
+			sl_json_append(list, it);
 		}
 	}
 	sl_json_set(out, "files", list);
