@@ -321,7 +321,9 @@ static struct sl_node_type counted_tool;
 
 static enum sl_step counted_tool_start(struct sl_node *n, struct json_object *params, struct sl_error *err)
 {
+	sl_test_spare(1);
 	count_of(nodes_of(n), sl_node_path(n))->calls++;
+	sl_test_spare(-1);
 	return real_tool->start(n, params, err);
 }
 

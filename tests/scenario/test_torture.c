@@ -9,9 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/conversation.h"
+#include "api/estimate.h"
+#include "api/http1.h"
 #include "base/log.h"
 #include "engine/lua_priv.h"
 #include "engine/run_state.h"
+#include "llm/profile.h"
 #include "llm/sse.h"
 #include "tests/lib/dag.h"
 #include "tests/lib/scenario.h"
@@ -34,6 +38,7 @@ static unsigned playing_n;
  * i speak · k retry · w look at it · X crash. Every order may be refused; none may be lost. */
 struct scenario {
 	const char *name, *nodes, *script;
+	bool varies; /* its outputs say when it was, or who was first: a failure may change that */
 };
 
 #define N(id, type, params) "{'id':'" id "','type':'" type "','params':{" params "}}"
@@ -60,18 +65,18 @@ static const struct scenario scenarios[] = {
 	{"a join of any",
 	 "'nodes':[" N("a", "fake", "'answer':1") "," N("b", "fake", "'hold':true") "," N(
 		 "j", "join", "'wait':'any','cancel_rest':true") "],'edges':[" E("a", "j") "," E("b", "j") "]",
-	 "s"},
+	 "s", true},
 	{"a join with a deadline",
 	 "'nodes':[" N("a", "fake", "'answer':1") "," N("b", "fake", "'hold':true") "," N(
 		 "j", "join", "'timeout_s':1,'merge':'list'") "],'edges':[" E("a", "j") "," E("b", "j") "]",
-	 "stXtrs"},
+	 "stXtrs", true},
 	{"a quorum of the best",
 	 "'nodes':[" N("a", "fake", "'answer':1") "," N("b", "fake", "'answer':2") "," N(
 		 "c", "fake", "'answer':3") "," N("j", "join",
 						  "'wait':{'quorum':2},'merge':'best','score':'item."
 						  "value'") "],'edges':[" E("a", "j") "," E("b", "j") "," E("c",
 													    "j") "]",
-	 "s"},
+	 "s", true},
 	{"a branch",
 	 "'nodes':[" N("p", "branch", "'cases':[{'case':'x','when':'input.n == 1'}],'default':'y'") "," N(
 		 "a", "fake", "'answer':1") "," N("b", "fake",
@@ -119,15 +124,15 @@ static const struct scenario scenarios[] = {
 	{"a crash in a loop",
 	 "'nodes':[" N("r", "loop", "'max_rounds':2,'body':{'nodes':[" N("a", "fake", "'hold':true") "]}") "]",
 	 "srXsrs"},
-	{"a delay", "'nodes':[" N("a", "delay", "'seconds':1") "]", "sXt"},
-	{"a review", "'nodes':[" N("a", "human_review", "'draft':'x'") "]", "swv"},
+	{"a delay", "'nodes':[" N("a", "delay", "'seconds':1") "]", "sXt", true},
+	{"a review", "'nodes':[" N("a", "human_review", "'draft':'x'") "]", "swv", true},
 	{"a review that is forgotten",
-	 "'nodes':[" N("a", "human_review", "'draft':'x','timeout_s':1,'allow_skip':true") "]", "sXt"},
-	{"a signal", "'nodes':[" N("a", "wait_signal", "'signal':'go'") "]", "sXg"},
+	 "'nodes':[" N("a", "human_review", "'draft':'x','timeout_s':1,'allow_skip':true") "]", "sXt", true},
+	{"a signal", "'nodes':[" N("a", "wait_signal", "'signal':'go'") "]", "sXg", true},
 	{"an early signal",
 	 "'nodes':[" N("h", "fake", "'hold':true") "," N("a", "wait_signal", "'signal':'go'") "],'edges':[" E("h",
 													      "a") "]",
-	 "sgr"},
+	 "sgr", true},
 	{"words", "'nodes':[" N("a", "fake", "'hold':true") "]", "siXr"},
 	{"a child", "'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "srs"},
 	{"a child that is cancelled", "'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "sc"},
@@ -143,6 +148,39 @@ static const struct scenario scenarios[] = {
 	 "sks"},
 	{"effects outside",
 	 "'nodes':[" N("a", "fake", "'answer':1") "," N("b", "external", "") "],'edges':[" E("a", "b") "]", "s"},
+	{"a vote",
+	 "'nodes':[" N("v", "vote",
+		       "'voters':['yes1','no2',{'agent':'abstain','name':'c'}],'question':'well?','tie':'pass'") "]",
+	 "s"},
+	{"a vote by score, and a crash",
+	 "'nodes':[" N("v", "vote", "'voters':['s7','hold s9','bad'],'question':'well?','kind':'score_1_10'") "]",
+	 "sXrs"},
+	{"a tool", "'nodes':[" N("a", "tool", "'tool':'calculate','arguments':{'expression':'6*7'}") "]", "sw"},
+	{"a tool that fails", "'nodes':[" N("a", "tool", "'tool':'calculate','arguments':{'expression':'6*'}") "]",
+	 "s"},
+	{"a model with tools",
+	 "'nodes':[" N("a", "llm",
+		       "'agent':'script','tools':['calculate','workflow:twice'],'prompt':'[{~text~:~let me "
+		       "see~,~calls~:[{~name~:~calculate~,~arguments~:{~expression~:~6*7~}},{~name~:~workflow_twice~,"
+		       "~arguments~:{~n~:2}}]},{~text~:~it is 42~}]'") "]",
+	 "s", true}, /* taken up again, it may be offered a workflow without its description */
+	{"calls of tools",
+	 "'nodes':[" N(
+		 "a", "tool_calls",
+		 "'tools':['calculate'],'calls':[{'id':'1','function':{'name':'calculate','arguments':'{~expression~:"
+		 "~1+1~}'}},{'id':'2','function':{'name':'other','arguments':'{}'}}]") "]",
+	 "sX"},
+	{"files",
+	 "'nodes':[" N("a", "tool", "'tool':'write_file','arguments':{'path':'a/b.md','content':'one'}") "," N(
+		 "b", "tool",
+		 "'tool':'read_file','arguments':{'path':'a/b.md'}") "," N("c", "template",
+									   "'text':'two','file':'a/b.md'") "],'edges':"
+													   "[" E("a", "b") "," E(
+														   "b",
+														   "c") "]",
+	 "swX"},
+	{"files of a node that is repeated",
+	 "'nodes':[" N("a", "fake", "'files':{'a.md':'text','b.md':'more'},'hold':true") "]", "sXwr"},
 	{"a crash",
 	 "'nodes':[" N("a", "fake", "'answer':1,'text':'abc'") "," N("b", "fake",
 								     "'hold':true") "],'edges':[" E("a", "b") "]",
@@ -151,6 +189,11 @@ static const struct scenario scenarios[] = {
 
 static const char child[] = "{\"sluice\":1,\"name\":\"child\",\"nodes\":[{\"id\":\"a\",\"type\":\"fake\",\"params\":{"
 			    "\"answer\":1,\"hold\":true}}]}";
+
+static const char twice[] =
+	"{\"sluice\":1,\"name\":\"twice\",\"description\":\"Doubles.\",\"inputs\":{\"type\":"
+	"\"object\",\"properties\":{\"n\":{\"type\":\"integer\"}}},\"nodes\":[{\"id\":\"a\",\"type\":"
+	"\"fake\",\"params\":{\"answer\":\"{{ input.n * 2 }}\"}}]}";
 
 struct told {
 	bool given;
@@ -254,12 +297,36 @@ static void play(struct world *w, const char *script, struct sl_run_id id, struc
 
 static const char *definition_of(const struct scenario *s)
 {
-	static char text[4096];
+	static char text[4096], quoted[2 * sizeof(text)];
 	snprintf(text, sizeof(text), "{'sluice':1,'name':'x',%s}", s->nodes);
-	for (char *c = text; *c; c++)
-		if (*c == '\'')
-			*c = '"';
-	return text;
+	char *to = quoted;
+	for (const char *c = text; *c; c++) { /* ~: a quote inside a text */
+		if (*c == '~')
+			*to++ = '\\';
+		*to++ = *c == '\'' || *c == '~' ? '"' : *c;
+	}
+	*to = 0;
+	return quoted;
+}
+
+/* What came out of a run that succeeded: the same as if nothing had failed, or it says what could not be done (a vote
+ * that was not cast, a tool that told the model so). */
+static char expected[64 << 10];
+
+static void same_outputs(struct world *w, struct sl_run_id id, bool learn)
+{
+	struct json_object *run = world_run(w, id);
+	const char *status = sl_json_get_z(run, "status");
+	if (learn)
+		*expected = 0;
+	if (!status || strcmp(status, "succeeded") != 0 || (!learn && !*expected))
+		return; /* without an order that was refused it may succeed */
+	const char *is = json_object_to_json_string_ext(sl_json_get(run, "outputs"), JSON_C_TO_STRING_PLAIN);
+	if (learn)
+		(void)snprintf(expected, sizeof(expected), "%s", is);
+	else if (strcmp(is, expected) != 0 && !strstr(is, "no memory") && !strstr(is, "no_memory") &&
+		 !strstr(is, "fake failure")) /* it counts them */
+		FAIL("it came to %s instead of %s", is, expected);
 }
 
 /* n: the allocation that fails; 0: none. Returns how many there were. */
@@ -322,6 +389,8 @@ static unsigned once(const struct scenario *s, unsigned n, bool again)
 		if (i == 39)
 			FAIL("a run is stuck: %s", json_object_to_json_string(world_run(w, ids[0])));
 	}
+	if (t[0].given && t[0].rc == SL_OK && !s->varies)
+		same_outputs(w, t[0].id, n == 0);
 	if (sl_expect_count() != unexpected)
 		FAIL("the engine met something it says cannot be");
 	free(t);
@@ -374,6 +443,7 @@ static void runs_survive_without_memory(void **state)
 	sl_log_setup(SL_LOG_ERROR, SL_LOG_TEXT, -1);
 	sl_expect_aborts = false;
 	world_workflow("child", child);
+	world_workflow("twice", twice);
 	world_max_recoveries(1000);
 	for (size_t i = 0; i < SL_COUNT_OF(scenarios); i++) {
 		if (only && strcmp(only, scenarios[i].name) != 0)
@@ -523,6 +593,138 @@ static void definitions(void)
 	}
 }
 
+/* ---- requests ---- */
+
+/* The head allocates nothing; what is read of the body does. */
+static struct json_object *body_of(const char *path, const char *body)
+{
+	static char request[4096];
+	static struct sl_http1_head head;
+	struct sl_error err;
+	struct json_object *o = NULL;
+	size_t used;
+	int status;
+	(void)snprintf(request, sizeof(request), "POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n%s", path,
+		       strlen(body), body);
+	if (sl_http1_parse(sl_str(request), &head, &used, &status) != SL_OK ||
+	    head.content_length != strlen(request) - used)
+		FAIL("the request is not read");
+	enum sl_code rc = sl_json_parse(sl_str(request + used), &o, &err);
+	if (rc != SL_OK && rc != SL_NO_MEMORY)
+		FAIL("%s", sl_code_wire(rc));
+	return o;
+}
+
+static void same_text(struct sl_bytes *is, const char *want)
+{
+	if (!sl_str_is(sl_bytes_str(is), want))
+		FAIL("it was read as %.*s", SL_STR_ARG(sl_bytes_str(is)));
+}
+
+static void a_request_for_an_answer(void)
+{
+	static const char text[] =
+		"{\"model\":\"profile:p\",\"messages\":[{\"role\":\"system\",\"content\":\"be brief\"},{\"role\":"
+		"\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hello\"}]}],\"temperature\":0.5,\"tools\":[{"
+		"\"type\":"
+		"\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}],\"tool_choice\":"
+		"\"auto\",\"stop\":[\"x\"],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":"
+		"\"n\","
+		"\"schema\":{\"type\":\"object\"}}}}";
+	static char once_inputs[4096];
+	SL_AUTO_JSON body = body_of("/v1/chat/completions", text);
+	struct sl_conversation c = {0};
+	struct sl_error err = {0};
+	SL_BUF(errors, 4096);
+	if (!body)
+		return;
+	enum sl_code rc = sl_conversation_read_chat(&c, body, &errors, &err);
+	if (rc != SL_OK && rc != SL_NO_MEMORY)
+		FAIL("%s: %s", sl_code_wire(rc), err.text);
+	SL_AUTO(sl_bytes) definition = NULL;
+	SL_AUTO(sl_bytes) inputs = NULL;
+	if (rc == SL_OK && sl_conversation_profile(&c, &definition, &inputs) == SL_OK) {
+		if (!*once_inputs)
+			(void)snprintf(once_inputs, sizeof(once_inputs), "%.*s", SL_STR_ARG(sl_bytes_str(inputs)));
+		same_text(inputs, once_inputs);
+	}
+	sl_conversation_fini(&c);
+}
+
+static void a_request_for_a_response(void)
+{
+	static const char text[] =
+		"{\"model\":\"workflow:p\",\"instructions\":\"be brief\",\"input\":[{\"role\":\"user\",\"content\":"
+		"\"hello\"},{\"type\":\"function_call\",\"call_id\":\"1\",\"name\":\"f\",\"arguments\":\"{}\"},{"
+		"\"type\":"
+		"\"function_call_output\",\"call_id\":\"1\",\"output\":\"42\"}],\"max_output_tokens\":9,\"tools\":[{"
+		"\"type\":\"function\",\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}],\"text\":{\"format\":{"
+		"\"type\":\"json_schema\",\"name\":\"n\",\"schema\":{\"type\":\"object\"}}}}";
+	static char once_inputs[4096];
+	SL_AUTO_JSON body = body_of("/v1/responses", text);
+	struct sl_conversation c = {0};
+	struct sl_answer_place place;
+	struct sl_error err = {0};
+	SL_BUF(errors, 4096);
+	if (!body)
+		return;
+	enum sl_code rc = sl_conversation_read_response(&c, body, &errors, &err);
+	SL_AUTO(sl_bytes) inputs = NULL;
+	SL_AUTO_JSON none = rc == SL_OK ? json_object_new_object() : NULL;
+	if (none)
+		rc = sl_conversation_workflow(&c, none, &inputs, &place, &err);
+	if (rc != SL_OK && rc != SL_NO_MEMORY)
+		FAIL("%s: %s", sl_code_wire(rc), err.text);
+	if (inputs) {
+		if (!*once_inputs)
+			(void)snprintf(once_inputs, sizeof(once_inputs), "%.*s", SL_STR_ARG(sl_bytes_str(inputs)));
+		same_text(inputs, once_inputs);
+	}
+	sl_conversation_fini(&c);
+}
+
+static struct sl_profiles *profiles;
+
+static void an_estimate(void)
+{
+	static const char text[] =
+		"{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"v\",\"type\":\"vote\",\"params\":{\"voters\":[\"a\","
+		"\"b\"],\"question\":\"{{ input.t }}\"}},{\"id\":\"m\",\"type\":\"map\",\"params\":{\"items\":\"{{ "
+		"input.l "
+		"}}\",\"body\":{\"nodes\":[{\"id\":\"a\",\"type\":\"llm\",\"params\":{\"prompt\":\"{{ item "
+		"}}\"}}]}}},{\"id\":"
+		"\"l\",\"type\":\"loop\",\"params\":{\"max_rounds\":3,\"body\":{\"nodes\":[{\"id\":\"b\",\"type\":"
+		"\"llm\","
+		"\"params\":{\"prompt\":\"{{ nodes.m.items "
+		"}}\"}}]}}}],\"edges\":[{\"from\":\"v\",\"to\":\"m\"},{\"from\":\"m\","
+		"\"to\":\"l\"}]}";
+	SL_AUTO(sl_workflow) w = NULL;
+	SL_AUTO_JSON inputs = NULL;
+	struct sl_problems problems = {0};
+	struct sl_error err = {0};
+	SL_BUF(out, 64 << 10);
+	enum sl_code rc = sl_workflow_parse(sl_engine_registry(validator), sl_str(text), &w, &problems);
+	sl_problems_fini(&problems);
+	if (rc == SL_OK && !w)
+		FAIL("the definition is refused");
+	if (rc == SL_OK)
+		rc = sl_json_parse(SL_STR("{\"t\":\"a question\",\"l\":[\"one\",\"two\"]}"), &inputs, &err);
+	const struct sl_estimate_models models = {.profiles = profiles};
+	if (rc == SL_OK)
+		rc = sl_estimate_json(&models, w, inputs, &out, &err);
+	if (rc != SL_OK && rc != SL_NO_MEMORY)
+		FAIL("%s: %s", sl_code_wire(rc), err.text);
+	if (rc != SL_OK || out.failed)
+		return;
+	/* how many tokens a text has is json-c's to write, which cuts it without a word: a guess may be lower */
+	SL_AUTO_JSON said = NULL;
+	sl_test_spare(1);
+	if (sl_json_parse(sl_buf_str(&out), &said, &err) != SL_OK ||
+	    json_object_array_length(sl_json_get(said, "nodes")) != 7)
+		FAIL("it is %.*s", SL_STR_ARG(sl_buf_str(&out)));
+	sl_test_spare(-1);
+}
+
 struct piece {
 	const char *name;
 	void (*body)(void);
@@ -534,6 +736,9 @@ static const struct piece pieces[] = {
 	{"a stream's chunks", a_stream},
 	{"server-sent events", server_sent_events},
 	{"definitions", definitions},
+	{"a request for an answer", a_request_for_an_answer},
+	{"a request for a response", a_request_for_a_response},
+	{"an estimate", an_estimate},
 };
 
 static unsigned one_piece(const struct piece *p, unsigned n)
@@ -562,12 +767,16 @@ static void pieces_survive_without_memory(void **state)
 	if (!sl_test_can_torture())
 		skip();
 	struct world *w = world_new(1);
+	static const uint8_t secret[SL_SECRET_KEY_BYTES] = {1};
 	validator = world_engine(w);
+	assert_int_equal(sl_profiles_new(secret, &profiles), SL_OK);
+	assert_int_equal(sl_profiles_add_sim(profiles, "sim", "http://127.0.0.1:1/v1"), SL_OK);
 	tried = 0;
 	for (size_t i = 0; i < SL_COUNT_OF(pieces); i++) {
 		(void)one_piece(&pieces[i], 0);
 		sample(one_piece(&pieces[i], 0), a_piece, &pieces[i]);
 	}
+	sl_profiles_free(profiles);
 	world_free(w);
 	print_message("%zu pieces, %lu failed allocations\n", SL_COUNT_OF(pieces), tried);
 }
