@@ -3,7 +3,7 @@ import time
 import unittest
 import urllib.parse
 
-from rig import Case, debate, edges, llm, wait_for
+from rig import Case, Cluster, debate, edges, llm, wait_for
 
 LONG = ' '.join('word%d' % i for i in range(300))
 
@@ -143,6 +143,19 @@ class Operator(Case):
         s.wait_status(s.submit(ask), 'succeeded')
         self.assertEqual(len(sim.requests()), calls + 1)  # it was asked for again
         self.assertEqual(len(self.audit(s, 'cache.clear')), 1)
+
+    def test_a_cache_that_the_database_does_not_empty_is_not_said_to_be_empty(self):
+        cluster = Cluster(1)
+        self.things.append(cluster)
+        s = cluster[0]
+        cluster.pg.sql("INSERT INTO cache (key, scope, output, source, expires_at) VALUES (decode(repeat('00', 32), 'hex'), 'llm', '{}', 'r', "
+                       "now() + interval '1 hour')")
+        cluster.pg.sql("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'kept'; END $$;"
+                       'CREATE TRIGGER keep BEFORE DELETE ON cache EXECUTE FUNCTION keep()')
+        self.assertIn('could not be deleted', s.call('POST', '/cache/clear', {}, expect=(500,))['detail'])
+        cluster.pg.sql('DROP FUNCTION keep CASCADE')
+        s.call('POST', '/cache/clear', {})
+        self.assertEqual(cluster.pg.value('SELECT count(*) FROM cache'), '0')
 
     def talker(self):
         return self.sim({'sim': 1, 'defaults': {'tps': 40, 'first_ms': 5, 'jitter': 0}, 'rules': [{'answer': LONG}]})
