@@ -253,7 +253,7 @@ static struct order draw(uint64_t *s)
 }
 
 static struct {
-	unsigned interleavings, orders, refused, crashes, unanswered, succeeded, cancelled;
+	unsigned interleavings, orders, refused, crashes, unanswered, succeeded, cancelled, forks, no_forks;
 } seen;
 
 static bool tell(struct world *w, struct sl_run_id id, struct model *m, uint64_t *s, char *why)
@@ -326,6 +326,98 @@ static unsigned kept(struct world *w, struct sl_run_id id)
 	return n;
 }
 
+/* How many nodes are completed after the first so many records. */
+static unsigned stage_at(const struct sl_record *r, size_t n)
+{
+	unsigned stage = 0;
+	for (size_t i = 0; i < n; i++) {
+		SL_AUTO_JSON o = NULL;
+		bool node = strcmp(r[i].event, "node_state_change") == 0;
+		bool retried = strcmp(r[i].event, "execution:retried") == 0;
+		if (!node && !retried)
+			continue;
+		assert_int_equal(sl_json_parse(sl_bytes_str(r[i].data), &o, NULL), SL_OK);
+		struct sl_str id = sl_json_get_str(o, node ? "node_id" : "from");
+		for (unsigned k = 0; k < NODES; k++) {
+			if (!sl_str_is(id, ids[k]))
+				continue;
+			if (node && sl_str_is(sl_json_get_str(o, "status"), "completed"))
+				stage = k + 1;
+			else if (retried && k < stage)
+				stage = k;
+		}
+	}
+	return stage;
+}
+
+static bool same_bytes(const struct sl_bytes *a, const struct sl_bytes *b)
+{
+	return sl_str_eq(sl_bytes_str(a), sl_bytes_str(b));
+}
+
+/* A fork at any event, from any node, with or without an output in place of a's: the source stays what it was, the new
+ * run has its journal up to there, does again what it was asked to and nothing that was done before. */
+static bool fork_it(struct world *w, struct sl_run_id id, const struct model *m, uint64_t *s, char *why)
+{
+	const struct sl_record *r, *copy;
+	size_t n = world_records(w, id, &r), at = 1 + dag_random(s, (unsigned)n + 1);
+	unsigned from = dag_random(s, NODES + 3); /* NODES: nobody; above: it does not say */
+	bool edit = dag_random(s, 4) == 0;
+	struct sl_fork f = {.at_seq = at, .by = SL_STR("tester")};
+	struct sl_run_id fork;
+	if (from <= NODES)
+		f.from = sl_str(from < NODES ? ids[from] : "nobody");
+	if (edit)
+		f.outputs = SL_STR("{\"a\":{\"value\":9}}");
+	unsigned stage = at <= n ? stage_at(r, at) : 0;
+	if (from < stage)
+		stage = from;
+	if (edit) /* what follows from it is done again; it itself is given, unless it is not kept */
+		stage = 1;
+	unsigned calls[NODES];
+	for (unsigned i = 0; i < NODES; i++)
+		calls[i] = world_calls(w, ids[i]);
+	enum sl_code want = at > n || from == NODES ? SL_INVALID : SL_OK, rc = world_fork(w, id, &f, &fork);
+	bool good = rc == want;
+	if (!good)
+		snprintf(why, WHY, "a fork at %zu of %zu from %u: %s instead of %s: %.100s", at, n, from,
+			 sl_code_wire(rc), sl_code_wire(want), world_told(w));
+	if (good && world_records(w, id, &r) != n) {
+		snprintf(why, WHY, "a fork changed its source");
+		good = false;
+	}
+	if (!good || !same(w, id, m, why))
+		return false;
+	seen.forks += rc == SL_OK;
+	seen.no_forks += rc != SL_OK;
+	if (rc != SL_OK)
+		return true;
+	size_t copied = world_records(w, fork, &copy);
+	good = copied > at && strcmp(copy[at].event, "execution:forked") == 0;
+	for (size_t i = 1; i < at && good; i++) /* the first says whose fork it is */
+		good = strcmp(r[i].event, copy[i].event) == 0 && r[i].seq == copy[i].seq &&
+		       r[i].wall_ms == copy[i].wall_ms && same_bytes(r[i].data, copy[i].data) &&
+		       same_bytes(r[i].detail, copy[i].detail) && same_bytes(r[i].once, copy[i].once);
+	if (!good)
+		snprintf(why, WHY, "a fork at %zu has another journal than its source", at);
+	for (unsigned i = 0; i < NODES && good; i++) {
+		const char *is = world_node_status(w, fork, ids[i]);
+		good = i < stage ? strcmp(is, "completed") == 0 && calls[i] == world_calls(w, ids[i])
+				 : i > stage || strcmp(is, "pending") != 0;
+		if (!good)
+			snprintf(why, WHY, "a fork at %zu from %u: %s is %s at stage %u, called %u times more", at,
+				 from, ids[i], is, stage, world_calls(w, ids[i]) - calls[i]);
+	}
+	/* it has a life of its own */
+	rc = world_command(w, fork, SL_CMD_CANCEL);
+	want = strcmp(world_status(w, fork), "succeeded") == 0 ? SL_CONFLICT : SL_OK;
+	if (good && rc != want) {
+		snprintf(why, WHY, "the cancel of a fork: %s", sl_code_wire(rc));
+		good = false;
+	}
+	return good && same(w, id, m, why);
+}
+
 static bool play(uint64_t seed, char *why)
 {
 	uint64_t s = seed * 0x9e3779b97f4a7c15u + 11;
@@ -363,6 +455,8 @@ static bool play(uint64_t seed, char *why)
 		} else {
 			ok = tell(w, id, &m, &s, why);
 		}
+		if (ok && dag_random(&s, 40) == 0)
+			ok = fork_it(w, id, &m, &s, why);
 		taken += stage <= S && m.stage > S; /* in one step it may pass by */
 		m.signals = kept(w, id) - taken;
 		if (!ok) {
@@ -402,10 +496,10 @@ static void orders_do_what_the_table_says(void **state)
 	world_middleware(NULL);
 	world_only(NULL);
 	print_message(
-		"%u interleavings, %u orders (%u refused), %u of them in a crash (%u without an answer); at their "
-		"end %u runs had succeeded, %u were cancelled\n",
-		seen.interleavings, seen.orders, seen.refused, seen.crashes, seen.unanswered, seen.succeeded,
-		seen.cancelled);
+		"%u interleavings, %u orders (%u refused), %u of them in a crash (%u without an answer), %u forks (%u "
+		"refused); at their end %u runs had succeeded, %u were cancelled\n",
+		seen.interleavings, seen.orders, seen.refused, seen.crashes, seen.unanswered,
+		seen.forks + seen.no_forks, seen.no_forks, seen.succeeded, seen.cancelled);
 }
 
 int main(void)
