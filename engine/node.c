@@ -124,9 +124,12 @@ enum sl_code sl_node_body_begin(struct sl_node *n, uint32_t number, struct json_
 				      : sl_fail(err, rc, "no memory for a body of '%s'", n->x->path);
 	}
 	json_object_put(body->bindings);
-	body->bindings = body->folded ? NULL : bindings;
-	if (body->folded)
-		json_object_put(bindings);
+	body->bindings = bindings;
+	struct sl_scope *before = body_of(n, number - 1);
+	if (before && before->folded) { /* it was begun after a restart, to be looked at once more */
+		json_object_put(before->bindings);
+		before->bindings = NULL;
+	}
 	sl_body_begun(body);
 	SL_CRASH_POINT_OF("body.begun", n->x->path);
 	return SL_OK;
@@ -153,13 +156,7 @@ enum sl_body_status sl_node_body_status(const struct sl_node *n, uint32_t number
 struct json_object *sl_node_body_outputs(const struct sl_node *n, uint32_t number)
 {
 	const struct sl_scope *body = body_of(n, number);
-	struct json_object *o = json_object_new_object();
-	if (!o)
-		sl_json_lost();
-	for (uint32_t i = 0; o && body && i < body->graph->n_nodes; i++)
-		if (body->nodes[i].output)
-			sl_json_set(o, body->graph->nodes[i].id, json_object_get(body->nodes[i].output));
-	return o;
+	return body ? sl_body_outputs(body) : json_object_new_object();
 }
 
 struct json_object *sl_node_body_result(const struct sl_node *n, uint32_t number)

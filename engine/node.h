@@ -50,6 +50,12 @@ struct sl_delivery {
 	uint64_t seq;                /* of a signal: give it to sl_node_took() when it is taken */
 };
 
+enum sl_body_keep {
+	SL_BODY_KEEP_ALL,
+	SL_BODY_KEEP_RESULT,  /* what it came to: sl_node_body_result(), or sl_node_body_error() */
+	SL_BODY_KEEP_OUTPUTS, /* sl_node_body_outputs(), sl_node_eval_body(), or sl_node_body_error() */
+};
+
 struct sl_node_type {
 	const char *name;          /* "delay" */
 	const char *summary;       /* one line, a sentence */
@@ -82,9 +88,9 @@ struct sl_node_type {
 	 * in the order of their numbers within one call from the engine. Bodies that had ended when a restarted server
 	 * called start are not told again: start looks at them. */
 	void (*body)(struct sl_node *n, uint32_t number);
-	/* Containers: of a body that has ended, only what it came to is needed (sl_node_body_result(), _error()). With
-	 * very many bodies the engine then forgets the rest of it. */
-	bool results_only;
+	/* Containers: what is needed of a body that has ended. With very many bodies the engine forgets the rest of it.
+	 */
+	enum sl_body_keep keep;
 	/* Containers: a body builds on those before it, so when one is done again the later ones are, too. */
 	bool chained;
 	/* Optional. A container whose graph is made by the server: { nodes, edges } from the parameters as written,

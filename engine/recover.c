@@ -26,8 +26,8 @@ static void outline(struct sl_event *e)
 	e->output = NULL;
 }
 
-enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state,
-		     struct sl_error *err)
+static enum sl_code replay(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state,
+			   struct sl_error *err)
 {
 	uint64_t losses = sl_json_losses();
 	for (size_t i = 0; i < stored->n_records; i++) {
@@ -66,6 +66,15 @@ enum sl_code sl_stored_state(struct sl_engine *e, const struct sl_stored_run *st
 		return rc;
 	rc = sl_fold(stored, read, state, err);
 	*w = SL_TAKE(read);
+	return rc;
+}
+
+enum sl_code sl_fold(const struct sl_stored_run *stored, const struct sl_workflow *w, struct sl_run_state *state,
+		     struct sl_error *err)
+{
+	state->replayed = true;
+	enum sl_code rc = replay(stored, w, state, err);
+	state->replayed = false;
 	return rc;
 }
 

@@ -429,7 +429,7 @@ static enum sl_code fork_check(struct fork *f, struct sl_run *r, const struct sl
 		where = "/outputs";
 		rc = sl_state_may_rerun(&r->state, e, err);
 	}
-	if (rc != SL_OK && rc != SL_NO_MEMORY) {
+	if (rc != SL_OK && rc != SL_NO_MEMORY && rc != SL_CONFLICT) {
 		sl_problems_add(&f->problems, false, sl_str(where), "%s", err->text);
 		rc = SL_INVALID;
 	}

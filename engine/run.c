@@ -444,11 +444,9 @@ static struct json_object *env_get(void *ctx, const struct sl_ref *ref)
 	case SL_REF_RUN:
 		return r->about;
 	case SL_REF_NODE:
-		for (; sc; sc = sc->parent) {
-			uint32_t i = sl_graph_find(sc->graph, sl_str(ref->node));
-			if (i != UINT32_MAX)
-				return sc->nodes[i].output;
-		}
+		for (; sc; sc = sc->parent)
+			if (sl_scope_output(sc, ref->node, &v))
+				return v;
 		return NULL;
 	case SL_REF_LOOP:
 	case SL_REF_ITEM:

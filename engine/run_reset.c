@@ -168,8 +168,15 @@ static enum sl_code mark(struct sl_run_state *s, const struct sl_event *e, struc
 	if (!e->output)
 		return SL_OK;
 	json_object_object_foreach (e->output, path, output) {
-		if (!sl_state_find(s, sl_str(path), &sc, &i))
+		sc = NULL;
+		if (!sl_state_find(s, sl_str(path), &sc, &i)) {
+			if (sc && sc->folded && in_body(sc, path))
+				return sl_fail(err, SL_CONFLICT,
+					       "of '%s' only what came of its round or item is kept; give an at_seq "
+					       "at which it had just ended",
+					       path);
 			return sl_fail(err, SL_NOT_FOUND, "the run has no node '%s'", path);
+		}
 		if (!json_object_is_type(output, json_type_object))
 			return sl_fail(err, SL_INVALID, "the output of '%s' is a %s, not an object", path,
 				       sl_json_type_name(output));

@@ -165,8 +165,8 @@ struct sl_scope {
 	/* fold.c: a body that is no more than what it came to; its graph is then an empty one */
 	bool folded;
 	uint32_t was_nodes, was_done; /* how many nodes it had, and how many of these have ended */
-	struct json_object *result;
-	enum sl_code code; /* of its failure */
+	struct json_object *result;   /* or its outputs by node, as the container's type says; NULL: it failed */
+	enum sl_code code;            /* of its failure */
 	char *message;
 };
 
@@ -207,6 +207,7 @@ struct sl_run_state {
 	uint32_t n_quiet;         /* of the active ones: waiting for time or people */
 	uint32_t n_holding;       /* of the active ones: containers, which only wait for their bodies */
 	uint32_t n_folded;        /* of n_nodes: those in folded bodies */
+	bool replayed;            /* its journal is being folded: nobody has to be told what is in it */
 	struct sl_scope *ended;   /* the body that the last event has ended; NULL: none */
 };
 
@@ -256,8 +257,11 @@ void sl_scope_fini(struct sl_scope *sc); /* all it owns */
 /* fold.c: what a body has come to, folded or not */
 struct json_object *sl_body_result(const struct sl_scope *body); /* the caller's; NULL: no memory */
 enum sl_code sl_body_error(const struct sl_scope *body, struct sl_error *err);
-/* Of a map over very many items only the latest SL_KEEP_BODIES bodies, and those under way, are kept whole: call it
- * when one has ended and when another has begun. */
+struct json_object *sl_body_outputs(const struct sl_scope *body); /* { id: output }; likewise, for those that keep it */
+/* Has this scope such a node? Then *out is its output, lent; NULL: it has none. Of a folded body, too. */
+bool sl_scope_output(const struct sl_scope *sc, const char *id, struct json_object **out);
+/* Of a long loop, or a map over very many items, only the latest SL_KEEP_BODIES bodies, and those under way, are kept
+ * whole: call it when one has ended and when another has begun. */
 #define SL_KEEP_BODIES 200
 void sl_body_ended(struct sl_scope *body);
 void sl_body_begun(struct sl_scope *body);

@@ -350,6 +350,7 @@ const struct sl_node_type sl_node_type_loop = {
 	.effects = SL_EFFECTS_NONE,
 	.start = loop_start,
 	.body = loop_body,
+	.keep = SL_BODY_KEEP_OUTPUTS,
 	.chained = true,
 	.check = loop_check,
 	.cancel = loop_cancel,

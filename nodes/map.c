@@ -201,7 +201,7 @@ const struct sl_node_type sl_node_type_map = {
 		"  \"progress_every\": { \"type\": \"integer\", \"minimum\": 1, \"title\": \"Progress every\","
 		"    \"description\": \"Tell after so many items. Without it, about every tenth of them.\" } } }",
 	.effects = SL_EFFECTS_NONE,
-	.results_only = true,
+	.keep = SL_BODY_KEEP_RESULT,
 	.start = map_start,
 	.body = map_body,
 	.cancel = map_cancel,

@@ -1,6 +1,8 @@
 /* Loops and maps: rounds and items with their own paths, why they end, what a crash in the middle leaves. */
 #include "tests/lib/test.h"
 
+#include <stdio.h>
+
 #include "base/limits.h"
 #include "engine/run_state.h"
 #include "tests/lib/scenario.h"
@@ -247,6 +249,62 @@ static void of_many_items_only_the_results_are_kept(void **state)
 	assert_int_equal(world_calls(w, "each#3/a"), 2);
 }
 
+/* A thousand rounds of a kilobyte each, of which the third is the best one and every later one goes back to it; the
+ * server dies in between. Only the latest rounds are kept whole, and nothing else is different. */
+static void of_many_rounds_only_the_outputs_are_kept(void **state)
+{
+	struct world *w = *state;
+	SL_BUF(pad, 2048);
+	const unsigned many = 1000, held = 700;
+	sl_buf_adds(&pad, "{\"pad\":\"");
+	for (unsigned i = 0; i < 1000; i++)
+		sl_buf_addc(&pad, 'x');
+	sl_buf_adds(&pad, "\"}");
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','inputs':{'type':'object'},'nodes':[{'id':'r','type':'loop','params':{"
+		  "'max_rounds':%u,'exit_on_score':{'value':'nodes.judge.value[1]','at_least':90},"
+		  "'on_regression':{'do':'rollback'},'carry':'(loop.carry or 0) + nodes.saw.value','body':{'nodes':["
+		  "{'id':'judge','type':'transform','params':{'expr':'{ loop.index == 3 and 80 or 10, input.pad "
+		  "}'}},{'id':'saw','type':'fake','params':{'answer':'{{ loop.last and loop.last.n.value or 0 }}',"
+		  "'text':'some text','hold':'{{ loop.index == %u }}'}},"
+		  "{'id':'n','type':'transform','params':{'expr':'loop.index'}}],"
+		  "'edges':[{'from':'judge','to':'saw'},{'from':'saw','to':'n'}]}}}],"
+		  "'outputs':{'v':'{{ nodes.r.rounds }} {{ nodes.r.best_round }} {{ nodes.r.last.n.value }} {{ "
+		  "nodes.r.carry }} {{ #nodes.r.last.judge.value[2] }} {{ #nodes.r.history }}'}}",
+		  many, held),
+		pad.data);
+	world_settle(w);
+	for (unsigned life = 0; life < 2; life++) {
+		assert_true(world_is_held(w, "r#700/saw"));
+		assert_string_equal(world_node_status(w, id, "r#501/n"), "completed");
+		assert_string_equal(world_node_status(w, id, "r#500/n"),
+				    ""); /* no more in memory than the journal has */
+		struct json_object *run = world_run(w, id);
+		assert_int_equal(json_object_array_length(sl_json_get(run, "nodes")), 1 + 3 * SL_KEEP_BODIES);
+		assert_int_equal(sl_json_get_i64(run, "nodes_folded", 0), 3 * (held - SL_KEEP_BODIES));
+		assert_int_equal(sl_json_get_i64(run, "nodes_total", 0), 1 + 3 * held);
+		assert_int_equal(sl_json_get_i64(run, "nodes_done", 0), 3 * held - 2);
+		if (!life)
+			world_crash(w);
+		world_settle(w);
+	}
+	world_release(w, "r#700/saw");
+	world_settle(w);
+	/* 0 and 1, then what round 2 left, then the third again and again */
+	expect_v(w, id, "\"1000 3 3 2994 1000 1000\"");
+	assert_int_equal(world_calls(w, "r#500/saw"), 1);
+	struct json_object *run = world_run(w, id);
+	assert_int_equal(json_object_array_length(sl_json_get(run, "nodes")), 1 + 3 * SL_KEEP_BODIES);
+	assert_int_equal(sl_json_get_i64(run, "nodes_done", 0), 1 + 3 * many);
+	for (unsigned i = 0; i < many; i += 333) {
+		SL_AUTO_JSON e = event(w, id, "loop:round", i);
+		assert_int_equal(sl_json_get_i64(e, "round", 0), i + 1);
+	}
+	SL_AUTO_JSON more = event(w, id, "loop:round", many);
+	assert_null(more);
+}
+
 static void an_empty_list_is_done_at_once_and_no_list_is_an_error(void **state)
 {
 	struct world *w = *state;
@@ -381,6 +439,78 @@ static void any_crash_leaves_bodies_that_complete(void **state)
 	}
 }
 
+/* Of a long loop the first rounds are folded while it goes on; the best one of them, what is carried and what the
+ * rounds see of each other are needed after that. */
+static const char *folding(void)
+{
+	return q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','params':{'max_rounds':%u,"
+		 "'exit_on_score':{'value':'nodes.judge.value','at_least':90},'on_regression':{'do':'rollback'},"
+		 "'stagnation':{'delta':100,'rounds':3},'until':'#loop.history > 900',"
+		 "'carry':'(loop.carry or 0) + nodes.a.value + nodes.saw.value','body':{'nodes':["
+		 "{'id':'a','type':'fake','params':{'answer':'{{ loop.index }}','text':'t','hold':'{{ loop.index == %u "
+		 "}}'}},{'id':'judge','type':'transform','params':{'expr':'({[3] = 80})[loop.index] or loop.index %% "
+		 "7'}},"
+		 "{'id':'saw','type':'transform','params':{'expr':'(loop.last and loop.last.a.value or 0) + "
+		 "(loop.history[1] and loop.history[1].outputs.a.value or 0) + #loop.history'}}],"
+		 "'edges':[{'from':'a','to':'judge'},{'from':'judge','to':'saw'}]}}}],'outputs':{'v':'{{ nodes.r }}'}}",
+		 SL_KEEP_BODIES + 7, SL_KEEP_BODIES - 1);
+}
+
+static void any_crash_about_a_fold_leaves_the_same_loop(void **state)
+{
+	unsigned schedules = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 500) / 25;
+	char expected[32768] = "", held[32];
+	(void)snprintf(held, sizeof(held), "r#%u/a", SL_KEEP_BODIES - 1);
+	for (uint64_t seed = 0; seed <= schedules; seed++) { /* the first one is not disturbed */
+		struct world *w = world_new(seed + 1);
+		uint64_t s = seed;
+		unsigned crashes = 0, commits = 0, due = rnd(&s) % 8;
+		struct sl_run_id id = world_submit(w, folding(), "{}");
+		world_settle(w);
+		assert_true(world_is_held(w, held));
+		world_auto_commit(w, false);
+		for (unsigned step = 0; seed && step < 200; step++) {
+			if (world_is_held(w, held))
+				world_release(w, held);
+			if (rnd(&s) % 3)
+				sl_engine_step(world_engine(w));
+			else
+				commits += world_commit_one(w);
+			if (commits >= due && crashes < SL_LIMIT_RECOVERIES - 1) {
+				world_crash(w);
+				crashes++;
+				due = commits + rnd(&s) % 4;
+			}
+		}
+		world_auto_commit(w, true);
+		world_settle(w);
+		if (world_is_held(w, held))
+			world_release(w, held);
+		world_advance(w, 1000);
+		expect_status(w, id, "succeeded");
+		const char *v = text_of(output(w, id, "v"));
+		if (!seed)
+			(void)snprintf(expected, sizeof(expected), "%s", v);
+		if (strcmp(v, expected) != 0)
+			fail_msg("seed %llu: %s", (unsigned long long)seed, v);
+		assert_true(!seed || crashes);
+		assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_folded", 0), 3 * 7);
+		const struct sl_record *r;
+		unsigned completed = 0;
+		for (size_t i = 0, n = world_records(w, id, &r); i < n;
+		     i++) /* each of them once: the journal sees to it */
+			completed += strstr(r[i].data->data, "/saw\"") && strstr(r[i].data->data, "\"completed\"");
+		assert_int_equal(completed, SL_KEEP_BODIES + 7);
+		for (unsigned i = 0; i < SL_KEEP_BODIES + 7; i++) {
+			SL_AUTO_JSON e = event(w, id, "loop:round", i);
+			assert_int_equal(sl_json_get_i64(e, "round", 0), i + 1);
+		}
+		world_free(w);
+	}
+	assert_non_null(strstr(expected, "\"best_round\":3"));
+	assert_true(strlen(expected) < sizeof(expected) - 1);
+}
+
 int main(void)
 {
 #define T(name) WORLD_TEST(name)
@@ -394,11 +524,13 @@ int main(void)
 		T(a_map_keeps_the_order_of_its_items),
 		T(an_item_that_fails_is_one_item),
 		T(of_many_items_only_the_results_are_kept),
+		T(of_many_rounds_only_the_outputs_are_kept),
 		T(an_empty_list_is_done_at_once_and_no_list_is_an_error),
 		T(bodies_nest),
 		T(a_pause_and_a_cancel_reach_into_bodies),
 		T(what_has_a_body_is_not_retried_as_a_whole),
 		cmocka_unit_test(any_crash_leaves_bodies_that_complete),
+		cmocka_unit_test(any_crash_about_a_fold_leaves_the_same_loop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

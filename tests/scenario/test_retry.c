@@ -187,6 +187,95 @@ static void a_long_map_goes_on_too(void **state)
 	every_prefix_is_a_state(w, id);
 }
 
+static uint64_t seq_of(struct world *w, struct sl_run_id id, const char *what)
+{
+	const struct sl_record *r;
+	size_t n = world_records(w, id, &r);
+	for (size_t i = 0; i < n; i++)
+		if (strstr(r[i].data->data, what))
+			return r[i].seq;
+	fail_msg("nothing says %s", what);
+	return 0;
+}
+
+/* Of a long loop the first rounds are no more than their outputs: one of them is done again as a whole, and what its
+ * nodes are to give can be said at an event where they were still known. */
+static void a_long_loop_goes_on_too(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id fork,
+		id = world_submit(
+			w,
+			q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','params':{'max_rounds':210,"
+			  "'carry':'(loop.carry or 0) + nodes.b.value','body':{'nodes':["
+			  "{'id':'a','type':'fake','params':{'answer':'{{ loop.index }}'}},"
+			  "{'id':'b','type':'fake','params':{'answer':'{{ nodes.a.value * 2 }}','fail':'{{ loop.index "
+			  "== 206 "
+			  "and [[invalid]] or [[]] }}','fail_times':1}}],'edges':[{'from':'a','to':'b'}]}}},"
+			  "{'id':'last','type':'fake','params':{'answer':1,'fail':'invalid','fail_times':1}}],"
+			  "'edges':[{'from':'r','to':'last'}],'outputs':{'v':'{{ nodes.r.carry }}'}}"),
+			"{}");
+	world_settle(w);
+	expect_status(w, id, "failed");
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_folded", 0), 2 * 6);
+	assert_int_equal(world_order(w, id, SL_CMD_RETRY, NULL, NULL), SL_OK);
+	expect_status(w, id, "failed"); /* in the last node */
+	assert_int_equal(world_calls(w, "r#206/a"), 1);
+	assert_int_equal(world_calls(w, "r#206/b"), 2);
+	assert_int_equal(world_calls(w, "r#3/a"), 1);
+	assert_int_equal(world_order(w, id, SL_CMD_RETRY, "r#3/nobody", NULL), SL_NOT_FOUND);
+	assert_int_equal(world_order(w, id, SL_CMD_RETRY, "r#3/b", NULL), SL_OK);
+	expect_v(w, id, "44310"); /* 2 * (1 + … + 210) */
+	assert_int_equal(world_calls(w, "r#2/a"), 1);
+	assert_int_equal(world_calls(w, "r#3/a"), 2);
+	assert_int_equal(world_calls(w, "r#3/b"), 2);
+	assert_int_equal(world_calls(w, "r#4/a"), 2); /* it builds on the third */
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_done", 0), 2 + 2 * 210);
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_folded", 0), 2 * 10);
+	every_prefix_is_a_state(w, id);
+
+	assert_int_equal(world_fork(w, id, &(struct sl_fork){.from = SL_STR("r#9/b")}, &fork), SL_OK);
+	expect_v(w, fork, "44310");
+	assert_int_equal(world_calls(w, "r#8/a"), 2);
+	assert_int_equal(world_calls(w, "r#9/a"), 3);
+	every_prefix_is_a_state(w, fork);
+	struct sl_fork given = {.outputs = SL_STR("{\"r#2/b\":{\"value\":1004}}")};
+	assert_int_equal(world_fork(w, id, &given, &fork), SL_CONFLICT);
+	given.at_seq = seq_of(w, id, "\"r#5/a\"");
+	assert_int_equal(world_fork(w, id, &given, &fork), SL_OK);
+	expect_v(w, fork, "45310");
+	assert_int_equal(world_calls(w, "r#2/a"), 1);
+}
+
+/* A round that is folded has a loop in it of which the first rounds were folded before. */
+static void rounds_within_rounds_are_counted_after_a_retry(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','nodes':[{'id':'r','type':'loop','params':{'max_rounds':203,'body':{'nodes':["
+		  "{'id':'first','type':'transform','params':{'expr':'loop.index == 1'}},"
+		  "{'id':'inner','type':'loop','params':{'max_rounds':205,'until':'not nodes.first.value',"
+		  "'body':{'nodes':[{'id':'x','type':'transform','params':{'expr':'loop.index'}}]}}},"
+		  "{'id':'b','type':'fake','params':{'answer':'{{ nodes.inner.rounds }}','fail':'{{ loop.index == 203 "
+		  "and "
+		  "[[invalid]] or [[]] }}','fail_times':1}}],"
+		  "'edges':[{'from':'first','to':'inner'},{'from':'inner','to':'b'}]}}}],"
+		  "'outputs':{'v':'{{ nodes.r.rounds }}'}}"),
+		"{}");
+	const int all = 1 + 3 * 203 + 205 + 202, folded = 3 * 3 + 205 + 2;
+	world_settle(w);
+	expect_status(w, id, "failed");
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_total", 0), all);
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_folded", 0), folded);
+	assert_int_equal(world_order(w, id, SL_CMD_RETRY, NULL, NULL), SL_OK);
+	expect_v(w, id, "203");
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_total", 0), all);
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_done", 0), all);
+	assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_folded", 0), folded);
+	every_prefix_is_a_state(w, id);
+}
+
 static void a_branch_that_lost_is_not_run_again(void **state)
 {
 	struct world *w = *state;
@@ -489,6 +578,8 @@ int main(void)
 		WORLD_TEST(a_loop_that_failed_by_itself_repeats_its_last_round),
 		WORLD_TEST(a_map_goes_on_with_the_items_that_are_missing),
 		WORLD_TEST(a_long_map_goes_on_too),
+		WORLD_TEST(a_long_loop_goes_on_too),
+		WORLD_TEST(rounds_within_rounds_are_counted_after_a_retry),
 		WORLD_TEST(a_branch_that_lost_is_not_run_again),
 		WORLD_TEST(the_branches_a_join_missed_are_run_again_and_the_others_kept),
 		WORLD_TEST(a_review_that_was_cut_off_is_asked_for_again),
