@@ -77,7 +77,7 @@ static void await_loaded(void *arg, enum sl_code rc, struct sl_stored_run *store
 	struct await *a = arg;
 	SL_AUTO(sl_stored_run) run = stored;
 	SL_AUTO(sl_workflow) w = NULL;
-	struct sl_run_state state;
+	struct sl_run_state state = {0};
 	struct sl_error err;
 	if (rc == SL_OK)
 		rc = sl_stored_state(a->engine, run, &w, &state, &err);

@@ -710,7 +710,7 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 	struct sl_error err = {0};
 	SL_AUTO(sl_stored_run) run = stored;
 	SL_AUTO(sl_workflow) w = NULL;
-	struct sl_run_state state;
+	struct sl_run_state state = {0};
 	const char *status = "";
 	if (rc == SL_OK)
 		rc = sl_stored_state(c->engine, run, &w, &state, &err);
