@@ -154,6 +154,10 @@ enum sl_code sl_rounds_expand(struct json_object *params, struct json_object **g
 		rc = sl_fail(err, SL_NO_MEMORY, "a round of tools");
 	if (rc == SL_OK)
 		sl_json_set(json_object_array_get_idx(sl_json_get(*graph, "nodes"), 0), "params", ask);
+	if (rc != SL_OK) {
+		json_object_put(*graph);
+		*graph = NULL;
+	}
 	return rc;
 }
 
