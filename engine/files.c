@@ -87,6 +87,7 @@ enum sl_code sl_node_write_file(struct sl_node *n, struct sl_str path, struct sl
 				struct sl_error *err)
 {
 	struct sl_run *r = n->x->run;
+	uint64_t losses = sl_json_losses();
 	if (!path_ok(path))
 		return sl_fail(err, SL_INVALID,
 			       "a path is like notes/plan.md, at most %d bytes, without . and .. and backslashes",
@@ -113,6 +114,10 @@ enum sl_code sl_node_write_file(struct sl_node *n, struct sl_str path, struct sl
 	sl_json_set_i64(e.data, "version", latest + 1);
 	sl_json_set_i64(e.data, "bytes", (int64_t)content.len);
 	sl_json_set_str(e.data, "content", content);
+	if (sl_json_losses() != losses) { /* a file without its path or its text is none */
+		sl_event_fini(&e);
+		return sl_fail(err, SL_NO_MEMORY, "no memory for a file");
+	}
 	if (!sl_run_emit(r, &e))
 		return sl_fail(err, SL_CANCELLED, "the run is over");
 	*version = (uint32_t)latest + 1;
