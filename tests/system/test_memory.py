@@ -106,8 +106,11 @@ class Memory(Case):
         self.assertEqual([h['action'] for h in detail['history']], ['store', 'promote', 'invalidate'])
         self.assertEqual(s.wait_status(s.submit(recall(), QUESTION, project='archive'), 'succeeded')['outputs']['n'], 0)
         self.assertEqual(s.call('POST', '/memories/%s/promote' % memory, {}, expect=(409,))['code'], 'conflict')
-        actions = [a['action'] for a in s.call('GET', '/admin/audit')['items']]
-        self.assertEqual((actions.count('memory.promote'), actions.count('memory.invalidate')), (1, 1))
+        def trail():
+            actions = [a['action'] for a in s.call('GET', '/admin/audit')['items']]
+            return actions.count('memory.promote'), actions.count('memory.invalidate')
+        wait_for('one line each', lambda: all(trail()))
+        self.assertEqual(trail(), (1, 1))
 
     def test_meaning_finds_with_an_embedding_profile(self):
         sim = self.sim(ANSWER)

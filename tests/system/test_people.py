@@ -134,7 +134,9 @@ class People(Case):
         ws.send(cmd='unlock', id='u', run_id=runs[1], confirmations=[True, True, True])
         ws.until(lambda e: e['event'] == 'ack' and e['data'].get('id') == 'u')
         s.wait_status(runs[1], 'succeeded')
-        lines = {a['target']: a for a in s.call('GET', '/admin/audit?action=run.unlock')['items'] if a['target'] in runs}
+        def trail():
+            return {a['target']: a for a in s.call('GET', '/admin/audit?action=run.unlock')['items'] if a['target'] in runs}
+        lines = wait_for('both lines', lambda: len(t := trail()) == 2 and t)  # of a socket's order it is written after the answer
         self.assertEqual(lines[runs[0]]['detail'], {'justification': 'the prompt was mended'})
         self.assertEqual(lines[runs[1]]['detail'], {'confirmations': [True, True, True]})
         unlocked = [e['data'] for e in s.events(runs[0]) if e['event'] == 'circuit_breaker:unlocked']
