@@ -166,7 +166,7 @@ static enum sl_code loop_fold(struct sl_node *n, struct loop_state *s, uint32_t 
 	SL_CRASH_POINT_OF("loop.round", sl_node_path(n));
 	s->rounds = number;
 
-	if (back && strcmp(s->note, "rollback") == 0)
+	if (back) /* the score of what `last` is */
 		s->score = s->best_score;
 	struct json_object *target = sl_json_get(s->params, "exit_on_score");
 	/* nil and false are the two that are not true to Lua */

@@ -101,6 +101,36 @@ static void a_step_back_builds_on_the_best_round(void **state)
 	}
 }
 
+/* What it earned and what it is: both of the round it ends with, also when another life of the server looks again. */
+static void a_loop_that_got_worse_ends_with_the_best_round_and_its_score(void **state)
+{
+	struct world *w = *state;
+	for (unsigned commits = 0; commits < 8; commits++) {
+		struct sl_run_id id = world_submit(
+			w,
+			scored("80, 85, 60, 99",
+			       "'max_rounds':9,'exit_on_score':{'value':'nodes.judge.value','at_least':90},"
+			       "'on_regression':{'do':'stop'}",
+			       "nodes.refine.last.judge.value .. [[ ]] .. nodes.refine.score .. [[ ]] .. "
+			       "nodes.refine.best_score .. [[ ]] .. nodes.refine.best_round .. [[ ]] .. "
+			       "nodes.refine.history[3].score"),
+			"{}");
+		world_auto_commit(w, false);
+		for (unsigned i = 0; i < commits; i++) {
+			world_settle(w);
+			world_commit_one(w);
+		}
+		world_auto_commit(w, true);
+		if (commits)
+			world_crash(w);
+		world_settle(w);
+		expect_v(w, id, "\"85 85.0 85.0 2 60.0\"");
+		SL_AUTO_JSON third = event(w, id, "loop:round", 2); /* which tells of the round, not of the loop */
+		assert_int_equal(sl_json_get_i64(third, "score", 0), 60);
+		assert_string_equal(sl_json_get_z(third, "exit_reason"), "regression");
+	}
+}
+
 static void what_is_carried_comes_back(void **state)
 {
 	struct world *w = *state;
@@ -518,6 +548,7 @@ int main(void)
 		T(a_loop_ends_with_a_good_score),
 		T(a_loop_ends_for_the_reason_it_says),
 		T(a_step_back_builds_on_the_best_round),
+		T(a_loop_that_got_worse_ends_with_the_best_round_and_its_score),
 		T(what_is_carried_comes_back),
 		T(a_round_sees_the_rounds_before_it_and_no_later_ones),
 		T(a_failure_in_a_round_fails_the_loop_and_stops_the_rest),
