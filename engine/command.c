@@ -133,12 +133,17 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 	e.by = sl_z(order->by);
 	e.reason = sl_z(order->reason && *order->reason ? order->reason : NULL);
 	bool cancels = order->kind == SL_CMD_CANCEL, cuts = cancels || order->kind == SL_CMD_PAUSE_NOW;
+	/* It is paused already, and stays so by whom and why it was: what its nodes become is all there is to write. */
+	bool further = order->kind == SL_CMD_PAUSE_NOW && r->state.status == SL_RUN_PAUSED;
 	bool off = cuts && sl_run_off_begin(r, cancels ? SL_OFF_CANCELLED : SL_OFF_PAUSED, order->at_us);
 	if (order->kind == SL_CMD_CANCEL)
 		sl_run_cancel_all(r, "the run was cancelled");
 	if (order->kind == SL_CMD_PAUSE_NOW)
 		sl_run_call_off(r, "called off by a pause, will be repeated");
-	(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
+	if (further)
+		sl_event_fini(&e);
+	else
+		(void)sl_run_emit(r, &e); /* a cap may end the run instead; the caller sees the state */
 	die_decided(order->kind);
 	if (order->kind != SL_CMD_CANCEL)
 		sl_run_order_children(r, order->kind == SL_CMD_UNLOCK ? SL_CMD_RESUME : order->kind);

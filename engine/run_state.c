@@ -588,6 +588,18 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 	return rc;
 }
 
+/* Is there something that a pause calls off? A container only holds its bodies. */
+static bool at_work(const struct sl_run_state *s)
+{
+	for (uint32_t k = 0; k < s->n_scopes; k++) {
+		const struct sl_scope *sc = s->scopes[k];
+		for (uint32_t i = 0; i < sc->graph->n_nodes; i++)
+			if (sc->nodes[i].status == SL_NODE_RUNNING && !sc->graph->nodes[i].body)
+				return true;
+	}
+	return false;
+}
+
 enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, struct sl_event *e, bool *nothing,
 		       struct sl_error *err)
 {
@@ -597,7 +609,8 @@ enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, s
 		uint32_t from, already;
 	} table[] = {
 		[SL_CMD_PAUSE_DRAIN] = {"paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED)},
-		[SL_CMD_PAUSE_NOW] = {"paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING), TO(PAUSED)},
+		/* paused: what a drain has left to run is called off; see at_work() */
+		[SL_CMD_PAUSE_NOW] = {"paused", SL_EV_PAUSED, TO(RUNNING) | TO(WAITING) | TO(PAUSED), 0},
 		[SL_CMD_RESUME] = {"resumed", SL_EV_RESUMED, TO(PAUSED), TO(RUNNING) | TO(WAITING)},
 		[SL_CMD_UNLOCK] = {"unlocked", SL_EV_UNLOCKED, TO(LOCKED), 0},
 		[SL_CMD_REVIEW] = {"reviewed", SL_EV_CUSTOM, UNFINISHED, 0},
@@ -608,7 +621,8 @@ enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, s
 		[SL_CMD_RETRY] = {"retried", SL_EV_RETRIED, TO(FAILED) | TO(CANCELLED), 0},
 	};
 	*nothing = false;
-	if (table[cmd].already & 1u << s->status) {
+	if (table[cmd].already & 1u << s->status ||
+	    (cmd == SL_CMD_PAUSE_NOW && s->status == SL_RUN_PAUSED && !at_work(s))) {
 		*nothing = true;
 		return SL_OK;
 	}

@@ -225,7 +225,8 @@ SL_MUST_USE enum sl_code sl_state_rerun(struct sl_run_state *s, struct sl_event 
 void sl_scope_free(struct sl_scope *sc); /* a body that is in no list any more */
 
 /* What a command would make happen. *e is filled (kind, reason, by) on SL_OK; SL_CONFLICT names the present state. A
- * command that finds its wish fulfilled (pause of a paused run) yields SL_OK with *nothing set. */
+ * command that finds its wish fulfilled (pause of a paused run) yields SL_OK with *nothing set. A pause `now` of a
+ * paused run in which a node still runs is not: that node is called off, and *e is told no second time. */
 SL_MUST_USE enum sl_code sl_decide(const struct sl_run_state *s, enum sl_command_kind cmd, struct sl_event *e,
 				   bool *nothing, struct sl_error *err);
 

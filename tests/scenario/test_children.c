@@ -96,6 +96,27 @@ static void a_child_is_steered_with_its_parent(void **state)
 	assert_string_equal(world_status(w, sub), "cancelled");
 }
 
+static void a_pause_now_after_a_drain_reaches_the_child(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	assert_string_equal(world_status(w, sub), "paused");
+	assert_string_equal(world_node_status(w, sub, "x"), "running");
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+	assert_string_equal(world_status(w, sub), "paused");
+	assert_string_equal(world_node_status(w, sub, "x"), "pending");
+	assert_int_equal(world_cancels(w, "x"), 1);
+	assert_string_equal(world_node_status(w, id, "sub"), "running");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	assert_string_equal(world_node_status(w, sub, "x"), "running");
+	world_release(w, "x");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+}
+
 static void a_child_does_not_outlive_its_parent(void **state)
 {
 	struct world *w = *state;
@@ -167,6 +188,7 @@ int main(void)
 		WORLD_TEST(the_outputs_of_the_child_are_the_node_s),
 		WORLD_TEST(what_is_wrong_with_a_child_is_said_by_its_node),
 		WORLD_TEST(a_child_is_steered_with_its_parent),
+		WORLD_TEST(a_pause_now_after_a_drain_reaches_the_child),
 		WORLD_TEST(a_child_does_not_outlive_its_parent),
 		cmocka_unit_test(there_is_one_child_whatever_crashes),
 	};

@@ -94,9 +94,7 @@ static enum sl_code ask(struct model *m, const struct order *o, uint64_t now_ms)
 	switch (o->kind) {
 	case SL_CMD_PAUSE_DRAIN:
 	case SL_CMD_PAUSE_NOW:
-		if (m->hold == PAUSED)
-			return SL_OK;
-		if (m->hold != GOES)
+		if (m->hold != GOES && m->hold != PAUSED)
 			return SL_CONFLICT;
 		m->hold = PAUSED;
 		if (o->kind == SL_CMD_PAUSE_NOW && holds_a_call(m))

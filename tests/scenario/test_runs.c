@@ -322,6 +322,40 @@ static void a_pause_now_calls_off_and_a_resume_repeats(void **state)
 	assert_int_equal(world_count(w, id, "pro", "completed"), 1);
 }
 
+static void a_pause_now_after_a_drain_calls_off_what_still_runs(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, debate(",\"hold\":true", ",\"hold\":true", ""), "{\"topic\":\"tea\"}");
+	const struct sl_record *records;
+	world_settle(w);
+	assert_int_equal(world_say(w, "pro", "half a "), SL_OK);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_release(w, "con");
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "con"), "completed");
+	assert_string_equal(world_node_status(w, id, "pro"), "running");
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+	assert_string_equal(world_status(w, id), "paused");
+	assert_int_equal(world_cancels(w, "pro"), 1);
+	assert_string_equal(world_node_status(w, id, "pro"), "pending");
+	size_t n = world_records(w, id, &records);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK); /* nothing is left to call off */
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	assert_int_equal(world_records(w, id, &records), n);
+	world_crash(w);
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "paused");
+	assert_string_equal(world_node_status(w, id, "pro"), "pending");
+	assert_int_equal(world_calls(w, "pro"), 1);
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	assert_int_equal(world_calls(w, "pro"), 2);
+	assert_int_equal(world_calls(w, "con"), 1);
+	world_release(w, "pro");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+	assert_int_equal(world_count(w, id, "pro", "completed"), 1);
+}
+
 static void a_cancel_ends_everything_and_is_final(void **state)
 {
 	struct world *w = *state;
@@ -634,6 +668,7 @@ int main(void)
 		WORLD_TEST(a_refusal_tells_of_no_state_that_a_crash_can_take_back),
 		WORLD_TEST(a_pause_lets_calls_finish_and_starts_nothing),
 		WORLD_TEST(a_pause_now_calls_off_and_a_resume_repeats),
+		WORLD_TEST(a_pause_now_after_a_drain_calls_off_what_still_runs),
 		WORLD_TEST(a_cancel_ends_everything_and_is_final),
 		WORLD_TEST(a_run_that_takes_too_long_fails),
 		WORLD_TEST(at_most_so_many_branches_are_open),

@@ -107,6 +107,29 @@ static void commands_follow_the_table(void **state)
 		}
 }
 
+/* Of a container only what is in its bodies can be called off; who waits for a person, or for the next attempt, waits.
+ */
+static void a_pause_now_of_a_paused_run_is_for_what_still_runs(void **state)
+{
+	struct sl_graph body = {0};
+	struct sl_node_def defs[] = {{.id = "a"}, {.id = "c"}};
+	struct sl_graph graph = {.nodes = defs, .n_nodes = 2};
+	struct sl_node_state nodes[2] = {{0}};
+	struct sl_scope scope = {.graph = &graph, .nodes = nodes}, *scopes[] = {&scope};
+	struct sl_run_state st = {.status = SL_RUN_PAUSED, .scopes = scopes, .n_scopes = 1};
+	defs[1].body = &body;
+	nodes[1].status = SL_NODE_RUNNING;
+	for (unsigned s = 0; s < SL_NODE_STATUSES; s++)
+		for (unsigned cmd = SL_CMD_PAUSE_DRAIN; cmd <= SL_CMD_PAUSE_NOW; cmd++) {
+			struct sl_event e;
+			struct sl_error err = {0};
+			bool nothing;
+			nodes[0].status = (enum sl_node_status)s;
+			assert_int_equal(sl_decide(&st, (enum sl_command_kind)cmd, &e, &nothing, &err), SL_OK);
+			assert_int_equal(nothing, cmd == SL_CMD_PAUSE_DRAIN || s != SL_NODE_RUNNING);
+		}
+}
+
 static void events_come_back_from_the_journal_as_they_went(void **state)
 {
 	struct sl_event e = {.kind = SL_EV_NODE,
@@ -165,6 +188,7 @@ int main(void)
 		cmocka_unit_test(nothing_follows_an_end_but_a_retry),
 		cmocka_unit_test(the_page_in_docs_says_the_same),
 		cmocka_unit_test(commands_follow_the_table),
+		cmocka_unit_test(a_pause_now_of_a_paused_run_is_for_what_still_runs),
 		cmocka_unit_test(events_come_back_from_the_journal_as_they_went),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
