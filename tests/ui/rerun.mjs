@@ -13,6 +13,14 @@ const flow = {
   edges: [{ from: "first", to: "gate" }, { from: "gate", to: "last" }],
   outputs: { text: "{{ nodes.last.text }}" },
 };
+const written = {
+  sluice: 1, name: "notes",
+  nodes: [
+    { id: "one", type: "template", params: { file: "notes.md", text: "as it was" } },
+    { id: "two", type: "template", params: { file: "notes.md", text: "spoilt" } },
+  ],
+  edges: [{ from: "one", to: "two" }],
+};
 const status = (page, s) => page.waitForSelector(`${byId("run")}[data-status=${s}]`, { timeout: 30_000 });
 
 await main("runs that begin again", async (page) => {
@@ -59,4 +67,34 @@ await main("runs that begin again", async (page) => {
   const said = await page.textContent(byId("diff"));
   check(said.includes("one and more") && said.includes("two and more"), "both texts stand side by side");
   check((await page.textContent(byId("diff-first"))).includes("two"), "the node that was given its output is among what changed");
+
+  await page.goto(`${base}/runs/${id}`);
+  await status(page, "succeeded");
+  if ((await page.locator(byId("log")).count()) === 0) await page.click(byId("log-toggle"));
+  await page.locator(`${byId("log")} [role=option]`).first().waitFor();
+  await page.fill(".log input[type=search]", "signal:received");
+  await page.locator(`${byId("log")} [role=option]`).first().click();
+  await page.click(byId("fork-event"));
+  await page.waitForSelector(byId("fork"));
+  await page.click(byId("fork-go"));
+  await page.waitForFunction((old) => !location.pathname.includes(old), id, { timeout: 30_000 });
+  await status(page, "succeeded");
+  const after = new URL(page.url()).pathname.split("/").pop();
+  const seq = (await api("GET", `/runs/${id}/events?limit=1000`)).items.find((e) => e.event === "signal:received").seq;
+  check((await api("GET", `/runs/${after}`)).forked_from.at_seq === seq, "a fork from an event of the log has what happened up to it, and needs no second signal");
+
+  const { id: notes } = await api("POST", "/runs", { definition: written, inputs: {} });
+  await page.goto(`${base}/runs/${notes}`);
+  await status(page, "succeeded");
+  await page.getByRole("tab", { name: "Files" }).click();
+  await page.locator(`${byId("files")} summary`).first().click();
+  await page.selectOption(byId("file-version"), "1");
+  await page.waitForFunction((s) => document.querySelector(s)?.textContent === "as it was", byId("file-text"));
+  await page.click(byId("file-back"));
+  await page.waitForSelector(byId("fork"));
+  await page.click(byId("fork-go"));
+  await page.waitForFunction((old) => !location.pathname.includes(old), notes, { timeout: 30_000 });
+  const back = new URL(page.url()).pathname.split("/").pop();
+  const first = (await api("GET", `/runs/${notes}/files/history?path=notes.md`)).items.find((v) => v.version === 1);
+  check((await api("GET", `/runs/${back}`)).forked_from.at_seq === first.seq, "one goes back to a version of a file");
 });

@@ -5,9 +5,10 @@ import type { Run, RunFile } from "../../api/types";
 import { Button } from "../../ui/controls";
 import { bytes, full } from "../../util/format";
 import { Changes } from "../review/panel";
+import { whyNoFork, type ForkFrom } from "./rerun";
 import { w } from "./words";
 
-function Body({ runId, path, latest }: { runId: string; path: string; latest: number }) {
+function Body({ runId, path, latest, onFork }: { runId: string; path: string; latest: number; onFork: (from: ForkFrom) => void }) {
   const [versions, setVersions] = useState<RunFile[]>([]);
   const [chosen, setChosen] = useState<number | null>(null); // null: the latest, also when another comes
   const [texts, setTexts] = useState<{ now: RunFile; before: string } | null>(null);
@@ -45,13 +46,14 @@ function Body({ runId, path, latest }: { runId: string; path: string; latest: nu
         </label>
         <span className="faint" title={full(texts.now.at)}>{w("file.by", { node: texts.now.by })}</span>
         {version > 1 && <Button small kind="ghost" pressed={comparing} onClick={() => setComparing(!comparing)} testId="file-changes">{comparing ? w("file.text") : w("file.changes", { n: version - 1 })}</Button>}
+        <Button small kind="ghost" icon="retry" why={whyNoFork()} hint={w("file.back.hint")} onClick={() => onFork({ atSeq: texts.now.seq, file: { path, version: texts.now.version } })} testId="file-back">{w("file.back")}</Button>
       </div>
       {comparing && version > 1 ? <Changes a={texts.before} b={texts.now.content ?? ""} /> : <pre className="diff" data-testid="file-text">{texts.now.content}</pre>}
     </div>
   );
 }
 
-export function Files({ run }: { run: Run }) {
+export function Files({ run, onFork }: { run: Run; onFork: (from: ForkFrom) => void }) {
   const [open, setOpen] = useState<string | null>(null);
   const files = run.files ?? [];
   if (files.length === 0) return null;
@@ -64,7 +66,7 @@ export function Files({ run }: { run: Run }) {
             <span className="chip num">v{f.version}</span>
             <span className="num faint">{bytes(f.bytes)}</span>
           </summary>
-          {open === f.path && <Body runId={run.id} path={f.path} latest={f.version} />}
+          {open === f.path && <Body runId={run.id} path={f.path} latest={f.version} onFork={onFork} />}
         </details>
       ))}
     </div>

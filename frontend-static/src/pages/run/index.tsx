@@ -26,7 +26,7 @@ import { hasVote, votersSeen, withVotes } from "./bodies";
 import { TripBanner, TripDialog } from "./breaker";
 import { titleOf } from "./paths";
 import { Interject, SendSignal } from "./people";
-import { ForkDialog } from "./rerun";
+import { ForkDialog, type ForkFrom } from "./rerun";
 import { Streams } from "./streams";
 import { named, w } from "./words";
 import "./run.css";
@@ -65,7 +65,7 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
   const [fitSignal, setFit] = useState(0);
   const [step, setStep] = useState({ by: 0, n: 0 });
   const grid = useRef<HTMLDivElement>(null);
-  const [forking, setForking] = useState<{ path: string | null } | null>(null);
+  const [forking, setForking] = useState<ForkFrom | null>(null);
   const [saying, setSaying] = useState<"input" | "signal" | null>(null);
   const [tripOpen, setTripOpen] = useState(false);
   const status = state?.run.status;
@@ -150,7 +150,7 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
   };
   return (
     <div className={"run-page" + (locked ? " is-locked" : "")} data-testid="run" data-status={status} data-seq={state.lastSeq}>
-      <Head state={state} extras={extras} actions={actions} onCancel={() => setConfirming(true)} onSay={setSaying} onFork={() => setForking({ path: null })} />
+      <Head state={state} extras={extras} actions={actions} onCancel={() => setConfirming(true)} onSay={setSaying} onFork={() => setForking({})} />
       {locked && <TripBanner trip={extras.trip} reason={state.run.reason ?? null} onOpen={() => setTripOpen(true)} />}
       {!RUN_ENDS.has(state.run.status) && asked.map((x) => (
         <div key={x.node} className={"ask-banner" + (isReminded(x) ? " is-near" : "")} role="status" data-near={isReminded(x) || undefined} data-testid="ask-banner">
@@ -184,16 +184,16 @@ export default function RunPage({ id, node }: { id: string; node: string | null 
         {right && (
           <>
             <Splitter axis="x" label={t("split.inspector")} value={split.inspector} min={15} max={45} step={2} toValue={(x) => 100 - fraction(x)} onChange={(v) => set({ inspector: v })} />
-            <Inspector store={store} state={state} extras={extras} selected={node} onSelect={select} onClose={() => select(null)} actions={actions} onFork={(path) => setForking({ path })} />
+            <Inspector store={store} state={state} extras={extras} selected={node} onSelect={select} onClose={() => select(null)} actions={actions} onFork={setForking} />
           </>
         )}
       </div>
       {split.logOpen && <Splitter axis="y" label={t("split.log")} value={split.log} min={90} max={520} step={24} toValue={(_x, y) => window.innerHeight - y} onChange={(v) => set({ log: v })} />}
       <div className="log-cell" style={split.logOpen ? { height: split.log } : undefined}>
-        <EventLog store={store} state={state} selected={node} open={split.logOpen} onToggle={() => set({ logOpen: !split.logOpen })} onSelect={select} step={step} />
+        <EventLog store={store} state={state} selected={node} open={split.logOpen} onToggle={() => set({ logOpen: !split.logOpen })} onSelect={select} onFork={setForking} step={step} />
       </div>
       {locked && tripOpen && <TripDialog state={state} store={store} trip={extras.trip} onClose={() => setTripOpen(false)} />}
-      {forking && <ForkDialog state={state} path={forking.path} onClose={() => setForking(null)} />}
+      {forking && <ForkDialog state={state} from={forking} onClose={() => setForking(null)} />}
       {saying === "input" && <Interject runId={id} onClose={() => setSaying(null)} />}
       {saying === "signal" && <SendSignal state={state} onClose={() => setSaying(null)} />}
       {confirming && <ConfirmCancel state={state} onClose={() => setConfirming(false)} onYes={() => void actions.act("cancel")} />}

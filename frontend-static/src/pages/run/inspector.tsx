@@ -24,6 +24,7 @@ import { claimsOf } from "./text";
 import { CalledOff } from "./proof";
 import { Checks, FlaggedClaims } from "./checks";
 import { Files } from "./files";
+import type { ForkFrom } from "./rerun";
 import { Tools, toolsIn } from "./tools";
 import { Votes } from "./votes";
 import { w } from "./words";
@@ -33,18 +34,18 @@ type RunTab = "outputs" | "inputs" | "details" | "files";
 
 interface Again {
   actions: ReturnType<typeof useActions>;
-  onFork: (path: string) => void;
+  onFork: (from: ForkFrom) => void;
 }
 
 export function Inspector({ store, state, extras, selected, onSelect, onClose, actions, onFork }: { store: RunStore; state: RunState; extras: Extras; onSelect: (path: string) => void; selected: string | null; onClose: () => void } & Again) {
   return (
     <section className="panel inspector" aria-label={t("inspector.title")}>
-      {selected ? <NodeInspector key={selected} store={store} state={state} extras={extras} path={selected} onSelect={onSelect} onClose={onClose} actions={actions} onFork={onFork} /> : <RunInspector state={state} />}
+      {selected ? <NodeInspector key={selected} store={store} state={state} extras={extras} path={selected} onSelect={onSelect} onClose={onClose} actions={actions} onFork={onFork} /> : <RunInspector state={state} onFork={onFork} />}
     </section>
   );
 }
 
-function RunInspector({ state }: { state: RunState }) {
+function RunInspector({ state, onFork }: { state: RunState; onFork: (from: ForkFrom) => void }) {
   const { run } = state;
   const [tab, setTab] = useState<RunTab>("inputs");
   const ended = RUN_ENDS.has(run.status);
@@ -76,7 +77,7 @@ function RunInspector({ state }: { state: RunState }) {
             {run.priority ? <Fact k={t("fact.priority")} v={String(run.priority)} /> : null}
           </dl>
         )}
-        {tab === "files" && <Files run={run} />}
+        {tab === "files" && <Files run={run} onFork={onFork} />}
         {tab === "details" && <CalledOff runId={run.id} when={run.status} />}
       </div>
     </>
@@ -148,7 +149,7 @@ function NodeInspector({ store, state, extras, path, onSelect, onClose, actions,
             label={w("more")}
             testId="node-again"
             items={[
-              { label: w("fork"), detail: w("fork.d"), why: mayRun ? null : t("role.viewer"), onPick: () => onFork(path) },
+              { label: w("fork"), detail: w("fork.d"), why: mayRun ? null : t("role.viewer"), onPick: () => onFork({ path }) },
               { label: w("retry.from"), detail: w("retry.from.d"), why: whyNoRetry(state.run.status, mayRun), onPick: () => void actions.retry(path) },
             ]}
           />

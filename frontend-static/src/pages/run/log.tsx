@@ -10,6 +10,7 @@ import { Icon } from "../../ui/icons";
 import { JsonView } from "../../ui/json";
 import { nodeWord } from "../../ui/status";
 
+import { whyNoFork, type ForkFrom } from "./rerun";
 import { Timeline } from "./timeline";
 import { w } from "./words";
 
@@ -30,7 +31,7 @@ export function matches(e: LogEntry, kind: Kind, q: string): boolean {
   return e.event.toLowerCase().includes(s) || (e.node ?? "").toLowerCase().includes(s) || String(e.seq) === s || JSON.stringify(e.data).toLowerCase().includes(s);
 }
 
-export function EventLog({ store, state, selected, open, onToggle, onSelect, step }: { store: RunStore; state: RunState; selected: string | null; open: boolean; onToggle: () => void; onSelect: (path: string) => void; step: { by: number; n: number } }) {
+export function EventLog({ store, state, selected, open, onToggle, onSelect, onFork, step }: { store: RunStore; state: RunState; selected: string | null; open: boolean; onToggle: () => void; onSelect: (path: string) => void; onFork: (from: ForkFrom) => void; step: { by: number; n: number } }) {
   const [timeline, setTimeline] = useState(false);
   const log = useStore(store.log);
   const [kind, setKind] = useState<Kind>("all");
@@ -131,6 +132,7 @@ export function EventLog({ store, state, selected, open, onToggle, onSelect, ste
                 <b className="num">#{entry.seq}</b> <span>{entry.event}</span>
                 <span className="grow" />
                 {entry.node && <Button small kind="ghost" onClick={() => onSelect(entry.node!)}>{t("log.goto")}</Button>}
+                <Button small kind="ghost" icon="retry" why={whyNoFork()} hint={w("fork.seq.hint")} onClick={() => onFork({ atSeq: entry.seq })} testId="fork-event">{w("fork")}</Button>
                 <CopyButton text={() => JSON.stringify(entry, null, 2)} label={t("copy.json")} />
                 <Button small kind="ghost" icon="close" label={t("close")} onClick={() => setPicked(null)} />
               </header>

@@ -4,6 +4,7 @@ import * as ops from "../../api/ops";
 import type { Json } from "../../api/types";
 import { t } from "../../i18n";
 import { navigate, runUrl } from "../../state/router";
+import { roleAllows } from "../../state/session";
 import type { RunState } from "../../state/run";
 import { parseJson } from "../../util/fields";
 import { Button, Dialog } from "../../ui/controls";
@@ -20,8 +21,17 @@ function objectOf(text: string): Obj | null {
 
 const pretty = (v: Json | undefined) => JSON.stringify(v ?? {}, null, 2);
 
-/* path null: the whole run, from its beginning. */
-export function ForkDialog({ state, path, onClose }: { state: RunState; path: string | null; onClose: () => void }) {
+/* What a fork begins from: a node that is done again, an event after which nothing has happened, or (neither) the beginning. */
+export interface ForkFrom {
+  path?: string;
+  atSeq?: number;
+  file?: { path: string; version: number }; // the event wrote this version
+}
+
+/* Why nobody here may fork; null when one may. Any run can be forked, under way or ended. */
+export const whyNoFork = (): string | null => (roleAllows("run") ? null : t("role.viewer"));
+
+export function ForkDialog({ state, from: { path, atSeq, file }, onClose }: { state: RunState; from: ForkFrom; onClose: () => void }) {
   const { run } = state;
   const node = path ? state.nodes.get(path) : undefined;
   const had = pretty(run.inputs as Json | undefined);
@@ -40,16 +50,19 @@ export function ForkDialog({ state, path, onClose }: { state: RunState; path: st
     const body: ops.ForkRequest = {};
     if (path && given) body.outputs = { [path]: given };
     else if (path) body.from = path;
-    else body.at_seq = 1;
+    else body.at_seq = atSeq ?? 1;
     if (changed) body.inputs = changed;
     await task.run("fork", async () => navigate(runUrl((await ops.fork(run.id, body, key)).id)));
   };
+  const title = path ? w("fork.title", { node: titleOf(run.definition, path, node?.name) }) : file ? w("fork.title.file", { file: file.path, n: file.version }) : atSeq ? w("fork.title.seq", { n: atSeq }) : w("fork.title.run");
+  const part = Boolean(path || atSeq); // of the run is kept
   return (
-    <Dialog title={path ? w("fork.title", { node: titleOf(run.definition, path, node?.name) }) : w("fork.title.run")} onClose={onClose}>
+    <Dialog title={title} onClose={onClose}>
       <form className="dialog-body" data-testid="fork" onSubmit={(e) => { e.preventDefault(); void go(); }}>
+        {atSeq && <p>{w(file ? "fork.file.d" : "fork.seq.d", { n: atSeq })}</p>}
         {path && <SelectField label={w("fork.what")} name="how" value={how} onChange={(v) => setHow(v as "again" | "given")} options={[{ value: "again", label: w("fork.again") }, { value: "given", label: w("fork.given") }]} />}
         {how === "given" && <TextField label={w("fork.output")} name="output" mono rows={8} value={output} onChange={setOutput} error={bad.output} autoFocus />}
-        <TextField label={w("fork.inputs")} note={path ? w("fork.inputs.note") : undefined} name="inputs" mono rows={path ? 3 : 8} value={inputs} onChange={setInputs} error={bad.inputs} />
+        <TextField label={w("fork.inputs")} note={part ? w("fork.inputs.note") : undefined} name="inputs" mono rows={part ? 3 : 8} value={inputs} onChange={setInputs} error={bad.inputs} />
         <TroubleNote of={task.trouble} title={w("fork.failed")} />
         <footer className="dialog-foot">
           <span className="grow" />
