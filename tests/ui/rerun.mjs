@@ -21,6 +21,8 @@ const written = {
   ],
   edges: [{ from: "one", to: "two" }],
 };
+const inner = { sluice: 1, name: "e2e-inner", nodes: [{ id: "t", type: "template", params: { text: "x" } }] };
+const outer = { sluice: 1, name: "outer", nodes: [{ id: "inner", type: "subworkflow", params: { workflow: inner.name } }] };
 const status = (page, s) => page.waitForSelector(`${byId("run")}[data-status=${s}]`, { timeout: 30_000 });
 
 await main("runs that begin again", async (page) => {
@@ -97,4 +99,15 @@ await main("runs that begin again", async (page) => {
   const back = new URL(page.url()).pathname.split("/").pop();
   const first = (await api("GET", `/runs/${notes}/files/history?path=notes.md`)).items.find((v) => v.version === 1);
   check((await api("GET", `/runs/${back}`)).forked_from.at_seq === first.seq, "one goes back to a version of a file");
+
+  const known = (await api("GET", "/workflows?limit=200")).items.some((x) => x.name === inner.name);
+  await api(known ? "PUT" : "POST", "/workflows" + (known ? "/" + inner.name : ""), { definition: inner });
+  const { id: parent } = await api("POST", "/runs", { definition: outer, inputs: {} });
+  await page.goto(`${base}/runs/${parent}`);
+  await status(page, "succeeded");
+  const started = (await api("GET", `/runs/${parent}/events?limit=1000`)).items.find((e) => e.event === "subworkflow:started");
+  await page.goto(`${base}/runs/${started.data.run_id}`);
+  await page.locator(`${byId("started-by")} a`).click();
+  await page.waitForURL(`**/runs/${parent}?node=inner`);
+  check(true, "a run says which node of which run has started it, and leads there");
 });

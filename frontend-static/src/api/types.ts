@@ -124,6 +124,8 @@ export interface RunFile {
 
 export interface Run extends RunSummary {
   files?: RunFile[];
+  parent?: string | null; // the run whose node started this one
+  parent_node?: string | null;
   inputs?: { [key: string]: Json } | null;
   outputs?: Json;
   definition?: Definition | null;

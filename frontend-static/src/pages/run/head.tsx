@@ -118,6 +118,11 @@ export function Head({ state, extras, actions, onCancel, onSay, onFork }: { stat
             ]}
           />
         </span>
+        {run.parent && (
+          <span className="run-reason" data-testid="started-by">
+            {w("parent.by")} <Link to={runUrl(run.parent, run.parent_node)}>{shortId(run.parent)}{run.parent_node ? <span className="mono">/{run.parent_node}</span> : null}</Link>
+          </span>
+        )}
         {run.forked_from && (
           <span className="run-reason" data-testid="forked-from">
             {w("fork.of")} <Link to={runUrl(run.forked_from.run)}>{shortId(run.forked_from.run)}</Link>{run.forked_from.from ? <span className="mono"> {run.forked_from.from}</span> : run.forked_from.at_seq ? <span className="num"> #{run.forked_from.at_seq}</span> : null} · <Link to={diffUrl(run.forked_from.run, run.id)}>{w("fork.compare")}</Link>
