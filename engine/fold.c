@@ -118,6 +118,8 @@ static enum sl_body_keep keep_of(const struct sl_scope *body)
 static void fold(struct sl_scope *body)
 {
 	struct sl_error err = {0};
+	if (body->n_active) /* it has failed, and the others of its nodes are called off next */
+		return;
 	for (uint32_t i = 0; i < body->graph->n_nodes; i++)
 		if (body->rt && body->rt[i].exec)
 			return; /* something of it is not quite over */

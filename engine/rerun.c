@@ -149,6 +149,7 @@ static enum sl_code retry_decide(struct retry *t, struct sl_run *r, struct sl_er
 {
 	struct sl_event e = {0};
 	bool nothing;
+	uint64_t losses = sl_json_losses();
 	enum sl_code rc = sl_decide(&r->state, SL_CMD_RETRY, &e, &nothing, err);
 	if (rc == SL_OK && full(r))
 		rc = sl_fail(err, SL_CONFLICT,
@@ -163,7 +164,7 @@ static enum sl_code retry_decide(struct retry *t, struct sl_run *r, struct sl_er
 		sl_event_fini(&e);
 		return rc;
 	}
-	if (!sl_run_emit(r, &e) || sl_run_ready(r) != SL_OK || sl_run_join(r) != SL_OK)
+	if (!sl_run_emit(r, &e) || sl_json_losses() != losses || sl_run_ready(r) != SL_OK || sl_run_join(r) != SL_OK)
 		return sl_fail(err, SL_NO_MEMORY, "out of memory");
 	r->begins_at = r->state.last_seq;
 	atomic_store(&r->watched, true); /* perhaps by who saw it end, and has told that life of it only */
@@ -429,7 +430,7 @@ static enum sl_code fork_check(struct fork *f, struct sl_run *r, const struct sl
 		where = "/outputs";
 		rc = sl_state_may_rerun(&r->state, e, err);
 	}
-	if (rc != SL_OK && rc != SL_NO_MEMORY && rc != SL_CONFLICT) {
+	if (rc != SL_OK && rc != SL_NO_MEMORY) { /* a conflict would be one of the idempotency key */
 		sl_problems_add(&f->problems, false, sl_str(where), "%s", err->text);
 		rc = SL_INVALID;
 	}
@@ -461,6 +462,7 @@ static enum sl_code fork_make(struct fork *f, struct sl_stored_run *of, struct s
 	struct sl_run_head *head = NULL;
 	struct sl_run *r = NULL;
 	struct sl_event e = {0};
+	uint64_t losses = sl_json_losses();
 	if (!f->at_seq)
 		f->at_seq = f->inputs && !f->from && !f->outputs ? 1 : of->n_records;
 	if (!of->n_records || f->at_seq > of->n_records) {
@@ -488,15 +490,20 @@ static enum sl_code fork_make(struct fork *f, struct sl_stored_run *of, struct s
 	}
 	r->create = create;
 	r->committed_seq = 0;
-	rc = full(r) ? sl_fail(err, SL_CONFLICT,
-			       "the journal up to there is as long as one may be; give an earlier at_seq")
-		     : take_over(r, of, err);
+	if (full(r)) {
+		sl_problems_add(&f->problems, false, SL_STR("/at_seq"),
+				"the journal up to there is as long as one may be; give an earlier event");
+		rc = sl_fail(err, SL_INVALID, "the journal up to there is as long as one may be");
+	} else {
+		rc = take_over(r, of, err);
+	}
 	if (rc == SL_OK)
 		rc = fork_event(f, &e, err);
 	if (rc == SL_OK)
 		rc = fork_check(f, r, &e, err);
 	if (rc == SL_OK) {
-		if (!sl_run_emit(r, &e) || sl_run_ready(r) != SL_OK || sl_run_join(r) != SL_OK)
+		if (!sl_run_emit(r, &e) || sl_json_losses() != losses || sl_run_ready(r) != SL_OK ||
+		    sl_run_join(r) != SL_OK)
 			rc = sl_fail(err, SL_NO_MEMORY, "the fork");
 	} else {
 		sl_event_fini(&e);

@@ -279,6 +279,38 @@ static void of_many_items_only_the_results_are_kept(void **state)
 	assert_int_equal(world_calls(w, "each#3/a"), 2);
 }
 
+/* The first of many items fails last, while another of its nodes is at work: that one is called off. After a crash both
+ * are over, too, and the run only waits. */
+static void an_item_that_fails_late_leaves_nobody_at_work(void **state)
+{
+	struct world *w = *state;
+	SL_BUF(list, 8192);
+	for (unsigned i = 1; i <= SL_KEEP_BODIES + 5; i++)
+		sl_buf_addf(&list, "%s%u", i > 1 ? "," : "{\"list\":[", i);
+	sl_buf_adds(&list, "]}");
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','inputs':{'type':'object'},'nodes':[{'id':'each','type':'map','params':{"
+		  "'items':'{{ input.list }}','concurrency':7,'on_item_error':'continue','body':{'nodes':["
+		  "{'id':'gate','type':'fake','params':{'answer':1,'hold':'{{ item == 1 }}'}},"
+		  "{'id':'a','type':'fake','params':{'answer':1,'fail':'{{ item == 1 and [[invalid]] or [[]] }}'}},"
+		  "{'id':'b','type':'fake','params':{'answer':1,'hold':'{{ item == 1 }}'}}],"
+		  "'edges':[{'from':'gate','to':'a'}]}}},"
+		  "{'id':'ask','type':'human_review','params':{'draft':'{{ nodes.each.failed }}'}}],"
+		  "'edges':[{'from':'each','to':'ask'}],'outputs':{'v':'{{ nodes.ask.content }}'}}"),
+		list.data);
+	world_settle(w);
+	assert_true(world_is_held(w, "each#1/b"));
+	world_release(w, "each#1/gate");
+	for (unsigned life = 0; life < 3; life++) {
+		world_settle(w);
+		expect_status(w, id, "waiting");
+		assert_int_equal(sl_json_get_i64(world_run(w, id), "nodes_done", 0), 1 + 3 * (SL_KEEP_BODIES + 5));
+		world_crash(w);
+	}
+	every_prefix_is_a_state(w, id);
+}
+
 /* A thousand rounds of a kilobyte each, of which the third is the best one and every later one goes back to it; the
  * server dies in between. Only the latest rounds are kept whole, and nothing else is different. */
 static void of_many_rounds_only_the_outputs_are_kept(void **state)
@@ -555,6 +587,7 @@ int main(void)
 		T(a_map_keeps_the_order_of_its_items),
 		T(an_item_that_fails_is_one_item),
 		T(of_many_items_only_the_results_are_kept),
+		T(an_item_that_fails_late_leaves_nobody_at_work),
 		T(of_many_rounds_only_the_outputs_are_kept),
 		T(an_empty_list_is_done_at_once_and_no_list_is_an_error),
 		T(bodies_nest),
