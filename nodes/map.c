@@ -25,7 +25,7 @@ static bool map_continues(const struct map_state *s)
 static uint32_t map_every(const struct map_state *s)
 {
 	int64_t every = sl_json_get_i64(s->params, "progress_every", 0);
-	return every > 0 ? (uint32_t)every : s->count > 10 ? s->count / 10 : 1;
+	return every > 0 ? (uint32_t)every : s->count > 10 ? (s->count + 9) / 10 : 1; /* ten times at most */
 }
 
 static void map_progress(struct sl_node *n, struct map_state *s)
@@ -199,7 +199,8 @@ const struct sl_node_type sl_node_type_map = {
 		"    \"description\": \"fail ends the node with the first failure; continue puts { error } in the "
 		"item's place.\" },"
 		"  \"progress_every\": { \"type\": \"integer\", \"minimum\": 1, \"title\": \"Progress every\","
-		"    \"description\": \"Tell after so many items. Without it, about every tenth of them.\" } } }",
+		"    \"description\": \"Tell after so many items. Without it, about every tenth of them: ten times at "
+		"most.\" } } }",
 	.effects = SL_EFFECTS_NONE,
 	.keep = SL_BODY_KEEP_RESULT,
 	.start = map_start,

@@ -212,6 +212,25 @@ static void a_map_keeps_the_order_of_its_items(void **state)
 	assert_string_equal(text_of(last), "{\"done\":4,\"of\":4,\"failed\":0,\"node_id\":\"each\"}");
 }
 
+static void progress_is_told_about_every_tenth(void **state)
+{
+	struct world *w = *state;
+	static const unsigned rows[][2] = {{1, 1}, {10, 10}, {11, 6}, {19, 10}, {20, 10}, {21, 7}, {99, 10}, {101, 10}};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		SL_BUF(list, 4096);
+		sl_buf_adds(&list, "{\"list\":[0");
+		for (unsigned item = 1; item < rows[i][0]; item++)
+			sl_buf_adds(&list, ",0");
+		sl_buf_adds(&list, "]}");
+		struct sl_run_id id = world_submit(w, mapped("'concurrency':5", "'answer':1"), list.data);
+		world_settle(w);
+		expect_status(w, id, "succeeded");
+		assert_int_equal(events(w, id, "progress"), rows[i][1]);
+		SL_AUTO_JSON last = event(w, id, "progress", rows[i][1] - 1);
+		assert_int_equal(sl_json_get_i64(last, "done", 0), rows[i][0]);
+	}
+}
+
 static void an_item_that_fails_is_one_item(void **state)
 {
 	struct world *w = *state;
@@ -585,6 +604,7 @@ int main(void)
 		T(a_round_sees_the_rounds_before_it_and_no_later_ones),
 		T(a_failure_in_a_round_fails_the_loop_and_stops_the_rest),
 		T(a_map_keeps_the_order_of_its_items),
+		T(progress_is_told_about_every_tenth),
 		T(an_item_that_fails_is_one_item),
 		T(of_many_items_only_the_results_are_kept),
 		T(an_item_that_fails_late_leaves_nobody_at_work),
