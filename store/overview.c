@@ -7,7 +7,8 @@
 #include "base/limits.h"
 #include "store/store_priv.h"
 
-#define REVIEWS_MOST 200
+#define REVIEWS_MOST     200
+#define REVIEW_KEY_BYTES 96 /* of a page's last: microseconds, run, seq */
 
 static void instances_done(struct sl_job *j, enum sl_code rc)
 {
@@ -84,9 +85,10 @@ static void reviews_done(struct sl_job *j, enum sl_code rc)
 	}
 	sl_buf_adds(&b, "],\"next_cursor\":");
 	if (n > limit) {
-		char id[SL_UUID_TEXT_BYTES], key[80];
+		char id[SL_UUID_TEXT_BYTES], key[REVIEW_KEY_BYTES];
 		sl_uuid_format(sl_row_uuid(r, limit - 1, 0), id);
-		(void)snprintf(key, sizeof(key), "%s:%d", id, (int)sl_row_i32(r, limit - 1, 1));
+		(void)snprintf(key, sizeof(key), "%lld:%s:%d", (long long)sl_row_i64(r, limit - 1, 6), id,
+			       (int)sl_row_i32(r, limit - 1, 1));
 		sl_cursor_write(&b, sl_str(key));
 	} else
 		sl_buf_adds(&b, "null");
@@ -94,33 +96,42 @@ static void reviews_done(struct sl_job *j, enum sl_code rc)
 	sl_job_end_json(j, rc, &b);
 }
 
+/* A request is over with its decision, with the end of its node, and when its run is done again from some node. A node
+ * that is tried again does not ask twice, so its request stands. Sorted before that is looked at, so that a page costs
+ * what it shows. The data of a node_state_change is never cut into pieces: its texts are short. */
+#define REQUESTS                                                                                                       \
+	"SELECT e.run_id, e.seq, r.workflow, r.project, e.at, e.data, (extract(epoch FROM e.at) * 1000000)::bigint "   \
+	"AS us FROM runs r JOIN run_events e ON e.run_id = r.id WHERE NOT r.done AND e.event = "                       \
+	"'human_review:requested' AND ($1 = '' OR r.project = $1) AND ((extract(epoch FROM e.at) * "                   \
+	"1000000)::bigint, e.run_id, e.seq) > ($2::bigint, $3, $4::integer) ORDER BY us, e.run_id, e.seq"
+#define IS_OVER                                                                                                        \
+	"EXISTS (SELECT 1 FROM run_events x WHERE x.run_id = q.run_id AND x.seq > q.seq AND CASE x.event "             \
+	"WHEN 'execution:retried' THEN true WHEN 'execution:forked' THEN true "                                        \
+	"WHEN 'human_review:resolved' THEN x.data::json->>'node_id' = q.data::json->>'node_id' "                       \
+	"WHEN 'node_state_change' THEN x.data::json->>'status' IN ('completed', 'failed', 'skipped', 'cancelled') "    \
+	"AND x.data::json->>'node_id' = q.data::json->>'node_id' ELSE false END)"
+
 enum sl_code sl_store_reviews(struct sl_store *s, struct sl_str project, struct sl_str cursor, uint32_t limit,
 			      sl_store_json_fn *fn, void *arg)
 {
-	char text[80];
+	char text[REVIEW_KEY_BYTES];
 	struct sl_uuid run = {0};
-	struct sl_str id, seq_text = SL_STR("");
-	int64_t seq = 0;
+	struct sl_str us_text, id, seq_text, rest;
+	int64_t us = INT64_MIN, seq = 0;
 	if (cursor.len &&
-	    (!sl_cursor_read(cursor, text, sizeof(text)) || !sl_str_cut(sl_str(text), ':', &id, &seq_text) ||
-	     !sl_uuid_parse(id, &run) || !sl_str_i64(seq_text, &seq) || seq > INT32_MAX || seq < 0))
+	    (!sl_cursor_read(cursor, text, sizeof(text)) || !sl_str_cut(sl_str(text), ':', &us_text, &rest) ||
+	     !sl_str_cut(rest, ':', &id, &seq_text) || !sl_str_i64(us_text, &us) || !sl_uuid_parse(id, &run) ||
+	     !sl_str_i64(seq_text, &seq) || seq > INT32_MAX || seq < 0))
 		return SL_BAD_REQUEST;
-	struct sl_job *j = sl_job_new(
-		s, SL_JOB_READ,
-		"SELECT e.run_id, e.seq, r.workflow, r.project, e.at, e.data FROM runs r JOIN run_events e ON e.run_id "
-		"= "
-		"r.id WHERE NOT r.done AND e.event = 'human_review:requested' AND ($1 = '' OR r.project = $1) AND "
-		"(r.id, "
-		"e.seq) > ($2, $3::integer) AND NOT EXISTS (SELECT 1 FROM run_events x WHERE x.run_id = e.run_id AND "
-		"x.seq > e.seq AND x.event = 'human_review:resolved' AND x.data::json->>'node_id' = "
-		"e.data::json->>'node_id') AND NOT EXISTS (SELECT 1 FROM run_events x WHERE x.run_id = e.run_id AND "
-		"x.seq > e.seq AND x.event IN ('execution:retried', 'execution:forked')) ORDER BY r.id, e.seq LIMIT "
-		"$4::integer + 1",
-		reviews_done);
+	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
+				      "SELECT * FROM (" REQUESTS ") q WHERE NOT " IS_OVER
+				      " ORDER BY us, run_id, seq LIMIT $5::integer + 1",
+				      reviews_done);
 	if (!j)
 		return SL_NO_MEMORY;
 	j->number = limit < 1 ? 50 : limit > REVIEWS_MOST ? REVIEWS_MOST : limit;
 	sl_job_str(j, project);
+	sl_job_i64(j, us);
 	sl_job_uuid(j, run);
 	sl_job_i64(j, seq);
 	sl_job_i64(j, (int64_t)j->number);

@@ -8,7 +8,7 @@
  * null }. runs: unfinished ones it owns. */
 SL_MUST_USE enum sl_code sl_store_instances(struct sl_store *s, sl_store_json_fn *fn, void *arg);
 
-/* Reviews that were requested and not resolved, in unfinished runs, the longest waiting first:
+/* Reviews that were requested and neither decided nor called off, in unfinished runs, the longest waiting first:
  * { "items": [{ "run_id", "node", "workflow", "project", "draft", "instructions", "fields", "allow_skip",
  * "requested_at", "deadline_at" }], "next_cursor" }. project empty: any. SL_BAD_REQUEST at once: the cursor. */
 SL_MUST_USE enum sl_code sl_store_reviews(struct sl_store *s, struct sl_str project, struct sl_str cursor,

@@ -48,6 +48,25 @@ class People(Case):
         self.assertIn('a better one', json.dumps(run['outputs']))
         s.call('POST', path, {'node': 'check', 'action': 'approve'}, expect=(409,))
 
+    def test_a_review_that_was_called_off_is_not_listed_any_more(self):
+        def review(node, **more):
+            return {'id': node, 'type': 'human_review', 'params': {'draft': 'd'}, **more}
+        s = self.server(self.quick())
+        run_id = s.submit({'sluice': 1, 'name': 'off', 'nodes': [
+            review('ask'), review('late', timeout_s=1, on_error='continue'), {'id': 'w', 'type': 'wait_signal', 'params': {'signal': 'go'}},
+            {'id': 'j', 'type': 'join', 'params': {'wait': 'any', 'cancel_rest': True}}, review('last')],
+            'edges': edges(('ask', 'j'), ('w', 'j'), ('j', 'last'))})
+
+        def listed():
+            return [r['node'] for r in self.pending(s, run_id)]
+        wait_for('the first review, and the end of the other', lambda: listed() == ['ask'] and s.node(run_id, 'late')['status'] == 'completed', 30)
+        s.call('POST', '/runs/%s/signal' % run_id, {'signal': 'go'})
+        wait_for('the last review', lambda: 'last' in listed(), 30)
+        self.assertEqual((s.node(run_id, 'ask')['status'], listed()), ('cancelled', ['last']))
+        self.assertNotIn('human_review:resolved', [e['event'] for e in s.events(run_id)])
+        s.call('POST', '/runs/%s/review' % run_id, {'node': 'last', 'action': 'approve'})
+        s.wait_status(run_id, 'succeeded')
+
     def test_of_many_answers_exactly_one_counts(self):
         s = self.server(self.quick())
         run_id = self.waiting(s, reviewed())

@@ -594,6 +594,71 @@ static void open_reviews_are_those_without_an_end_in_unfinished_runs(void **stat
 	assert_int_equal(sl_store_reviews(s, SL_STR(""), SL_STR("zz"), 2, on_json, NULL), SL_BAD_REQUEST);
 }
 
+#define EVENT_AT(id, at, seq, event, data)                                                                             \
+	"INSERT INTO run_events (run_id, at, seq, epoch, event, data) VALUES ('" id "', '" at "', " seq ", 1, '" event \
+	"', '" data "');"
+#define ENDED(seq, node, status)                                                                                       \
+	EVENT_AT(A, "2026-01-01 00:00:09Z", seq, "node_state_change",                                                  \
+		 "{\"node_id\":\"" node "\",\"status\":\"" status "\"}")
+#define ASKED(id, at, seq, node) EVENT_AT(id, at, seq, "human_review:requested", "{\"node_id\":\"" node "\"}")
+
+/* The nodes of a page, as "a b c"; the next cursor goes into `cursor`. */
+static void reviews_are(char *cursor, size_t bytes, uint32_t limit, const char *nodes)
+{
+	char text[200] = "";
+	assert_int_equal(ASK(sl_store_reviews(s, SL_STR(""), sl_str(cursor), limit, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON page = json();
+	struct json_object *items = sl_json_get(page, "items");
+	for (size_t i = 0; i < json_object_array_length(items); i++)
+		(void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? " " : "",
+			       sl_json_get_z(json_object_array_get_idx(items, i), "node"));
+	assert_string_equal(text, nodes);
+	(void)snprintf(cursor, bytes, SL_STR_FMT, SL_STR_ARG(sl_json_get_str(page, "next_cursor")));
+}
+
+static void a_review_that_was_called_off_does_not_wait(void **state)
+{
+	char cursor[256] = "";
+	sl_pg_exec(&pg, RUN(A, "'waiting', 'wf', 'kitchen', NULL, false, NULL, 0"));
+	sl_pg_exec(&pg,
+		   ASKED(A, "2026-01-01 00:00:01Z", "1", "cancelled") ASKED(A, "2026-01-01 00:00:01Z", "2", "failed")
+			   ASKED(A, "2026-01-01 00:00:01Z", "3", "skipped")
+				   ASKED(A, "2026-01-01 00:00:01Z", "4", "completed")
+					   ASKED(A, "2026-01-01 00:00:01Z", "5", "again")
+						   ASKED(A, "2026-01-01 00:00:01Z", "6", "paused")
+							   ASKED(A, "2026-01-01 00:00:01Z", "7", "waits"));
+	reviews_are(cursor, sizeof(cursor), 50, "cancelled failed skipped completed again paused waits");
+	sl_pg_exec(&pg, ENDED("11", "cancelled", "cancelled") ENDED("12", "failed", "failed")
+				ENDED("13", "skipped", "skipped") ENDED("14", "completed", "completed")
+					ENDED("15", "again", "retrying") ENDED("16", "paused", "pending")
+						ENDED("17", "waits", "waiting") ENDED("18", "other", "cancelled"));
+	reviews_are(cursor, sizeof(cursor), 50, "again paused waits");
+}
+
+static void who_has_waited_longest_for_a_person_comes_first(void **state)
+{
+	char cursor[256] = "", old[200] = "";
+	sl_pg_exec(&pg, RUN(A, "'waiting', 'wf', 'kitchen', NULL, false, NULL, 0")
+				RUN(B, "'waiting', 'wf', 'kitchen', NULL, false, NULL, 0")
+					RUN(C, "'waiting', 'wf', 'kitchen', NULL, false, NULL, 0"));
+	sl_pg_exec(&pg, ASKED(A, "2026-01-01 00:00:03Z", "1", "third") ASKED(A, "2026-01-01 00:00:05Z", "2", "sixth")
+				ASKED(B, "2026-01-01 00:00:04.000001Z", "1", "fourth")
+					ASKED(B, "2026-01-01 00:00:04.000002Z", "2", "fifth")
+						ASKED(C, "2026-01-01 00:00:01Z", "1", "first")
+							ASKED(C, "2026-01-01 00:00:01Z", "2", "second"));
+	reviews_are(cursor, sizeof(cursor), 1, "first");
+	reviews_are(cursor, sizeof(cursor), 2, "second third");
+	reviews_are(cursor, sizeof(cursor), 1, "fourth");
+	/* whoever is asked while somebody turns the pages is found further on */
+	sl_pg_exec(&pg, ASKED(A, "2026-01-01 00:00:09Z", "3", "last"));
+	reviews_are(cursor, sizeof(cursor), 2, "fifth sixth");
+	reviews_are(cursor, sizeof(cursor), 2, "last");
+	assert_string_equal(cursor, "");
+	for (const char *c = A ":1"; *c; c++) /* a page of a server that sorted by run */
+		(void)snprintf(old + strlen(old), sizeof(old) - strlen(old), "%02x", (unsigned char)*c);
+	assert_int_equal(sl_store_reviews(s, SL_STR(""), sl_str(old), 2, on_json, NULL), SL_BAD_REQUEST);
+}
+
 static void todays_sums_and_own_runs_are_counted(void **state)
 {
 	char sql[2000];
@@ -871,6 +936,8 @@ int main(void)
 		TEST(a_line_that_is_changed_or_removed_shows),
 		TEST(lines_of_many_at_once_make_one_chain),
 		TEST(open_reviews_are_those_without_an_end_in_unfinished_runs),
+		TEST(a_review_that_was_called_off_does_not_wait),
+		TEST(who_has_waited_longest_for_a_person_comes_first),
 		TEST(todays_sums_and_own_runs_are_counted),
 		TEST(settings_are_kept_to_the_byte),
 		TEST(spending_is_kept_as_totals_of_a_day),
