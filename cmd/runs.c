@@ -32,16 +32,6 @@ static const struct sl_setting list_options[LIST_OPTIONS] = {
 		   .flag_only = true,
 		   .help = "at most this many"},
 };
-enum { MODE = SL_CLI_OWN, PAUSE_OPTIONS };
-static const struct sl_setting pause_options[PAUSE_OPTIONS] = {
-	SL_CLI_CLIENT_OPTIONS,
-	[MODE] = {.name = "mode",
-		  .type = SL_SETTING_CHOICE,
-		  .arg = "drain|now",
-		  .value = "drain",
-		  .flag_only = true,
-		  .help = "let running model calls finish, or cut them and repeat them later"},
-};
 enum { JUSTIFICATION = SL_CLI_OWN, CONFIRM, UNLOCK_OPTIONS };
 static const struct sl_setting unlock_options[UNLOCK_OPTIONS] = {
 	SL_CLI_CLIENT_OPTIONS,
@@ -62,14 +52,6 @@ static const struct sl_setting review_options[REVIEW_OPTIONS] = {
 		     .flag_only = true,
 		     .help = "what replaces the draft, for modify; JSON, or else a text"},
 	[REASON] = {.name = "reason", .arg = "TEXT", .flag_only = true, .help = "why"},
-};
-enum { RETRY_FROM = SL_CLI_OWN, RETRY_OPTIONS };
-static const struct sl_setting retry_options[RETRY_OPTIONS] = {
-	SL_CLI_CLIENT_OPTIONS,
-	[RETRY_FROM] = {.name = "from",
-			.arg = "NODE",
-			.flag_only = true,
-			.help = "this node again, too, and all that follows from it"},
 };
 enum { FORK_FROM = SL_CLI_OWN, AT_SEQ, INPUTS, OUTPUTS, KEY, FORK_OPTIONS };
 static const struct sl_setting fork_options[FORK_OPTIONS] = {
@@ -98,25 +80,42 @@ static const struct sl_setting fork_options[FORK_OPTIONS] = {
 		 .flag_only = true,
 		 .help = "an Idempotency-Key: repeats make no second run"},
 };
-/* Of the orders that are for one run, or for all of a filter. */
+/* Of the orders that are for one run, or for all of a filter: rows right behind SL_CLI_CLIENT_OPTIONS. */
 enum { ALL_STATUS = SL_CLI_OWN, ALL_WORKFLOW, ALL_PROJECT, ALL_TAG, ALL_SINCE, ALL_DRY_RUN, ALL_OPTIONS };
-static const struct sl_setting all_options[ALL_OPTIONS] = {
+#define FILTER_OR_ID                                                                                                   \
+	[ALL_STATUS] = {.name = "status",                                                                              \
+			.arg = "STATUS",                                                                               \
+			.flag_only = true,                                                                             \
+			.help = "instead of ID: all of this status; several with commas"},                             \
+	[ALL_WORKFLOW] = {.name = "workflow", .arg = "NAME", .flag_only = true, .help = "likewise: of this workflow"}, \
+	[ALL_PROJECT] = {.name = "project", .arg = "NAME", .flag_only = true, .help = "likewise: of this project"},    \
+	[ALL_TAG] = {.name = "tag", .arg = "TAG", .flag_only = true, .help = "likewise: with this tag"},               \
+	[ALL_SINCE] = {.name = "since",                                                                                \
+		       .arg = "TIME",                                                                                  \
+		       .flag_only = true,                                                                              \
+		       .help = "likewise: created at or after (2026-01-31T12:00:00Z)"},                                \
+	[ALL_DRY_RUN] = {                                                                                              \
+		.name = "dry_run", .type = SL_SETTING_BOOL, .flag_only = true, .help = "only say how many there are"}
+static const struct sl_setting all_options[ALL_OPTIONS] = {SL_CLI_CLIENT_OPTIONS, FILTER_OR_ID};
+enum { MODE = ALL_OPTIONS, PAUSE_OPTIONS };
+static const struct sl_setting pause_options[PAUSE_OPTIONS] = {
 	SL_CLI_CLIENT_OPTIONS,
-	[ALL_STATUS] = {.name = "status",
-			.arg = "STATUS",
+	FILTER_OR_ID,
+	[MODE] = {.name = "mode",
+		  .type = SL_SETTING_CHOICE,
+		  .arg = "drain|now",
+		  .value = "drain",
+		  .flag_only = true,
+		  .help = "let running model calls finish, or (with ID) cut them and repeat them later"},
+};
+enum { RETRY_FROM = ALL_OPTIONS, RETRY_OPTIONS };
+static const struct sl_setting retry_options[RETRY_OPTIONS] = {
+	SL_CLI_CLIENT_OPTIONS,
+	FILTER_OR_ID,
+	[RETRY_FROM] = {.name = "from",
+			.arg = "NODE",
 			.flag_only = true,
-			.help = "instead of ID: all of this status; several with commas"},
-	[ALL_WORKFLOW] = {.name = "workflow", .arg = "NAME", .flag_only = true, .help = "likewise: of this workflow"},
-	[ALL_PROJECT] = {.name = "project", .arg = "NAME", .flag_only = true, .help = "likewise: of this project"},
-	[ALL_TAG] = {.name = "tag", .arg = "TAG", .flag_only = true, .help = "likewise: with this tag"},
-	[ALL_SINCE] = {.name = "since",
-		       .arg = "TIME",
-		       .flag_only = true,
-		       .help = "likewise: created at or after (2026-01-31T12:00:00Z)"},
-	[ALL_DRY_RUN] = {.name = "dry_run",
-			 .type = SL_SETTING_BOOL,
-			 .flag_only = true,
-			 .help = "only say how many there are"},
+			.help = "with ID: this node again, too, and all that follows from it"},
 };
 static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
@@ -303,12 +302,6 @@ static int command(struct sl_cli *cli, const char *verb, struct json_object *bod
 	return SL_EXIT_DONE;
 }
 
-static int pause_main(struct sl_cli *cli)
-{
-	SL_AUTO_JSON body = json_object_new_object();
-	sl_json_set_str(body, "mode", sl_str(sl_config_z(cli->config, MODE)));
-	return command(cli, "/pause", body);
-}
 /* One order for all runs of the filter in the options, until none is left. */
 static int bulk(struct sl_cli *cli, const char *action)
 {
@@ -359,6 +352,25 @@ static int cancel_main(struct sl_cli *cli)
 {
 	return cli->n_args ? command(cli, "/cancel", NULL) : bulk(cli, "cancel");
 }
+static int pause_main(struct sl_cli *cli)
+{
+	SL_AUTO_JSON body = json_object_new_object();
+	const char *mode = sl_config_z(cli->config, MODE);
+	if (!cli->n_args && strcmp(mode, "drain") != 0)
+		return sl_cli_usage(cli, "an ID with --mode %s: the order for many lets calls finish", mode);
+	sl_json_set_str(body, "mode", sl_str(mode));
+	return cli->n_args ? command(cli, "/pause", body) : bulk(cli, "pause");
+}
+static int retry_main(struct sl_cli *cli)
+{
+	SL_AUTO_JSON body = json_object_new_object();
+	const char *from = sl_config_z(cli->config, RETRY_FROM);
+	if (!cli->n_args && from)
+		return sl_cli_usage(cli, "an ID with --from: a node is one of a run");
+	if (from)
+		sl_json_set_str(body, "from", sl_str(from));
+	return cli->n_args ? command(cli, "/retry", body) : bulk(cli, "retry");
+}
 
 static int unlock_main(struct sl_cli *cli)
 {
@@ -404,15 +416,6 @@ static int review_main(struct sl_cli *cli)
 		sl_json_set(body, "content", value_of(sl_str(content)));
 	}
 	return command(cli, "/review", body);
-}
-
-static int retry_main(struct sl_cli *cli)
-{
-	SL_AUTO_JSON body = json_object_new_object();
-	const char *from = sl_config_z(cli->config, RETRY_FROM);
-	if (from)
-		sl_json_set_str(body, "from", sl_str(from));
-	return command(cli, "/retry", body);
 }
 
 /* An object that an option gives, or the file it names. */
@@ -610,8 +613,8 @@ const struct sl_command sl_cmd_runs[] = {
 	 PLAIN,
 	 .run = watch_main},
 	{.name = "runs pause",
-	 ONE_RUN,
-	 .summary = "Pauses a run.",
+	 RUN_OR_ALL,
+	 .summary = "Pauses a run, or all of a filter.",
 	 .options = pause_options,
 	 .n_options = PAUSE_OPTIONS,
 	 .run = pause_main},
@@ -628,8 +631,8 @@ const struct sl_command sl_cmd_runs[] = {
 	 .n_options = ALL_OPTIONS,
 	 .run = cancel_main},
 	{.name = "runs retry",
-	 ONE_RUN,
-	 .summary = "Does again what failed or was cancelled in a run; what was done is kept.",
+	 RUN_OR_ALL,
+	 .summary = "Does again what failed or was cancelled in a run, or in all of a filter; what was done is kept.",
 	 .options = retry_options,
 	 .n_options = RETRY_OPTIONS,
 	 .run = retry_main},

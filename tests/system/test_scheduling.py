@@ -142,10 +142,24 @@ class Scheduling(Case):
         self.assertEqual(bulk('cancel', {'workflow': 'bulk', 'status': 'cancelled'})['done'], 6)
         self.assertEqual(bulk('pause', {'workflow': 'bulk', 'status': 'cancelled'})['refused'], 6)
         self.assertEqual(bulk('retry', {'workflow': 'bulk', 'project': 'b1'})['done'], 3)
-        cli = subprocess.run([SLUICE, 'runs', 'cancel', '--workflow', 'bulk'], env={**os.environ, 'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token},
-                             capture_output=True, text=True, check=True)
-        self.assertEqual(cli.stdout, '3 runs, 3 done, 0 refused\n')
-        trail = wait_for('the trail', lambda: len(t := s.call('GET', '/admin/audit?action=run.bulk&limit=50')['items']) == 9 and t)
+
+        def cli(*args, code=0):
+            p = subprocess.run([SLUICE, 'runs', *args], env={**os.environ, 'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token}, capture_output=True, text=True)
+            self.assertEqual(p.returncode, code, p.stderr)
+            return p.stdout or p.stderr
+        again = [r for i, r in enumerate(runs) if i % 2]
+        for run in again:
+            s.wait_status(run, 'running')
+        self.assertEqual(cli('pause', '--workflow', 'bulk', '--dry-run'), '3 runs, 0 done, 0 refused\n')
+        self.assertEqual(cli('pause', '--workflow', 'bulk'), '3 runs, 3 done, 0 refused\n')
+        for run in again:
+            s.wait_status(run, 'paused')
+        self.assertEqual(cli('cancel', '--workflow', 'bulk'), '3 runs, 3 done, 0 refused\n')
+        self.assertEqual(cli('retry', '--workflow', 'bulk', '--project', 'b1'), '3 runs, 3 done, 0 refused\n')
+        self.assertEqual(cli('cancel', '--workflow', 'bulk'), '3 runs, 3 done, 0 refused\n')
+        for order in (('pause', '--workflow', 'bulk', '--mode', 'now'), ('retry', '--workflow', 'bulk', '--from', 'x'), ('pause',), ('retry',)):
+            self.assertIn('an ID', cli(*order, code=2))
+        trail = wait_for('the trail', lambda: len(t := s.call('GET', '/admin/audit?action=run.bulk&limit=50')['items']) == 12 and t)
         self.assertEqual(trail[0]['detail']['done'], 3)
         problem = s.call('POST', '/runs/bulk', {'action': 'stop', 'filter': {}, 'limit': 0, 'x': 1}, expect=(422,))
         self.assertEqual(sorted(e['pointer'] for e in problem['errors']), ['/action', '/filter', '/limit', '/x'])
