@@ -197,10 +197,8 @@ static void ordered(void *arg, enum sl_code rc, const char *status, const struct
 
 static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, uint64_t at_us)
 {
-	const struct sl_order o = {.kind = kind,
-				   .by = SL_STR("parent run"),
-				   .reason = SL_STR("with the run that started it"),
-				   .at_us = at_us};
+	const struct sl_order o = {
+		.kind = kind, .by = SL_STR(SL_BY_PARENT), .reason = SL_STR(SL_WITH_PARENT), .at_us = at_us};
 	if (sl_engine_command(e, id, &o, ordered, NULL) != SL_OK)
 		sl_log(SL_LOG_WARN, "engine", "a child run could not be told", SL_KU("order", kind));
 }

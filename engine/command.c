@@ -124,6 +124,10 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 	enum sl_code rc = sl_decide(&r->state, order->kind, &e, &nothing, err);
 	if (rc != SL_OK || nothing)
 		return rc;
+	/* What a person has paused goes on when a person says so: parents pass on that they go on, and after a restart
+	 * say it in any case. */
+	if (order->kind == SL_CMD_RESUME && sl_from_parent(order->by, order->reason) && !r->state.with_parent)
+		return SL_OK;
 	if (order->kind == SL_CMD_REVIEW)
 		return review(r, order, err);
 	if (order->kind == SL_CMD_SIGNAL || order->kind == SL_CMD_INPUT)

@@ -505,6 +505,7 @@ static enum sl_code evolve_run(struct sl_run_state *s, struct sl_event *e, struc
 	if (held || e->kind == SL_EV_STARTED) /* whatever a pause held back is looked at again */
 		sl_state_touch_all(s);
 	s->status = to;
+	s->with_parent = e->kind == SL_EV_PAUSED && sl_from_parent(e->by, e->reason);
 	take_text(&s->reason, &e->reason);
 	if (sl_run_status_final(to)) {
 		s->finished_ms = e->wall_ms;

@@ -198,6 +198,7 @@ struct sl_run_state {
 	struct json_object *outputs;
 	enum sl_code code;
 	char *message, *failed_node, *reason;
+	bool with_parent; /* paused: by the run that started it, which may undo that */
 	struct sl_scope root;
 	struct sl_scope **scopes; /* all of them, the root first, in the order they began */
 	uint32_t n_scopes, cap_scopes;
@@ -210,6 +211,14 @@ struct sl_run_state {
 	bool replayed;            /* its journal is being folded: nobody has to be told what is in it */
 	struct sl_scope *ended;   /* the body that the last event has ended; NULL: none */
 };
+
+/* Who orders a child what its parent was ordered, and why: by these its journal tells it from what people asked. */
+#define SL_BY_PARENT   "parent run"
+#define SL_WITH_PARENT "with the run that started it"
+static inline bool sl_from_parent(const char *by, const char *reason)
+{
+	return by && reason && strcmp(by, SL_BY_PARENT) == 0 && strcmp(reason, SL_WITH_PARENT) == 0;
+}
 
 SL_MUST_USE enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w);
 void sl_run_state_fini(struct sl_run_state *s);

@@ -117,6 +117,42 @@ static void a_pause_now_after_a_drain_reaches_the_child(void **state)
 	assert_string_equal(world_status(w, id), "succeeded");
 }
 
+static void a_parent_undoes_only_its_own_pause_of_a_child(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	assert_int_equal(world_command(w, sub, SL_CMD_PAUSE_NOW), SL_OK); /* a person does */
+	world_crash(w);
+	world_advance(w, 10000);
+	assert_string_equal(world_status(w, id), "running");
+	assert_string_equal(world_status(w, sub), "paused");
+	world_take_over(w);
+	world_advance(w, 10000);
+	assert_string_equal(world_status(w, id), "running");
+	assert_string_equal(world_status(w, sub), "paused");
+	world_bury_zombies(w);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	assert_string_equal(world_status(w, id), "running");
+	assert_string_equal(world_status(w, sub), "paused");
+	assert_int_equal(world_command(w, sub, SL_CMD_RESUME), SL_OK);
+	assert_string_equal(world_status(w, sub), "running");
+
+	/* its own it does undo, in a later life, too */
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_NOW), SL_OK);
+	assert_string_equal(world_status(w, sub), "paused");
+	world_crash(w);
+	world_advance(w, 10000);
+	assert_string_equal(world_status(w, sub), "paused");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	assert_string_equal(world_status(w, sub), "running");
+	world_release(w, "x");
+	world_settle(w);
+	assert_string_equal(world_status(w, id), "succeeded");
+}
+
 static void a_child_does_not_outlive_its_parent(void **state)
 {
 	struct world *w = *state;
@@ -189,6 +225,7 @@ int main(void)
 		WORLD_TEST(what_is_wrong_with_a_child_is_said_by_its_node),
 		WORLD_TEST(a_child_is_steered_with_its_parent),
 		WORLD_TEST(a_pause_now_after_a_drain_reaches_the_child),
+		WORLD_TEST(a_parent_undoes_only_its_own_pause_of_a_child),
 		WORLD_TEST(a_child_does_not_outlive_its_parent),
 		cmocka_unit_test(there_is_one_child_whatever_crashes),
 	};
