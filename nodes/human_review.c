@@ -131,14 +131,19 @@ static enum sl_step review_start(struct sl_node *n, struct json_object *params, 
 	return step;
 }
 
-/* A form's answer must fit the form. */
-static enum sl_code review_fits(struct json_object *fields, struct json_object *content, struct sl_error *err)
+/* What is taken must fit the form, also a draft that is taken as it is. */
+static enum sl_code review_fits(struct json_object *fields, struct json_object *taken, bool as_drafted,
+				struct sl_error *err)
 {
 	SL_AUTO(sl_schema) schema = NULL;
 	struct sl_problems problems = {0};
 	enum sl_code rc = sl_schema_compile(fields, SL_STR("/fields"), &schema, &problems);
-	if (rc == SL_OK && schema && !sl_schema_check(schema, content, SL_SCHEMA_STRICT, SL_STR("/content"), &problems))
-		rc = sl_fail(err, SL_INVALID, "the content does not fit the form: %s: %s",
+	if (rc == SL_OK && schema &&
+	    !sl_schema_check(schema, taken, SL_SCHEMA_STRICT, as_drafted ? SL_STR("/draft") : SL_STR("/content"),
+			     &problems))
+		rc = sl_fail(err, SL_INVALID, "the %s: %s: %s",
+			     as_drafted ? "draft does not fit the form (send what does with \"modify\")"
+					: "content does not fit the form",
 			     problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
 	sl_problems_fini(&problems);
 	return rc;
@@ -163,13 +168,15 @@ static enum sl_code review_deliver(struct sl_node *n, const struct sl_delivery *
 		return sl_fail(err, SL_INVALID, "\"modify\" needs the new `content`");
 	if (reject && !reason.len)
 		return sl_fail(err, SL_INVALID, "\"reject\" needs a `reason`, so that it can be mended");
-	if (fields && (modify || (content && !reject))) {
-		enum sl_code rc = review_fits(fields, content, err);
+	/* approving a form may bring what was filled in; who rejects or skips says nothing of what is in it */
+	bool as_drafted = !modify && (!content || !fields || reject || skip);
+	if (as_drafted)
+		content = sl_json_get(s->params, "draft");
+	if (fields && !reject && !skip) {
+		enum sl_code rc = review_fits(fields, content, as_drafted, err);
 		if (rc != SL_OK)
 			return rc;
 	}
-	if (!content || !(modify || fields))
-		content = sl_json_get(s->params, "draft");
 	review_decide(n, action, content, reason, sl_str(d->by));
 	sl_node_drop_timer(n);
 	review_let_go(s);
@@ -207,7 +214,8 @@ const struct sl_node_type sl_node_type_human_review = {
 		"instead "
 		"of failing.\" },"
 		"  \"fields\": { \"type\": \"object\", \"x-constant\": true, \"title\": \"Form\","
-		"    \"description\": \"A JSON Schema of the form the person fills in; without it the draft is edited "
+		"    \"description\": \"A JSON Schema of the form the person fills in; what is approved or modified "
+		"must fit it. Without it the draft is edited "
 		"as "
 		"text.\" } } }",
 	.effects = SL_EFFECTS_NONE,

@@ -78,17 +78,66 @@ static void a_decision_that_does_not_do_leaves_it_open(void **state)
 			    "\"tester\",\"text\":\"a draft\"}");
 }
 
+#define PRICED "'fields':{'type':'object','required':['price'],'properties':{'price':{'type':'number'}}}"
+
 static void a_form_is_held_to_its_schema(void **state)
 {
 	struct world *w = *state;
-	struct sl_run_id id = reviewed(
-		w, ",'fields':{'type':'object','required':['price'],'properties':{'price':{'type':'number'}}}");
+	struct sl_run_id id = reviewed(w, "," PRICED);
 	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'modify','content':{'price':'much'}}")),
 			 SL_INVALID);
 	assert_non_null(strstr(world_told(w), "/content/price"));
 	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'modify','content':{'price':7}}")),
 			 SL_OK);
 	assert_string_equal(v_of(w, id), "{\"action\":\"modify\",\"content\":{\"price\":7},\"reviewer\":\"tester\"}");
+}
+
+static struct sl_run_id priced(struct world *w, const char *draft)
+{
+	struct sl_run_id id =
+		world_submit(w,
+			     q("{'sluice':1,'name':'x','nodes':[{'id':'ask','type':'human_review','params':{'draft':%s,"
+			       "'allow_skip':true," PRICED "}}],'outputs':{'v':'{{ nodes.ask }}'}}",
+			       draft),
+			     "{}");
+	world_settle(w);
+	return id;
+}
+
+static void a_draft_that_is_approved_must_fit_the_form(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = priced(w, "{'price':'much'}");
+	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'approve'}")), SL_INVALID);
+	assert_non_null(strstr(world_told(w), "/draft/price"));
+	assert_non_null(strstr(world_told(w), "\"modify\""));
+	assert_string_equal(world_status(w, id), "waiting");
+	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'approve','content':{'price':'x'}}")),
+			 SL_INVALID);
+	assert_non_null(strstr(world_told(w), "/content/price"));
+	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'approve','content':{'price':7}}")),
+			 SL_OK);
+	assert_string_equal(v_of(w, id), "{\"action\":\"approve\",\"content\":{\"price\":7},\"reviewer\":\"tester\"}");
+	id = priced(w, "{'price':3}");
+	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'approve'}")), SL_OK);
+	assert_string_equal(v_of(w, id), "{\"action\":\"approve\",\"content\":{\"price\":3},\"reviewer\":\"tester\"}");
+}
+
+/* Neither says that anything fits: what they keep is the draft, whatever came with them. */
+static void who_rejects_or_skips_a_form_keeps_the_draft(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = priced(w, "{'price':'much'}");
+	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask",
+				     q("{'action':'reject','reason':'thin','content':{'price':'x'}}")),
+			 SL_OK);
+	assert_string_equal(
+		v_of(w, id),
+		"{\"action\":\"reject\",\"content\":{\"price\":\"much\"},\"reason\":\"thin\",\"reviewer\":\"tester\"}");
+	id = priced(w, "{'price':'much'}");
+	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'skip','content':{'price':7}}")), SL_OK);
+	assert_string_equal(v_of(w, id),
+			    "{\"action\":\"skip\",\"content\":{\"price\":\"much\"},\"reviewer\":\"tester\"}");
 }
 
 static void a_deadline_fails_the_review_or_takes_the_draft(void **state)
@@ -538,6 +587,8 @@ int main(void)
 		WORLD_TEST(the_first_decision_counts),
 		WORLD_TEST(a_decision_that_does_not_do_leaves_it_open),
 		WORLD_TEST(a_form_is_held_to_its_schema),
+		WORLD_TEST(a_draft_that_is_approved_must_fit_the_form),
+		WORLD_TEST(who_rejects_or_skips_a_form_keeps_the_draft),
 		WORLD_TEST(a_deadline_fails_the_review_or_takes_the_draft),
 		WORLD_TEST(a_reminder_comes_once_before_the_deadline),
 		WORLD_TEST(a_reminder_is_told_once_over_all_lives),
