@@ -6,7 +6,7 @@
 #define SL_LIMIT_NODES               1000       /* nodes in one definition, nested ones included; more is invalid */
 #define SL_LIMIT_EDGES               4000       /* edges in one definition; more is invalid */
 #define SL_LIMIT_NESTING             8          /* containers inside containers; deeper is invalid */
-#define SL_LIMIT_BODIES              10000 /* rounds of a loop, items of a map; more is invalid, or fails the node */
+#define SL_LIMIT_BODIES              10000 /* items of a map; more fails the node. A loop has 1,000 rounds at most, by its schema */
 #define SL_LIMIT_RUN_DEPTH           10    /* runs that start runs; deeper fails the node */
 #define SL_LIMIT_RUN_QUERIES         10    /* look-ups of claims in one run; further claims are not checked */
 #define SL_LIMIT_TOOL_CALLS          16    /* tools run in one turn of a model; of the rest it is told */
