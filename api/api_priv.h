@@ -26,7 +26,7 @@ struct sl_stored_workflow;
 struct sl_view;
 
 /* What is written to the audit trail, for its count in the metrics; a test compares it with what is done. */
-#define SL_AUDIT_ACTIONS 24
+#define SL_AUDIT_ACTIONS 30
 extern const char *const sl_audit_actions[]; /* NULL-terminated */
 
 #define SL_API_MINUTES 60

@@ -16,7 +16,7 @@ struct command {
 	struct sl_bytes *text; /* the command, for the pool */
 	struct sl_stored_workflow *workflow;
 	enum sl_code rc;
-	/* of an order to a run; text is its payload then */
+	/* of an order to a run; text is the detail of its line in the audit trail then */
 	const struct sl_order_row *row;
 	struct sl_run_id run;
 	char by[64];
@@ -248,11 +248,9 @@ static void on_commanded(void *arg, enum sl_code rc, const char *status, const s
 	SL_BUF(result, 128);
 	struct sl_error none = {0};
 	if (rc == SL_OK) {
-		if (c->row->audit) {
-			char id[SL_UUID_TEXT_BYTES];
-			sl_uuid_format(c->run.u, id);
-			sl_api_audit_by(c->api, sl_str(c->by), c->row->audit, sl_str(id), c->text);
-		}
+		char id[SL_UUID_TEXT_BYTES];
+		sl_uuid_format(c->run.u, id);
+		sl_api_audit_by(c->api, sl_str(c->by), c->row->audit, sl_str(id), c->text);
 		sl_buf_addc(&result, '{');
 		sl_buf_json_kz(&result, "status", status);
 		sl_buf_addc(&result, '}');
@@ -287,7 +285,7 @@ static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, co
 	(void)snprintf(c->by, sizeof(c->by), "%s", who->name);
 	enum sl_code rc = sl_order_read(row, args, sl_str(c->by), &text, &errors, err);
 	if (rc == SL_OK) {
-		c->text = text.order.payload.len ? sl_bytes_new(text.order.payload.p, text.order.payload.len) : NULL;
+		c->text = text.detail.len ? sl_bytes_new(text.detail.data, text.detail.len) : NULL;
 		rc = sl_engine_command(a->parts.engine, id, &text.order, on_commanded, c);
 		if (rc != SL_OK)
 			rc = sl_fail(err, rc, "the command could not be given");

@@ -23,11 +23,18 @@ static struct sl_str cut(struct sl_str s, size_t most)
 	return s;
 }
 
+static void take_reason(struct json_object *body, struct sl_order_text *out)
+{
+	out->order.reason = cut(sl_json_get_str(body, "reason"), REASON_BYTES);
+	if (out->order.reason.len)
+		sl_buf_json_kstr(&out->detail, "reason", out->order.reason);
+}
+
 static void read_reason(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
 {
 	if (sl_json_get(body, "mode"))
 		problem(errors, "/mode", "only a pause has a mode");
-	out->order.reason = cut(sl_json_get_str(body, "reason"), REASON_BYTES);
+	take_reason(body, out);
 }
 
 static void read_pause(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
@@ -37,7 +44,8 @@ static void read_pause(struct json_object *body, struct sl_order_text *out, stru
 		out->order.kind = SL_CMD_PAUSE_NOW;
 	else if (sl_json_get(body, "mode") && !sl_str_is(mode, "drain"))
 		problem(errors, "/mode", "drain or now");
-	out->order.reason = cut(sl_json_get_str(body, "reason"), REASON_BYTES);
+	sl_buf_json_kz(&out->detail, "mode", out->order.kind == SL_CMD_PAUSE_NOW ? "now" : "drain");
+	take_reason(body, out);
 }
 
 /* The operator says in writing why it is safe, or ticks all three checks. */
@@ -54,11 +62,11 @@ static void read_unlock(struct json_object *body, struct sl_order_text *out, str
 	else if (why.len == 0 && (n != 3 || yes != 3))
 		problem(errors, sl_json_get(body, "confirmations") ? "/confirmations" : "/justification",
 			"write why it is safe to go on, or confirm all three checks: [true, true, true]");
-	sl_buf_addc(&out->payload, '{');
 	if (why.len)
-		sl_buf_json_kstr(&out->payload, "justification", why);
+		sl_buf_json_kstr(&out->detail, "justification", why);
 	if (n == 3 && yes == 3)
-		sl_buf_json_kraw(&out->payload, "confirmations", SL_STR("[true,true,true]"));
+		sl_buf_json_kraw(&out->detail, "confirmations", SL_STR("[true,true,true]"));
+	sl_buf_add(&out->payload, out->detail.data, out->detail.len); /* the event says the same */
 	sl_buf_addc(&out->payload, '}');
 }
 
@@ -88,6 +96,10 @@ static void read_review(struct json_object *body, struct sl_order_text *out, str
 	if (reason.len)
 		sl_buf_json_kstr(&out->payload, "reason", reason);
 	sl_buf_addc(&out->payload, '}');
+	sl_buf_json_kstr(&out->detail, "node", out->order.node);
+	sl_buf_json_kstr(&out->detail, "action", action);
+	if (reason.len)
+		sl_buf_json_kstr(&out->detail, "reason", cut(reason, REASON_BYTES));
 }
 
 static void read_retry(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
@@ -96,11 +108,8 @@ static void read_retry(struct json_object *body, struct sl_order_text *out, stru
 	out->order.node = sl_json_str(from);
 	if (from && out->order.node.len == 0)
 		problem(errors, "/from", "is the path of a node; leave it out to begin with what failed");
-	if (!out->order.node.len)
-		return;
-	sl_buf_addc(&out->payload, '{'); /* for the audit trail */
-	sl_buf_json_kstr(&out->payload, "from", out->order.node);
-	sl_buf_addc(&out->payload, '}');
+	if (out->order.node.len)
+		sl_buf_json_kstr(&out->detail, "from", out->order.node);
 }
 
 static void read_signal(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
@@ -113,6 +122,7 @@ static void read_signal(struct json_object *body, struct sl_order_text *out, str
 	sl_buf_json_key(&out->payload, "payload");
 	sl_json_write(&out->payload, sl_json_get(body, "payload"));
 	sl_buf_addc(&out->payload, '}');
+	sl_buf_json_kstr(&out->detail, "signal", name);
 }
 
 static void read_input(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
@@ -126,14 +136,14 @@ static void read_input(struct json_object *body, struct sl_order_text *out, stru
 }
 
 const struct sl_order_row sl_order_rows[] = {
-	{"pause", "pause", SL_CMD_PAUSE_DRAIN, SL_ROLE_RUNNER, NULL, read_pause},
-	{"resume", "resume", SL_CMD_RESUME, SL_ROLE_RUNNER, NULL, read_reason},
-	{"cancel", "cancel", SL_CMD_CANCEL, SL_ROLE_RUNNER, NULL, read_reason},
+	{"pause", "pause", SL_CMD_PAUSE_DRAIN, SL_ROLE_RUNNER, "run.pause", read_pause},
+	{"resume", "resume", SL_CMD_RESUME, SL_ROLE_RUNNER, "run.resume", read_reason},
+	{"cancel", "cancel", SL_CMD_CANCEL, SL_ROLE_RUNNER, "run.cancel", read_reason},
 	{"retry", "retry", SL_CMD_RETRY, SL_ROLE_RUNNER, "run.retry", read_retry},
 	{"unlock", "unlock", SL_CMD_UNLOCK, SL_ROLE_ADMIN, "run.unlock", read_unlock},
-	{"review", "review", SL_CMD_REVIEW, SL_ROLE_RUNNER, NULL, read_review},
-	{"signal", "signal", SL_CMD_SIGNAL, SL_ROLE_RUNNER, NULL, read_signal},
-	{"input", "user_input", SL_CMD_INPUT, SL_ROLE_RUNNER, NULL, read_input},
+	{"review", "review", SL_CMD_REVIEW, SL_ROLE_RUNNER, "run.review", read_review},
+	{"signal", "signal", SL_CMD_SIGNAL, SL_ROLE_RUNNER, "run.signal", read_signal},
+	{"input", "user_input", SL_CMD_INPUT, SL_ROLE_RUNNER, "run.input", read_input},
 };
 const size_t sl_n_order_rows = SL_COUNT_OF(sl_order_rows);
 
@@ -170,10 +180,16 @@ enum sl_code sl_order_read(const struct sl_order_row *row, struct json_object *b
 {
 	*out = (struct sl_order_text){.order = {.kind = row->kind, .by = by}};
 	sl_buf_init(&out->payload, SL_LIMIT_PAYLOAD_BYTES);
+	sl_buf_init(&out->detail, SL_LIMIT_PAYLOAD_BYTES);
+	sl_buf_addc(&out->detail, '{');
 	row->read(body, out, errors);
+	if (out->detail.len > 1)
+		sl_buf_addc(&out->detail, '}');
+	else
+		sl_buf_reset(&out->detail);
 	if (errors->len || errors->failed)
 		return first_problem(errors, err);
-	if (out->payload.failed)
+	if (out->payload.failed || out->detail.failed)
 		return sl_fail(err, SL_TOO_LARGE, "the payload is larger than %u bytes", SL_LIMIT_PAYLOAD_BYTES);
 	if (out->payload.len)
 		out->order.payload = sl_buf_str(&out->payload);
@@ -183,4 +199,5 @@ enum sl_code sl_order_read(const struct sl_order_row *row, struct json_object *b
 void sl_order_text_fini(struct sl_order_text *t)
 {
 	sl_buf_fini(&t->payload);
+	sl_buf_fini(&t->detail);
 }

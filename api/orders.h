@@ -13,6 +13,9 @@
 struct sl_order_text {
 	struct sl_order order;
 	struct sl_buf payload;
+	/* What the line of the audit trail says of it, as JSON; empty: nothing. Reason, mode, decision, names; never
+	 * what a signal carries, a person wrote into a draft or said to the run: that is in the journal of the run. */
+	struct sl_buf detail;
 };
 
 struct sl_order_row {
@@ -20,8 +23,9 @@ struct sl_order_row {
 	const char *ws;   /* the command of a WebSocket */
 	enum sl_command_kind kind;
 	enum sl_role role;
-	const char *audit; /* the line of the audit trail when it was done; NULL: the journal is enough */
-	/* Fills the order; problems as members of an errors array. NULL in `body`: never. */
+	const char *audit; /* the line of the audit trail when it was done */
+	/* Fills the order, and the detail between the braces; problems as members of an errors array. NULL in `body`:
+	 * never. */
 	void (*read)(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors);
 };
 extern const struct sl_order_row sl_order_rows[];

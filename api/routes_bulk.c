@@ -1,6 +1,7 @@
 /* api/routes_bulk.c: one order for all runs of a filter: looked up page by page, then given to each, on whichever
  * server it is. One line of the trail says what was asked for and what became of it. */
 #include "api/api_priv.h"
+#include "base/utf8.h"
 #include "engine/engine.h"
 #include "store/audit.h"
 #include "store/runs.h"
@@ -8,6 +9,7 @@
 #define BULK_MOST  1000
 #define BULK_USUAL 200
 #define BULK_PAGE  200
+#define NAME_BYTES 256 /* so much of each text of the filter is in the trail */
 
 static const struct {
 	const char *action;
@@ -169,6 +171,32 @@ static bool read_body(struct bulk *b, struct json_object *body, struct sl_buf *e
 
 /* ---- what became of it */
 
+/* Whose runs they were, for the trail: the filter with the statuses it had, also when nobody named one. What is longer
+ * than a name can be is cut. */
+static void write_filter(struct sl_buf *out, const struct sl_run_filter *f)
+{
+	const struct {
+		const char *key;
+		struct sl_str value;
+	} texts[] = {{"workflow", f->workflow}, {"project", f->project}, {"tag", f->tag}};
+	sl_buf_addc(out, '{');
+	sl_buf_json_key(out, "status");
+	sl_buf_addc(out, '[');
+	for (size_t i = 0; i < f->n_statuses; i++) {
+		sl_buf_json_comma(out);
+		sl_buf_json_str(out, f->statuses[i]);
+	}
+	sl_buf_addc(out, ']');
+	for (size_t i = 0; i < SL_COUNT_OF(texts); i++)
+		if (texts[i].value.len)
+			sl_buf_json_kstr(out, texts[i].key,
+					 sl_str_n(texts[i].value.p,
+						  sl_utf8_cut(texts[i].value.p, texts[i].value.len, NAME_BYTES)));
+	if (f->since_ms)
+		sl_buf_json_ktime(out, "since", f->since_ms);
+	sl_buf_addc(out, '}');
+}
+
 static void answer(struct sl_task *t)
 {
 	struct bulk *b = t->more;
@@ -180,12 +208,17 @@ static void answer(struct sl_task *t)
 	sl_buf_json_ku64(&out, "refused", atomic_load(&b->refused));
 	sl_buf_json_kbool(&out, "more", b->more);
 	sl_buf_json_kbool(&out, "dry_run", b->dry_run);
-	sl_buf_addc(&out, '}');
 	if (!b->dry_run) {
-		SL_AUTO(sl_bytes) detail = sl_bytes_new(out.data, out.len);
+		SL_BUF(line, 16384);
+		sl_buf_add(&line, out.data, out.len);
+		sl_buf_json_key(&line, "filter");
+		write_filter(&line, &b->filter);
+		sl_buf_addc(&line, '}');
+		SL_AUTO(sl_bytes) detail = sl_buf_bytes(&line);
 		sl_counts_audit(t->api, "run.bulk");
 		sl_api_audit_by(t->api, sl_str(b->by), "run.bulk", SL_STR(""), detail);
 	}
+	sl_buf_addc(&out, '}');
 	sl_answer_buf(t->r, 200, &out);
 	sl_task_free(t);
 }

@@ -315,7 +315,7 @@ void sl_route_run_ledger(struct sl_api *a, struct sl_request *r)
 
 /* ---- steer ---- */
 
-static void payload_free(void *more)
+static void detail_free(void *more)
 {
 	sl_bytes_unref(more);
 }
@@ -333,9 +333,8 @@ static void steered(struct sl_task *t)
 {
 	if (t->rc == SL_OK) {
 		const struct sl_order_row *row = sl_order_find_rest(sl_str(strrchr(t->r->route->pattern, '/') + 1));
-		if (row && row->audit &&
-		    sl_store_audit(t->api->parts.store, sl_str(t->r->by), sl_str(row->audit), t->r->params[0], t->more,
-				   sl_task_from_store, t) == SL_OK) {
+		if (row && sl_store_audit(t->api->parts.store, sl_str(t->r->by), sl_str(row->audit), t->r->params[0],
+					  t->more, sl_task_from_store, t) == SL_OK) {
 			sl_counts_audit(t->api, row->audit);
 			t->then = audited;
 			return;
@@ -392,8 +391,8 @@ void sl_route_run_order(struct sl_api *a, struct sl_request *r)
 	struct sl_task *t = sl_task_new(a, r, steered);
 	if (t) {
 		t->run = id;
-		t->more = text.order.payload.len ? sl_bytes_new(text.order.payload.p, text.order.payload.len) : NULL;
-		t->more_free = payload_free;
+		t->more = text.detail.len ? sl_bytes_new(text.detail.data, text.detail.len) : NULL;
+		t->more_free = detail_free;
 		rc = sl_engine_command(a->parts.engine, id, &text.order, on_commanded, t);
 		if (rc != SL_OK)
 			sl_task_refuse(t, rc);

@@ -15,11 +15,14 @@
 #define ERRORS_MS (5 * MINUTE_MS) /* the error rate is of so long */
 
 const char *const sl_audit_actions[] = {
-	"admin.drain",   "admin.pause",      "admin.resume",    "agent.delete",      "agent.put",
-	"breaker.reset", "cache.clear",      "limits.put",      "memory.invalidate", "memory.promote",
-	"prices.put",    "profile.delete",   "profile.put",     "run.fork",          "run.retry",
-	"run.bulk",      "run.unlock",       "template.create", "template.delete",   "token.create",
-	"token.revoke",  "workflow.archive", "workflow.create", "workflow.update",   NULL,
+	"admin.drain",       "admin.pause",     "admin.resume", "agent.delete",
+	"agent.put",         "breaker.reset",   "cache.clear",  "limits.put",
+	"memory.invalidate", "memory.promote",  "prices.put",   "profile.delete",
+	"profile.put",       "run.bulk",        "run.cancel",   "run.fork",
+	"run.input",         "run.pause",       "run.resume",   "run.retry",
+	"run.review",        "run.signal",      "run.unlock",   "template.create",
+	"template.delete",   "token.create",    "token.revoke", "workflow.archive",
+	"workflow.create",   "workflow.update", NULL,
 };
 _Static_assert(SL_COUNT_OF(sl_audit_actions) == SL_AUDIT_ACTIONS + 1, "as many counters as actions");
 

@@ -128,6 +128,49 @@ class People(Case):
         self.assertIn('signal:received', names)
         self.assertIn('user_input', names)
 
+    def test_whoever_steers_a_run_is_in_the_trail(self):
+        s = self.server(self.quick())
+        secret = 'nobody-else-reads-this'
+        wait = [{'id': 'w', 'type': 'wait_signal', 'params': {'signal': 'go'}}, {'id': 'r', 'type': 'human_review', 'params': {'draft': 'd'}}]
+        definition = {'sluice': 1, 'name': 'steered', 'nodes': wait, 'edges': edges(('w', 'r'))}
+        orders = [('pause', {'mode': 'now', 'reason': 'lunch'}, {'mode': 'now', 'reason': 'lunch'}), ('resume', {}, None),
+                  ('input', {'text': secret}, None), ('signal', {'signal': 'go', 'payload': {'key': secret}}, {'signal': 'go'}),
+                  ('review', {'node': 'r', 'action': 'modify', 'content': secret, 'reason': 'style'},
+                   {'node': 'r', 'action': 'modify', 'reason': 'style'})]
+
+        def lines(run_id):
+            return [(a['actor'], a['action'], a['detail']) for a in reversed(s.call('GET', '/admin/audit?action=run.&limit=200')['items'])
+                    if a['target'] == run_id]
+        expected = [('admin', 'run.' + order, detail) for order, _, detail in orders]
+
+        by_rest = s.submit(definition)
+        s.wait_status(by_rest, 'waiting')
+        for order, body, _ in orders:
+            if order == 'review':
+                wait_for('the review', lambda: self.pending(s, by_rest), 30)
+            s.call('POST', '/runs/%s/%s' % (by_rest, order), body)
+        s.wait_status(by_rest, 'succeeded')
+        self.assertEqual(lines(by_rest), expected)
+        s.call('POST', '/runs/%s/cancel' % by_rest, {'reason': 'too late'}, expect=(409,))
+        self.assertEqual(lines(by_rest), expected)  # refused, so it was not done
+
+        by_socket = s.submit(definition)
+        s.wait_status(by_socket, 'waiting')
+        ws = self.socket(s)
+        for i, (order, body, _) in enumerate(orders):
+            if order == 'review':
+                wait_for('the review', lambda: self.pending(s, by_socket), 30)
+            ws.send(cmd='user_input' if order == 'input' else order, id=i, run_id=by_socket, **body)
+            ws.until(lambda e, i=i: e['event'] == 'ack' and e['data'].get('id') == i)
+            wait_for('its line', lambda i=i: len(lines(by_socket)) == i + 1, 30)  # of a socket's order it is written after the answer
+        self.assertEqual(lines(by_socket), expected)
+
+        third = s.submit(definition)
+        s.wait_status(third, 'waiting')
+        s.call('POST', '/runs/%s/cancel' % third, {'reason': 'not needed'})
+        self.assertEqual(lines(third), [('admin', 'run.cancel', {'reason': 'not needed'})])
+        self.assertNotIn(secret, json.dumps(s.call('GET', '/admin/audit?limit=200')))
+
     def test_a_locked_run_goes_on_when_an_admin_says_why(self):
         def circles():
             return self.sim({'sim': 1, 'defaults': {'tps': 400, 'first_ms': 5, 'jitter': 0}, 'rules': [

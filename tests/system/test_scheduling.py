@@ -161,6 +161,9 @@ class Scheduling(Case):
             self.assertIn('an ID', cli(*order, code=2))
         trail = wait_for('the trail', lambda: len(t := s.call('GET', '/admin/audit?action=run.bulk&limit=50')['items']) == 12 and t)
         self.assertEqual(trail[0]['detail']['done'], 3)
+        filters = [(t['detail']['action'], t['detail']['filter']) for t in trail]
+        self.assertEqual(filters.count(('pause', dict(same, status=['running', 'waiting']))), 2)  # those it was for, also when nobody said
+        self.assertEqual(filters.count(('cancel', {'workflow': 'bulk', 'status': ['running', 'paused']})), 1)
         problem = s.call('POST', '/runs/bulk', {'action': 'stop', 'filter': {}, 'limit': 0, 'x': 1}, expect=(422,))
         self.assertEqual(sorted(e['pointer'] for e in problem['errors']), ['/action', '/filter', '/limit', '/x'])
         problem = s.call('POST', '/runs/bulk', {'action': 'pause', 'filter': {'status': 'odd', 'since': 'now', 'more': 1}}, expect=(422,))

@@ -36,7 +36,7 @@ static void bodies_are_read_or_refused_with_a_pointer(void **state)
 		{"signal", "{\"signal\":\"go\",\"payload\":{\"n\":1}}", NULL,
 		 "{\"signal\":\"go\",\"payload\":{\"n\":1}}"},
 		{"retry", "{}", NULL, NULL},
-		{"retry", "{\"from\":\"a#2/b\"}", NULL, "{\"from\":\"a#2/b\"}"},
+		{"retry", "{\"from\":\"a#2/b\"}", NULL, NULL},
 		{"retry", "{\"from\":\"\"}", "/from", NULL},
 		{"retry", "{\"from\":3}", "/from", NULL},
 		{"signal", "{\"signal\":\"go\"}", NULL, "{\"signal\":\"go\",\"payload\":null}"},
@@ -67,6 +67,46 @@ static void bodies_are_read_or_refused_with_a_pointer(void **state)
 		}
 		sl_order_text_fini(&text);
 	}
+}
+
+static void each_order_has_its_line_of_the_trail_without_what_was_said(void **state)
+{
+	static const struct {
+		const char *order, *body, *audit, *detail;
+	} rows[] = {
+		{"pause", "{}", "run.pause", "{\"mode\":\"drain\"}"},
+		{"pause", "{\"mode\":\"now\",\"reason\":\"r\"}", "run.pause", "{\"mode\":\"now\",\"reason\":\"r\"}"},
+		{"resume", "{}", "run.resume", ""},
+		{"resume", "{\"reason\":\"r\"}", "run.resume", "{\"reason\":\"r\"}"},
+		{"cancel", "{\"reason\":\"too \\\"dear\\\"\"}", "run.cancel", "{\"reason\":\"too \\\"dear\\\"\"}"},
+		{"retry", "{}", "run.retry", ""},
+		{"retry", "{\"from\":\"a#2/b\"}", "run.retry", "{\"from\":\"a#2/b\"}"},
+		{"unlock", "{\"justification\":\"fine\",\"confirmations\":[true,true,true]}", "run.unlock",
+		 "{\"justification\":\"fine\",\"confirmations\":[true,true,true]}"},
+		{"review", "{\"node\":\"n\",\"action\":\"modify\",\"content\":\"secret\",\"reason\":\"style\"}",
+		 "run.review", "{\"node\":\"n\",\"action\":\"modify\",\"reason\":\"style\"}"},
+		{"signal", "{\"signal\":\"go\",\"payload\":{\"key\":\"secret\"}}", "run.signal", "{\"signal\":\"go\"}"},
+		{"input", "{\"text\":\"secret\"}", "run.input", ""},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		SL_AUTO_JSON body = NULL;
+		struct sl_order_text text;
+		struct sl_error err = {0};
+		SL_BUF(errors, 4096);
+		size_t known = 0;
+		assert_int_equal(sl_json_parse(sl_str(rows[i].body), &body, &err), SL_OK);
+		const struct sl_order_row *row = sl_order_find_rest(sl_str(rows[i].order));
+		assert_int_equal(sl_order_read(row, body, SL_STR("ann"), &text, &errors, &err), SL_OK);
+		assert_non_null(row->audit);
+		assert_string_equal(row->audit, rows[i].audit);
+		assert_string_equal(text.detail.len ? text.detail.data : "", rows[i].detail);
+		sl_order_text_fini(&text);
+		while (sl_audit_actions[known] && strcmp(sl_audit_actions[known], row->audit) != 0)
+			known++;
+		assert_non_null(sl_audit_actions[known]); /* so it is counted */
+	}
+	for (size_t i = 0; i < sl_n_order_rows; i++)
+		assert_non_null(sl_order_rows[i].audit);
 }
 
 static void a_pause_says_how(void **state)
@@ -116,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bodies_are_read_or_refused_with_a_pointer),
+		cmocka_unit_test(each_order_has_its_line_of_the_trail_without_what_was_said),
 		cmocka_unit_test(a_pause_says_how),
 		cmocka_unit_test(each_order_has_its_route_and_its_command),
 	};
