@@ -1,15 +1,15 @@
 /* base/limits.h: everything a client can make grow has its cap here, with its unit and what happens there. */
 #pragma once
 
-#define SL_LIMIT_BODY_BYTES          (1u << 20) /* a request body or workflow definition; more gets 413 */
-#define SL_LIMIT_JSON_DEPTH          64         /* nesting of any JSON we parse; more is invalid */
-#define SL_LIMIT_NODES               1000       /* nodes in one definition, nested ones included; more is invalid */
-#define SL_LIMIT_EDGES               4000       /* edges in one definition; more is invalid */
-#define SL_LIMIT_NESTING             8          /* containers inside containers; deeper is invalid */
-#define SL_LIMIT_BODIES              10000 /* items of a map; more fails the node. A loop has 1,000 rounds at most, by its schema */
-#define SL_LIMIT_RUN_DEPTH           10    /* runs that start runs; deeper fails the node */
-#define SL_LIMIT_RUN_QUERIES         10    /* look-ups of claims in one run; further claims are not checked */
-#define SL_LIMIT_TOOL_CALLS          16    /* tools run in one turn of a model; of the rest it is told */
+#define SL_LIMIT_BODY_BYTES          (1u << 20)   /* a request body or workflow definition; more gets 413 */
+#define SL_LIMIT_JSON_DEPTH          64           /* nesting of any JSON we parse; more is invalid */
+#define SL_LIMIT_NODES               1000         /* nodes in one definition, nested ones included; more is invalid */
+#define SL_LIMIT_EDGES               4000         /* edges in one definition; more is invalid */
+#define SL_LIMIT_NESTING             8            /* containers inside containers; deeper is invalid */
+#define SL_LIMIT_BODIES              10000        /* items of a map; more fails the node. Rounds of a loop: 1,000 */
+#define SL_LIMIT_RUN_DEPTH           10           /* runs that start runs; deeper fails the node */
+#define SL_LIMIT_RUN_QUERIES         10           /* look-ups of claims in one run; further claims are not checked */
+#define SL_LIMIT_TOOL_CALLS          16           /* tools run in one turn of a model; of the rest it is told */
 #define SL_LIMIT_TOOL_ARGS_BYTES     (64u << 10)  /* arguments of one call; refused, and the model is told */
 #define SL_LIMIT_TOOL_RESULT_BYTES   (64u << 10)  /* result of one call; the rest is cut, and said to be */
 #define SL_LIMIT_SIGNALS             1000         /* signals of a run nobody has taken; then the oldest goes */
