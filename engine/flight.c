@@ -137,6 +137,29 @@ static void lose(struct sl_run *r, enum sl_code rc)
 	sl_engine_forget(r->engine, r);
 }
 
+void sl_run_log(const struct sl_run *r, enum sl_level level, const char *sentence, const char *why)
+{
+	const struct sl_run_state *s = &r->state;
+	char id[SL_UUID_TEXT_BYTES];
+	if (!sl_log_on(level))
+		return;
+	sl_uuid_format(r->id.u, id);
+	int64_t to_ms = s->finished_ms ? s->finished_ms : s->started_ms ? sl_clock_wall(r->engine->config.clock) : 0;
+	sl_log_write(level, "engine", sentence,
+		     (const struct sl_kv[]){
+			     SL_KS("run", id),
+			     SL_KS("workflow", r->head->workflow),
+			     SL_KS("status", sl_run_states[s->status].wire),
+			     SL_KI("ms", s->started_ms ? to_ms - s->started_ms : 0),
+			     SL_KS("code", why),
+			     SL_KS("node", s->failed_node),
+		     },
+		     !why              ? 4
+		     : !s->failed_node ? 5
+				       : 6);
+}
+
+/* What went well is for who looks closely: a line for each run would drown the others. */
 static void count_end(struct sl_run *r)
 {
 	struct sl_engine *e = r->engine;
@@ -144,6 +167,11 @@ static void count_end(struct sl_run *r)
 				  : r->state.status == SL_RUN_FAILED  ? &e->failed
 								      : &e->cancelled;
 	atomic_fetch_add_explicit(which, 1, memory_order_relaxed);
+	if (r->state.status == SL_RUN_FAILED)
+		sl_run_log(r, SL_LOG_WARN, "a run has failed", sl_code_wire(r->state.code));
+	else
+		sl_run_log(r, r->state.status == SL_RUN_SUCCEEDED ? SL_LOG_DEBUG : SL_LOG_INFO, "a run has ended",
+			   NULL);
 }
 
 /* [run] */

@@ -11,6 +11,7 @@ static void start(struct sl_run *r)
 		if (r->state.generation > 1) /* it has something behind it: containers that were opened again */
 			sl_run_go_on(r);
 		sl_run_arm_deadline(r);
+		sl_run_log(r, SL_LOG_DEBUG, "a run starts", NULL);
 	}
 	SL_CRASH_POINT("run.started");
 }

@@ -671,7 +671,8 @@ static void lock_run(struct sl_run *r)
 			sl_json_set_str(e.data, "node_id", sl_str(path));
 	}
 	free(path);
-	(void)sl_run_emit(r, &e); /* false: a cap ended the run instead */
+	if (sl_run_emit(r, &e)) /* false: a cap ended the run instead */
+		sl_run_log(r, SL_LOG_WARN, "a run is locked until somebody lets it go on", trip.reason);
 }
 
 /* Goes as far as the state allows without waiting for anything. */

@@ -10,6 +10,7 @@
 #include <uthash.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/mpsc.h"
 #include "engine/admit.h"
 #include "engine/middleware.h"
@@ -193,6 +194,9 @@ SL_MUST_USE bool sl_run_timer_start_wall(struct sl_run_timer **home, struct sl_r
 					 void (*fn)(struct sl_run *r, void *arg), void *arg);
 void sl_run_timer_stop(struct sl_run_timer **home); /* [run] after this, fn does not run; no-op when it is NULL */
 void sl_run_arm_deadline(struct sl_run *r);
+/* [run] A line of its life for an operator: which run, of what, how it is, and for how long it has been going. Nothing
+ * of what it is about. why: a wire code or a constant; NULL: none. flight.c */
+void sl_run_log(const struct sl_run *r, enum sl_level level, const char *sentence, const char *why);
 void sl_run_stream_begun(struct sl_run *r, struct sl_stream *s); /* announced with what is decided in this turn */
 /* command.c. A command as it lies in the mailbox: everything its own. */
 struct sl_order_copy {

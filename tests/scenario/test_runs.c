@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "tests/lib/scenario.h"
 
 #define DEBATE                                                                                                         \
@@ -648,10 +649,61 @@ static void who_waits_for_a_run_that_cannot_be_read_is_told(void **state)
 			       "its definition cannot be read"));
 }
 
+static struct sl_run_id named(struct world *w, const char *name, const char *params)
+{
+	struct sl_run_id id = world_submit(
+		w, q("{'sluice':1,'name':'%s','nodes':[{'id':'only','type':'fake','params':{%s}}]}", name, params),
+		"{}");
+	world_settle(w);
+	return id;
+}
+
+/* What an operator sees in the log at each level: what went wrong always, what went well only when asked for. */
+static void a_run_that_fails_is_in_the_log(void **state)
+{
+	struct world *w = *state;
+	static const unsigned lines[] = {[SL_LOG_ERROR] = 0, [SL_LOG_WARN] = 1, [SL_LOG_INFO] = 2, [SL_LOG_DEBUG] = 6};
+	for (int level = SL_LOG_ERROR; level <= SL_LOG_DEBUG; level++) {
+		char text[8192], id[SL_UUID_TEXT_BYTES], line[256];
+		FILE *log = tmpfile();
+		assert_non_null(log);
+		sl_log_setup((enum sl_level)level, SL_LOG_JSON, fileno(log));
+		struct sl_run_id bad = named(w, "bad", "'fail':'invalid'"), held = named(w, "held", "'hold':true");
+		(void)named(w, "good", "'answer':1");
+		world_advance(w, 250);
+		enum sl_code rc = world_command(w, held, SL_CMD_CANCEL);
+		world_settle(w);
+		sl_log_setup(SL_LOG_INFO, SL_LOG_TEXT, 2);
+		rewind(log);
+		text[fread(text, 1, sizeof(text) - 1, log)] = '\0';
+		(void)fclose(log);
+		assert_int_equal(rc, SL_OK);
+		unsigned n = 0;
+		for (const char *at = text; (at = strstr(at, "\"msg\":\"a run ")); at++)
+			n++;
+		assert_int_equal(n, lines[level]);
+		sl_uuid_format(bad.u, id);
+		(void)snprintf(line, sizeof(line),
+			       "\"msg\":\"a run has failed\",\"run\":\"%s\",\"workflow\":\"bad\",\"status\":\"failed\","
+			       "\"ms\":0,\"code\":\"invalid\",\"node\":\"only\"}",
+			       id);
+		assert_int_equal(strstr(text, line) != NULL, level >= SL_LOG_WARN);
+		sl_uuid_format(held.u, id);
+		(void)snprintf(
+			line, sizeof(line),
+			"\"msg\":\"a run has ended\",\"run\":\"%s\",\"workflow\":\"held\",\"status\":\"cancelled\","
+			"\"ms\":250",
+			id);
+		assert_int_equal(strstr(text, line) != NULL, level >= SL_LOG_INFO);
+		assert_int_equal(strstr(text, "\"workflow\":\"good\"") != NULL, level == SL_LOG_DEBUG);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(the_judge_runs_once_after_both_sides),
+		WORLD_TEST(a_run_that_fails_is_in_the_log),
 		WORLD_TEST(an_any_join_cancels_the_loser),
 		WORLD_TEST(a_quorum_puts_up_with_a_failure),
 		WORLD_TEST(a_damaged_run_stays_as_it_is_and_the_others_go_on),
