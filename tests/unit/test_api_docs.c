@@ -66,6 +66,43 @@ static void commands_are_those_the_parser_knows(void **state)
 	assert_int_equal(count(doc, "cmd_"), n);
 }
 
+/* The whole file of the tree; the caller frees it. */
+static char *file_text(const char *name)
+{
+	char path[4500];
+	const char *root = getenv("SLUICE_ROOT");
+	snprintf(path, sizeof(path), "%s/%s", root ? root : ".", name);
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	fseek(f, 0, SEEK_END);
+	long size = ftell(f);
+	rewind(f);
+	char *text = calloc(1, (size_t)size + 1);
+	assert_non_null(text);
+	assert_int_equal(fread(text, 1, (size_t)size, f), size);
+	fclose(f);
+	return text;
+}
+
+/* When a line is written is said of each action, once: where the trail is described. */
+static void the_docs_say_of_each_action_when_its_line_is_written(void **state)
+{
+	char *text = file_text("docs/API.md");
+	char *from = strstr(text, "| their line is written |");
+	assert_non_null(from);
+	char *to = strstr(from, "\n\n");
+	assert_non_null(to);
+	*to = '\0';
+	for (size_t i = 0; sl_audit_actions[i]; i++) {
+		char quoted[64];
+		snprintf(quoted, sizeof(quoted), "`%s`", sl_audit_actions[i]);
+		const char *at = strstr(from, quoted);
+		if (!at || strstr(at + 1, quoted))
+			fail_msg("%s is not described once in docs/API.md", sl_audit_actions[i]);
+	}
+	free(text);
+}
+
 /* Whatever is a string literal in these folders. */
 static char *sources;
 static size_t sources_len;
@@ -176,6 +213,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commands_are_those_the_parser_knows),
+		cmocka_unit_test(the_docs_say_of_each_action_when_its_line_is_written),
 		cmocka_unit_test(events_are_those_that_are_sent),
 		cmocka_unit_test(each_message_is_in_the_channel_and_in_an_operation),
 		cmocka_unit_test(the_page_sets_nothing_as_html),
