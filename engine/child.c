@@ -13,6 +13,25 @@
 
 #define CHILD_ASK_AGAIN_MS 2000 /* of a child that goes on in another server */
 
+/* [run] Its children are to stand still. */
+static bool is_held(const struct sl_run *r)
+{
+	return r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
+}
+
+static void ordered(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	/* a child that has ended meanwhile, or does so anyway: nothing to do */
+}
+
+static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, uint64_t at_us)
+{
+	const struct sl_order o = {
+		.kind = kind, .by = SL_STR(SL_BY_PARENT), .reason = SL_STR(SL_WITH_PARENT), .at_us = at_us};
+	if (sl_engine_command(e, id, &o, ordered, NULL) != SL_OK)
+		sl_log(SL_LOG_WARN, "engine", "a child run could not be told", SL_KU("order", kind));
+}
+
 /* ---- waiting for an end ---- */
 
 static void error_of(const struct sl_run_state *s, struct sl_error *err)
@@ -61,6 +80,7 @@ struct await {
 	struct sl_engine *engine;
 	struct sl_run *run;
 	struct sl_run_id id;
+	struct sl_run_id child; /* that was taken up from a journal and asks for its parent; zero: somebody else asks */
 	sl_await_fn *fn;
 	void *arg;
 };
@@ -122,6 +142,10 @@ static void await_run(struct sl_run *r, struct sl_msg *m)
 	} else if ((w = calloc(1, sizeof(*w)))) {
 		*w = (struct sl_end_waiter){.next = r->ends, .fn = a->fn, .arg = a->arg};
 		r->ends = w;
+		/* The order to pause may have been lost with the server, and the node that gave it is at rest. What the
+		 * child had under way was cut then, and has only just begun again. */
+		if (is_held(r) && !sl_run_id_eq(a->child, (struct sl_run_id){0}))
+			order(r->engine, a->child, SL_CMD_PAUSE_NOW, 0);
 		free(a);
 	} else {
 		await_end(a, SL_NO_MEMORY);
@@ -129,12 +153,13 @@ static void await_run(struct sl_run *r, struct sl_msg *m)
 	sl_run_unref(r);
 }
 
-enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_fn *fn, void *arg)
+static enum sl_code await_as(struct sl_engine *e, struct sl_run_id id, struct sl_run_id child, sl_await_fn *fn,
+			     void *arg)
 {
 	struct await *a = calloc(1, sizeof(*a));
 	if (!a)
 		return SL_NO_MEMORY;
-	*a = (struct await){.engine = e, .id = id, .fn = fn, .arg = arg, .run = sl_engine_find(e, id)};
+	*a = (struct await){.engine = e, .id = id, .child = child, .fn = fn, .arg = arg, .run = sl_engine_find(e, id)};
 	if (a->run) {
 		a->msg.run = await_run;
 		a->msg.drop = await_drop;
@@ -145,6 +170,11 @@ enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_
 	if (rc != SL_OK)
 		free(a);
 	return rc;
+}
+
+enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_fn *fn, void *arg)
+{
+	return await_as(e, id, (struct sl_run_id){0}, fn, arg);
 }
 
 /* ---- children ---- */
@@ -190,23 +220,11 @@ static void child_unref(struct child *c)
 	free(c);
 }
 
-static void ordered(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
-{
-	/* a child that has ended meanwhile, or does so anyway: nothing to do */
-}
-
-static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, uint64_t at_us)
-{
-	const struct sl_order o = {
-		.kind = kind, .by = SL_STR(SL_BY_PARENT), .reason = SL_STR(SL_WITH_PARENT), .at_us = at_us};
-	if (sl_engine_command(e, id, &o, ordered, NULL) != SL_OK)
-		sl_log(SL_LOG_WARN, "engine", "a child run could not be told", SL_KU("order", kind));
-}
-
 /* ---- a child looks after its parent, too ---- */
 
 /* The node that started a child cancels it when it is called off. But the order may be lost with a crash, the node may
- * be at rest, or in another server. So each child waits for the end of its parent, and does not outlive it. */
+ * be at rest, or in another server. So each child waits for the end of its parent, and does not outlive it; and one
+ * that is taken up again is paused when its parent is found to be. */
 struct orphan {
 	struct sl_msg msg;
 	struct sl_engine *engine;
@@ -271,7 +289,8 @@ void sl_run_watch_parent(struct sl_run *r)
 	if (!o)
 		return; /* it runs to its end */
 	*o = (struct orphan){.engine = r->engine, .child = r->id};
-	if (sl_engine_await(r->engine, parent, parent_ended, o) != SL_OK)
+	/* a new one is told by the node that starts it */
+	if (await_as(r->engine, parent, r->recoveries ? r->id : (struct sl_run_id){0}, parent_ended, o) != SL_OK)
 		free(o);
 }
 
@@ -334,7 +353,7 @@ static void ask_again(struct sl_run *r, void *arg)
 		return;
 	struct child *c = n->child;
 	struct sl_run *here = sl_engine_find(c->engine, c->id);
-	bool held = r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
+	bool held = is_held(r);
 	if (here) /* it has been somewhere else, and there nobody told it */
 		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
 	sl_run_unref(here);
@@ -420,7 +439,7 @@ static void child_started(struct sl_node *n, void *arg)
 			sl_json_set_str(e, "run_id", sl_str(id));
 		sl_node_event(n, "subworkflow:started", e);
 	}
-	bool held = r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
+	bool held = is_held(r);
 	if (held || r->recoveries) /* before a restart it may have been told otherwise */
 		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
 	ask(n, c);

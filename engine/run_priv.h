@@ -273,7 +273,9 @@ SL_MUST_USE enum sl_code sl_rerun_retry(struct sl_engine *e, struct sl_run_id id
 void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */
 /* At the end of the engine: whoever waits for a commit hears SL_CANCELLED, whoever waits for the end SL_UNAVAILABLE. */
 void sl_run_end_waits(struct sl_run *r);
-void sl_run_watch_parent(struct sl_run *r); /* [run] a child: it is cancelled when its parent has ended */
+/* [run] A child is cancelled when its parent has ended; and paused when that is paused or locked while it is taken up.
+ */
+void sl_run_watch_parent(struct sl_run *r);
 void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run] passes an order on */
 bool sl_exec_has_child(const struct sl_exec *x);
 

@@ -2,6 +2,7 @@
 #include "tests/lib/test.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/limits.h"
 #include "tests/lib/scenario.h"
@@ -184,6 +185,90 @@ static void a_child_does_not_outlive_its_parent(void **state)
 	assert_string_equal(world_status(w, sub), "cancelled");
 }
 
+static enum sl_code boom_see(struct sl_watch *w, enum sl_stream_kind kind, struct sl_str piece, struct sl_trip *trip)
+{
+	if (!sl_str_starts(piece, SL_STR("boom")))
+		return SL_OK;
+	*trip = (struct sl_trip){.reason = "TOKEN_SURGE", .message = "too much", .measured = 9, .limit = 3};
+	return SL_TRIPPED;
+}
+
+static void boom_free(struct sl_watch *w)
+{
+	free(w);
+}
+
+static struct sl_watch *boom_watch(struct sl_exec *x)
+{
+	struct sl_watch *w = calloc(1, sizeof(*w));
+	w->see = boom_see;
+	w->free = boom_free;
+	return w;
+}
+
+static const struct sl_middleware boom = {.name = "boom", .slot = SL_SLOT_RATE_LIMITER, .watch = boom_watch};
+
+static bool is_written(struct world *w, struct sl_run_id id, const char *event)
+{
+	const struct sl_record *r;
+	for (size_t n = world_records(w, id, &r); n > 0; n--)
+		if (strcmp(r[n - 1].event, event) == 0)
+			return true;
+	return false;
+}
+
+/* That the parent stands still is written, and the order to the child is lost with the server. */
+static void a_child_does_not_go_on_under_a_parent_that_stands_still(void **state)
+{
+	static const char both[] =
+		"{\"sluice\":1,\"name\":\"both\",\"nodes\":[{\"id\":\"sub\",\"type\":\"subworkflow\","
+		"\"params\":{\"workflow\":\"child\",\"inputs\":{\"n\":7}}},{\"id\":\"y\",\"type\":\"fake\","
+		"\"params\":{\"answer\":1,\"hold\":true}}]}";
+	static const struct {
+		enum sl_command_kind by;
+		const char *event, *status, *payload;
+		enum sl_command_kind undo;
+	} rows[] = {
+		{SL_CMD_PAUSE_DRAIN, "execution:paused", "paused", NULL, SL_CMD_RESUME},
+		{SL_CMD_PAUSE_NOW, "execution:paused", "paused", NULL, SL_CMD_RESUME},
+		{SL_CMD_UNLOCK, "circuit_breaker:tripped", "locked", "{\"justification\":\"fine\"}", SL_CMD_UNLOCK},
+	};
+	world_middleware(&boom);
+	struct world *w = world_new(5);
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		struct sl_run_id id = world_submit(w, both, "{}");
+		world_settle(w);
+		struct sl_run_id sub = world_child(w, id);
+		world_auto_commit(w, false);
+		if (rows[i].by == SL_CMD_UNLOCK)
+			assert_int_equal(world_say(w, "y", "boom"), SL_TRIPPED);
+		else
+			world_ask(w, id, rows[i].by, NULL, NULL);
+		while (!is_written(w, id, rows[i].event)) {
+			sl_engine_step(world_engine(w));
+			world_commit_unanswered(w);
+		}
+		assert_false(is_written(w, sub, "execution:paused"));
+		world_auto_commit(w, true);
+		for (unsigned lives = 0; lives < 2; lives++) {
+			world_crash(w);
+			world_advance(w, 10000);
+			assert_string_equal(world_status(w, id), rows[i].status);
+			assert_string_equal(world_status(w, sub), "paused");
+			assert_string_equal(world_node_status(w, sub, "x"), "pending");
+			assert_false(world_is_held(w, "x"));
+		}
+		assert_int_equal(world_order(w, id, rows[i].undo, NULL, rows[i].payload), SL_OK);
+		assert_string_equal(world_status(w, sub), "running");
+		world_release(w, "x");
+		world_release(w, "y");
+		world_settle(w);
+		assert_string_equal(world_status(w, id), "succeeded");
+	}
+	world_free(w);
+	world_middleware(NULL);
+}
+
 static void there_is_one_child_whatever_crashes(void **state)
 {
 	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 300);
@@ -227,6 +312,7 @@ int main(void)
 		WORLD_TEST(a_pause_now_after_a_drain_reaches_the_child),
 		WORLD_TEST(a_parent_undoes_only_its_own_pause_of_a_child),
 		WORLD_TEST(a_child_does_not_outlive_its_parent),
+		cmocka_unit_test(a_child_does_not_go_on_under_a_parent_that_stands_still),
 		cmocka_unit_test(there_is_one_child_whatever_crashes),
 	};
 	return cmocka_run_group_tests(tests, library, NULL);
