@@ -196,6 +196,9 @@ static void show_text(struct json_object *run)
 	       or_dash(sl_json_get_z(run, "workflow")), or_dash(sl_json_get_z(run, "status")),
 	       sl_json_get_z(run, "reason") ? ": " : "",
 	       sl_json_get_z(run, "reason") ? sl_json_get_z(run, "reason") : "");
+	if (sl_json_get(run, "parent"))
+		printf("parent    %s, node %s\n", or_dash(sl_json_get_z(run, "parent")),
+		       or_dash(sl_json_get_z(run, "parent_node")));
 	if (of) {
 		const char *from = sl_json_get_z(of, "from");
 		printf("fork of   %s, up to event %lld%s%s\n", or_dash(sl_json_get_z(of, "run")),

@@ -235,6 +235,21 @@ class People(Case):
         code, out = self.cli(s, 'agents', 'show', 'judge', '--json')
         self.assertEqual((code, json.loads(out)['name']), (0, 'judge'))
 
+    def test_a_run_says_which_node_of_which_run_has_started_it(self):
+        s = self.server(self.quick())
+        s.call('POST', '/workflows', {**reviewed(), 'name': 'reviewed-child'}, expect=(201,))
+        above = s.submit({'sluice': 1, 'name': 'above', 'nodes': [
+            {'id': 'sub', 'type': 'subworkflow', 'params': {'workflow': 'reviewed-child', 'inputs': {}}}]})
+        (child,) = wait_for('the review of the child', lambda: [
+            r['run_id'] for r in s.call('GET', '/reviews?limit=200')['items'] if r['workflow'] == 'reviewed-child'], 30)
+        run = s.run(child)
+        self.assertEqual((run['parent'], run['parent_node']), (above, 'sub'))
+        code, out = self.cli(s, 'runs', 'show', child)
+        self.assertEqual((code, 'parent    %s, node sub\n' % above in out), (0, True), out)
+        self.assertNotIn('parent ', self.cli(s, 'runs', 'show', above)[1])
+        s.call('POST', '/runs/%s/review' % child, {'node': 'check', 'action': 'approve'})
+        s.wait_status(above, 'succeeded')
+
 
 if __name__ == '__main__':
     unittest.main()

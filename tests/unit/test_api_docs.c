@@ -9,6 +9,7 @@
 #include "api/api_priv.h"
 #include "api/orders.h"
 #include "base/embed.h"
+#include "engine/run_state.h"
 #include "ws/command.h"
 
 static struct json_object *description(void)
@@ -43,29 +44,6 @@ static size_t count(struct json_object *doc, const char *kind)
 	return n;
 }
 
-/* The parser lists its commands when it refuses one. */
-static void commands_are_those_the_parser_knows(void **state)
-{
-	SL_AUTO_JSON doc = description();
-	struct sl_ws_command cmd;
-	struct sl_error err = {0};
-	size_t n = 0;
-	assert_int_equal(sl_ws_command_parse(SL_STR("{\"cmd\":\"?\"}"), &cmd, &err), SL_INVALID);
-	sl_ws_command_fini(&cmd);
-	char *list = strstr(err.text, "there are: ");
-	assert_non_null(list);
-	list += strlen("there are: ");
-	for (char *save, *name = strtok_r(list, ", ", &save); name; name = strtok_r(NULL, ", ", &save), n++) {
-		struct json_object *m = message(doc, "cmd_", name);
-		if (!m)
-			fail_msg("the command %s is not described", name);
-		const struct sl_order_row *row = sl_order_find_ws(name);
-		if (row)
-			assert_string_equal(sl_json_get_z(m, "x-sluice-role"), sl_role_name(row->role));
-	}
-	assert_int_equal(count(doc, "cmd_"), n);
-}
-
 /* The whole file of the tree; the caller frees it. */
 static char *file_text(const char *name)
 {
@@ -82,6 +60,49 @@ static char *file_text(const char *name)
 	assert_int_equal(fread(text, 1, (size_t)size, f), size);
 	fclose(f);
 	return text;
+}
+
+/* Whether a row of the table of Markdown is about it: `name` stands before the second bar. */
+static bool in_first_column(const char *table, const char *name)
+{
+	char quoted[64];
+	snprintf(quoted, sizeof(quoted), "`%s`", name);
+	for (const char *row = table; (row = strstr(row, "\n| ")); row++) {
+		const char *at = strstr(row, quoted), *bar = strchr(row + 3, '|');
+		if (at && bar && at < bar)
+			return true;
+	}
+	return false;
+}
+
+/* The parser lists its commands when it refuses one. */
+static void commands_are_those_the_parser_knows(void **state)
+{
+	SL_AUTO_JSON doc = description();
+	struct sl_ws_command cmd;
+	struct sl_error err = {0};
+	size_t n = 0;
+	char *text = file_text("docs/API.md");
+	char *table = strstr(text, "| command | fields | |"), *end = table ? strstr(table, "\n\n") : NULL;
+	assert_non_null(end);
+	*end = '\0';
+	assert_int_equal(sl_ws_command_parse(SL_STR("{\"cmd\":\"?\"}"), &cmd, &err), SL_INVALID);
+	sl_ws_command_fini(&cmd);
+	char *list = strstr(err.text, "there are: ");
+	assert_non_null(list);
+	list += strlen("there are: ");
+	for (char *save, *name = strtok_r(list, ", ", &save); name; name = strtok_r(NULL, ", ", &save), n++) {
+		struct json_object *m = message(doc, "cmd_", name);
+		if (!m)
+			fail_msg("the command %s is not described", name);
+		if (!in_first_column(table, name))
+			fail_msg("the table of docs/API.md lacks the command %s", name);
+		const struct sl_order_row *row = sl_order_find_ws(name);
+		if (row)
+			assert_string_equal(sl_json_get_z(m, "x-sluice-role"), sl_role_name(row->role));
+	}
+	assert_int_equal(count(doc, "cmd_"), n);
+	free(text);
 }
 
 /* When a line is written is said of each action, once: where the trail is described. */
@@ -169,6 +190,54 @@ static void events_are_those_that_are_sent(void **state)
 	free(sources);
 }
 
+/* GET /runs/{id}: whatever the engine writes of a run and of its nodes, and the states that there are. */
+static void a_run_is_described_as_it_is_shown(void **state)
+{
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err = {0};
+	const struct sl_embedded *f = sl_api_file("openapi.json");
+	assert_int_equal(sl_json_parse(sl_str_n(f->data, f->len), &doc, &err), SL_OK);
+	struct json_object *summary = NULL, *run = NULL, *node = NULL, *statuses = NULL;
+	json_pointer_get(doc, "/components/schemas/RunSummary/properties", &summary);
+	json_pointer_get(doc, "/components/schemas/Run/allOf/1/properties", &run);
+	json_pointer_get(run, "/nodes/items/properties", &node);
+	json_pointer_get(node, "/status/enum", &statuses);
+	assert_true(summary && run && node && statuses);
+
+	static const char *const inner[] = {"code", "message", "node", "input_tokens",
+					    "output_tokens"}; /* of an error, of usage */
+	char *text = file_text("engine/render.c");
+	const char *runs = strstr(text, "void sl_state_render(");
+	size_t n = 0;
+	assert_non_null(runs);
+	for (const char *at = text; (at = strstr(at, "(out, \"")); at++) {
+		char key[64];
+		size_t k = 0;
+		if (sscanf(at, "(out, \"%63[a-z_]\"", key) != 1)
+			continue;
+		while (k < SL_COUNT_OF(inner) && strcmp(key, inner[k]) != 0)
+			k++;
+		if (k < SL_COUNT_OF(inner))
+			continue;
+		n++;
+		bool of_node = at < runs && strcmp(key, "cost_usd") != 0; /* a node has that in its usage */
+		if (of_node ? !sl_json_get(node, key) : !sl_json_get(run, key) && !sl_json_get(summary, key))
+			fail_msg("\"%s\" of a %s is not described", key, of_node ? "node" : "run");
+	}
+	assert_true(n > 30);
+	free(text);
+
+	assert_int_equal(json_object_array_length(statuses), SL_NODE_STATUSES);
+	for (size_t i = 0; i < SL_NODE_STATUSES; i++) {
+		size_t k = 0;
+		while (k < SL_NODE_STATUSES &&
+		       !sl_str_is(sl_json_str(json_object_array_get_idx(statuses, k)), sl_node_states[i].wire))
+			k++;
+		if (k == SL_NODE_STATUSES)
+			fail_msg("the state %s of a node is not described", sl_node_states[i].wire);
+	}
+}
+
 static void references(struct json_object *doc, struct json_object *at, size_t *n)
 {
 	if (json_object_is_type(at, json_type_array)) {
@@ -215,6 +284,7 @@ int main(void)
 		cmocka_unit_test(commands_are_those_the_parser_knows),
 		cmocka_unit_test(the_docs_say_of_each_action_when_its_line_is_written),
 		cmocka_unit_test(events_are_those_that_are_sent),
+		cmocka_unit_test(a_run_is_described_as_it_is_shown),
 		cmocka_unit_test(each_message_is_in_the_channel_and_in_an_operation),
 		cmocka_unit_test(the_page_sets_nothing_as_html),
 	};
