@@ -36,6 +36,10 @@ class Examples(Case):
         self.assertEqual(rounds[-1]['exit_reason'], 'score')
         # each side was told what the others said
         paths = {n['path']: n for n in s.run(run_id)['nodes']}
+        # a score has three parts, and weights
+        judged = [paths['refine#%d/judge' % i]['output']['json'] for i in (1, 2, 3, 4)]
+        self.assertEqual([(40 * j['stands'] + 30 * j['answers'] + 30 * j['clear']) / 100 for j in judged], [64, 78, 86, 93])
+        self.assertTrue(all(len({j['stands'], j['answers'], j['clear']}) > 1 for j in judged))
         self.assertEqual(len({paths['refine#%d/pro' % i]['output']['text'] for i in (1, 2, 3, 4)}), 4)
         self.review(s, run_id, action='approve')
         run = s.wait_status(run_id, 'succeeded')
