@@ -227,6 +227,29 @@ const roleOfToken = (req) => {
 };
 const roleOf = (req) => sessions.get(cookieOf(req)) ?? roleOfToken(req);
 
+/* An order to a run; why not, when it is refused. */
+function obey(r, order) {
+  const st = r.run.status;
+  const ended = ["succeeded", "failed", "cancelled"].includes(st);
+  if (order === "pause" && (st === "running" || st === "waiting")) {
+    r.pause();
+    r.exec("paused", { reason: "Paused by admin. Model calls under way may finish." });
+  } else if (order === "resume" && st === "paused") {
+    r.exec("resumed");
+    r.release();
+  } else if (order === "cancel" && !ended) {
+    for (const n of r.nodes.values()) if (n.status === "running" || n.status === "retrying") r.node(n.path, n.type, "cancelled", { attempt: n.attempt });
+    r.exec("cancelled", { reason: "Cancelled by admin." });
+    r.release();
+    for (const x of r.reviews?.values() ?? []) x.resolve({});
+    for (const f of r.signals?.values() ?? []) f(null);
+    r.unlock?.();
+  } else return `A run that is ${st} cannot be ${{ pause: "paused", cancel: "cancelled", retry: "retried here" }[order] ?? order + "d"}.`;
+  return null;
+}
+
+const usual = { pause: ["running", "waiting"], resume: ["paused"], cancel: ["queued", "running", "waiting", "paused", "locked"], retry: ["failed", "cancelled"] };
+
 async function api(req, res, url) {
   const p = url.pathname.slice("/api/v1".length);
   let body = "";
@@ -283,6 +306,15 @@ async function api(req, res, url) {
     void r.play();
     return json(res, { id: r.id, status: "queued", url: "/api/v1/runs/" + r.id, ws_url: "/ws" }, 202);
   }
+  if (p === "/runs/bulk" && req.method === "POST") {
+    if (role === "viewer" || role === "runner") return problem(res, 403, "forbidden", `This needs the role editor; yours is ${role}.`);
+    if (!usual[b.action] || !Object.keys(b.filter ?? {}).length) return problem(res, 422, "invalid", "the bulk order is not understood");
+    const states = b.filter.status ? [b.filter.status].flat() : usual[b.action];
+    const all = [...runs.values()].filter((r) => states.includes(r.run.status) && (!b.filter.workflow || r.run.workflow === b.filter.workflow)).sort((x, y) => (x.id < y.id ? 1 : -1));
+    const some = all.slice(0, b.limit ?? 200);
+    const refused = b.dry_run ? 0 : some.map((r) => obey(r, b.action)).filter(Boolean).length;
+    return json(res, { action: b.action, matched: some.length, done: b.dry_run ? 0 : some.length - refused, refused, more: all.length > some.length, dry_run: Boolean(b.dry_run) });
+  }
   if ((m = /^\/runs\/([^/]+)(?:\/(\w+))?$/.exec(p))) {
     const r = runs.get(m[1]);
     if (!r) return problem(res, 404, "not_found", "There is no run with this id.");
@@ -294,22 +326,8 @@ async function api(req, res, url) {
       return json(res, { items, next_cursor: null });
     }
     if (m[2] === "ledger") return json(res, { items: [] });
-    const st = r.run.status;
-    const ended = ["succeeded", "failed", "cancelled"].includes(st);
-    if (m[2] === "pause" && st === "running") {
-      r.pause();
-      r.exec("paused", { reason: "Paused by admin. Model calls under way may finish." });
-    } else if (m[2] === "resume" && st === "paused") {
-      r.exec("resumed");
-      r.release();
-    } else if (m[2] === "cancel" && !ended) {
-      for (const n of r.nodes.values()) if (n.status === "running" || n.status === "retrying") r.node(n.path, n.type, "cancelled", { attempt: n.attempt });
-      r.exec("cancelled", { reason: "Cancelled by admin." });
-      r.release();
-      for (const x of r.reviews?.values() ?? []) x.resolve({});
-      for (const f of r.signals?.values() ?? []) f(null);
-      r.unlock?.();
-    } else return problem(res, 409, "conflict", `A run that is ${st} cannot be ${m[2]}d.`, { status: st });
+    const why = obey(r, m[2]);
+    if (why) return problem(res, 409, "conflict", why, { status: r.run.status });
     return json(res, r.full());
   }
   problem(res, 404, "not_found", "No such route.");

@@ -1,6 +1,7 @@
 import { LANGUAGES } from "../src/i18n";
 import { describe, expect, it } from "vitest";
 import type { Definition, RunNode } from "../src/api/types";
+import { fitting, range } from "../src/pages/bulk";
 import { fieldOfPointer, fieldsOf, initialDraft, readDraft } from "../src/pages/form";
 import { edgeState } from "../src/pages/run/edges";
 import { layout, NODE_H } from "../src/pages/run/layout";
@@ -99,6 +100,20 @@ describe("the form", () => {
   it("says what is wrong, per field", () => {
     expect(readDraft(fields, { ...initialDraft(fields), topic: " ", n: "0", deep: "{" }).errors).toEqual({ topic: "required", n: { min: 1 }, deep: "json" });
     expect([fieldOfPointer("/inputs/topic"), fieldOfPointer("/topic"), fieldOfPointer("/inputs/a~1b")]).toEqual(["topic", "topic", "a/b"]);
+  });
+});
+
+describe("orders for many runs", () => {
+  const rows = ["d", "c", "b", "a"].map((id) => ({ id }));
+  it("take the rows in between, in whichever direction", () => {
+    expect(range(rows, "c", "a")).toEqual(["c", "b", "a"]);
+    expect(range(rows, "b", "d")).toEqual(["d", "c", "b"]);
+    expect(range(rows, "gone", "b")).toEqual(["b"]);
+  });
+  it("are for the states of the filter they can be for", () => {
+    expect(fitting("retry", "")).toEqual(["failed", "cancelled"]);
+    expect(fitting("cancel", "running,failed")).toEqual(["running"]);
+    expect(fitting("resume", "failed")).toEqual([]);
   });
 });
 

@@ -28,6 +28,15 @@ export const signal = (run: string, name: string, payload: Json) => api.request<
 export const interject = (run: string, text: string) => api.request<Run>("POST", `/runs/${enc(run)}/input`, { body: { text } });
 export const retry = (run: string, from?: string) => api.request<Run>("POST", `/runs/${enc(run)}/retry`, { body: from ? { from } : {} });
 
+export type BulkOrder = "pause" | "resume" | "cancel" | "retry";
+export interface BulkAnswer {
+  matched: number;
+  done: number;
+  refused: number;
+  more: boolean;
+}
+export const bulk = (action: BulkOrder, filter: { status: string[]; workflow?: string }, dryRun: boolean) => api.request<BulkAnswer>("POST", "/runs/bulk", { body: { action, filter, limit: 1000, dry_run: dryRun } });
+
 export interface ForkRequest {
   at_seq?: number;
   from?: string;

@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import { api } from "../api/client";
 import type { Json, RunStatus, RunSummary, WorkflowSummary } from "../api/types";
 import { t } from "../i18n";
@@ -15,6 +15,7 @@ import { useKeys, useNow } from "../ui/hooks";
 import { Icon } from "../ui/icons";
 import { Link } from "../ui/link";
 import { RunBadge, RUN_STATUSES, runWord } from "../ui/status";
+import { BulkBar, BulkDialog, range, type Order } from "./bulk";
 import { exampleInputs } from "./form";
 import { StartRun } from "./start";
 
@@ -52,6 +53,29 @@ export function Runs({ status, workflow, start }: { status: string; workflow: st
   const chosen = status.split(",");
   const filtered = status !== "" || workflow !== "";
   const mayRun = roleAllows("run");
+  const [picked, setPicked] = useState<ReadonlySet<string>>(new Set());
+  const [all, setAll] = useState(false);
+  const [order, setOrder] = useState<Order | null>(null);
+  const [back, setBack] = useState(0);
+  const pickAll = useRef<HTMLInputElement>(null);
+  const chosenRuns = useMemo(() => v.items.filter((r) => picked.has(r.id)), [v.items, picked]);
+  const clear = () => {
+    setPicked(new Set());
+    setAll(false);
+  };
+  useEffect(clear, [status, workflow]); // another list
+  const pick = (p: ReadonlySet<string>) => {
+    setPicked(p);
+    setAll(false);
+    announce(t("bulk.n", { n: p.size }));
+  };
+  const clearAndStay = () => {
+    clear();
+    setBack((n) => n + 1);
+  };
+  useEffect(() => {
+    if (back) pickAll.current?.focus(); // what had the focus is gone
+  }, [back]);
 
   return (
     <div className="page">
@@ -62,6 +86,9 @@ export function Runs({ status, workflow, start }: { status: string; workflow: st
         <ConnectionPill />
         <Button kind="primary" icon="play" onClick={open} why={mayRun ? null : t("role.viewer")} testId="start-run">{t("runs.start")}</Button>
       </header>
+      {chosenRuns.length > 0 ? (
+        <BulkBar runs={chosenRuns} all={all} filter={{ status, workflow }} onAll={setAll} onOrder={setOrder} onClear={clearAndStay} />
+      ) : (
       <div className="filters" role="search">
         <div className="toggles" role="group" aria-label={t("runs.filter.status")}>
           {RUN_STATUSES.map((s) => (
@@ -84,6 +111,7 @@ export function Runs({ status, workflow, start }: { status: string; workflow: st
           </button>
         )}
       </div>
+      )}
       {v.error ? (
         <Problem title={t("runs.failed")} detail={v.error.message} code={v.error.code} requestId={v.error.requestId} onRetry={() => void store.load()} />
       ) : v.loading && v.items.length === 0 ? (
@@ -92,13 +120,14 @@ export function Runs({ status, workflow, start }: { status: string; workflow: st
         filtered ? <NoMatch /> : <Empty flows={flows} mayRun={mayRun} />
       ) : (
         <>
-          <RunTable items={v.items} />
+          <RunTable items={v.items} picked={mayRun ? picked : null} onPick={pick} headRef={pickAll} />
           <footer className="table-foot">
             <span className="faint num">{t(v.next ? "runs.shown.more" : "runs.shown", { n: v.items.length })}</span>
             {v.next && <Button small busy={v.loadingMore} onClick={() => void store.more()} testId="more">{t("runs.more")}</Button>}
           </footer>
         </>
       )}
+      {order && <BulkDialog order={order} runs={all ? null : chosenRuns} filter={{ status, workflow }} onClose={(done) => { setOrder(null); if (done) clearAndStay(); }} />}
       {start !== null && <StartRun workflow={start || null} flows={flows} onClose={() => navigate(runsUrl({ status, workflow }), true)} />}
     </div>
   );
@@ -112,13 +141,49 @@ function StatusToggle({ status, on, onToggle }: { status: RunStatus; on: boolean
   );
 }
 
-function RunTable({ items }: { items: RunSummary[] }) {
+/* picked null: nothing may be selected. Shift takes the rows in between, with the pointer and with the arrows. */
+function RunTable({ items, picked, onPick, headRef }: { items: RunSummary[]; picked: ReadonlySet<string> | null; onPick: (p: ReadonlySet<string>) => void; headRef: RefObject<HTMLInputElement | null> }) {
   const now = useNow(1000, items.some((r) => !RUN_ENDS.has(r.status)));
+  const anchor = useRef<string | null>(null);
+  const body = useRef<HTMLTableSectionElement>(null);
+  const n = picked ? items.filter((r) => picked.has(r.id)).length : 0;
+  useEffect(() => {
+    if (headRef.current) headRef.current.indeterminate = n > 0 && n < items.length;
+  }, [n, items.length, headRef]);
+  const toggle = (id: string, on: boolean, shift: boolean) => {
+    const next = new Set(picked);
+    for (const x of shift && anchor.current ? range(items, anchor.current, id) : [id])
+      if (on) next.add(x);
+      else next.delete(x);
+    anchor.current = id;
+    onPick(next);
+  };
+  const onKeys = (e: KeyboardEvent<HTMLElement>) => {
+    const box = e.target as HTMLElement;
+    if (!picked || box.dataset["pick"] === undefined) return;
+    if (e.key === "Escape" && picked.size) onPick(new Set());
+    else if (e.key === "ArrowDown" || e.key === "ArrowUp") {
+      const to = items[items.findIndex((r) => r.id === box.dataset["pick"]) + (e.key === "ArrowDown" ? 1 : -1)];
+      if (!to) return;
+      body.current?.querySelector<HTMLElement>(`[data-pick="${to.id}"]`)?.focus();
+      if (e.shiftKey) {
+        anchor.current ??= box.dataset["pick"];
+        onPick(new Set([...picked, box.dataset["pick"], to.id]));
+      }
+    } else return;
+    e.preventDefault();
+    e.stopPropagation();
+  };
   return (
     <div className="table-wrap" tabIndex={-1}>
-      <table className="runs" data-testid="runs">
+      <table className={"runs" + (picked ? " picks" : "")} data-testid="runs">
         <thead>
           <tr>
+            {picked && (
+              <th scope="col" className="c-pick">
+                <input type="checkbox" ref={headRef} checked={n > 0 && n === items.length} aria-label={t("bulk.pick.all")} onChange={() => onPick(n === items.length ? new Set() : new Set(items.map((r) => r.id)))} data-testid="pick-all" />
+              </th>
+            )}
             <th scope="col">{t("col.status")}</th>
             <th scope="col">{t("col.workflow")}</th>
             <th scope="col" className="c-id">{t("col.run")}</th>
@@ -129,13 +194,13 @@ function RunTable({ items }: { items: RunSummary[] }) {
             <th scope="col" className="r">{t("col.cost")}</th>
           </tr>
         </thead>
-        <tbody>{items.map((r) => <Row key={r.id} r={r} now={now} />)}</tbody>
+        <tbody ref={body} onKeyDown={onKeys}>{items.map((r) => <Row key={r.id} r={r} now={now} picked={picked && picked.has(r.id)} onToggle={toggle} />)}</tbody>
       </table>
     </div>
   );
 }
 
-function Row({ r, now }: { r: RunSummary; now: number }) {
+function Row({ r, now, picked, onToggle }: { r: RunSummary; now: number; picked: boolean | null; onToggle: (id: string, on: boolean, shift: boolean) => void }) {
   const ms = span(r.started_at, r.finished_at, now);
   const tokens = (r.usage?.input_tokens ?? 0) + (r.usage?.output_tokens ?? 0);
   const why = r.error?.message ?? (r.status === "queued" || r.status === "paused" || r.status === "waiting" || r.status === "locked" ? r.reason : null);
@@ -143,7 +208,14 @@ function Row({ r, now }: { r: RunSummary; now: number }) {
   const done = r.nodes_done ?? 0;
   const ended = RUN_ENDS.has(r.status);
   return (
-    <tr data-run={r.id}>
+    <tr data-run={r.id} className={picked ? "is-picked" : undefined}>
+      {picked !== null && (
+        <td className="c-pick">
+          <label>
+            <input type="checkbox" checked={picked} aria-label={t("bulk.pick", { workflow: r.workflow, id: shortId(r.id) })} data-pick={r.id} onChange={(e) => onToggle(r.id, e.target.checked, (e.nativeEvent as MouseEvent).shiftKey === true)} />
+          </label>
+        </td>
+      )}
       <td className="c-status"><RunBadge status={r.status} /></td>
       <td className="c-flow">
         <Link to={runUrl(r.id)} className="row-link">
