@@ -80,7 +80,9 @@ export function ReviewPanel({ runId, review, now, onDone, latest, autoFocus = fa
         setErrors(said);
         const first = Object.keys(said)[0];
         if (first) return root.current?.querySelector<HTMLElement>(`[name="${CSS.escape(first)}"]`)?.focus();
-        if (action === "modify" || asked.draft === null) content = inputs;
+        // A draft that is no object, or lacks what the form has a default for, would not be taken as it is.
+        const has = isObject(asked.draft) ? asked.draft : {};
+        if (action === "modify" || !isObject(asked.draft) || Object.keys(inputs).some((k) => !(k in has))) content = inputs;
       } else if (action === "modify") {
         if (asJson) {
           try {
@@ -177,10 +179,14 @@ export function ReviewPanel({ runId, review, now, onDone, latest, autoFocus = fa
   );
 }
 
+function isObject(v: Json): v is { [key: string]: Json } {
+  return v !== null && typeof v === "object" && !Array.isArray(v);
+}
+
 /* A draft that is an object fills the form's fields; the schema's defaults fill the rest. */
 function fromDraft(fields: Field[], draft: Json): Draft {
   const d = initialDraft(fields);
-  if (draft !== null && typeof draft === "object" && !Array.isArray(draft))
+  if (isObject(draft))
     for (const f of fields) {
       const v = draft[f.name];
       if (v === undefined) continue;
