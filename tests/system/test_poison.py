@@ -39,7 +39,7 @@ class Poison(Case):
             if not stage.dead():
                 break
             lives += 1
-            self.assertLess(lives, 3 * most, 'it is never given up')
+            self.assertLess(lives, 3 * (most + 1), 'it is never given up')
             stage.start('node.start@poison:*:abort')
         poison = poison or stage.pg.value("SELECT id FROM runs WHERE workflow = '%s'" % definition['name'])
         run = stage.server.run(poison)
@@ -47,8 +47,8 @@ class Poison(Case):
         stage.clerk.plans[-1].acts = held
         self.assertTrue(stage.drive(60 * PATIENCE), [(p.definition['name'], p.run_id) for p in stage.clerk.open()])
         print('given up after %d crashes; %d others ended as they must' % (stage.deaths - 1, len(stage.clerk.plans)))
-        # counted from its last progress: what went before was written before the first crash, or after it
-        self.assertIn(stage.deaths - 1, (most + 1, most + 2))
+        # Counted from its last progress. What goes before the poison may be written in any of the first lives, so the count begins again once.
+        self.assertTrue(most + 1 <= stage.deaths - 1 <= 2 * (most + 1), stage.deaths)
         stage.check()
 
     def test_a_run_that_ends_the_server_is_given_up_and_the_others_are_not(self):
