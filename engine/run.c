@@ -76,11 +76,7 @@ void sl_run_unref(struct sl_run *r)
 {
 	if (!r || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	for (struct sl_link *l = sl_mpsc_take(&r->mailbox); l;) {
-		struct sl_msg *m = SL_CONTAINER_OF(l, struct sl_msg, link);
-		l = l->next;
-		m->drop(m);
-	}
+	(void)sl_run_drop_mail(r);
 	for (uint32_t k = r->state.n_scopes; k-- > 0;) {
 		struct sl_scope *sc = r->state.scopes[k];
 		for (uint32_t i = 0; sc->rt && i < sc->graph->n_nodes; i++) {
