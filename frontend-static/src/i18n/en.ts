@@ -113,6 +113,7 @@ export const en = {
   "runs.fresh": "{n} new",
   "runs.more": "Show older runs",
   "runs.shown": "{n} runs",
+  "runs.shown.one": "1 run",
   "runs.shown.more": "The newest {n} runs",
   "runs.fork": "forked from {id}",
   "bulk.bar": "Orders for the selected runs",

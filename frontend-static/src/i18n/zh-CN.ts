@@ -110,6 +110,7 @@ export const zhCN: Partial<Record<Key, string>> = {
   "runs.fresh": "{n} 个新运行",
   "runs.more": "显示更早的运行",
   "runs.shown": "{n} 个运行",
+  "runs.shown.one": "1 个运行",
   "runs.shown.more": "最新的 {n} 个运行",
   "runs.fork": "分叉自 {id}",
   "bulk.bar": "对所选运行的操作",

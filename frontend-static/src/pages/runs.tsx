@@ -122,7 +122,7 @@ export function Runs({ status, workflow, start }: { status: string; workflow: st
         <>
           <RunTable items={v.items} picked={mayRun ? picked : null} onPick={pick} headRef={pickAll} />
           <footer className="table-foot">
-            <span className="faint num">{t(v.next ? "runs.shown.more" : "runs.shown", { n: v.items.length })}</span>
+            <span className="faint num">{t(v.next ? "runs.shown.more" : v.items.length === 1 ? "runs.shown.one" : "runs.shown", { n: v.items.length })}</span>
             {v.next && <Button small busy={v.loadingMore} onClick={() => void store.more()} testId="more">{t("runs.more")}</Button>}
           </footer>
         </>
