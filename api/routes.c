@@ -32,7 +32,7 @@ const struct sl_route sl_routes[] = {
 
 	{SL_POST, V1 "/runs", SL_ROLE_RUNNER, SL_ROUTE_STARTS, sl_route_run_start},
 	{SL_GET, V1 "/runs", SL_ROLE_VIEWER, 0, sl_route_run_list},
-	{SL_POST, V1 "/runs/bulk", SL_ROLE_EDITOR, 0, sl_route_runs_bulk},
+	{SL_POST, V1 "/runs/bulk", SL_ROLE_RUNNER, 0, sl_route_runs_bulk},
 	{SL_GET, V1 "/runs/{id}", SL_ROLE_VIEWER, 0, sl_route_run_get},
 	{SL_GET, V1 "/runs/{id}/events", SL_ROLE_VIEWER, 0, sl_route_run_events},
 	{SL_GET, V1 "/runs/{id}/ledger", SL_ROLE_VIEWER, 0, sl_route_run_ledger},

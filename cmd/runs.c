@@ -80,7 +80,7 @@ static const struct sl_setting fork_options[FORK_OPTIONS] = {
 		 .flag_only = true,
 		 .help = "an Idempotency-Key: repeats make no second run"},
 };
-/* Of the orders that are for one run, or for all of a filter: rows right behind SL_CLI_CLIENT_OPTIONS. */
+/* Of the orders that are for one run, for several, or for all of a filter: rows right behind SL_CLI_CLIENT_OPTIONS. */
 enum { ALL_STATUS = SL_CLI_OWN, ALL_WORKFLOW, ALL_PROJECT, ALL_TAG, ALL_SINCE, ALL_DRY_RUN, ALL_OPTIONS };
 #define FILTER_OR_ID                                                                                                   \
 	[ALL_STATUS] = {.name = "status",                                                                              \
@@ -106,7 +106,7 @@ static const struct sl_setting pause_options[PAUSE_OPTIONS] = {
 		  .arg = "drain|now",
 		  .value = "drain",
 		  .flag_only = true,
-		  .help = "let running model calls finish, or (with ID) cut them and repeat them later"},
+		  .help = "let running model calls finish, or (with one ID) cut them and repeat them later"},
 };
 enum { RETRY_FROM = ALL_OPTIONS, RETRY_OPTIONS };
 static const struct sl_setting retry_options[RETRY_OPTIONS] = {
@@ -115,7 +115,7 @@ static const struct sl_setting retry_options[RETRY_OPTIONS] = {
 	[RETRY_FROM] = {.name = "from",
 			.arg = "NODE",
 			.flag_only = true,
-			.help = "with ID: this node again, too, and all that follows from it"},
+			.help = "with one ID: this node again, too, and all that follows from it"},
 };
 static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
@@ -305,8 +305,44 @@ static int command(struct sl_cli *cli, const char *verb, struct json_object *bod
 	return SL_EXIT_DONE;
 }
 
-/* One order for all runs of the filter in the options, until none is left. */
-static int bulk(struct sl_cli *cli, const char *action)
+/* Who refused it goes to stderr, as the refusal of an order for one run does. */
+static void put_refusals(const struct sl_cli *cli, struct json_object *got)
+{
+	struct json_object *refusals = sl_json_get(got, "refusals");
+	size_t n = refusals ? json_object_array_length(refusals) : 0;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *r = json_object_array_get_idx(refusals, i);
+		fprintf(stderr, "sluice %s: %s: %s\n", cli->command->name, or_dash(sl_json_get_z(r, "id")),
+			or_dash(sl_json_get_z(r, "message")));
+	}
+	if (sl_json_get_bool(got, "refusals_cut", false))
+		fprintf(stderr, "sluice %s: the other refusals are not told\n", cli->command->name);
+}
+
+static int order_many(struct sl_cli *cli, struct json_object *body)
+{
+	SL_AUTO(sl_client) client = NULL;
+	SL_AUTO_JSON got = NULL;
+	struct sl_error err = {0};
+	enum sl_code rc = sl_client_new(cli, &client, &err);
+	if (rc == SL_OK)
+		rc = sl_client_call(client, "POST", "/api/v1/runs/bulk", body, NULL, &got, &err);
+	if (rc != SL_OK)
+		return sl_cli_fail(cli, &err);
+	if (cli->json) {
+		sl_cli_put_json(got, false);
+	} else {
+		printf("%lld runs, %lld done, %lld refused%s\n", (long long)sl_json_get_i64(got, "matched", 0),
+		       (long long)sl_json_get_i64(got, "done", 0), (long long)sl_json_get_i64(got, "refused", 0),
+		       sl_json_get_bool(got, "more", false) ? "; there are more, say it again" : "");
+		fflush(stdout);
+		put_refusals(cli, got);
+	}
+	return sl_json_get_i64(got, "refused", 0) ? SL_EXIT_FAILED : SL_EXIT_DONE;
+}
+
+/* Which runs the options mean. */
+static struct json_object *filter_of(const struct sl_cli *cli)
 {
 	static const struct {
 		int option;
@@ -316,63 +352,75 @@ static int bulk(struct sl_cli *cli, const char *action)
 		    {ALL_PROJECT, "project"},
 		    {ALL_TAG, "tag"},
 		    {ALL_SINCE, "since"}};
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON body = json_object_new_object();
-	SL_AUTO_JSON got = NULL;
 	struct json_object *filter = json_object_new_object();
-	struct sl_error err = {0};
 	for (size_t i = 0; i < SL_COUNT_OF(keys); i++) {
 		const char *v = sl_config_z(cli->config, (size_t)keys[i].option);
 		if (v)
 			sl_json_set_str(filter, keys[i].key, sl_str(v));
 	}
-	bool any = json_object_object_length(filter) > 0;
-	sl_json_set_str(body, "action", sl_str(action));
-	sl_json_set(body, "filter", filter);
-	sl_json_set_i64(body, "limit", 1000);
-	sl_json_set_bool(body, "dry_run", sl_config_bool(cli->config, ALL_DRY_RUN));
-	if (!any)
+	return filter;
+}
+
+/* An order for one run, which says how that stands then, for several, or for all of a filter. body: of the one. */
+static int steer(struct sl_cli *cli, const char *action, struct json_object *body)
+{
+	SL_AUTO_JSON filter = filter_of(cli);
+	SL_AUTO_JSON order = json_object_new_object();
+	SL_BUF(verb, 32);
+	bool any = json_object_object_length(filter) > 0, dry_run = sl_config_bool(cli->config, ALL_DRY_RUN);
+	if (!cli->n_args && !any)
 		return sl_cli_usage(cli, "an ID, or which runs: --status, --workflow, --project, --tag or --since");
-	enum sl_code rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, "POST", "/api/v1/runs/bulk", body, NULL, &got, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json)
-		sl_cli_put_json(got, false);
-	else
-		printf("%lld runs, %lld done, %lld refused%s\n", (long long)sl_json_get_i64(got, "matched", 0),
-		       (long long)sl_json_get_i64(got, "done", 0), (long long)sl_json_get_i64(got, "refused", 0),
-		       sl_json_get_bool(got, "more", false) ? "; there are more, say it again" : "");
-	return SL_EXIT_DONE;
+	if (cli->n_args && (any || dry_run))
+		return sl_cli_usage(cli, "an ID, or a filter with or without --dry-run; not both");
+	if (cli->n_args == 1) {
+		sl_buf_addf(&verb, "/%s", action);
+		return command(cli, verb.data, body);
+	}
+	sl_json_set_str(order, "action", sl_str(action));
+	if (cli->n_args) {
+		struct json_object *ids = json_object_new_array();
+		sl_json_set(order, "ids", ids);
+		for (size_t i = 0; i < cli->n_args; i++) {
+			struct sl_uuid id;
+			if (!sl_uuid_parse(sl_str(cli->args[i]), &id))
+				return sl_cli_usage(cli, "\"%s\" is no id of a run", cli->args[i]);
+			json_object_array_add(ids, json_object_new_string(cli->args[i]));
+		}
+	} else {
+		sl_json_set(order, "filter", json_object_get(filter));
+		sl_json_set_i64(order, "limit", 1000);
+		sl_json_set_bool(order, "dry_run", dry_run);
+	}
+	return order_many(cli, order);
 }
 
 static int resume_main(struct sl_cli *cli)
 {
-	return cli->n_args ? command(cli, "/resume", NULL) : bulk(cli, "resume");
+	return steer(cli, "resume", NULL);
 }
 static int cancel_main(struct sl_cli *cli)
 {
-	return cli->n_args ? command(cli, "/cancel", NULL) : bulk(cli, "cancel");
+	return steer(cli, "cancel", NULL);
 }
 static int pause_main(struct sl_cli *cli)
 {
 	SL_AUTO_JSON body = json_object_new_object();
 	const char *mode = sl_config_z(cli->config, MODE);
-	if (!cli->n_args && strcmp(mode, "drain") != 0)
-		return sl_cli_usage(cli, "an ID with --mode %s: the order for many lets calls finish", mode);
+	if (cli->n_args != 1 && strcmp(mode, "drain") != 0)
+		return sl_cli_usage(cli, "an ID with --mode %s, and one only: the order for many lets calls finish",
+				    mode);
 	sl_json_set_str(body, "mode", sl_str(mode));
-	return cli->n_args ? command(cli, "/pause", body) : bulk(cli, "pause");
+	return steer(cli, "pause", body);
 }
 static int retry_main(struct sl_cli *cli)
 {
 	SL_AUTO_JSON body = json_object_new_object();
 	const char *from = sl_config_z(cli->config, RETRY_FROM);
-	if (!cli->n_args && from)
-		return sl_cli_usage(cli, "an ID with --from: a node is one of a run");
+	if (cli->n_args != 1 && from)
+		return sl_cli_usage(cli, "an ID with --from, and one only: a node is one of a run");
 	if (from)
 		sl_json_set_str(body, "from", sl_str(from));
-	return cli->n_args ? command(cli, "/retry", body) : bulk(cli, "retry");
+	return steer(cli, "retry", body);
 }
 
 static int unlock_main(struct sl_cli *cli)
@@ -600,7 +648,8 @@ static int reviews_main(struct sl_cli *cli)
 }
 
 #define ONE_RUN    .args = "ID", .min_args = 1, .max_args = 1
-#define RUN_OR_ALL .args = "[ID]", .min_args = 0, .max_args = 1
+#define MOST_IDS   200 /* of an order for many; the server takes no more */
+#define RUN_OR_ALL .args = "[ID…]", .min_args = 0, .max_args = MOST_IDS
 #define PLAIN      .options = plain_options, .n_options = SL_COUNT_OF(plain_options)
 const struct sl_command sl_cmd_runs[] = {
 	{.name = "runs list",
@@ -617,25 +666,26 @@ const struct sl_command sl_cmd_runs[] = {
 	 .run = watch_main},
 	{.name = "runs pause",
 	 RUN_OR_ALL,
-	 .summary = "Pauses a run, or all of a filter.",
+	 .summary = "Pauses a run, several, or all of a filter.",
 	 .options = pause_options,
 	 .n_options = PAUSE_OPTIONS,
 	 .run = pause_main},
 	{.name = "runs resume",
 	 RUN_OR_ALL,
-	 .summary = "Lets a paused run go on, or all of a filter.",
+	 .summary = "Lets a paused run go on, several, or all of a filter.",
 	 .options = all_options,
 	 .n_options = ALL_OPTIONS,
 	 .run = resume_main},
 	{.name = "runs cancel",
 	 RUN_OR_ALL,
-	 .summary = "Cancels a run, or all of a filter; their model calls are cut at once.",
+	 .summary = "Cancels a run, several, or all of a filter; their model calls are cut at once.",
 	 .options = all_options,
 	 .n_options = ALL_OPTIONS,
 	 .run = cancel_main},
 	{.name = "runs retry",
 	 RUN_OR_ALL,
-	 .summary = "Does again what failed or was cancelled in a run, or in all of a filter; what was done is kept.",
+	 .summary = "Does again what failed or was cancelled in a run, in several, or in all of a filter; what was "
+		    "done is kept.",
 	 .options = retry_options,
 	 .n_options = RETRY_OPTIONS,
 	 .run = retry_main},

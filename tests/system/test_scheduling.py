@@ -127,7 +127,8 @@ class Scheduling(Case):
             return s.call('POST', '/runs/bulk', {'action': action, 'filter': filter_, **more})
         same = {'workflow': 'bulk', 'project': 'b0'}
         self.assertEqual(bulk('pause', same, dry_run=True),
-                         {'action': 'pause', 'matched': 3, 'done': 0, 'refused': 0, 'more': False, 'dry_run': True})
+                         {'action': 'pause', 'matched': 3, 'done': 0, 'refused': 0, 'more': False, 'dry_run': True,
+                          'refusals': [], 'refusals_cut': False})
         self.assertEqual(s.run(runs[0])['status'], 'running')
         got = bulk('pause', same, limit=2)
         self.assertEqual((got['matched'], got['done'], got['more']), (2, 2, True))
@@ -140,7 +141,8 @@ class Scheduling(Case):
         self.assertEqual((got['matched'], got['done'], got['refused']), (6, 6, 0))
         self.assertEqual({s.run(r)['status'] for r in runs}, {'cancelled'})
         self.assertEqual(bulk('cancel', {'workflow': 'bulk', 'status': 'cancelled'})['done'], 6)
-        self.assertEqual(bulk('pause', {'workflow': 'bulk', 'status': 'cancelled'})['refused'], 6)
+        got = bulk('pause', {'workflow': 'bulk', 'status': 'cancelled'})
+        self.assertEqual((got['refused'], [x['id'] for x in got['refusals']]), (6, list(reversed(runs))))  # the newest first
         self.assertEqual(bulk('retry', {'workflow': 'bulk', 'project': 'b1'})['done'], 3)
 
         def cli(*args, code=0):
@@ -168,6 +170,60 @@ class Scheduling(Case):
         self.assertEqual(sorted(e['pointer'] for e in problem['errors']), ['/action', '/filter', '/limit', '/x'])
         problem = s.call('POST', '/runs/bulk', {'action': 'pause', 'filter': {'status': 'odd', 'since': 'now', 'more': 1}}, expect=(422,))
         self.assertEqual(sorted(e['pointer'] for e in problem['errors']), ['/filter/more', '/filter/since', '/filter/status'])
+
+    def test_one_order_for_named_runs(self):
+        s = self.server(self.slow())
+        wait = {'sluice': 1, 'name': 'named', 'nodes': [{'id': 'w', 'type': 'wait_signal', 'params': {'signal': 'go'}}]}
+        runs = [s.submit(wait) for _ in range(3)]
+        for run in runs:
+            s.wait_status(run, 'waiting')
+        a, b, c = runs
+        nobody = '01900000-0000-7000-8000-000000000000'
+        runner = s.call('POST', '/admin/tokens', {'name': 'named', 'role': 'runner'}, expect=(201,))['token']
+
+        def bulk(body, expect=200, token=runner):
+            status, _, data = s.raw('POST', '/api/v1/runs/bulk', body, token=token)
+            self.assertEqual(status, expect, data)
+            return json.loads(data)
+        s.call('POST', '/runs/%s/cancel' % b)
+        got = bulk({'action': 'pause', 'ids': [a, nobody, b, a, c]})
+        self.assertEqual({k: got[k] for k in ('matched', 'done', 'refused', 'more', 'dry_run', 'refusals_cut')},
+                         {'matched': 4, 'done': 2, 'refused': 2, 'more': False, 'dry_run': False, 'refusals_cut': False})
+        alone = s.call('POST', '/runs/%s/pause' % b, expect=(409,))
+        self.assertEqual(got['refusals'], [  # as the order for one is refused, in the order they were named in
+            {'id': nobody, 'code': 'not_found', 'message': 'there is no such run'},
+            {'id': b, 'state': alone['state'], 'code': alone['code'], 'message': alone['detail']}])
+        self.assertEqual([s.run(r)['status'] for r in runs], ['paused', 'cancelled', 'paused'])
+        got = bulk({'action': 'pause', 'ids': [a, c]})  # said again: nothing is left to do, and nobody refuses
+        self.assertEqual((got['done'], got['refused'], got['refusals']), (2, 0, []))
+        line = wait_for('the trail', lambda: len(t := s.call('GET', '/admin/audit?actor=named&action=run.bulk')['items']) == 2 and t)[1]
+        self.assertEqual((line['actor'], line['detail']['ids'], line['detail']['refused_ids'], line['detail']['done']),
+                         ('named', [a, nobody, b, c], [nobody, b], 2))
+
+        def wrong(body, *pointers):
+            self.assertEqual(sorted(e['pointer'] for e in bulk(body, 422)['errors']), sorted(pointers))
+        wrong({'action': 'stop', 'ids': [a, 'x', 7, c], 'limit': 5, 'dry_run': True}, '/action', '/dry_run', '/ids/1', '/ids/2', '/limit')
+        wrong({'action': 'pause', 'ids': []}, '/ids')
+        wrong({'action': 'pause', 'ids': a}, '/ids')
+        wrong({'action': 'pause', 'ids': [a] * 201}, '/ids')
+        wrong({'action': 'pause', 'ids': [a], 'filter': {'workflow': 'named'}}, '/filter')
+        self.assertIn('editor', bulk({'action': 'cancel', 'filter': {'workflow': 'named'}}, 403)['detail'])
+        s.call('POST', '/admin/pause')  # who takes no new runs retries none
+        self.assertEqual(bulk({'action': 'retry', 'ids': [b]}, 503)['code'], 'unavailable')
+        self.assertEqual(bulk({'action': 'retry', 'filter': {'workflow': 'named'}}, 503, s.token)['code'], 'unavailable')
+        s.call('POST', '/admin/resume')
+
+        def cli(code, *args):
+            p = subprocess.run([SLUICE, 'runs', *args], env={**os.environ, 'SLUICE_URL': s.url, 'SLUICE_TOKEN': runner}, capture_output=True, text=True)
+            self.assertEqual(p.returncode, code, p.stdout + p.stderr)
+            return p.stdout, p.stderr
+        self.assertEqual(cli(1, 'resume', a, b, c), ('3 runs, 2 done, 1 refused\n', 'sluice runs resume: %s: %s\n' % (
+            b, s.call('POST', '/runs/%s/resume' % b, expect=(409,))['detail'])))
+        self.assertEqual(json.loads(cli(1, 'pause', a, b, '--json')[0])['refusals'][0]['id'], b)
+        self.assertEqual(cli(0, 'cancel', a, c)[0], '2 runs, 2 done, 0 refused\n')
+        for order in (('cancel', a, 'x'), ('cancel', a, '--workflow', 'named'), ('cancel', a, '--dry-run'), ('pause', a, c, '--mode', 'now'),
+                      ('retry', a, c, '--from', 'w'), ('cancel', *[a] * 201)):
+            self.assertEqual(cli(2, *order)[0], '')
 
     def test_one_noisy_project_of_twenty_does_not_delay_the_others(self):
         sim = self.sim({'sim': 1, 'defaults': {'tps': 0, 'first_ms': 100, 'jitter': 0}, 'rules': [{'answer': 'done'}]})
