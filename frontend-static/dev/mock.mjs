@@ -307,13 +307,20 @@ async function api(req, res, url) {
     return json(res, { id: r.id, status: "queued", url: "/api/v1/runs/" + r.id, ws_url: "/ws" }, 202);
   }
   if (p === "/runs/bulk" && req.method === "POST") {
-    if (role === "viewer" || role === "runner") return problem(res, 403, "forbidden", `This needs the role editor; yours is ${role}.`);
-    if (!usual[b.action] || !Object.keys(b.filter ?? {}).length) return problem(res, 422, "invalid", "the bulk order is not understood");
+    if (role === "viewer" || (role === "runner" && !b.ids)) return problem(res, 403, "forbidden", `This needs the role ${b.ids ? "runner" : "editor"}; yours is ${role}.`);
+    if (!usual[b.action] || (b.ids ? b.filter || !b.ids.length || b.ids.length > 200 : !Object.keys(b.filter ?? {}).length)) return problem(res, 422, "invalid", "the bulk order is not understood");
+    const give = (ids) => ids.map((id) => [id, runs.has(id) ? obey(runs.get(id), b.action) : "there is no such run"]).filter(([, why]) => why);
+    const told = (gone) => gone.slice(0, 200).map(([id, message]) => (runs.has(id) ? { id, state: runs.get(id).run.status, code: "conflict", message } : { id, code: "not_found", message }));
+    if (b.ids) {
+      const ids = [...new Set(b.ids)];
+      const gone = give(ids);
+      return json(res, { action: b.action, matched: ids.length, done: ids.length - gone.length, refused: gone.length, more: false, dry_run: false, refusals: told(gone), refusals_cut: false });
+    }
     const states = b.filter.status ? [b.filter.status].flat() : usual[b.action];
     const all = [...runs.values()].filter((r) => states.includes(r.run.status) && (!b.filter.workflow || r.run.workflow === b.filter.workflow)).sort((x, y) => (x.id < y.id ? 1 : -1));
     const some = all.slice(0, b.limit ?? 200);
-    const refused = b.dry_run ? 0 : some.map((r) => obey(r, b.action)).filter(Boolean).length;
-    return json(res, { action: b.action, matched: some.length, done: b.dry_run ? 0 : some.length - refused, refused, more: all.length > some.length, dry_run: Boolean(b.dry_run) });
+    const gone = b.dry_run ? [] : give(some.map((r) => r.id));
+    return json(res, { action: b.action, matched: some.length, done: b.dry_run ? 0 : some.length - gone.length, refused: gone.length, more: all.length > some.length, dry_run: Boolean(b.dry_run), refusals: told(gone), refusals_cut: gone.length > 200 });
   }
   if ((m = /^\/runs\/([^/]+)(?:\/(\w+))?$/.exec(p))) {
     const r = runs.get(m[1]);

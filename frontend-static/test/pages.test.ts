@@ -1,7 +1,9 @@
 import { LANGUAGES } from "../src/i18n";
 import { describe, expect, it } from "vitest";
 import type { Definition, RunNode } from "../src/api/types";
-import { fitting, range } from "../src/pages/bulk";
+import { ApiError } from "../src/api/client";
+import type { BulkAnswer } from "../src/api/ops";
+import { fitting, giveEach, range } from "../src/pages/bulk";
 import { fieldOfPointer, fieldsOf, initialDraft, readDraft } from "../src/pages/form";
 import { edgeState } from "../src/pages/run/edges";
 import { layout, NODE_H } from "../src/pages/run/layout";
@@ -114,6 +116,21 @@ describe("orders for many runs", () => {
     expect(fitting("retry", "")).toEqual(["failed", "cancelled"]);
     expect(fitting("cancel", "running,failed")).toEqual(["running"]);
     expect(fitting("resume", "failed")).toEqual([]);
+  });
+  it("are for at most 200 runs each, and each refusal has its reason", async () => {
+    const runs = Array.from({ length: 450 }, (_, i) => ({ id: "r" + i, workflow: "w" + i }));
+    const sent: number[] = [], told: number[] = [];
+    const answer = (ids: readonly string[]): BulkAnswer => ({ matched: ids.length, done: ids.length - 1, refused: 1, more: false, refusals: [{ id: ids[1]!, state: "failed", code: "conflict", message: "has failed" }] });
+    const out = await giveEach(runs, async (ids) => {
+      sent.push(ids.length);
+      if (sent.length === 3) throw new ApiError(503, "unavailable", "Not now.", null, [], null, null);
+      return answer(ids);
+    }, (n) => told.push(n));
+    expect(sent).toEqual([200, 200, 50]);
+    expect(told).toEqual([200, 400, 450]);
+    expect(out).toMatchObject({ done: 398, refused: 52, more: false });
+    expect(out.reasons.slice(0, 3)).toEqual([{ id: "r1", workflow: "w1", why: "has failed" }, { id: "r201", workflow: "w201", why: "has failed" }, { id: "r400", workflow: "w400", why: "Not now." }]);
+    await expect(giveEach(runs, () => Promise.reject(new Error("no")), () => {})).rejects.toThrow("no");
   });
 });
 

@@ -33,9 +33,12 @@ await main("orders for many runs", async (page, context) => {
   const reach = await page.textContent(byId("bulk"));
   check(reach.includes("3 of the 4") && reach.includes("1 × completed"), "the order says how many it reaches, and who is left out");
   check((await status(a)) === "waiting", "nothing has been done by then");
+  const orders = [];
+  page.on("request", (r) => r.method() === "POST" && orders.push(new URL(r.url()).pathname));
   await page.click(byId("bulk-go"));
   await phase(page, "done");
   check((await page.textContent(byId("bulk-outcome"))).trim() === "Done: 3.", "then what came of it");
+  check(orders.filter((p) => p.startsWith("/api/v1/runs")).join() === "/api/v1/runs/bulk", "which is one order for all of them");
   await page.click(byId("bulk-close"));
   for (const id of [a, b, c]) await settled(id, "cancelled");
   check((await page.locator(byId("bulk-bar")).count()) === 0, "and nothing is selected any more");

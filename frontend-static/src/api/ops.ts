@@ -34,7 +34,10 @@ export interface BulkAnswer {
   done: number;
   refused: number;
   more: boolean;
+  refusals: { id: string; state?: string; code: string; message: string }[];
 }
+export const BULK_IDS = 200; // so many ids one order may name
+export const bulkOf = (action: BulkOrder, ids: readonly string[]) => api.request<BulkAnswer>("POST", "/runs/bulk", { body: { action, ids } });
 export const bulk = (action: BulkOrder, filter: { status: string[]; workflow?: string }, dryRun: boolean) => api.request<BulkAnswer>("POST", "/runs/bulk", { body: { action, filter, limit: 1000, dry_run: dryRun } });
 
 export interface ForkRequest {

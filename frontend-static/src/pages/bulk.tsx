@@ -1,7 +1,6 @@
-/* One order for many runs of the list. The selected ones are given it one by one, so each refusal has its reason; all that fit the filter
- * are given it by the server, at most 1000 at a time. Either way it is said first how many it reaches. */
+/* One order for many runs of the list: the selected ones, by their ids, or all that fit the filter, at most 1000 at a time. It is said first
+ * how many it reaches, and afterwards who refused it, and why. */
 import { useEffect, useRef, useState } from "react";
-import { api } from "../api/client";
 import * as ops from "../api/ops";
 import type { RunStatus, RunSummary } from "../api/types";
 import { t, type Key } from "../i18n";
@@ -18,7 +17,6 @@ import { RUN_STATUSES, runWord } from "../ui/status";
 export type Order = ops.BulkOrder;
 const ORDERS: readonly Order[] = ["pause", "resume", "cancel", "retry"];
 const icons: { [o in Order]: IconName } = { pause: "paused", resume: "play", cancel: "stopped", retry: "retry" };
-const AT_ONCE = 4;
 
 /* The states an order can be for; the server has the last word. */
 export const FITS: { readonly [o in Order]: readonly RunStatus[] } = {
@@ -42,8 +40,6 @@ export function range(items: readonly { id: string }[], a: string, b: string): s
   return i < 0 ? [b] : items.slice(i, j + 1).map((r) => r.id);
 }
 
-const perRun = (order: Order, id: string): Promise<unknown> => (order === "retry" ? ops.retry(id) : api.act(id, order, order === "pause" ? { mode: "drain" } : {}));
-
 export function BulkBar({ runs, all, filter, onAll, onOrder, onClear }: { runs: readonly RunSummary[]; all: boolean; filter: ListFilter; onAll: (all: boolean) => void; onOrder: (o: Order) => void; onClear: () => void }) {
   const why = (o: Order) => ((all ? fitting(o, filter.status).length > 0 : runs.some((r) => FITS[o].includes(r.status))) ? null : t("bulk.why"));
   return (
@@ -63,7 +59,29 @@ interface Outcome {
   done: number;
   refused: number;
   more: boolean;
-  reasons: { run: RunSummary; why: string }[];
+  reasons: { id: string; workflow: string; why: string }[];
+}
+
+/* Named runs, in orders of as many as one may name. When the first cannot be given, nothing has been done, and that is thrown; when a later
+ * one cannot, its runs have refused it for that reason. */
+export async function giveEach(runs: readonly { id: string; workflow: string }[], send: (ids: readonly string[]) => Promise<ops.BulkAnswer>, progress: (n: number) => void): Promise<Outcome> {
+  const out: Outcome = { done: 0, refused: 0, more: false, reasons: [] };
+  for (let i = 0; i < runs.length; i += ops.BULK_IDS) {
+    const some = runs.slice(i, i + ops.BULK_IDS);
+    const name = new Map(some.map((r) => [r.id, r.workflow]));
+    try {
+      const got = await send(some.map((r) => r.id));
+      out.done += got.done;
+      out.refused += got.refused;
+      out.reasons.push(...got.refusals.map((x) => ({ id: x.id, workflow: name.get(x.id) ?? "", why: x.message })));
+    } catch (e) {
+      if (i === 0) throw e;
+      out.refused += some.length;
+      out.reasons.push(...some.map((r) => ({ id: r.id, workflow: r.workflow, why: troubleOf(e).message })));
+    }
+    progress(i + some.length);
+  }
+  return out;
 }
 
 /* runs null: all that fit the filter. */
@@ -89,27 +107,13 @@ export function BulkDialog({ order, runs: given, filter, onClose }: { order: Ord
     return () => void (gone = true);
   }, [byFilter, order, status, workflow, attempt, round]);
 
-  const each = async (todo: readonly RunSummary[]): Promise<Outcome> => {
-    const out: Outcome = { done: 0, refused: 0, more: false, reasons: [] };
-    let next = 0;
-    const worker = async () => {
-      for (let run = todo[next++]; run; run = todo[next++]) {
-        try {
-          await perRun(order, run.id);
-          out.done++;
-        } catch (e) {
-          out.refused++;
-          out.reasons.push({ run, why: troubleOf(e).message });
-        }
-        setProgress(out.done + out.refused);
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, worker));
-    return out;
+  const all = async (): Promise<Outcome> => {
+    const got = await ops.bulk(order, { status: fitting(order, status), ...(workflow ? { workflow } : {}) }, false);
+    return { ...got, reasons: got.refusals.map((x) => ({ id: x.id, workflow, why: x.message })) };
   };
   const go = () =>
     task.run("order", async () => {
-      const got = reached ? await each(reached) : { ...(await ops.bulk(order, { status: fitting(order, status), ...(workflow ? { workflow } : {}) }, false)), reasons: [] };
+      const got = reached ? await giveEach(reached, (ids) => ops.bulkOf(order, ids), setProgress) : await all();
       setOutcome(got);
       announce(`${t("bulk.done", { n: got.done })} ${got.refused ? t("bulk.refused", { n: got.refused }) : ""}`);
     });
@@ -128,7 +132,7 @@ export function BulkDialog({ order, runs: given, filter, onClose }: { order: Ord
             <p data-testid="bulk-outcome">{t("bulk.done", { n: outcome.done })} {outcome.refused > 0 && t("bulk.refused", { n: outcome.refused })}</p>
             {outcome.reasons.length > 0 && (
               <ul className="plain-list bulk-reasons" data-testid="bulk-reasons" tabIndex={0} aria-label={t("bulk.reasons")}>
-                {outcome.reasons.map(({ run, why }) => <li key={run.id}><Link to={runUrl(run.id)}><b>{run.workflow}</b> <span className="mono">{shortId(run.id)}</span></Link> <span>{why}</span></li>)}
+                {outcome.reasons.map((r) => <li key={r.id}><Link to={runUrl(r.id)}>{r.workflow && <><b>{r.workflow}</b> </>}<span className="mono">{shortId(r.id)}</span></Link> <span>{r.why}</span></li>)}
               </ul>
             )}
             {outcome.refused > outcome.reasons.length && <p className="faint">{t("bulk.refused.some")}</p>}
@@ -145,7 +149,7 @@ export function BulkDialog({ order, runs: given, filter, onClose }: { order: Ord
         )}
         <TroubleNote of={task.trouble} title={t("bulk.failed")} />
         <footer className="dialog-foot">
-          <span className="faint num" role="status">{reached && task.busy === "order" ? t("bulk.progress", { n: progress, m: reached.length }) : ""}</span>
+          <span className="faint num" role="status">{reached && reached.length > ops.BULK_IDS && task.busy === "order" ? t("bulk.progress", { n: progress, m: reached.length }) : ""}</span>
           <span className="grow" />
           {outcome ? (
             <>
