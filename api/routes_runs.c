@@ -333,13 +333,19 @@ static void steered(struct sl_task *t)
 {
 	if (t->rc == SL_OK) {
 		const struct sl_order_row *row = sl_order_find_rest(sl_str(strrchr(t->r->route->pattern, '/') + 1));
-		if (row && sl_store_audit(t->api->parts.store, sl_str(t->r->by), sl_str(row->audit), t->r->params[0],
-					  t->more, sl_task_from_store, t) == SL_OK) {
-			sl_counts_audit(t->api, row->audit);
-			t->then = audited;
+		if (!row) {
+			view_then_show(t);
 			return;
 		}
-		view_then_show(t);
+		t->then = audited;
+		enum sl_code rc = sl_store_audit(t->api->parts.store, sl_str(t->r->by), sl_str(row->audit),
+						 t->r->params[0], t->more, sl_task_from_store, t);
+		if (rc != SL_OK) {
+			t->rc = rc;
+			audited(t);
+		} else {
+			sl_counts_audit(t->api, row->audit);
+		}
 		return;
 	}
 	if (t->rc == SL_NOT_FOUND) { /* the run, or a node of it */

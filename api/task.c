@@ -46,6 +46,8 @@ void sl_task_refuse(struct sl_task *t, enum sl_code rc)
 	if (t->r && rc == SL_BAD_REQUEST &&
 	    !t->err.text[0]) /* the one thing the store looks at before it takes a call */
 		sl_answer_problem(t->r, rc, "the cursor is not one of ours");
+	else if (t->r && (rc == SL_BUSY || rc == SL_UNAVAILABLE) && !t->err.text[0])
+		sl_answer_problem(t->r, rc, "the database takes no more now; try again");
 	else if (t->r)
 		sl_answer_error(t->r, rc, t->err.text[0] ? &t->err : NULL);
 	sl_task_free(t);

@@ -32,6 +32,7 @@
 #define SL_LIMIT_RECOVERIES          5           /* times a run may be found unfinished after a crash; then poison */
 #define SL_LIMIT_ERROR_BYTES         4096        /* stored text of a failure; cut */
 #define SL_LIMIT_CREATED_QUEUE_BYTES (64u << 20) /* journal bytes waiting for PostgreSQL; submissions get 503 */
+#define SL_LIMIT_QUERY_QUEUE_BYTES   (64u << 20) /* queries waiting for PostgreSQL; further ones get 503 */
 #define SL_LIMIT_WS_MESSAGE_BYTES    (64u << 10) /* one WebSocket command; more closes with 1009 */
 #define SL_LIMIT_WS_SUBSCRIPTIONS    128         /* runs one socket watches; more gets an error */
 #define SL_LIMIT_WS_CONNECTIONS      20000       /* sockets; more gets 503 */

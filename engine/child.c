@@ -87,6 +87,8 @@ struct await {
 
 static void await_end(struct await *a, enum sl_code rc)
 {
+	if (rc == SL_BUSY)
+		rc = SL_UNAVAILABLE; /* it cannot be read now: ask again, as for one that is elsewhere */
 	a->fn(a->arg, rc, "", NULL, &(struct sl_error){.code = rc});
 	free(a);
 }

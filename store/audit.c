@@ -4,7 +4,8 @@
 #include "base/limits.h"
 #include "store/store_priv.h"
 
-#define PAGE_MOST 200
+#define PAGE_MOST     200
+#define RESERVE_BYTES (16u << 20) /* beyond the cap of what waits: what was done may be done already */
 
 void sl_job_audit(struct sl_job *j, const struct sl_audit_by *by)
 {
@@ -23,6 +24,7 @@ enum sl_code sl_store_audit(struct sl_store *s, struct sl_str actor, struct sl_s
 			   sl_job_end_plain);
 	if (!j)
 		return SL_NO_MEMORY;
+	j->taken_upto += RESERVE_BYTES;
 	sl_job_str(j, actor);
 	sl_job_str(j, action);
 	sl_job_str(j, target);

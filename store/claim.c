@@ -207,6 +207,7 @@ static void next_claim(struct sl_store *s)
 			}
 			if (c->max > s->claim_max)
 				s->claim_max = c->max;
+			j->first = true;
 			sl_job_i64(j, s->instance);
 			sl_job_i64(j, s->claim_token);
 			sl_job_i64(j, (int64_t)s->claim_max);

@@ -77,6 +77,7 @@ static void renew(struct sl_store *s)
 	char lease[24];
 	if (!j)
 		return;
+	j->first = true;
 	snprintf(lease, sizeof(lease), "%u ms", s->config.lease_ms);
 	sl_job_i64(j, s->instance);
 	sl_job_str(j, sl_str(lease));
@@ -150,7 +151,7 @@ enum sl_code sl_lease_release(struct sl_store *s, sl_job_fn *finish)
 	if (!j)
 		return SL_NO_MEMORY;
 	SL_CRASH_POINT("lease.release");
-	j->internal = true;
+	j->internal = j->first = true;
 	sl_job_i64(j, s->instance);
 	sl_job_statement(j, "DELETE FROM instances WHERE id = $1::bigint");
 	sl_job_i64(j, s->instance);

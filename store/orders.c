@@ -143,6 +143,7 @@ void sl_orders_read(struct sl_store *s)
 				      read_done);
 	if (!j)
 		return; /* who waits is told to ask again */
+	j->first = true;
 	sl_job_i64(j, s->instance);
 	s->orders_reading = sl_job_submit(j, NULL, NULL) == SL_OK;
 }
@@ -222,6 +223,7 @@ void sl_orders_take(struct sl_store *s)
 		taken);
 	if (!j)
 		return; /* who asked is told to ask again */
+	j->first = true;
 	sl_job_i64(j, s->instance);
 	s->orders_taking = sl_job_submit(j, NULL, NULL) == SL_OK;
 }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
+
 #define IDLE_MS          60000
 #define SURPLUS_IDLE_MS  5000 /* of those beyond pool_size */
 #define BACKOFF_LEAST    50
@@ -54,6 +56,8 @@ struct sl_job *sl_job_new(struct sl_store *s, enum sl_job_kind kind, const char 
 	sl_buf_init(&j->text, 16384);
 	j->st[0].sql = sql;
 	j->n_st = 1;
+	j->bytes = sizeof(*j);
+	j->taken_upto = SL_LIMIT_QUERY_QUEUE_BYTES;
 	return j;
 }
 
@@ -84,6 +88,7 @@ static void add(struct sl_job *j, const void *p, size_t len, int format)
 	copy[len] = 0;
 	j->st[at].values[n] = copy;
 	j->st[at].lengths[n] = (int)len;
+	j->bytes += len + 1;
 }
 
 void sl_job_str(struct sl_job *j, struct sl_str v)
@@ -164,6 +169,7 @@ void sl_job_end_json(struct sl_job *j, enum sl_code rc, struct sl_buf *b)
 static void job_end(struct sl_job *j, enum sl_code rc)
 {
 	sl_list_drop(&j->link);
+	atomic_fetch_sub(&j->s->jobs_bytes, j->bytes);
 	if (rc != SL_OK && rc != SL_CONFLICT && rc != SL_CANCELLED)
 		atomic_fetch_add(&j->s->query_failures, 1);
 	j->finish(j, rc);
@@ -181,6 +187,12 @@ static void forget_results(struct sl_job *j)
 	j->sqlstate[0] = 0;
 }
 
+static void job_waits(struct sl_job *j, struct sl_list *before)
+{
+	sl_list_append(before, &j->link);
+	atomic_fetch_add(&j->s->pool_waiting, 1);
+}
+
 static void job_arrives(struct sl_post *p)
 {
 	struct sl_job *j = SL_CONTAINER_OF(p, struct sl_job, post);
@@ -192,10 +204,17 @@ static void job_arrives(struct sl_post *p)
 	uint64_t now = sl_clock_mono_ms();
 	j->deadline_ms = now + s->config.query_timeout_ms;
 	j->wait_until_ms = now + s->config.pool_timeout_ms;
-	sl_list_append(&s->jobs_waiting, &j->link);
-	atomic_fetch_add(&s->pool_waiting, 1);
+	job_waits(j, j->first ? s->jobs_waiting.next : &s->jobs_waiting);
 	sl_store_wake_at(s, j->deadline_ms < j->wait_until_ms ? j->deadline_ms : j->wait_until_ms);
 	dispatch(s);
+}
+
+/* Why there is no room: as for a job that waited in vain. */
+static enum sl_code full(struct sl_store *s)
+{
+	struct sl_store_health h;
+	sl_store_health(s, &h);
+	return h.state == SL_STORE_OK ? SL_BUSY : SL_UNAVAILABLE;
 }
 
 enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg)
@@ -203,6 +222,13 @@ enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg)
 	enum sl_code rc = !j || j->no_memory || j->text.failed ? SL_NO_MEMORY : SL_OK;
 	if (rc == SL_OK && atomic_load(&j->s->closing) && !j->internal)
 		rc = SL_CANCELLED;
+	if (rc == SL_OK) {
+		j->bytes += j->text.len;
+		if (atomic_fetch_add(&j->s->jobs_bytes, j->bytes) >= j->taken_upto && !j->first) {
+			atomic_fetch_sub(&j->s->jobs_bytes, j->bytes);
+			rc = full(j->s);
+		}
+	}
 	if (rc != SL_OK) {
 		sl_job_free(j);
 		return rc;
@@ -313,8 +339,7 @@ static void pooled_sync(struct sl_conn *c)
 		if (j->failed && class_is(j->sqlstate, "40") && j->kind != SL_JOB_WRITE &&
 		    sl_clock_mono_ms() < j->deadline_ms) {
 			forget_results(j);
-			sl_list_append(&s->jobs_waiting, &j->link);
-			atomic_fetch_add(&s->pool_waiting, 1);
+			job_waits(j, &s->jobs_waiting);
 		} else
 			job_end(j, j->failed ? code_of(j) : SL_OK);
 	}
@@ -348,8 +373,7 @@ static void pooled_lost(struct sl_conn *c, const char *why)
 	atomic_fetch_sub(&s->connections_busy, 1);
 	if (now < j->deadline_ms && (!j->sent || was_pinging || j->kind != SL_JOB_WRITE)) {
 		forget_results(j);
-		sl_list_append(s->jobs_waiting.next, &j->link); /* to the front: it waited longest */
-		atomic_fetch_add(&s->pool_waiting, 1);
+		job_waits(j, s->jobs_waiting.next); /* to the front: it waited longest */
 	} else
 		job_end(j, SL_UNAVAILABLE);
 }
@@ -388,7 +412,7 @@ static void start(struct pooled *p, struct sl_job *j)
 
 static void dispatch(struct sl_store *s)
 {
-	uint32_t coming = 0, wanted = 0;
+	uint32_t coming = 0;
 	sl_list_each_safe (it, tmp, &s->pool) {
 		struct pooled *p = SL_CONTAINER_OF(it, struct pooled, link);
 		if (p->conn.state == SL_CONN_READY && !p->job && !p->conn.broken) {
@@ -403,9 +427,7 @@ static void dispatch(struct sl_store *s)
 			sl_store_wake_at(s, s->pool_retry_ms);
 		return;
 	}
-	sl_list_each (it, &s->jobs_waiting)
-		wanted++;
-	wanted = (wanted + WAITING_PER_OPEN - 1) / WAITING_PER_OPEN;
+	uint32_t wanted = (atomic_load(&s->pool_waiting) + WAITING_PER_OPEN - 1) / WAITING_PER_OPEN;
 	uint32_t most = s->config.pool_size + s->config.max_overflow;
 	if (s->pool_backoff_ms && wanted)
 		wanted = 1; /* while PostgreSQL is away one of them knocks */

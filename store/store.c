@@ -132,6 +132,7 @@ void sl_store_stats(struct sl_store *s, struct sl_store_stats *out)
 		.connections = atomic_load(&s->connections),
 		.connections_busy = atomic_load(&s->connections_busy),
 		.pool_waiting = atomic_load(&s->pool_waiting),
+		.pool_waiting_bytes = atomic_load(&s->jobs_bytes),
 		.unavailable_ms = atomic_load(&s->unavailable_ms),
 	};
 }

@@ -108,7 +108,8 @@ struct sl_store_stats {
 	uint64_t queued, queued_bytes; /* journal: waiting or in flight now */
 	uint64_t queries, query_failures, reconnects;
 	uint32_t connections, connections_busy, pool_waiting;
-	uint64_t unavailable_ms; /* sum of the time the journal had no connection */
+	size_t pool_waiting_bytes; /* of queries that wait for PostgreSQL, or are at it */
+	uint64_t unavailable_ms;   /* sum of the time the journal had no connection */
 };
 void sl_store_stats(struct sl_store *s, struct sl_store_stats *out);
 int64_t sl_store_instance(const struct sl_store *s); /* our id in `instances` */

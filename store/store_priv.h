@@ -98,7 +98,11 @@ struct sl_job {
 	PGresult *results[SL_JOB_STATEMENTS];
 	bool failed;
 	bool no_memory; /* noticed while parameters were added; submit says so */
-	bool sent, internal;
+	bool sent;
+	bool internal;     /* taken while the store is closing, too */
+	bool first;        /* of the store itself, one of a kind at a time: goes before others, finds room always */
+	size_t bytes;      /* of memory it holds; all of them once it is submitted */
+	size_t taken_upto; /* refused while others hold so much; an audit line has a reserve */
 	char sqlstate[6];
 	uint64_t deadline_ms, wait_until_ms;
 	struct sl_buf text;
@@ -122,7 +126,8 @@ struct sl_audit_by;
 /* A further statement: "WHAT instance" to all who listen; nothing where nobody can. */
 void sl_job_notify(struct sl_job *j, const char *what);
 void sl_job_audit(struct sl_job *j, const struct sl_audit_by *by); /* a further statement: the line of the trail */
-SL_MUST_USE enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg); /* takes j */
+/* Takes j. SL_BUSY, or SL_UNAVAILABLE while PostgreSQL is away: SL_LIMIT_QUERY_QUEUE_BYTES wait already. */
+SL_MUST_USE enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg);
 void sl_job_free(struct sl_job *j);
 
 /* Ways to finish: for a sl_store_fn (which may be NULL); the same, SL_NOT_FOUND without a row; for a sl_store_json_fn.
@@ -219,6 +224,7 @@ struct sl_store {
 	uint64_t failing_since_ms;     /* monotonic, 0: not */
 	_Atomic uint64_t unavailable_ms;
 
+	_Atomic size_t jobs_bytes; /* of all jobs that were submitted and have not ended */
 	_Atomic uint64_t batches, records, commits, stale, conflicts, resolved, retried, queued, queued_bytes, queries,
 		query_failures, reconnects;
 	_Atomic uint32_t connections, connections_busy, pool_waiting;
