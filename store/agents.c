@@ -20,6 +20,7 @@ enum sl_code sl_store_agent_put(struct sl_store *s, const struct sl_audit_by *by
 	sl_job_json(j, body);
 	sl_job_str(j, by->actor);
 	sl_job_str(j, by->action);
+	sl_job_news(j, SL_STORE_NEWS_AGENTS);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
@@ -37,6 +38,7 @@ enum sl_code sl_store_agent_delete(struct sl_store *s, const struct sl_audit_by 
 	sl_job_str(j, name);
 	sl_job_str(j, by->actor);
 	sl_job_str(j, by->action);
+	sl_job_news(j, SL_STORE_NEWS_AGENTS);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 

@@ -14,6 +14,7 @@ struct sl_stored_answer {
 typedef void sl_store_cache_fn(void *arg, enum sl_code rc, const struct sl_stored_answer *a); /* SL_NOT_FOUND */
 SL_MUST_USE enum sl_code sl_store_cache_get(struct sl_store *s, const uint8_t key[SL_CACHE_KEY_BYTES],
 					    sl_store_cache_fn *fn, void *arg);
+/* Not kept, and SL_OK, when another server has cleared the cache and we have not heard of it yet. */
 SL_MUST_USE enum sl_code sl_store_cache_put(struct sl_store *s, const uint8_t key[SL_CACHE_KEY_BYTES],
 					    struct sl_str scope, struct sl_bytes *output, struct sl_str source,
 					    int64_t expires_ms, sl_store_fn *fn, void *arg);

@@ -1,5 +1,7 @@
 /* store/notify.c: the connection that listens. What is told while it is away is made up for when it is back: orders and
- * answers are looked for in their table, and settings are read again by whoever asked to be told of them. */
+ * answers are looked for in their table, and whoever asked to be told of changes is told that anything may have
+ * changed.
+ */
 #include "store/store_priv.h"
 
 #include <stdlib.h>
@@ -7,6 +9,12 @@
 
 #define BACKOFF_LEAST 100
 #define BACKOFF_MOST  5000
+
+/* On the channel; servers of two versions may meet there. */
+static const char *const news_names[SL_STORE_NEWS_KINDS] = {
+	[SL_STORE_NEWS_SETTINGS] = "settings", [SL_STORE_NEWS_PROFILES] = "profiles", [SL_STORE_NEWS_AGENTS] = "agents",
+	[SL_STORE_NEWS_PRICES] = "prices",     [SL_STORE_NEWS_TOKENS] = "tokens",     [SL_STORE_NEWS_CACHE] = "cache",
+};
 
 static bool listen_setup(struct sl_conn *c)
 {
@@ -38,7 +46,9 @@ static void listen_sync(struct sl_conn *c)
 	c->state = SL_CONN_READY;
 	s->listen_backoff_ms = 0;
 	sl_orders_look(s);
-	tell(s, SL_STORE_NEWS_SETTINGS);
+	sl_cache_look(s);
+	for (int news = 0; news < SL_STORE_NEWS_KINDS; news++)
+		tell(s, (enum sl_store_news)news);
 }
 
 static void listen_lost(struct sl_conn *c, const char *why)
@@ -52,23 +62,29 @@ static void listen_lost(struct sl_conn *c, const char *why)
 	sl_log(SL_LOG_DEBUG, "store", "the connection that listens was lost", SL_KS("why", why));
 }
 
-/* "order 42": for instance 42. "settings", "runs 42": of instance 42, for everybody. */
+/* "order 42": for instance 42. "runs 42", "profiles 42", …: of instance 42, for everybody. "cache 42 3": its third
+ * clear. */
 static void listen_told(struct sl_conn *c, const char *text)
 {
 	struct sl_store *s = c->s;
-	struct sl_str what = sl_str(text), number = SL_STR("");
+	struct sl_str what = sl_str(text), number = SL_STR(""), more = SL_STR("");
+	uint64_t cleared;
 	char me[24];
 	snprintf(me, sizeof(me), "%lld", (long long)s->instance);
 	SL_IGNORE(sl_str_cut(sl_str(text), ' ', &what, &number)); /* without a number there is none */
+	SL_IGNORE(sl_str_cut(number, ' ', &number, &more));       /* only the cache has more to say */
 	bool mine = sl_str_is(number, me);
 	if (sl_str_is(what, "order") && mine)
 		sl_orders_take(s);
 	else if (sl_str_is(what, "answer") && mine)
 		sl_orders_read(s);
-	else if (sl_str_is(what, "settings") && !mine)
-		tell(s, SL_STORE_NEWS_SETTINGS);
 	else if (sl_str_is(what, "runs") && !mine && s->config.on_orphans && !atomic_load(&s->closing))
 		s->config.on_orphans(s->config.ctx);
+	if (sl_str_is(what, news_names[SL_STORE_NEWS_CACHE]) && sl_str_u64(more, &cleared))
+		sl_cache_cleared(s, (int64_t)cleared); /* before it is told: what is put from then on is new */
+	for (int news = 0; news < SL_STORE_NEWS_KINDS && !mine; news++)
+		if (sl_str_is(what, news_names[news]))
+			tell(s, (enum sl_store_news)news);
 }
 
 static const struct sl_conn_ops listen_ops = {listen_setup, listen_result, listen_sync, listen_lost, listen_told};
@@ -92,6 +108,7 @@ void sl_notify_tick(struct sl_store *s, uint64_t now)
 			sl_store_wake_at(s, s->listen_due_ms);
 	}
 	sl_orders_tick(s, now);
+	sl_cache_tick(s, now);
 }
 
 void sl_notify_stop(struct sl_store *s)
@@ -108,4 +125,9 @@ void sl_job_notify(struct sl_job *j, const char *what)
 	sl_job_statement(j, "SELECT pg_notify('sluice', $1)");
 	snprintf(text, sizeof(text), "%s %lld", what, (long long)j->s->instance);
 	sl_job_str(j, sl_str(text));
+}
+
+void sl_job_news(struct sl_job *j, enum sl_store_news news)
+{
+	sl_job_notify(j, news_names[news]);
 }

@@ -1,6 +1,6 @@
 /* store/pool.c: queries that are not the journal: jobs that wait for a connection, and the connections.
  *
- * A job is one to three statements in one implicit transaction. Connections are opened when a job finds none free, and
+ * A job is one to four statements in one implicit transaction. Connections are opened when a job finds none free, and
  * go when they were idle for a minute. A pooled struct is freed only in the tick, because libpq callbacks may still be
  * above us.
  */

@@ -14,6 +14,7 @@ enum sl_code sl_store_price_replace(struct sl_store *s, const struct sl_audit_by
 			    "bigint, output_nanousd bigint, cached_nanousd bigint, as_of date)");
 	sl_job_json(j, json);
 	sl_job_audit(j, by);
+	sl_job_news(j, SL_STORE_NEWS_PRICES);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 

@@ -31,6 +31,7 @@ enum sl_code sl_store_profile_put(struct sl_store *s, const struct sl_audit_by *
 	sl_job_json(j, config);
 	sl_job_bytea(j, secrets ? secrets->data : NULL, secrets ? secrets->len : 0);
 	sl_job_audit(j, by);
+	sl_job_news(j, SL_STORE_NEWS_PROFILES);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
@@ -48,6 +49,7 @@ enum sl_code sl_store_profile_delete(struct sl_store *s, const struct sl_audit_b
 	sl_job_str(j, name);
 	sl_job_str(j, by->actor);
 	sl_job_str(j, by->action);
+	sl_job_news(j, SL_STORE_NEWS_PROFILES);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 

@@ -56,7 +56,7 @@ enum sl_code sl_store_setting_put_by(struct sl_store *s, const struct sl_audit_b
 	sl_job_str(j, by->actor);
 	sl_job_str(j, by->action);
 	sl_job_str(j, by->target);
-	sl_job_notify(j, "settings");
+	sl_job_news(j, SL_STORE_NEWS_SETTINGS);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 

@@ -142,6 +142,11 @@ int64_t sl_store_instance(const struct sl_store *s)
 	return s->instance;
 }
 
+enum sl_store_sharing sl_store_sharing(const struct sl_store *s)
+{
+	return s->config.sharing;
+}
+
 struct sl_loop *sl_store_loop(struct sl_store *s)
 {
 	return s->loop;
@@ -229,6 +234,7 @@ enum sl_code sl_store_open(const struct sl_store_config *config, struct sl_store
 	s->config = *config;
 	s->config.url = sl_str_dup(sl_str(config->url));
 	s->wake_ms = UINT64_MAX;
+	atomic_store(&s->cache_cleared, -1);
 	s->health = (struct sl_store_health){
 		.state = SL_STORE_CONNECTING,
 		.since_ms = sl_clock_wall_ms(),

@@ -23,9 +23,17 @@ struct sl_loop;
 typedef void sl_store_fn(void *arg, enum sl_code rc);
 typedef void sl_store_json_fn(void *arg, enum sl_code rc, struct sl_bytes *json); /* NULL unless SL_OK */
 
+/* What another server on the database has changed. Each is also told when we may have missed it: once the connection
+ * that listens is there, and again whenever it was lost and is back. */
 enum sl_store_news {
-	SL_STORE_NEWS_SETTINGS, /* somebody else may have changed settings; also said when the server cannot know */
+	SL_STORE_NEWS_SETTINGS,
+	SL_STORE_NEWS_PROFILES,
+	SL_STORE_NEWS_AGENTS,
+	SL_STORE_NEWS_PRICES,
+	SL_STORE_NEWS_TOKENS,
+	SL_STORE_NEWS_CACHE, /* it was cleared, or some of it */
 };
+#define SL_STORE_NEWS_KINDS 6
 struct sl_store_order; /* store/orders.h */
 
 enum sl_store_sharing {
@@ -52,7 +60,8 @@ struct sl_store_config {
 	/* [store] Our lease had run out before it was renewed: others may have taken runs from us. Call
 	 * sl_engine_prove(). NULL: nobody asks. */
 	void (*on_lapse)(void *ctx);
-	/* [store] What another server on this database has told; must not block. NULL: nobody wants to know. */
+	/* [store] Another server has told, after its change was committed; must not block. NULL: nobody wants to know.
+	 */
 	void (*on_news)(void *ctx, enum sl_store_news news);
 	/* [store] Another server asks something of a run we have: answer with sl_store_order_answer(). NULL: nobody
 	 * does. */
@@ -114,3 +123,4 @@ struct sl_store_stats {
 void sl_store_stats(struct sl_store *s, struct sl_store_stats *out);
 int64_t sl_store_instance(const struct sl_store *s); /* our id in `instances` */
 struct sl_loop *sl_store_loop(struct sl_store *s);   /* lends, for SL_ASSERT_LOOP and posting to [store] */
+enum sl_store_sharing sl_store_sharing(const struct sl_store *s);

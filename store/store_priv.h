@@ -66,7 +66,7 @@ bool sl_conn_send_session(struct sl_conn *c, uint32_t statement_timeout_ms, bool
 
 /* ---- one query for the pool (pool.c) ---- */
 
-#define SL_JOB_STATEMENTS 3
+#define SL_JOB_STATEMENTS 4
 #define SL_JOB_PARAMS     16
 
 enum sl_job_kind {
@@ -123,8 +123,10 @@ void sl_job_ms(struct sl_job *j, int64_t wall_ms);      /* for to_timestamp($n /
 void sl_job_json(struct sl_job *j, struct sl_bytes *b); /* as text; NULL: NULL */
 void sl_job_bytea(struct sl_job *j, const void *p, size_t len); /* p NULL: NULL */
 struct sl_audit_by;
-/* A further statement: "WHAT instance" to all who listen; nothing where nobody can. */
+/* A further statement: "WHAT instance" to all who listen, when what stands before it is committed; nothing where nobody
+ * can. */
 void sl_job_notify(struct sl_job *j, const char *what);
+void sl_job_news(struct sl_job *j, enum sl_store_news news);       /* the same, and on_news() at the others */
 void sl_job_audit(struct sl_job *j, const struct sl_audit_by *by); /* a further statement: the line of the trail */
 /* Takes j. SL_BUSY, or SL_UNAVAILABLE while PostgreSQL is away: SL_LIMIT_QUERY_QUEUE_BYTES wait already. */
 SL_MUST_USE enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg);
@@ -177,6 +179,11 @@ void sl_orders_look(struct sl_store *s); /* both */
 void sl_orders_tick(struct sl_store *s, uint64_t now);
 void sl_orders_stop(struct sl_store *s);
 
+/* How often the cache was cleared (cache.c): asked when we may have missed it. */
+void sl_cache_look(struct sl_store *s);
+void sl_cache_cleared(struct sl_store *s, int64_t times); /* told */
+void sl_cache_tick(struct sl_store *s, uint64_t now);
+
 void sl_lease_start(struct sl_store *s);
 void sl_lease_tick(struct sl_store *s, uint64_t now);
 /* Sends the instance's row and lock as part of a lane's setup. */
@@ -217,6 +224,9 @@ struct sl_store {
 	bool listen_failed;
 	struct sl_list asked; /* orders that wait for their answer: orders.c */
 	bool orders_taking, orders_take_again, orders_reading, orders_read_again;
+
+	_Atomic int64_t cache_cleared; /* how often, as far as we know; -1: not asked yet */
+	uint64_t cache_look_ms;        /* when it is to be asked again, 0: it is known */
 
 	pthread_mutex_t health_lock;
 	pthread_cond_t health_changed;

@@ -25,6 +25,7 @@ enum sl_code sl_store_token_add(struct sl_store *s, const struct sl_audit_by *by
 	sl_job_str(j, sl_str_n(t->last4, strnlen(t->last4, sizeof(t->last4) - 1)));
 	sl_job_ms(j, t->expires_ms);
 	sl_job_audit(j, by);
+	sl_job_news(j, SL_STORE_NEWS_TOKENS);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
@@ -42,6 +43,7 @@ enum sl_code sl_store_token_revoke(struct sl_store *s, const struct sl_audit_by 
 	sl_job_uuid(j, id);
 	sl_job_str(j, by->actor);
 	sl_job_str(j, by->action);
+	sl_job_news(j, SL_STORE_NEWS_TOKENS);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
