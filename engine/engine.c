@@ -301,6 +301,8 @@ void sl_engine_prove(struct sl_engine *e)
 
 /* ---- who is served ---- */
 
+static _Thread_local struct sl_run_id *my_slot;
+
 void sl_engine_serves(struct sl_engine *e, const struct sl_run_id *id)
 {
 	static _Atomic uint32_t threads;
@@ -309,7 +311,13 @@ void sl_engine_serves(struct sl_engine *e, const struct sl_run_id *id)
 		return;
 	if (!mine)
 		mine = atomic_fetch_add(&threads, 1) + 1;
+	my_slot = id ? &e->config.serving[(mine - 1) % e->config.n_serving] : NULL;
 	e->config.serving[(mine - 1) % e->config.n_serving] = id ? *id : (struct sl_run_id){0};
+}
+
+const struct sl_run_id *sl_engine_served_here(void)
+{
+	return my_slot;
 }
 
 /* ---- the table of runs ---- */

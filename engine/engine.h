@@ -78,6 +78,12 @@ struct sl_bus {
 	void *ctx;
 };
 
+/* A run that was served when the server went down, and how often in a row. */
+struct sl_suspect {
+	struct sl_run_id id;
+	uint32_t times; /* 1: only this once */
+};
+
 struct sl_engine_config {
 	const struct sl_clock *clock;
 	struct sl_journal journal;
@@ -97,8 +103,8 @@ struct sl_engine_config {
 	 * the next life knows whom to suspect. NULL: nobody remembers. */
 	struct sl_run_id *serving;
 	uint32_t n_serving;
-	/* What was left there; borrowed. NULL: not known. None: the server ended while no run was served. */
-	const struct sl_run_id *suspects;
+	/* Whom the last life may have ended for; borrowed. NULL: not known. None: it ended while no run was served. */
+	const struct sl_suspect *suspects;
 	uint32_t n_suspects;
 	/* [any] called when the earliest timer changes: call sl_engine_tick() at that mono_ms (UINT64_MAX: no timer).
 	 */
@@ -120,6 +126,8 @@ SL_MUST_USE enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void 
 /* Asks the journal of every run in memory whether it is still ours, and lets go of the others. Call it when another
  * instance may have claimed some. [any] */
 void sl_engine_prove(struct sl_engine *e);
+/* The slot of the run the calling thread serves, NULL: none. [any] May be asked in a signal handler. */
+const struct sl_run_id *sl_engine_served_here(void);
 void sl_engine_tick(struct sl_engine *e); /* fires timers that are due */
 bool sl_engine_step(struct sl_engine *e); /* workers == 0: serves one mailbox; false: nothing to do */
 enum sl_code sl_engine_resize(struct sl_engine *e, uint32_t workers); /* 0: as many as it began with */

@@ -139,37 +139,43 @@ static bool at_work(const struct sl_run *r)
 	return false;
 }
 
-/* May it be what ended the server? Whoever was served at that moment, if that is known. Else, and if it happened while
- * no run was served (in a transfer, say), everybody who was at work; one that waits for its turn was not. */
-static bool is_suspect(const struct sl_run *r)
+/* May it be what ended the server, this time and `most` times before? Whoever was served at those moments, if that is
+ * known: one that was merely served by another thread may be found so once or twice, but not each time. Else, and if it
+ * happened while no run was served (in a transfer, say), everybody who was at work; one that waits for its turn was
+ * not. */
+static bool is_suspect(const struct sl_run *r, uint32_t most)
 {
 	const struct sl_engine_config *c = &r->engine->config;
 	for (uint32_t i = 0; i < c->n_suspects; i++)
-		if (sl_run_id_eq(c->suspects[i], r->id))
-			return true;
+		if (sl_run_id_eq(c->suspects[i].id, r->id))
+			return c->suspects[i].times > most;
 	if (c->n_suspects || (c->suspects && r->state.status == SL_RUN_QUEUED))
 		return false;
 	return at_work(r);
 }
 
-/* `queued`: when it was read. It may have got its place and have started since. `unreadable`: why it cannot go on. */
-static void adopted(struct sl_run *r, bool queued, const char *unreadable)
+/* Why it is not tried again; NULL: it is, or there is no memory to say so. */
+static char *poison(const struct sl_run *r)
+{
+	uint32_t most = r->engine->config.max_recoveries ? r->engine->config.max_recoveries : SL_LIMIT_RECOVERIES;
+	char text[120];
+	if (sl_run_status_final(r->state.status) || r->recoveries <= most || !is_suspect(r, most))
+		return NULL;
+	(void)snprintf(text, sizeof(text),
+		       "the server went down %u times while this run was active; it is not tried again",
+		       r->recoveries - 1); /* it fits */
+	return sl_z(text);
+}
+
+/* `queued`: when it was read. It may have got its place and have started since. `text`: it cannot go on. */
+static void adopted(struct sl_run *r, bool queued, enum sl_code why_not, const char *text)
 {
 	if (sl_run_status_final(r->state.status)) { /* cannot be claimed; but a projection may have been behind */
 		sl_engine_forget(r->engine, r);
 		return;
 	}
-	if (unreadable) {
-		sl_run_fail(r, SL_INVALID, unreadable, NULL);
-		return;
-	}
-	uint32_t most = r->engine->config.max_recoveries ? r->engine->config.max_recoveries : SL_LIMIT_RECOVERIES;
-	if (r->recoveries > most && is_suspect(r)) {
-		char text[120];
-		(void)snprintf(text, sizeof(text),
-			       "the server went down %u times while this run was active; it is not tried again",
-			       r->recoveries - 1); /* it fits */
-		sl_run_fail(r, SL_POISON, text, NULL);
+	if (text) {
+		sl_run_fail(r, why_not, text, NULL);
 		return;
 	}
 	sl_run_watch_parent(r);
@@ -186,13 +192,14 @@ struct adopt_msg {
 	struct sl_msg msg;
 	struct sl_run *run;
 	bool queued;
-	char *unreadable; /* NULL: it can go on */
+	enum sl_code why_not;
+	char *text; /* NULL: it can go on */
 };
 
 static void adopt_free(struct adopt_msg *a)
 {
 	if (a)
-		free(a->unreadable);
+		free(a->text);
 	free(a);
 }
 
@@ -208,13 +215,13 @@ static void adopt_run(struct sl_run *r, struct sl_msg *m)
 {
 	struct adopt_msg *a = SL_CONTAINER_OF(m, struct adopt_msg, msg);
 	char *paused = sl_z(atomic_load(&r->engine->paused));
-	if (paused && !a->unreadable) { /* its last server had no time to pause it, or was not told */
+	if (paused && !a->text) { /* its last server had no time to pause it, or was not told */
 		const struct sl_order_copy order = {.kind = SL_CMD_PAUSE_DRAIN, .reason = paused};
 		struct sl_error err;
 		SL_IGNORE(sl_run_command(r, &order, &err)); /* one that only waits for its turn, or is held, stays so */
 	}
 	free(paused);
-	adopted(r, a->queued, a->unreadable);
+	adopted(r, a->queued, a->why_not, a->text);
 	adopt_drop(m);
 }
 
@@ -285,8 +292,7 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	char id[SL_UUID_TEXT_BYTES];
 	sl_uuid_format(run->head->id.u, id);
 	struct adopt_msg *a = calloc(1, sizeof(*a));
-	enum sl_code rc =
-		a ? claimed_run(e, run, &r, &a->unreadable, &err) : sl_fail(&err, SL_NO_MEMORY, "out of memory");
+	enum sl_code rc = a ? claimed_run(e, run, &r, &a->text, &err) : sl_fail(&err, SL_NO_MEMORY, "out of memory");
 	if (rc == SL_OK && sl_run_ready(r) != SL_OK)
 		rc = sl_fail(&err, SL_NO_MEMORY, "out of memory");
 	if (rc != SL_OK) {
@@ -296,6 +302,9 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 		sl_run_unref(r);
 		return;
 	}
+	a->why_not = a->text ? SL_INVALID : SL_POISON;
+	if (!a->text) /* before it asks for a place: where there is no limit it begins at once */
+		a->text = poison(r);
 	SL_CRASH_POINT("adopt.folded");
 	r->projection_dirty = true;
 	if (!r->state.parent && sl_run_join(r) != SL_OK) {
@@ -316,7 +325,7 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 	a->msg.run = adopt_run;
 	a->msg.drop = adopt_drop;
 	a->run = r;
-	a->queued = r->state.status == SL_RUN_QUEUED && !a->unreadable;
+	a->queued = r->state.status == SL_RUN_QUEUED && !a->text;
 	/* Here, and not in its turn: when all have been claimed, all are counted or queued. */
 	if (a->queued)
 		sl_run_ask_again(r);

@@ -64,6 +64,8 @@ static void wake_at(void *ctx, uint64_t due_ms)
 
 static const struct sl_middleware *further;
 static uint32_t max_recoveries;
+static const struct sl_suspect *suspects;
+static uint32_t n_suspects;
 static const char *const *only_types;
 static struct {
 	const char *name, *definition;
@@ -116,6 +118,12 @@ void world_max_recoveries(uint32_t most)
 	max_recoveries = most;
 }
 
+void world_suspects(const struct sl_suspect *of, uint32_t n)
+{
+	suspects = of;
+	n_suspects = n;
+}
+
 void world_only(const char *const *types)
 {
 	only_types = types;
@@ -147,6 +155,8 @@ static void make_engine(struct world *w)
 		.wake_at = wake_at,
 		.wake_ctx = l,
 		.max_recoveries = max_recoveries,
+		.suspects = suspects,
+		.n_suspects = n_suspects,
 	};
 	struct sl_error err = {0};
 	if (sl_engine_new(&c, &w->engine, &err) != SL_OK)

@@ -86,6 +86,8 @@ struct sl_run_id world_child(struct world *w, struct sl_run_id parent); /* the r
 /* Only these node types (NULL at the end), fake and external: an engine is made faster. */
 void world_only(const char *const *types);
 void world_max_recoveries(uint32_t most); /* from the next world_new() on; 0: the usual */
+/* Whom the next crash is said to have found served. NULL: not known, as at first. */
+void world_suspects(const struct sl_suspect *of, uint32_t n);
 /* Middleware of the test's own beside the real ones, from the next world_new() on; NULL: none. */
 void world_middleware(const struct sl_middleware *m);
 

@@ -418,6 +418,58 @@ static void a_run_that_was_given_up_as_poison_gets_its_chances_again(void **stat
 	expect_status(w, id, "succeeded");
 }
 
+/* Its start is never written, so each life finds it in the queue; and where nothing limits, it has its place at once.
+ */
+static void a_poison_that_is_found_in_the_queue_does_not_begin_once_more(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w, q("{'sluice':1,'name':'x','nodes':[{'id':'a','type':'fake','params':{'hold':true}}]}"), "{}");
+	world_auto_commit(w, false);
+	struct sl_suspect found = {.id = id};
+	for (found.times = 1; found.times <= SL_LIMIT_RECOVERIES + 1; found.times++) {
+		world_suspects(&found, 1);
+		world_crash(w);
+		world_settle(w);
+	}
+	world_suspects(NULL, 0);
+	assert_int_equal(world_calls(w, "a"), SL_LIMIT_RECOVERIES); /* by the lives in between */
+	world_auto_commit(w, true);
+	world_settle(w);
+	expect_status(w, id, "failed");
+	assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "code"), "poison");
+}
+
+static void whoever_was_merely_served_when_it_happened_is_no_poison(void **state)
+{
+	struct world *w = *state;
+	static const char *const definition =
+		"{'sluice':1,'name':'x','nodes':[{'id':'a','type':'fake','params':{'hold':true}}]}";
+	struct sl_run_id poison = world_submit(w, q(definition), "{}");
+	struct sl_run_id other = world_submit(w, q(definition), "{}");
+	struct sl_run_id away = world_submit(w, q(definition), "{}");
+	struct sl_suspect found[2] = {{.id = poison}, {.id = other}};
+	for (unsigned i = 0; i <= SL_LIMIT_RECOVERIES; i++) {
+		world_settle(w);
+		expect_status(w, poison, "running");
+		found[0].times++;
+		found[1].times = i ? found[1].times + 1 : 0; /* all but the first time */
+		world_suspects(found, 2);
+		world_crash(w);
+	}
+	world_suspects(NULL, 0);
+	world_settle(w);
+	expect_status(w, poison, "failed");
+	assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, poison), "error"), "code"), "poison");
+	expect_status(w, other, "running");
+	expect_status(w, away, "running");
+	for (int i = 0; i < 2; i++)
+		world_release(w, "a");
+	world_settle(w);
+	expect_status(w, other, "succeeded");
+	expect_status(w, away, "succeeded");
+}
+
 struct reply {
 	unsigned n;
 	enum sl_code rc;
@@ -586,6 +638,8 @@ int main(void)
 		WORLD_TEST(a_child_run_that_failed_is_started_anew),
 		WORLD_TEST(the_clock_of_the_run_begins_anew),
 		WORLD_TEST(a_run_that_was_given_up_as_poison_gets_its_chances_again),
+		WORLD_TEST(a_poison_that_is_found_in_the_queue_does_not_begin_once_more),
+		WORLD_TEST(whoever_was_merely_served_when_it_happened_is_no_poison),
 		WORLD_TEST(of_two_retries_at_once_one_counts),
 		WORLD_TEST(a_retry_may_come_before_the_end_is_written),
 		cmocka_unit_test(a_retry_from_any_node_ends),

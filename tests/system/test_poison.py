@@ -17,7 +17,7 @@ LATE = {**POISON, 'name': 'late', 'nodes': [{'id': 'before', 'type': 'delay', 'p
 
 
 class Poison(Case):
-    def quarantine(self, definition, most=5):
+    def quarantine(self, definition, most=5, way='abort'):
         rnd = random.Random(7)
         # calls that take longer than any life of the server, so that whoever shares these lives makes no progress
         stage = Stage(self, scenario={**SCENARIO, 'defaults': {'tps': 50, 'first_ms': 1500, 'jitter': 0, 'seed': 5}},
@@ -26,7 +26,7 @@ class Poison(Case):
         held, stage.clerk.plans[-1].acts = stage.clerk.plans[-1].acts, []  # waits for a person, all the time
         stage.drive(10 * PATIENCE, until=lambda: all(p.begun and p.again for p in stage.clerk.plans))
         stage.end()
-        self.assertTrue(stage.start('node.start@poison:*:abort'))
+        self.assertTrue(stage.start('node.start@poison:*:' + way))
         try:
             poison = stage.server.submit(definition)
         except OSError:  # it died before the answer left
@@ -40,19 +40,23 @@ class Poison(Case):
                 break
             lives += 1
             self.assertLess(lives, 3 * (most + 1), 'it is never given up')
-            stage.start('node.start@poison:*:abort')
+            stage.start('node.start@poison:*:' + way)
         poison = poison or stage.pg.value("SELECT id FROM runs WHERE workflow = '%s'" % definition['name'])
         run = stage.server.run(poison)
         self.assertEqual((run['status'], run['error']['code']), ('failed', 'poison'), run)
         stage.clerk.plans[-1].acts = held
         self.assertTrue(stage.drive(60 * PATIENCE), [(p.definition['name'], p.run_id) for p in stage.clerk.open()])
         print('given up after %d crashes; %d others ended as they must' % (stage.deaths - 1, len(stage.clerk.plans)))
-        # Counted from its last progress. What goes before the poison may be written in any of the first lives, so the count begins again once.
+        # Counted from its last progress. What goes before the poison may be written in any of the lives, so the count may begin again once.
         self.assertTrue(most + 1 <= stage.deaths - 1 <= 2 * (most + 1), stage.deaths)
         stage.check()
 
     def test_a_run_that_ends_the_server_is_given_up_and_the_others_are_not(self):
         self.quarantine(POISON)
+
+    def test_one_that_ends_it_without_a_signal(self):
+        """Whose thread did it is not known then: only who was served each time."""
+        self.quarantine(POISON, way='exit')
 
     def test_one_that_wakes_from_a_wait_is_found_too(self):
         self.quarantine(LATE, most=3)
