@@ -2,7 +2,8 @@
 """Sums up the tests of a build folder: testsum.py BUILD_FOLDER. The last line is "N passed, N failed", alone on its line.
 
 Counts cases where a test program says which it ran (cmocka, unittest, vitest), else the program as one. A program that
-ended badly counts as failed even if none of its cases did. Exit 1 when anything failed or nothing ran.
+ended badly counts as failed even if none of its cases did. Before it, under a line of its own, what failed and what it
+said about that. Exit 1 when anything failed or nothing ran.
 """
 import json
 import pathlib
@@ -30,6 +31,22 @@ def count(entry):
     return passed, failed
 
 
+SAYS = re.compile(r'ThreadSanitizer|AddressSanitizer|LeakSanitizer|runtime error:|^\[  FAILED|^\[   LINE|^(FAIL|ERROR): |^Traceback|^[A-Z]\w*Error\b|'
+                  r'assertion|SIG[A-Z]{3,}')
+
+
+def excerpt(entry, around=12, most=80):
+    """The lines that say why, with those after them; else the last ones."""
+    lines = ((entry.get('stdout') or '') + '\n' + (entry.get('stderr') or '')).splitlines()
+    keep = set(range(max(0, len(lines) - 5), len(lines)))
+    for i, line in enumerate(lines):
+        if len(keep) < most and SAYS.search(line):
+            keep.update(range(max(0, i - 2), min(len(lines), i + around)))
+    if len(keep) <= 5:
+        keep = set(range(max(0, len(lines) - around), len(lines)))
+    return ['    ' + lines[i][:400] for i in sorted(keep)[:most]]
+
+
 def main():
     build = pathlib.Path(sys.argv[1])
     passed = failed = 0
@@ -45,6 +62,7 @@ def main():
             passed, failed = passed + p, failed + f
             if f:
                 worst.append('%s (%s)' % (entry['name'], entry['result'].lower()))
+                worst += excerpt(entry)
     ui = build / 'ui-tests.json'
     if ui.exists():
         report = json.loads(ui.read_text())
@@ -60,8 +78,10 @@ def main():
         passed, failed = passed + p, failed + f
         if f:
             worst.append('ui in the browser')
-    for name in worst:
-        print('failed: %s' % name)
+    if worst:
+        print('---- what failed')
+    for line in worst:
+        print(line if line.startswith('    ') else 'failed: ' + line)
     print('%d passed, %d failed' % (passed, failed))
     return 1 if failed or not passed else 0
 
