@@ -133,13 +133,30 @@ static int setup(void **state)
 	return start(state, (struct sl_server_config){0});
 }
 
-static int setup_hasty(void **state)
+/* One of its times is short, and no other: on a busy machine the other one would come first. */
+static int setup_short_head(void **state)
 {
-	return start(
-		state,
-		(struct sl_server_config){
-			.timeouts = {
-				.head_ms = 60, .body_ms = 120, .idle_ms = 200, .stalled_ms = 200, .answer_ms = 150}});
+	return start(state, (struct sl_server_config){.timeouts = {.head_ms = 60}});
+}
+
+static int setup_short_body(void **state)
+{
+	return start(state, (struct sl_server_config){.timeouts = {.body_ms = 120}});
+}
+
+static int setup_short_idle(void **state)
+{
+	return start(state, (struct sl_server_config){.timeouts = {.idle_ms = 200}});
+}
+
+static int setup_short_answer(void **state)
+{
+	return start(state, (struct sl_server_config){.timeouts = {.answer_ms = 150}});
+}
+
+static int setup_short_stall(void **state)
+{
+	return start(state, (struct sl_server_config){.timeouts = {.stalled_ms = 200}});
 }
 
 static void count_ours(uv_handle_t *h, void *arg)
@@ -423,11 +440,20 @@ static void a_client_that_asks_before_it_sends_is_told_to_go_on(void **state)
 
 static void a_slow_head_is_408(void **state)
 {
-	int fd = dial(*state);
-	say(fd, "GET /echo HT");
-	expect_status(fd, "408", "did not arrive in time");
-	assert_true(closed(fd));
-	close(fd);
+	/* the time runs from the connection on: it may be over before the first byte is said, and then there is no
+	 * answer */
+	for (bool told = false; !told;) {
+		int fd = dial(*state);
+		SL_IGNORE(send(fd, "GET /echo HT", 12, MSG_NOSIGNAL));
+		SL_AUTO_MEM char *text = hear(fd);
+		told = text[0] != '\0';
+		if (told) {
+			assert_int_equal(strncmp(text, "HTTP/1.1 408 ", 13), 0);
+			assert_non_null(strstr(text, "did not arrive in time"));
+		}
+		assert_true(closed(fd));
+		close(fd);
+	}
 }
 
 static void a_slow_body_is_408(void **state)
@@ -749,16 +775,16 @@ int main(void)
 		WITH(what_is_no_http_is_told_so_and_closed, setup),
 		WITH(an_answer_to_the_head_alone_does_not_wait_for_the_body, setup),
 		WITH(a_client_that_asks_before_it_sends_is_told_to_go_on, setup),
-		WITH(a_slow_head_is_408, setup_hasty),
-		WITH(a_slow_body_is_408, setup_hasty),
-		WITH(an_idle_connection_is_closed, setup_hasty),
-		WITH(a_handler_that_takes_too_long_is_504_and_its_answer_dropped, setup_hasty),
+		WITH(a_slow_head_is_408, setup_short_head),
+		WITH(a_slow_body_is_408, setup_short_body),
+		WITH(an_idle_connection_is_closed, setup_short_idle),
+		WITH(a_handler_that_takes_too_long_is_504_and_its_answer_dropped, setup_short_answer),
 		WITH(an_answer_for_a_client_that_left_is_dropped, setup),
 		WITH(a_half_closed_client_still_gets_its_answer, setup),
 		WITH(whoever_asks_learns_that_the_client_left, setup),
 		WITH(a_large_answer_arrives_whole_at_a_slow_reader, setup),
 		WITH(a_stream_is_chunked_and_ends, setup),
-		WITH(a_stream_nobody_reads_is_held_back_and_then_closed, setup_hasty),
+		WITH(a_stream_nobody_reads_is_held_back_and_then_closed, setup_short_stall),
 		WITH(a_stream_goes_on_when_its_reader_does, setup),
 		WITH(draining_finishes_what_began_and_takes_no_more, setup),
 		WITH(stopping_with_everything_open_leaves_nothing, setup),

@@ -30,6 +30,7 @@ static struct json_object *found(struct sl_memory_search q)
 {
 	struct json_object *o = NULL;
 	q.project = q.project.len ? q.project : SL_STR("p");
+	q.timeout_ms = q.timeout_ms ? q.timeout_ms : 60000; /* these are not about time */
 	assert_int_equal(sl_rig_search(&rig, &q, &o), SL_OK);
 	return o;
 }
@@ -118,13 +119,17 @@ static void capacity_and_time_bound_working_memory(void **state)
 {
 	char first[SL_UUID_TEXT_BYTES], id[SL_UUID_TEXT_BYTES];
 	struct sl_memory_stats st = {0};
-	sl_memory_rig_open(&rig, 1, 2);
+	sl_memory_rig_open(&rig, 3600, 2);
 	sl_rig_put(&rig, SL_MEMORY_WORKING, bridge, first);
 	sl_rig_put(&rig, SL_MEMORY_WORKING, wind, id);
 	sl_rig_put(&rig, SL_MEMORY_WORKING, bread, id);
 	SL_AUTO_JSON o = found((struct sl_memory_search){.max_results = 10});
 	assert_int_equal(count(o), 2);
 	assert_false(has(o, first));
+	sl_memory_rig_clean(&rig);
+	sl_memory_rig_open(&rig, 1, 50);
+	sl_rig_put(&rig, SL_MEMORY_WORKING, wind, id);
+	sl_rig_put(&rig, SL_MEMORY_WORKING, bread, id);
 	/* the sweeper's one timer is the only thing that can bring these away */
 	for (int i = 0; i < 10000 && st.expired < 2; i++) {
 		usleep(1000);
@@ -239,7 +244,7 @@ static void a_model_that_is_silent_costs_a_search_three_seconds(void **state)
 	uint64_t began = sl_clock_mono_ms();
 	SL_AUTO_JSON o = found((struct sl_memory_search){.query = SL_STR("wind turbines in silence")});
 	uint64_t took = sl_clock_mono_ms() - began;
-	assert_in_range(took, 2900, 4900); /* the search itself has five */
+	assert_in_range(took, 2900, 30000); /* three seconds; the search itself has sixty */
 	assert_true(has(o, a));
 	assert_string_equal(sl_json_get_z(o, "degraded"), "embedding_failed");
 	close(fd);

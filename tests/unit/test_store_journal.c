@@ -397,11 +397,10 @@ static void runs_of_a_killed_server_are_claimed_at_once_and_counted(void **state
 	assert_int_equal(seen.n_runs, 0); /* it lives */
 	kill(other, SIGKILL);
 	waitpid(other, NULL, 0);
-	uint64_t deadline =
-		sl_clock_mono_ms() + 10000; /* far below its lease: PostgreSQL only has to see the sockets close */
-	while (count("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") > 2 && sl_clock_mono_ms() < deadline)
+	/* far below its lease: PostgreSQL only has to see the sockets close */
+	uint64_t deadline = sl_clock_mono_ms() + 30000;
+	for (claim(s, 3); seen.n_runs == 0 && sl_clock_mono_ms() < deadline; claim(s, 3))
 		usleep(2000);
-	claim(s, 3);
 	assert_int_equal(seen.n_runs, 3);
 	for (size_t i = 0; i < 3; i++) {
 		assert_int_equal(seen.runs[i]->epoch, 2);
@@ -637,8 +636,9 @@ static void postgres_away_keeps_batches_and_fails_queries_in_time(void **state)
 		pthread_mutex_unlock(&seen.m);
 		assert_int_equal(sl_store_load(s, run, on_load, NULL), SL_OK);
 		wait_call();
-		if (seen.rc != SL_OK)
+		if (seen.rc == SL_UNAVAILABLE)
 			break;
+		assert_true(seen.rc == SL_OK || seen.rc == SL_BUSY); /* busy: its time was over before its turn came */
 		sl_stored_run_free(seen.run);
 		seen.run = NULL;
 	}
@@ -648,7 +648,7 @@ static void postgres_away_keeps_batches_and_fails_queries_in_time(void **state)
 	sl_pg_revive(&pg);
 	wait_done(2);
 	assert_int_equal(seen.ok, 2);
-	assert_int_equal(sl_store_wait(s, 5000, &err), SL_OK);
+	assert_int_equal(sl_store_wait(s, 20000, &err), SL_OK);
 	sl_store_close(s, 5000);
 }
 
@@ -673,7 +673,7 @@ static void a_read_only_postgres_is_told_and_waited_for(void **state)
 	sl_pg_exec(&pg, "SELECT pg_reload_conf()");
 	wait_done(1);
 	assert_int_equal(seen.ok, 1);
-	assert_int_equal(sl_store_wait(s, 5000, &err), SL_OK);
+	assert_int_equal(sl_store_wait(s, 20000, &err), SL_OK);
 	sl_store_close(s, 5000);
 }
 

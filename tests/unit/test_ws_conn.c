@@ -243,7 +243,7 @@ static int handshake(struct world *w, struct peer *p, const char *path, const ch
 			take(p, (size_t)(end + 4 - p->in));
 			return status;
 		}
-		if (!fill(p, 5000))
+		if (!fill(p, 60000))
 			return -1;
 	}
 }
@@ -313,7 +313,7 @@ static int next(struct peer *p, struct sl_str *payload, int timeout_ms)
 static bool expect(struct peer *p, const char *what)
 {
 	struct sl_str s;
-	for (int op; (op = next(p, &s, 5000)) >= 0 && op != SL_WS_CLOSE;)
+	for (int op; (op = next(p, &s, 60000)) >= 0 && op != SL_WS_CLOSE;)
 		if (op == SL_WS_TEXT && strstr(s.p, what))
 			return true;
 	return false;
@@ -322,7 +322,7 @@ static bool expect(struct peer *p, const char *what)
 static int close_code(struct peer *p)
 {
 	struct sl_str s;
-	for (int op; (op = next(p, &s, 5000)) >= 0;)
+	for (int op; (op = next(p, &s, 60000)) >= 0;)
 		if (op == SL_WS_CLOSE && s.len >= 2)
 			return (unsigned char)s.p[0] << 8 | (unsigned char)s.p[1];
 	return 0;
@@ -361,7 +361,7 @@ static void commands_arrive_in_any_pieces(void **state)
 	say(&p, SL_WS_CONT, true, "77}", 3);
 	bool pong = false, answer = false;
 	while (!(pong && answer)) {
-		int op = next(&p, &s, 5000);
+		int op = next(&p, &s, 60000);
 		assert_true(op >= 0);
 		pong = pong || (op == SL_WS_PONG && sl_str_is(s, "hello"));
 		answer = answer || (op == SL_WS_TEXT && strstr(s.p, "77"));
@@ -454,7 +454,7 @@ static void a_stalled_reader_that_pings_gets_every_byte_in_whole_frames(void **s
 		}
 	}
 	while (at < TOTAL || !pongs || answers < 10) {
-		int op = next(&p, &s, 10000);
+		int op = next(&p, &s, 60000);
 		assert_true(op >= 0);
 		if (op == SL_WS_PONG)
 			pongs++;
