@@ -10,11 +10,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/limits.h"
-#include "store/audit.h"
 #include "store/embedded.h"
 #include "store/journal.h"
-#include "store/settings.h"
 #include "tests/lib/pg.h"
 
 static struct sl_pg pg;
@@ -719,91 +716,6 @@ static void new_runs_are_refused_while_too_much_waits(void **state)
 	assert_int_equal(seen.other, taken + 1);
 }
 
-static void on_ended(void *arg, enum sl_code rc)
-{
-	pthread_mutex_lock(&seen.m);
-	seen.calls++;
-	seen.rc = rc;
-	if (arg)
-		seen.order[0] = (char)(seen.order[0] ? seen.order[0] : *(const char *)arg); /* who is first */
-	pthread_cond_broadcast(&seen.changed);
-	pthread_mutex_unlock(&seen.m);
-}
-
-static void on_first_claim(void *arg, enum sl_code rc, struct sl_stored_run **runs, size_t n)
-{
-	on_ended(arg, rc);
-	free(runs);
-}
-
-static void on_first_load(void *arg, enum sl_code rc, struct sl_stored_run *run)
-{
-	on_ended(arg, rc);
-	sl_stored_run_free(run);
-}
-
-/* PostgreSQL is away, and whoever reads does not wait for an answer. */
-static void queries_are_refused_while_too_much_waits(void **state)
-{
-	static char a_load[] = "load", a_claim[] = "claim";
-	struct sl_store_config config;
-	struct sl_store_stats stats;
-	struct sl_store *s = NULL;
-	struct sl_error err = {0};
-	enum sl_code rc = SL_OK;
-	int taken = 0;
-	sl_store_config_init(&config);
-	config.url = "host=/nonexistent dbname=x";
-	config.query_timeout_ms = config.pool_timeout_ms = 600000; /* none ends before it is said so */
-	assert_int_equal(sl_store_open(&config, &s, &err), SL_OK);
-	while (rc == SL_OK && taken < 1000000) {
-		rc = sl_store_load(s, new_run(), on_first_load, a_load);
-		taken += rc == SL_OK;
-	}
-	assert_int_equal(rc, SL_UNAVAILABLE);
-	assert_in_range(taken, 1000, 100000);
-	sl_store_stats(s, &stats);
-	assert_in_range(stats.pool_waiting_bytes, SL_LIMIT_QUERY_QUEUE_BYTES, SL_LIMIT_QUERY_QUEUE_BYTES + 4096);
-	assert_int_equal(sl_store_setting_put(s, SL_STR("k"), NULL, on_ended, a_load), SL_UNAVAILABLE);
-	/* What was done is written down as long as there is room beyond, and what the store itself asks is not refused
-	 * and goes first. */
-	assert_int_equal(sl_store_audit(s, SL_STR("ada"), SL_STR("run.pause"), SL_STR("x"), NULL, on_ended, a_load),
-			 SL_OK);
-	assert_int_equal(sl_store_claim(s, 5, on_first_claim, a_claim), SL_OK);
-	do {
-		usleep(1000);
-		sl_store_stats(s, &stats);
-	} while (stats.pool_waiting < (unsigned)taken + 2);
-	sl_store_close(s, 10);
-	assert_int_equal(seen.calls, taken + 2); /* each once, and none that was refused */
-	assert_int_equal(seen.rc, SL_CANCELLED);
-	assert_int_equal(seen.order[0], 'c');
-}
-
-static void queries_are_taken_again_when_those_before_have_ended(void **state)
-{
-	static char text[1 << 20];
-	struct sl_store_config config;
-	struct sl_store_stats stats;
-	struct sl_store *s = NULL;
-	struct sl_error err = {0};
-	enum sl_code rc = SL_OK;
-	SL_AUTO(sl_bytes) large = sl_bytes_new(text, sizeof(text));
-	sl_store_config_init(&config);
-	config.url = "host=/nonexistent dbname=x";
-	config.query_timeout_ms = 1000;
-	assert_int_equal(sl_store_open(&config, &s, &err), SL_OK);
-	while (rc == SL_OK)
-		rc = sl_store_setting_put(s, SL_STR("k"), large, NULL, NULL);
-	assert_int_equal(rc, SL_UNAVAILABLE);
-	do {
-		usleep(1000);
-		sl_store_stats(s, &stats);
-	} while (stats.pool_waiting_bytes > 0);
-	assert_int_equal(sl_store_setting_put(s, SL_STR("k"), large, NULL, NULL), SL_OK);
-	sl_store_close(s, 10);
-}
-
 static int group_setup(void **state)
 {
 	sl_pg_start(&pg, SL_PG_MIGRATED);
@@ -850,8 +762,6 @@ int main(int argc, char **argv)
 		TEST(terminated_backends_lose_and_double_nothing),
 		TEST(a_lost_reply_is_resolved_at_every_point),
 		TEST(postgres_away_keeps_batches_and_fails_queries_in_time),
-		TEST(queries_are_refused_while_too_much_waits),
-		TEST(queries_are_taken_again_when_those_before_have_ended),
 		TEST(a_read_only_postgres_is_told_and_waited_for),
 		TEST(closing_ends_what_cannot_be_written),
 		TEST(new_runs_are_refused_while_too_much_waits),
