@@ -8,35 +8,20 @@
 
 static const struct sl_setting options[] = {SL_CLI_CLIENT_OPTIONS};
 
-static const char *or_dash(const char *z)
+static void show_agent(const struct sl_cli *cli, struct json_object *agent)
 {
-	return z && *z ? z : "-";
+	if (agent)
+		sl_cli_put_json(agent, true);
+	else
+		printf(cli->json ? "{\"deleted\":\"%s\"}\n" : "%s is gone\n", cli->args[0]);
 }
 
-static void path_of(struct sl_buf *path, const char *name)
-{
-	sl_buf_adds(path, "/api/v1/agents/");
-	sl_client_escape(path, sl_str(name));
-}
-
-/* One call whose answer is an agent, or nothing. */
 static int one(struct sl_cli *cli, const char *method, struct json_object *body)
 {
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON agent = NULL;
-	struct sl_error err = {0};
 	SL_BUF(path, 1000);
-	path_of(&path, cli->args[0]);
-	enum sl_code rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, method, path.data, body, NULL, &agent, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (!agent)
-		printf(cli->json ? "{\"deleted\":\"%s\"}\n" : "%s is gone\n", cli->args[0]);
-	else
-		sl_cli_put_json(agent, !cli->json);
-	return SL_EXIT_DONE;
+	sl_buf_adds(&path, "/api/v1/agents/");
+	sl_client_escape(&path, sl_str(cli->args[0]));
+	return sl_client_command(cli, method, path.data, body, show_agent);
 }
 
 static int show_main(struct sl_cli *cli)
@@ -60,27 +45,15 @@ static int put_main(struct sl_cli *cli)
 	return rc == SL_OK ? one(cli, "PUT", body) : sl_cli_fail(cli, &err);
 }
 
+static void row(struct json_object *a)
+{
+	printf("%-24s  %-16s  %s\n", sl_client_cell(a, "name"), sl_client_cell(a, "profile"),
+	       sl_client_cell(a, "description"));
+}
+
 static int list_main(struct sl_cli *cli)
 {
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON page = NULL;
-	struct sl_error err = {0};
-	enum sl_code rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, "GET", "/api/v1/agents", NULL, NULL, &page, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json) {
-		sl_cli_put_json(page, false);
-		return SL_EXIT_DONE;
-	}
-	struct json_object *items = sl_json_get(page, "items");
-	for (size_t i = 0; items && i < json_object_array_length(items); i++) {
-		struct json_object *a = json_object_array_get_idx(items, i);
-		printf("%-24s  %-16s  %s\n", or_dash(sl_json_get_z(a, "name")), or_dash(sl_json_get_z(a, "profile")),
-		       or_dash(sl_json_get_z(a, "description")));
-	}
-	return SL_EXIT_DONE;
+	return sl_client_list(cli, "/api/v1/agents", &(struct sl_client_table){.row = row});
 }
 
 #define OPTIONS .options = options, .n_options = SL_COUNT_OF(options)

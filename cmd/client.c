@@ -315,3 +315,55 @@ enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_e
 	sl_buf_fini(&f.refusal);
 	return rc;
 }
+
+/* ---- what commands have in common ---- */
+
+static enum sl_code once(const struct sl_cli *cli, const char *method, const char *path, struct json_object *body,
+			 struct json_object **answer, struct sl_error *err)
+{
+	SL_AUTO(sl_client) client = NULL;
+	enum sl_code rc = sl_client_new(cli, &client, err);
+	return rc == SL_OK ? sl_client_call(client, method, path, body, NULL, answer, err) : rc;
+}
+
+int sl_client_command(const struct sl_cli *cli, const char *method, const char *path, struct json_object *body,
+		      sl_client_show_fn *show)
+{
+	SL_AUTO_JSON answer = NULL;
+	struct sl_error err = {0};
+	if (once(cli, method, path, body, &answer, &err) != SL_OK)
+		return sl_cli_fail(cli, &err);
+	if (cli->json && answer)
+		sl_cli_put_json(answer, false);
+	else
+		show(cli, answer);
+	return SL_EXIT_DONE;
+}
+
+int sl_client_list(const struct sl_cli *cli, const char *path, const struct sl_client_table *table)
+{
+	SL_AUTO_JSON page = NULL;
+	struct sl_error err = {0};
+	if (once(cli, "GET", path, NULL, &page, &err) != SL_OK)
+		return sl_cli_fail(cli, &err);
+	if (cli->json) {
+		sl_cli_put_json(page, false);
+		return SL_EXIT_DONE;
+	}
+	struct json_object *items = sl_json_get(page, "items");
+	size_t n = items ? json_object_array_length(items) : 0;
+	const char *last = !n ? table->none : sl_json_get(page, "next_cursor") ? table->more : NULL;
+	if (n && table->head)
+		puts(table->head);
+	for (size_t i = 0; i < n; i++)
+		table->row(json_object_array_get_idx(items, i));
+	if (last)
+		puts(last);
+	return SL_EXIT_DONE;
+}
+
+const char *sl_client_cell(struct json_object *o, const char *key)
+{
+	const char *z = sl_json_get_z(o, key);
+	return z && *z ? z : "-";
+}

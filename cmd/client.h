@@ -36,5 +36,20 @@ typedef enum sl_code sl_client_event_fn(void *ctx, const struct sl_sse_event *e)
 SL_MUST_USE enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_event_fn *fn, void *ctx,
 					  const volatile int *stop, struct sl_error *err);
 
+/* What most commands are: one call, and its answer as it is with --json, else in the words of show(). An answer without
+ * content is show()'s in either case, as NULL. Returns the exit code. */
+typedef void sl_client_show_fn(const struct sl_cli *cli, struct json_object *answer);
+int sl_client_command(const struct sl_cli *cli, const char *method, const char *path, struct json_object *body,
+		      sl_client_show_fn *show);
+
+/* The same of a page: a row for each of its items. */
+struct sl_client_table {
+	void (*row)(struct json_object *item);
+	const char *head, *none,
+		*more; /* lines: above, when there is nothing, when there is another page; NULL: no line */
+};
+int sl_client_list(const struct sl_cli *cli, const char *path, const struct sl_client_table *table);
+const char *sl_client_cell(struct json_object *o, const char *key); /* "-": it is not there, or empty; lends */
+
 /* Percent-encodes one segment of a path or a query value. */
 void sl_client_escape(struct sl_buf *out, struct sl_str s);

@@ -119,11 +119,6 @@ static const struct sl_setting retry_options[RETRY_OPTIONS] = {
 };
 static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
-static const char *or_dash(const char *z)
-{
-	return z && *z ? z : "-";
-}
-
 static void query(struct sl_buf *path, const char *key, const char *value)
 {
 	if (!value)
@@ -132,11 +127,19 @@ static void query(struct sl_buf *path, const char *key, const char *value)
 	sl_client_escape(path, sl_str(value));
 }
 
+static void row(struct json_object *r)
+{
+	const char *of = sl_json_get_z(sl_json_get(r, "forked_from"), "run");
+	char nodes[40];
+	snprintf(nodes, sizeof(nodes), "%lld/%lld", (long long)sl_json_get_i64(r, "nodes_done", 0),
+		 (long long)sl_json_get_i64(r, "nodes_total", 0));
+	printf("%-36s  %-10s  %-24s  %-9s  %9.4f  %s%s%s%s\n", sl_client_cell(r, "id"), sl_client_cell(r, "status"),
+	       sl_client_cell(r, "created_at"), nodes, sl_json_get_f64(r, "cost_usd", 0), sl_client_cell(r, "workflow"),
+	       of ? " (fork of " : "", of ? of : "", of ? ")" : "");
+}
+
 static int list_main(struct sl_cli *cli)
 {
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON page = NULL;
-	struct sl_error err = {0};
 	SL_BUF(path, 4096);
 	static const struct {
 		int option;
@@ -147,36 +150,13 @@ static int list_main(struct sl_cli *cli)
 	sl_buf_adds(&path, "/api/v1/runs");
 	for (size_t i = 0; i < SL_COUNT_OF(filters); i++)
 		query(&path, filters[i].key, sl_config_z(cli->config, (size_t)filters[i].option));
-	enum sl_code rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, "GET", path.data, NULL, NULL, &page, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json) {
-		sl_cli_put_json(page, false);
-		return SL_EXIT_DONE;
-	}
-	struct json_object *items = sl_json_get(page, "items");
-	size_t n = items ? json_object_array_length(items) : 0;
-	if (n)
-		printf("%-36s  %-10s  %-24s  %-9s  %9s  %s\n", "ID", "STATUS", "CREATED", "NODES", "COST USD",
-		       "WORKFLOW");
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *r = json_object_array_get_idx(items, i);
-		const char *of = sl_json_get_z(sl_json_get(r, "forked_from"), "run");
-		char nodes[40];
-		snprintf(nodes, sizeof(nodes), "%lld/%lld", (long long)sl_json_get_i64(r, "nodes_done", 0),
-			 (long long)sl_json_get_i64(r, "nodes_total", 0));
-		printf("%-36s  %-10s  %-24s  %-9s  %9.4f  %s%s%s%s\n", or_dash(sl_json_get_z(r, "id")),
-		       or_dash(sl_json_get_z(r, "status")), or_dash(sl_json_get_z(r, "created_at")), nodes,
-		       sl_json_get_f64(r, "cost_usd", 0), or_dash(sl_json_get_z(r, "workflow")), of ? " (fork of " : "",
-		       of ? of : "", of ? ")" : "");
-	}
-	if (!n)
-		puts("no runs");
-	else if (sl_json_get(page, "next_cursor"))
-		printf("(there are more; --limit shows up to 200)\n");
-	return SL_EXIT_DONE;
+	return sl_client_list(
+		cli, path.data,
+		&(struct sl_client_table){.row = row,
+					  .head = "ID                                    STATUS      CREATED           "
+						  "        NODES       COST USD  WORKFLOW",
+					  .none = "no runs",
+					  .more = "(there are more; --limit shows up to 200)"});
 }
 
 static enum sl_code run_path(const struct sl_cli *cli, const char *tail, struct sl_buf *path, struct sl_error *err)
@@ -192,34 +172,31 @@ static void show_text(struct json_object *run)
 {
 	struct json_object *nodes = sl_json_get(run, "nodes"), *usage = sl_json_get(run, "usage"),
 			   *error = sl_json_get(run, "error"), *of = sl_json_get(run, "forked_from");
-	printf("run       %s\nworkflow  %s\nstatus    %s%s%s\n", or_dash(sl_json_get_z(run, "id")),
-	       or_dash(sl_json_get_z(run, "workflow")), or_dash(sl_json_get_z(run, "status")),
-	       sl_json_get_z(run, "reason") ? ": " : "",
+	printf("run       %s\nworkflow  %s\nstatus    %s%s%s\n", sl_client_cell(run, "id"),
+	       sl_client_cell(run, "workflow"), sl_client_cell(run, "status"), sl_json_get_z(run, "reason") ? ": " : "",
 	       sl_json_get_z(run, "reason") ? sl_json_get_z(run, "reason") : "");
 	if (sl_json_get(run, "parent"))
-		printf("parent    %s, node %s\n", or_dash(sl_json_get_z(run, "parent")),
-		       or_dash(sl_json_get_z(run, "parent_node")));
+		printf("parent    %s, node %s\n", sl_client_cell(run, "parent"), sl_client_cell(run, "parent_node"));
 	if (of) {
 		const char *from = sl_json_get_z(of, "from");
-		printf("fork of   %s, up to event %lld%s%s\n", or_dash(sl_json_get_z(of, "run")),
+		printf("fork of   %s, up to event %lld%s%s\n", sl_client_cell(of, "run"),
 		       (long long)sl_json_get_i64(of, "at_seq", 0), from ? ", again from " : "", from ? from : "");
 	}
 	if (error) {
 		const char *node = sl_json_get_z(error, "node");
-		printf("error     %s%s%s: %s\n", or_dash(sl_json_get_z(error, "code")), node ? " in " : "",
-		       node ? node : "", or_dash(sl_json_get_z(error, "message")));
+		printf("error     %s%s%s: %s\n", sl_client_cell(error, "code"), node ? " in " : "", node ? node : "",
+		       sl_client_cell(error, "message"));
 	}
-	printf("created   %s\nstarted   %s\nfinished  %s\n", or_dash(sl_json_get_z(run, "created_at")),
-	       or_dash(sl_json_get_z(run, "started_at")), or_dash(sl_json_get_z(run, "finished_at")));
+	printf("created   %s\nstarted   %s\nfinished  %s\n", sl_client_cell(run, "created_at"),
+	       sl_client_cell(run, "started_at"), sl_client_cell(run, "finished_at"));
 	printf("usage     %lld tokens in, %lld out, $%.4f%s\n", (long long)sl_json_get_i64(usage, "input_tokens", 0),
 	       (long long)sl_json_get_i64(usage, "output_tokens", 0), sl_json_get_f64(run, "cost_usd", 0),
 	       sl_json_get_bool(run, "simulated", false) ? " (the simulator answered)" : "");
 	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {
 		struct json_object *n = json_object_array_get_idx(nodes, i), *failure = sl_json_get(n, "error");
 		const char *why = failure ? sl_json_get_z(failure, "message") : sl_json_get_z(n, "reason");
-		printf("  %-28s %-12s %-10s%s%s\n", or_dash(sl_json_get_z(n, "path")),
-		       or_dash(sl_json_get_z(n, "type")), or_dash(sl_json_get_z(n, "status")), why ? " " : "",
-		       why ? why : "");
+		printf("  %-28s %-12s %-10s%s%s\n", sl_client_cell(n, "path"), sl_client_cell(n, "type"),
+		       sl_client_cell(n, "status"), why ? " " : "", why ? why : "");
 	}
 	struct json_object *outputs = sl_json_get(run, "outputs");
 	if (outputs) {
@@ -242,7 +219,7 @@ static void show_ledger(struct json_object *ledger)
 				 sl_str_is(sl_json_get_str(c, "closed"), "stream") ? "stream reset" : "socket closed",
 				 (double)sl_json_get_i64(c, "close_us", 0) / 1000);
 		printf("  %-28s %-12s %s; %lld bytes, %s%lld tokens in, %lld out, $%.4f\n",
-		       or_dash(sl_json_get_z(c, "node_id")), or_dash(sl_json_get_z(c, "reason")), closed,
+		       sl_client_cell(c, "node_id"), sl_client_cell(c, "reason"), closed,
 		       (long long)sl_json_get_i64(c, "bytes", 0), sl_json_get_bool(c, "estimated", false) ? "~" : "",
 		       (long long)sl_json_get_i64(c, "input_tokens", 0),
 		       (long long)sl_json_get_i64(c, "output_tokens", 0), sl_json_get_f64(c, "estimated_cost_usd", 0));
@@ -285,24 +262,24 @@ static int watch_main(struct sl_cli *cli)
 	return rc == SL_OK ? sl_follow(cli, client, cli->args[0]) : sl_cli_fail(cli, &err);
 }
 
+static int call_run(const struct sl_cli *cli, const char *method, const char *tail, struct json_object *body,
+		    sl_client_show_fn *show)
+{
+	struct sl_error err = {0};
+	SL_BUF(path, 400);
+	if (run_path(cli, tail, &path, &err) != SL_OK)
+		return sl_cli_fail(cli, &err);
+	return sl_client_command(cli, method, path.data, body, show);
+}
+
+static void show_status(const struct sl_cli *cli, struct json_object *run)
+{
+	printf("%s is %s\n", cli->args[0], sl_client_cell(run, "status"));
+}
+
 static int command(struct sl_cli *cli, const char *verb, struct json_object *body)
 {
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON run = NULL;
-	struct sl_error err = {0};
-	SL_BUF(path, 200);
-	enum sl_code rc = run_path(cli, verb, &path, &err);
-	if (rc == SL_OK)
-		rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, "POST", path.data, body, NULL, &run, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json)
-		sl_cli_put_json(run, false);
-	else
-		printf("%s is %s\n", cli->args[0], or_dash(sl_json_get_z(run, "status")));
-	return SL_EXIT_DONE;
+	return call_run(cli, "POST", verb, body, show_status);
 }
 
 /* Who refused it goes to stderr, as the refusal of an order for one run does. */
@@ -312,8 +289,8 @@ static void put_refusals(const struct sl_cli *cli, struct json_object *got)
 	size_t n = refusals ? json_object_array_length(refusals) : 0;
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *r = json_object_array_get_idx(refusals, i);
-		fprintf(stderr, "sluice %s: %s: %s\n", cli->command->name, or_dash(sl_json_get_z(r, "id")),
-			or_dash(sl_json_get_z(r, "message")));
+		fprintf(stderr, "sluice %s: %s: %s\n", cli->command->name, sl_client_cell(r, "id"),
+			sl_client_cell(r, "message"));
 	}
 	if (sl_json_get_bool(got, "refusals_cut", false))
 		fprintf(stderr, "sluice %s: the other refusals are not told\n", cli->command->name);
@@ -514,7 +491,7 @@ static int fork_main(struct sl_cli *cli)
 	if (cli->json)
 		sl_cli_put_json(made, false);
 	else
-		printf("%s\n", or_dash(sl_json_get_z(made, "id")));
+		printf("%s\n", sl_client_cell(made, "id"));
 	return SL_EXIT_DONE;
 }
 
@@ -536,7 +513,7 @@ static void diff_places(const char *what, struct json_object *places)
 			printf("    … and %lld more places\n", (long long)sl_json_get_i64(p, "left_out", 0));
 			continue;
 		}
-		printf("    %s%s\n", what, or_dash(sl_json_get_z(p, "pointer")));
+		printf("    %s%s\n", what, sl_client_cell(p, "pointer"));
 		if (json_object_object_get_ex(p, "a", &v))
 			put_short("-", v);
 		if (json_object_object_get_ex(p, "b", &v))
@@ -550,17 +527,25 @@ static struct json_object *of_pair(struct json_object *o, const char *key, size_
 	return json_object_is_type(pair, json_type_array) ? json_object_array_get_idx(pair, i) : NULL;
 }
 
-static void diff_text(struct json_object *d)
+static void diff_line(const char *what, struct json_object *o)
+{
+	const char *status[2];
+	for (size_t i = 0; i < 2; i++) {
+		status[i] = json_object_get_string(of_pair(o, "status", i));
+		status[i] = status[i] ? status[i] : "-";
+	}
+	printf("%-40s %-12s %-12s %+10lld %+10.4f\n", what, status[0], status[1],
+	       (long long)(json_object_get_int64(of_pair(o, "tokens", 1)) -
+			   json_object_get_int64(of_pair(o, "tokens", 0))),
+	       json_object_get_double(of_pair(o, "cost_usd", 1)) - json_object_get_double(of_pair(o, "cost_usd", 0)));
+}
+
+static void diff_text(const struct sl_cli *cli, struct json_object *d)
 {
 	struct json_object *nodes = sl_json_get(d, "nodes");
 	size_t n = nodes ? json_object_array_length(nodes) : 0, same = 0;
 	printf("%-40s %-12s %-12s %10s %10s\n", "", "THIS", "THE OTHER", "TOKENS", "COST USD");
-	printf("%-40s %-12s %-12s %+10lld %+10.4f\n", "the run",
-	       or_dash(json_object_get_string(of_pair(d, "status", 0))),
-	       or_dash(json_object_get_string(of_pair(d, "status", 1))),
-	       (long long)(json_object_get_int64(of_pair(d, "tokens", 1)) -
-			   json_object_get_int64(of_pair(d, "tokens", 0))),
-	       json_object_get_double(of_pair(d, "cost_usd", 1)) - json_object_get_double(of_pair(d, "cost_usd", 0)));
+	diff_line("the run", d);
 	diff_places("inputs", sl_json_get(d, "inputs"));
 	diff_places("outputs", sl_json_get(d, "outputs"));
 	for (size_t i = 0; i < n; i++) {
@@ -569,13 +554,7 @@ static void diff_text(struct json_object *d)
 			same++;
 			continue;
 		}
-		printf("%-40s %-12s %-12s %+10lld %+10.4f\n", or_dash(sl_json_get_z(o, "path")),
-		       or_dash(json_object_get_string(of_pair(o, "status", 0))),
-		       or_dash(json_object_get_string(of_pair(o, "status", 1))),
-		       (long long)(json_object_get_int64(of_pair(o, "tokens", 1)) -
-				   json_object_get_int64(of_pair(o, "tokens", 0))),
-		       json_object_get_double(of_pair(o, "cost_usd", 1)) -
-			       json_object_get_double(of_pair(o, "cost_usd", 0)));
+		diff_line(sl_client_cell(o, "path"), o);
 		diff_places("", sl_json_get(o, "output"));
 		diff_places("error", sl_json_get(o, "error"));
 	}
@@ -584,24 +563,10 @@ static void diff_text(struct json_object *d)
 
 static int diff_main(struct sl_cli *cli)
 {
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON d = NULL;
-	struct sl_error err = {0};
-	SL_BUF(path, 400);
-	enum sl_code rc = run_path(cli, "/diff", &path, &err);
-	if (rc == SL_OK)
-		query(&path, "with", cli->args[1]);
-	if (rc == SL_OK)
-		rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, "GET", path.data, NULL, NULL, &d, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json)
-		sl_cli_put_json(d, false);
-	else
-		diff_text(d);
-	return SL_EXIT_DONE;
+	SL_BUF(tail, 200);
+	sl_buf_adds(&tail, "/diff?with=");
+	sl_client_escape(&tail, sl_str(cli->args[1]));
+	return call_run(cli, "GET", tail.data, NULL, diff_text);
 }
 
 static int signal_main(struct sl_cli *cli)
@@ -620,31 +585,16 @@ static int input_main(struct sl_cli *cli)
 	return command(cli, "/input", body);
 }
 
+static void review_row(struct json_object *r)
+{
+	printf("%-36s  %-24s  %-24s  %s\n", sl_client_cell(r, "run_id"), sl_client_cell(r, "requested_at"),
+	       sl_client_cell(r, "workflow"), sl_client_cell(r, "node"));
+}
+
 static int reviews_main(struct sl_cli *cli)
 {
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON page = NULL;
-	struct sl_error err = {0};
-	enum sl_code rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, "GET", "/api/v1/reviews?limit=200", NULL, NULL, &page, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json) {
-		sl_cli_put_json(page, false);
-		return SL_EXIT_DONE;
-	}
-	struct json_object *items = sl_json_get(page, "items");
-	size_t n = items ? json_object_array_length(items) : 0;
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *r = json_object_array_get_idx(items, i);
-		printf("%-36s  %-24s  %-24s  %s\n", or_dash(sl_json_get_z(r, "run_id")),
-		       or_dash(sl_json_get_z(r, "requested_at")), or_dash(sl_json_get_z(r, "workflow")),
-		       or_dash(sl_json_get_z(r, "node")));
-	}
-	if (!n)
-		puts("nothing waits for a person");
-	return SL_EXIT_DONE;
+	return sl_client_list(cli, "/api/v1/reviews?limit=200",
+			      &(struct sl_client_table){.row = review_row, .none = "nothing waits for a person"});
 }
 
 #define ONE_RUN    .args = "ID", .min_args = 1, .max_args = 1

@@ -22,17 +22,15 @@ static const struct sl_setting create_options[CREATE_OPTIONS] = {
 };
 static const struct sl_setting plain_options[] = {SL_CLI_CLIENT_OPTIONS};
 
-static const char *or_dash(const char *z)
+static void show_token(const struct sl_cli *cli, struct json_object *made)
 {
-	return z && *z ? z : "-";
+	fprintf(stderr, "This is shown once; keep it:\n");
+	printf("%s\n", sl_client_cell(made, "token"));
 }
 
 static int create_main(struct sl_cli *cli)
 {
-	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON body = json_object_new_object();
-	SL_AUTO_JSON made = NULL;
-	struct sl_error err = {0};
 	const char *role = sl_config_z(cli->config, ROLE), *name = sl_config_z(cli->config, NAME),
 		   *expires = sl_config_z(cli->config, EXPIRES);
 	if (!role)
@@ -43,49 +41,21 @@ static int create_main(struct sl_cli *cli)
 	sl_json_set_str(body, "name", sl_str(name));
 	if (expires)
 		sl_json_set_str(body, "expires_at", sl_str(expires));
-	enum sl_code rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, "POST", "/api/v1/admin/tokens", body, NULL, &made, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json)
-		sl_cli_put_json(made, false);
-	else {
-		fprintf(stderr, "This is shown once; keep it:\n");
-		printf("%s\n", or_dash(sl_json_get_z(made, "token")));
-	}
-	return SL_EXIT_DONE;
+	return sl_client_command(cli, "POST", "/api/v1/admin/tokens", body, show_token);
 }
 
-static enum sl_code fetch(const struct sl_cli *cli, struct sl_client **client, struct json_object **page,
-			  struct sl_error *err)
+#define LIST_PATH "/api/v1/admin/tokens?limit=200"
+
+static void row(struct json_object *t)
 {
-	enum sl_code rc = sl_client_new(cli, client, err);
-	return rc == SL_OK ? sl_client_call(*client, "GET", "/api/v1/admin/tokens?limit=200", NULL, NULL, page, err)
-			   : rc;
+	printf("%-36s  %-8s  …%-4s  %-24s  %-24s  %s\n", sl_client_cell(t, "id"), sl_client_cell(t, "role"),
+	       sl_client_cell(t, "last4"), sl_client_cell(t, "created_at"),
+	       sl_json_get_z(t, "revoked_at") ? "revoked" : sl_client_cell(t, "expires_at"), sl_client_cell(t, "name"));
 }
 
 static int list_main(struct sl_cli *cli)
 {
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON page = NULL;
-	struct sl_error err = {0};
-	if (fetch(cli, &client, &page, &err) != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json) {
-		sl_cli_put_json(page, false);
-		return SL_EXIT_DONE;
-	}
-	struct json_object *items = sl_json_get(page, "items");
-	for (size_t i = 0; items && i < json_object_array_length(items); i++) {
-		struct json_object *t = json_object_array_get_idx(items, i);
-		printf("%-36s  %-8s  …%-4s  %-24s  %-24s  %s\n", or_dash(sl_json_get_z(t, "id")),
-		       or_dash(sl_json_get_z(t, "role")), or_dash(sl_json_get_z(t, "last4")),
-		       or_dash(sl_json_get_z(t, "created_at")),
-		       sl_json_get_z(t, "revoked_at") ? "revoked" : or_dash(sl_json_get_z(t, "expires_at")),
-		       or_dash(sl_json_get_z(t, "name")));
-	}
-	return SL_EXIT_DONE;
+	return sl_client_list(cli, LIST_PATH, &(struct sl_client_table){.row = row});
 }
 
 /* By id or by name: the list tells which id a name has. */
@@ -96,7 +66,10 @@ static int revoke_main(struct sl_cli *cli)
 	struct sl_error err = {0};
 	const char *what = cli->args[0], *id = NULL;
 	SL_BUF(path, 500);
-	if (fetch(cli, &client, &page, &err) != SL_OK)
+	enum sl_code rc = sl_client_new(cli, &client, &err);
+	if (rc == SL_OK)
+		rc = sl_client_call(client, "GET", LIST_PATH, NULL, NULL, &page, &err);
+	if (rc != SL_OK)
 		return sl_cli_fail(cli, &err);
 	struct json_object *items = sl_json_get(page, "items");
 	for (size_t i = 0; items && !id && i < json_object_array_length(items); i++) {

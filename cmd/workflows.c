@@ -9,11 +9,6 @@
 
 static const struct sl_setting options[] = {SL_CLI_CLIENT_OPTIONS};
 
-static const char *or_dash(const char *z)
-{
-	return z && *z ? z : "-";
-}
-
 /* An update when the name is there, else a creation: the server keeps the two apart, so that neither happens by
  * mistake. */
 static enum sl_code put_one(struct sl_client *client, struct json_object *definition, struct json_object **made,
@@ -52,7 +47,7 @@ static int put_main(struct sl_cli *cli)
 			break;
 		}
 		if (!cli->json)
-			printf("%s is version %lld\n", or_dash(sl_json_get_z(definition, "name")),
+			printf("%s is version %lld\n", sl_client_cell(definition, "name"),
 			       (long long)sl_json_get_i64(made, "version", 0));
 		json_object_array_add(all, SL_TAKE(made));
 	}
@@ -63,28 +58,15 @@ static int put_main(struct sl_cli *cli)
 	return SL_EXIT_DONE;
 }
 
+static void row(struct json_object *w)
+{
+	printf("%-32s  %4lld  %-24s  %s\n", sl_client_cell(w, "name"), (long long)sl_json_get_i64(w, "version", 0),
+	       sl_client_cell(w, "updated_at"), sl_client_cell(w, "description"));
+}
+
 static int list_main(struct sl_cli *cli)
 {
-	SL_AUTO(sl_client) client = NULL;
-	SL_AUTO_JSON page = NULL;
-	struct sl_error err = {0};
-	enum sl_code rc = sl_client_new(cli, &client, &err);
-	if (rc == SL_OK)
-		rc = sl_client_call(client, "GET", "/api/v1/workflows?limit=200", NULL, NULL, &page, &err);
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
-	if (cli->json) {
-		sl_cli_put_json(page, false);
-		return SL_EXIT_DONE;
-	}
-	struct json_object *items = sl_json_get(page, "items");
-	for (size_t i = 0; items && i < json_object_array_length(items); i++) {
-		struct json_object *w = json_object_array_get_idx(items, i);
-		printf("%-32s  %4lld  %-24s  %s\n", or_dash(sl_json_get_z(w, "name")),
-		       (long long)sl_json_get_i64(w, "version", 0), or_dash(sl_json_get_z(w, "updated_at")),
-		       or_dash(sl_json_get_z(w, "description")));
-	}
-	return SL_EXIT_DONE;
+	return sl_client_list(cli, "/api/v1/workflows?limit=200", &(struct sl_client_table){.row = row});
 }
 
 const struct sl_command sl_cmd_workflows[] = {
