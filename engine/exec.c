@@ -744,7 +744,10 @@ void sl_exec_start(struct sl_scope *sc, uint32_t node, enum sl_exec_how how)
 		fail_for_good(x, rc, &err);
 		return;
 	}
-	x->tries = x->earlier = sc->nodes[node].status == SL_NODE_RUNNING ? sc->nodes[node].tries - 1 : 0;
+	const struct sl_node_state *ns = &sc->nodes[node];
+	bool again = ns->status == SL_NODE_RUNNING || ns->status == SL_NODE_WAITING;
+	x->tries = x->earlier =
+		again ? ns->tries - 1 : 0; /* the one that goes on, or is repeated, is counted once more */
 	enter_next(x);
 }
 

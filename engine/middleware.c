@@ -164,8 +164,8 @@ enum sl_code sl_exec_deadline(struct sl_exec *x, const struct sl_middleware *m, 
 	const struct sl_node_state *ns = &x->scope->nodes[x->index];
 	if (!s)
 		return SL_INTERNAL;
-	if (x->how == SL_EXEC_RESUMED && ns->started_ms) { /* it has waited before */
-		int64_t gone = sl_clock_wall(c) - ns->started_ms;
+	if (x->how == SL_EXEC_RESUMED && ns->attempt_ms) { /* it has waited before */
+		int64_t gone = sl_clock_wall(c) - ns->attempt_ms;
 		ms = gone > 0 && (uint64_t)gone < ms ? ms - (uint64_t)gone : gone > 0 ? 0 : ms;
 	}
 	s->deadline_err = *err;

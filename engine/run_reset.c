@@ -205,7 +205,7 @@ static void undo_node(struct sl_scope *sc, uint32_t i, int64_t wall_ms)
 	n->redone += n->status == SL_NODE_COMPLETED || n->status == SL_NODE_FAILED;
 	n->status = whole ? SL_NODE_PENDING : SL_NODE_RUNNING;
 	n->tries = whole ? 0 : 1;
-	n->started_ms = whole ? 0 : wall_ms; /* what may take so long may take so long again */
+	n->started_ms = n->attempt_ms = whole ? 0 : wall_ms; /* what may take so long may take so long again */
 	n->finished_ms = n->due_ms = 0;
 	n->waiting_since = 0;
 	n->n_told = 0;

@@ -318,6 +318,15 @@ static void signal_taken(struct sl_run_state *s, uint64_t seq)
 		}
 }
 
+/* It runs or waits, unless it did so already. */
+static void try_begins(struct sl_node_state *n)
+{
+	if (n->status == SL_NODE_PENDING || n->tries == 0)
+		n->tries = 1;
+	else if (n->status == SL_NODE_RETRYING)
+		n->tries++;
+}
+
 static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
 {
 	struct sl_scope *sc = NULL;
@@ -350,20 +359,20 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 	s->n_holding -= container && n->status == SL_NODE_RUNNING;
 	sc->n_final += sl_node_status_final(e->status);
 	s->n_done += sl_node_status_final(e->status);
-	if (e->attempt > n->attempt)
+	if (e->attempt > n->attempt) {
 		n->attempt = e->attempt;
+		n->attempt_ms = e->wall_ms;
+	}
 	switch (e->status) {
 	case SL_NODE_RUNNING:
-		if (n->status == SL_NODE_PENDING || n->tries == 0)
-			n->tries = 1;
-		else if (n->status == SL_NODE_RETRYING)
-			n->tries++;
+		try_begins(n);
 		if (!n->started_ms)
 			n->started_ms = e->wall_ms;
 		n->due_ms = 0;
 		n->text_before = true;
 		break;
 	case SL_NODE_WAITING:
+		try_begins(n);
 		if (!n->started_ms)
 			n->started_ms = e->wall_ms;
 		n->due_ms = e->due_ms;

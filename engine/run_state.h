@@ -120,6 +120,7 @@ struct sl_node_state {
 	uint32_t attempt; /* the highest ever begun */
 	uint32_t tries;   /* attempts of the present execution */
 	int64_t started_ms, finished_ms, due_ms;
+	int64_t attempt_ms;         /* when its present attempt began */
 	struct json_object *output; /* of a completed one */
 	struct json_object *stream; /* what is needed to rebuild its text */
 	struct json_object *given;  /* by who forked the run: its output once its turn has come; NULL: none */

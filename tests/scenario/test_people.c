@@ -354,6 +354,24 @@ static void a_signal_that_never_comes_is_a_timeout(void **state)
 	assert_string_equal(sl_json_get_z(sl_json_get(world_run(w, id), "error"), "code"), "timeout");
 }
 
+/* timeout_s of the node is for one attempt, whichever life of the server that began in. */
+static void an_attempt_has_all_its_time_over_a_restart(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id =
+		world_submit(w,
+			     q("{'sluice':1,'name':'x','nodes':[{'id':'s','type':'wait_signal','timeout_s':60,"
+			       "'retry':{'max':1,'backoff_ms':10000,'jitter':false},'params':{'signal':'go'}}]}"),
+			     "{}");
+	world_settle(w);
+	world_advance(w, 80000); /* the second began 70 s after the first */
+	world_crash(w);
+	world_advance(w, 45000);
+	expect_status(w, id, "waiting");
+	world_advance(w, 10000);
+	expect_status(w, id, "failed");
+}
+
 static void what_people_say_is_seen_by_later_calls(void **state)
 {
 	struct world *w = *state;
@@ -599,6 +617,7 @@ int main(void)
 		WORLD_TEST(a_signal_is_taken_once_whatever_crashes),
 		WORLD_TEST(a_signal_that_comes_early_is_kept_for_one),
 		WORLD_TEST(a_signal_that_never_comes_is_a_timeout),
+		WORLD_TEST(an_attempt_has_all_its_time_over_a_restart),
 		WORLD_TEST(what_people_say_is_seen_by_later_calls),
 		WORLD_TEST(a_delay_ends_at_its_moment),
 		WORLD_TEST(a_moment_that_has_passed_does_not_wait),
