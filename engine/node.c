@@ -298,6 +298,11 @@ uint32_t sl_node_events(const struct sl_node *n)
 	return count;
 }
 
+uint32_t sl_node_attempt_events(const struct sl_node *n)
+{
+	return sl_node_events(n) - n->x->scope->nodes[n->x->index].customs_before;
+}
+
 void sl_node_on_end(struct sl_node *n, sl_node_end_fn *fn)
 {
 	n->end_fn = fn;

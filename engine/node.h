@@ -205,8 +205,9 @@ const char *sl_node_off_reason(const struct sl_node *n, uint64_t *ordered_at_us)
 /* A durable event of the node's own ("node:parallel_start"), data is taken and gets `node_id`. Name: a constant string.
  */
 void sl_node_event(struct sl_node *n, const char *name, struct json_object *data);
-uint32_t sl_node_events(
-	const struct sl_node *n); /* how many it has told, in this life of the server and earlier ones */
+/* How many it has told, in this life of the server and earlier ones; and of these, in its present attempt. */
+uint32_t sl_node_events(const struct sl_node *n);
+uint32_t sl_node_attempt_events(const struct sl_node *n);
 
 /* Sees how this attempt ends, before anybody else does, and may put another end in its place: { SL_OK, -, an object
  * that is its to keep } or { a failure, why, NULL }. Called once, for an end that comes from the node or its deadline;

@@ -238,6 +238,8 @@ static void keep_bodies(struct sl_node_state *n)
 		n->customs = 0;
 	else if (n->mark & REOPEN && n->customs > ended)
 		n->customs = ended;
+	if (n->mark & (UNDO | REOPEN))
+		n->customs_before = 0;
 	if (n->status == SL_NODE_RUNNING && n->mark & REOPEN && !last) { /* none is left: it begins anew */
 		n->status = SL_NODE_PENDING;
 		n->tries = 0;

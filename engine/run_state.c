@@ -381,6 +381,7 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 		break;
 	case SL_NODE_RETRYING:
 		n->due_ms = e->due_ms;
+		n->customs_before = n->customs;
 		if (e->tries)
 			n->tries = e->tries;
 		break;

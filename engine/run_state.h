@@ -130,10 +130,11 @@ struct sl_node_state {
 	int64_t cost_microusd;
 	struct sl_scope **bodies; /* of a container, by number - 1; NULL where one has not begun */
 	uint32_t n_bodies, cap_bodies;
-	uint32_t n_told;  /* the first so many bodies have ended, and the container knows it */
-	uint32_t customs; /* events of its own it has told */
-	uint32_t redone;  /* how often it had ended by itself and was undone: part of the key it gives to others */
-	uint8_t mark;     /* run_reset.c, while it works */
+	uint32_t n_told;         /* the first so many bodies have ended, and the container knows it */
+	uint32_t customs;        /* events of its own it has told */
+	uint32_t customs_before; /* of these, in attempts before the present one */
+	uint32_t redone; /* how often it had ended by itself and was undone: part of the key it gives to others */
+	uint8_t mark;    /* run_reset.c, while it works */
 	uint64_t waiting_since; /* seq of the event by which it began to wait; 0: it never did */
 	bool dirty;             /* in the scope's work list */
 	bool text_before;       /* a stream of an earlier attempt may have been seen */

@@ -45,17 +45,22 @@ static void review_expired(struct sl_node *n) /* [run] */
 		review_decide(n, SL_STR("skip"), sl_json_get(s->params, "draft"), SL_STR("nobody decided in time"),
 			      SL_STR("deadline"));
 	} else {
-		struct json_object *e = json_object_new_object();
-		if (e) {
-			sl_json_set_str(e, "action", SL_STR("expired"));
-			sl_json_set_str(e, "reviewer", SL_STR("deadline"));
-			sl_node_event(n, "human_review:resolved", e);
-		}
 		(void)sl_fail(&err, SL_EXPIRED, "nobody decided within %.15g s",
 			      sl_json_get_f64(s->params, "timeout_s", 0));
 		sl_node_fail(n, &err);
 	}
 	review_let_go(s);
+}
+
+/* The time is up: that of the review, or the node's timeout_s, which ends the attempt. Another one asks anew. */
+static void review_ended(struct sl_node *n, enum sl_code *code, struct sl_error *err, struct json_object **output)
+{
+	struct json_object *e = *code == SL_OK ? NULL : json_object_new_object();
+	if (!e)
+		return; /* decided; or an event less */
+	sl_json_set_str(e, "action", SL_STR("expired"));
+	sl_json_set_str(e, "reviewer", SL_STR("deadline"));
+	sl_node_event(n, "human_review:resolved", e);
 }
 
 /* So long before the deadline there is a reminder; 0: none. Who gives less time than that is reminded when half of it
@@ -79,12 +84,12 @@ static void review_remind(struct sl_node *n) /* [run] */
 	sl_node_event(n, "human_review:reminder", e);
 }
 
-/* The request is the first event of its own that the node tells, the reminder the second: so a restarted server knows
- * what was told. One that comes back when all the time has gone has nothing to remind of. */
+/* The request is the first event of its own that an attempt tells, the reminder the second: so a restarted server
+ * knows what was told. One that comes back when all the time has gone has nothing to remind of. */
 static bool review_arm(struct sl_node *n, struct json_object *params)
 {
 	uint64_t before_ms = review_remind_ms(params);
-	return !before_ms || sl_node_events(n) > 1 || sl_node_due_ms(n) <= sl_node_now_ms(n) ||
+	return !before_ms || sl_node_attempt_events(n) > 1 || sl_node_due_ms(n) <= sl_node_now_ms(n) ||
 	       sl_node_alarm(n, before_ms, review_remind);
 }
 
@@ -92,7 +97,7 @@ static void review_request(struct sl_node *n, struct json_object *params)
 {
 	static const char *const shown[] = {"draft", "instructions", "fields"};
 	char at[SL_TIME_TEXT_BYTES];
-	struct json_object *e = sl_node_events(n) ? NULL : json_object_new_object();
+	struct json_object *e = sl_node_attempt_events(n) ? NULL : json_object_new_object();
 	if (!e)
 		return; /* requested by an earlier life of the server; or an event less, and the node still waits */
 	for (size_t i = 0; i < SL_COUNT_OF(shown); i++)
@@ -124,10 +129,12 @@ static enum sl_step review_start(struct sl_node *n, struct json_object *params, 
 		(void)sl_fail(err, SL_NO_MEMORY, "no memory for a timer");
 		step = SL_FAILED;
 	}
-	if (step == SL_PENDING)
+	if (step == SL_PENDING) {
 		review_request(n, params);
-	else
+		sl_node_on_end(n, review_ended);
+	} else {
 		review_let_go(s);
+	}
 	return step;
 }
 

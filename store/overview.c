@@ -97,7 +97,7 @@ static void reviews_done(struct sl_job *j, enum sl_code rc)
 }
 
 /* A request is over with its decision, with the end of its node, and when its run is done again from some node. A node
- * that is tried again does not ask twice, so its request stands. Sorted before that is looked at, so that a page costs
+ * that is tried again has said before that its request is over. Sorted before that is looked at, so that a page costs
  * what it shows. The data of a node_state_change is never cut into pieces: its texts are short. */
 #define REQUESTS                                                                                                       \
 	"SELECT e.run_id, e.seq, r.workflow, r.project, e.at, e.data, (extract(epoch FROM e.at) * 1000000)::bigint "   \

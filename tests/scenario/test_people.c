@@ -234,6 +234,84 @@ static void a_reminder_that_makes_no_sense_does_not_come(void **state)
 	assert_int_equal(reminders(w, quick), 0); /* decided before */
 }
 
+static unsigned requests(struct world *w, struct sl_run_id id)
+{
+	unsigned n = 0;
+	for (;; n++) {
+		SL_AUTO_JSON e = event(w, id, "human_review:requested", n);
+		if (!e)
+			return n;
+	}
+}
+
+/* `timeout_s` of the node, not of the review: what ends is the attempt, and `retry` gives it another. */
+static struct sl_run_id tried_twice(struct world *w)
+{
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'x','nodes':[{'id':'ask','type':'human_review','timeout_s':60,"
+		  "'retry':{'max':1,'backoff_ms':10000,'jitter':false},'params':{'draft':'a draft','timeout_s':100,"
+		  "'remind_before_s':60}}],'outputs':{'v':'{{ nodes.ask }}'}}"),
+		"{}");
+	world_settle(w);
+	return id;
+}
+
+static void each_attempt_of_a_review_is_asked_for(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = tried_twice(w);
+	world_advance(w, 50000);
+	assert_int_equal(reminders(w, id), 1);
+	world_advance(w, 15000); /* the first attempt is over, the second has not begun */
+	SL_AUTO_JSON over = event(w, id, "human_review:resolved", 0);
+	assert_string_equal(sl_json_get_z(over, "action"), "expired");
+	assert_string_equal(sl_json_get_z(over, "reviewer"), "deadline");
+	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'approve'}")), SL_CONFLICT);
+	assert_int_equal(requests(w, id), 1);
+	world_advance(w, 10000);
+	assert_int_equal(requests(w, id), 2);
+	SL_AUTO_JSON first = event(w, id, "human_review:requested", 0);
+	SL_AUTO_JSON second = event(w, id, "human_review:requested", 1);
+	assert_true(strcmp(sl_json_get_z(first, "requested_at"), sl_json_get_z(second, "requested_at")) < 0);
+	assert_true(strcmp(sl_json_get_z(first, "deadline_at"), sl_json_get_z(second, "deadline_at")) < 0);
+	world_crash(w);
+	world_settle(w);
+	assert_int_equal(requests(w, id), 2); /* of its attempt, it was told */
+	assert_int_equal(reminders(w, id), 1);
+	world_advance(w, 40000);
+	assert_int_equal(reminders(w, id), 2);
+	assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'approve'}")), SL_OK);
+	expect_status(w, id, "succeeded");
+	SL_AUTO_JSON decided = event(w, id, "human_review:resolved", 1);
+	assert_string_equal(sl_json_get_z(decided, "action"), "approve");
+	every_prefix_is_a_state(w, id);
+}
+
+/* Whatever of the end of an attempt was committed when the server died. */
+static void an_attempt_of_a_review_ends_once_over_all_lives(void **state)
+{
+	struct world *w = *state;
+	for (unsigned commits = 0; commits < 5; commits++) {
+		struct sl_run_id id = tried_twice(w);
+		world_advance(w, 59000);
+		world_auto_commit(w, false);
+		world_advance(w, 2000);
+		for (unsigned i = 0; i < commits; i++)
+			world_commit_one(w);
+		world_crash(w);
+		world_auto_commit(w, true);
+		world_advance(w, 12000);
+		assert_int_equal(requests(w, id), 2);
+		SL_AUTO_JSON over = event(w, id, "human_review:resolved", 0);
+		assert_string_equal(sl_json_get_z(over, "action"), "expired");
+		SL_AUTO_JSON more = event(w, id, "human_review:resolved", 1);
+		assert_null(more);
+		assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'approve'}")), SL_OK);
+		expect_status(w, id, "succeeded");
+	}
+}
+
 static void a_deadline_that_passed_while_nobody_was_there_is_not_announced(void **state)
 {
 	struct world *w = *state;
@@ -611,6 +689,8 @@ int main(void)
 		WORLD_TEST(a_reminder_comes_once_before_the_deadline),
 		WORLD_TEST(a_reminder_is_told_once_over_all_lives),
 		WORLD_TEST(a_reminder_that_makes_no_sense_does_not_come),
+		WORLD_TEST(each_attempt_of_a_review_is_asked_for),
+		WORLD_TEST(an_attempt_of_a_review_ends_once_over_all_lives),
 		WORLD_TEST(a_deadline_that_passed_while_nobody_was_there_is_not_announced),
 		WORLD_TEST(a_review_can_be_given_while_the_run_is_paused),
 		WORLD_TEST(a_signal_is_for_the_one_that_has_waited_longest),

@@ -18,6 +18,23 @@ class People(Case):
         return self.sim({'sim': 1, 'defaults': {'tps': 5000, 'first_ms': 1, 'jitter': 0}, 'rules': [
             {'match': {'user': 'be short'}, 'answer': 'heard'}, {'answer': 'a first draft'}]})
 
+    def test_a_review_that_is_tried_again_is_asked_for_anew(self):
+        s = self.server()
+        run = s.submit({'sluice': 1, 'name': 'patient', 'nodes': [{'id': 'ask', 'type': 'human_review', 'timeout_s': 2,
+                        'retry': {'max': 20, 'backoff_ms': 1, 'jitter': False}, 'params': {'draft': 'd'}}]})
+
+        def asked():
+            now = self.pending(s, run)
+            self.assertLessEqual(len(now), 1)  # none in between
+            return now and now[0]['requested_at']
+        first = wait_for('a review to be asked for', asked, 30)
+        wait_for('the next one', lambda: (at := asked()) and at > first, 30)
+        said = [(e['event'], e['data'].get('action')) for e in s.call('GET', '/runs/%s/events?limit=200' % run)['items']
+                if e['event'].startswith('human_review:')]
+        self.assertEqual(said[:3], [('human_review:requested', None), ('human_review:resolved', 'expired'), ('human_review:requested', None)])
+        s.call('POST', '/runs/%s/cancel' % run)
+        self.assertEqual(self.pending(s, run), [])
+
     def pending(self, s, run_id):
         return [r for r in s.call('GET', '/reviews?status=pending&limit=200')['items'] if r['run_id'] == run_id]
 
