@@ -15,6 +15,18 @@ void sl_job_audit(struct sl_job *j, const struct sl_audit_by *by)
 	sl_job_str(j, by->target);
 }
 
+struct sl_job *sl_job_delete_named(struct sl_store *s, const char *sql, const struct sl_audit_by *by,
+				   struct sl_str name)
+{
+	struct sl_job *j = sl_job_new(s, SL_JOB_WRITE, sql, sl_job_end_found);
+	if (j) {
+		sl_job_str(j, name);
+		sl_job_str(j, by->actor);
+		sl_job_str(j, by->action);
+	}
+	return j;
+}
+
 enum sl_code sl_store_audit(struct sl_store *s, struct sl_str actor, struct sl_str action, struct sl_str target,
 			    struct sl_bytes *detail, sl_store_fn *fn, void *arg)
 {

@@ -38,17 +38,9 @@ enum sl_code sl_store_profile_put(struct sl_store *s, const struct sl_audit_by *
 enum sl_code sl_store_profile_delete(struct sl_store *s, const struct sl_audit_by *by, struct sl_str name,
 				     sl_store_fn *fn, void *arg)
 {
-	struct sl_job *j =
-		sl_job_new(s, SL_JOB_WRITE,
-			   "WITH gone AS (DELETE FROM profiles WHERE name = $1 RETURNING name) "
-			   "INSERT INTO audit (actor, action, target) SELECT $2::text, $3::text, name FROM gone "
-			   "RETURNING 1",
-			   sl_job_end_found);
+	struct sl_job *j = sl_job_delete_named(s, SL_SQL_DELETE_NAMED("profiles"), by, name);
 	if (!j)
 		return SL_NO_MEMORY;
-	sl_job_str(j, name);
-	sl_job_str(j, by->actor);
-	sl_job_str(j, by->action);
 	sl_job_news(j, SL_STORE_NEWS_PROFILES);
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }

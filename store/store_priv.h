@@ -128,6 +128,13 @@ struct sl_audit_by;
 void sl_job_notify(struct sl_job *j, const char *what);
 void sl_job_news(struct sl_job *j, enum sl_store_news news);       /* the same, and on_news() at the others */
 void sl_job_audit(struct sl_job *j, const struct sl_audit_by *by); /* a further statement: the line of the trail */
+/* Takes away what has this name, in one statement with its line of the trail; without a row it ends as SL_NOT_FOUND.
+ * NULL: no memory. */
+#define SL_SQL_DELETE_NAMED(table)                                                                                     \
+	"WITH gone AS (DELETE FROM " table " WHERE name = $1 RETURNING name) "                                         \
+	"INSERT INTO audit (actor, action, target) SELECT $2::text, $3::text, name FROM gone RETURNING 1"
+struct sl_job *sl_job_delete_named(struct sl_store *s, const char *sql, const struct sl_audit_by *by,
+				   struct sl_str name);
 /* Takes j. SL_BUSY, or SL_UNAVAILABLE while PostgreSQL is away: SL_LIMIT_QUERY_QUEUE_BYTES wait already. */
 SL_MUST_USE enum sl_code sl_job_submit(struct sl_job *j, void (*fn)(void), void *arg);
 void sl_job_free(struct sl_job *j);
