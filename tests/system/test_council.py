@@ -79,7 +79,7 @@ class Council(Case):
         topic = {'topic': 'Cities should try quiet streets'}
         run_id = s.submit(council(), topic, project='council-once')
         self.assertIn('step 4 of the plan', self.asked(s, run_id)['draft'])
-        self.assertEqual(s.run(run_id)['status'], 'waiting')
+        s.wait_status(run_id, 'waiting')
         s.call('POST', '/runs/%s/review' % run_id, {'node': 'review', 'action': 'approve'})
         run, events = self.check(s, run_id)
         self.assertEqual(len([n for n in run['nodes'] if n['path'].startswith('refine#')]), 16)

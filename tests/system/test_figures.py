@@ -27,6 +27,7 @@ class Figures(Case):
             run_id = s.submit({'sluice': 1, 'name': 'one', 'nodes': [llm('x', prompt)], 'edges': []})
             wait_for('the run to end', lambda r=run_id, e=end: s.run(r)['status'] == e)
         s.raw('POST', '/v1/chat/completions', {'model': 'profile:upstream', 'messages': [{'role': 'user', 'content': 'c'}]})
+        wait_for('the last one to be let go', lambda: s.call('GET', '/stats')['now']['runs_active'] == 0)
         return s
 
     def test_the_dashboard_shows_what_happened(self):

@@ -4,7 +4,7 @@ import json
 import threading
 import unittest
 
-from rig import Case, Failed, Watcher, debate, llm, wait_for
+from rig import PATIENCE, Case, Failed, Watcher, debate, llm, wait_for
 
 PRO, CON = 'because tea is warm and kind', 'because coffee is sooner'
 
@@ -29,8 +29,9 @@ class MainJob(Case):
         self.assertEqual(run['usage']['output_tokens'] > 0, True)
 
     def test_tokens_arrive_while_the_model_speaks(self):
-        sim = self.sim(scenario(tps=40))
-        s = self.server(sim)
+        rules = scenario(tps=20)
+        rules['rules'][0]['answer'] = PRO + ' and so on' * 60  # ten seconds of it
+        s = self.server(self.sim(rules))
         sock = self.socket(s)
         sock.send(cmd='start_run', id='1', definition=debate(), inputs={'topic': 'tea'})
         run_id = sock.until(lambda e: e['event'] == 'ack' and e['data']['id'] == '1')['data']['result']['run_id']
@@ -40,7 +41,7 @@ class MainJob(Case):
         sock.until(lambda e: e['event'] == 'execution:completed')
         for e in sock.events:
             w.feed(e)
-        self.assertEqual(w.texts['pro'].decode(), PRO)
+        self.assertEqual(w.texts['pro'].decode(), rules['rules'][0]['answer'])
         self.assertEqual(w.texts['judge'].decode(), 'tea wins')
 
     def test_an_any_join_closes_the_losers_socket(self):
@@ -51,7 +52,7 @@ class MainJob(Case):
         s = self.server(sim)
         for join in ({'wait': 'any', 'cancel_rest': True}, {'wait': {'quorum': 1}, 'cancel_rest': True}):
             before = sim.stats()['closed_by_client']
-            run = s.wait_status(s.submit(debate(join), {'topic': 'tea'}), 'succeeded', seconds=10)
+            run = s.wait_status(s.submit(debate(join), {'topic': 'tea'}), 'succeeded')
             status = {n['path']: n['status'] for n in run['nodes']}
             self.assertEqual(status['con'], 'cancelled')
             self.assertEqual(status['judge'], 'completed')
@@ -112,7 +113,7 @@ class MainJob(Case):
         run_id = s.submit(debate(), {'topic': 'tea'})
 
         def read(last, stop_after):
-            c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=30)
+            c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60 * PATIENCE)
             h = {'Authorization': 'Bearer ' + s.token, 'Accept': 'text/event-stream'}
             if last:
                 h['Last-Event-ID'] = str(last)

@@ -28,8 +28,12 @@ def client_folder():
     for name in ('package.json', 'package-lock.json', 'client.mjs'):
         shutil.copy(os.path.join(HERE, 'openai', name), folder)
     if not os.path.isdir(os.path.join(folder, 'node_modules', 'openai')):
-        got = subprocess.run(['npm', 'ci', '--no-audit', '--no-fund', '--loglevel=error'], cwd=folder, stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+        try:
+            got = subprocess.run(['npm', 'ci', '--no-audit', '--no-fund', '--loglevel=error'], cwd=folder, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False)
+        except subprocess.TimeoutExpired:
+            shutil.rmtree(os.path.join(folder, 'node_modules'), ignore_errors=True)
+            return None
         if got.returncode != 0:
             print(got.stdout.decode('utf-8', 'replace'))
             return None

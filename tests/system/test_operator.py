@@ -157,15 +157,15 @@ class Operator(Case):
         s.call('POST', '/cache/clear', {})
         self.assertEqual(cluster.pg.value('SELECT count(*) FROM cache'), '0')
 
-    def talker(self):
-        return self.sim({'sim': 1, 'defaults': {'tps': 40, 'first_ms': 5, 'jitter': 0}, 'rules': [{'answer': LONG}]})
+    def talker(self, tps=40):
+        return self.sim({'sim': 1, 'defaults': {'tps': tps, 'first_ms': 5, 'jitter': 0}, 'rules': [{'answer': LONG}]})
 
     def two_steps(self):
-        return {'sluice': 1, 'name': 'two', 'nodes': [llm('a', 'one', max_tokens=20), llm('b', 'two {{ nodes.a.text }}')],
+        return {'sluice': 1, 'name': 'two', 'nodes': [llm('a', 'one'), llm('b', 'two {{ nodes.a.text }}')],
                 'edges': edges(('a', 'b'))}
 
     def test_a_paused_server_refuses_runs_and_resumes_exactly_those_it_paused(self):
-        s = self.server(self.talker())
+        s = self.server(self.talker(tps=1))  # nothing is over before it is looked at
         self.addCleanup(lambda: s.call('POST', '/admin/resume'))
         runs = [s.submit(self.two_steps()) for _ in range(3)]
         for r in runs:
@@ -191,7 +191,7 @@ class Operator(Case):
             s.raw('POST', '/api/v1/runs/%s/cancel' % r, {})
 
     def test_the_list_of_runs_says_why_one_is_paused(self):
-        s = self.server(self.talker())
+        s = self.server(self.talker(tps=1))
         run_id = s.submit(self.two_steps())
         wait_for('it to run', lambda: s.node(run_id, 'a')['status'] == 'running', 20)
         s.call('POST', '/runs/%s/pause' % run_id, {'mode': 'now', 'reason': 'lunch'})

@@ -2,7 +2,7 @@
 import time
 import unittest
 
-from rig import Case, Watcher, llm, wait_for
+from rig import PATIENCE, Case, Watcher, llm, wait_for
 
 TEXT = ' '.join('word%03d' % i for i in range(200))
 PRICE = {'input_usd_per_1m': 1000, 'output_usd_per_1m': 2000}
@@ -15,8 +15,8 @@ class Prefix(Case):
         w.subscribe(ws)
         return ws
 
-    def feed(self, ws, w, until, seconds=30):
-        end = time.monotonic() + seconds
+    def feed(self, ws, w, until, seconds=60):
+        end = time.monotonic() + seconds * PATIENCE
         while not until():
             for e in ws.pump(0.2):
                 w.feed(e)
@@ -27,23 +27,24 @@ class Prefix(Case):
         """The text as somebody sees it who comes now."""
         w = Watcher(run_id)
         ws = self.watch(s, w)
-        self.feed(ws, w, lambda: w.seq is not None)
-        end = wait_for('the run', lambda: s.run(run_id))
-        ws.send(cmd='ping', id='x')
-        until = time.monotonic() + 20
-        pong = []
-        while not pong and time.monotonic() < until:
+        snapshot = {}
+
+        def whole():
             for e in ws.pump(0.2):
                 w.feed(e)
-                pong += [e] if e['event'] == 'pong' else []
-        time.sleep(0.3)
+                if e['event'] == 'snapshot':
+                    snapshot.update(e['data']['streams'].get('x', {}))
+            return snapshot and len(w.texts.get('x', b'')) >= snapshot['end']
+        wait_for('the text that the snapshot tells of', whole)
+        status = s.run(run_id)['status']
+        time.sleep(0.3)  # nothing comes that it does not tell of
         for e in ws.pump(0.2):
             w.feed(e)
         ws.close()
-        return end['status'], w.attempts.get('x'), w.texts.get('x', b'').decode()
+        return status, w.attempts.get('x'), w.texts.get('x', b'').decode()
 
     def pause_and_resume(self, restart):
-        sim = self.sim({'sim': 1, 'rules': [{'match': {}, 'answer': TEXT, 'tps': 40, 'first_ms': 5, 'jitter': 0}]})
+        sim = self.sim({'sim': 1, 'rules': [{'match': {}, 'answer': TEXT, 'tps': 20, 'first_ms': 5, 'jitter': 0}]})
         s = self.server(sim)
         s.call('PUT', '/llm/profiles/upstream', {'provider': 'openai', 'model': 'test-model', 'base_url': sim.url, 'default': True,
                                                  'api_keys': ['sk-test-key-0001'], 'price': PRICE}, expect=(200, 201))

@@ -29,7 +29,7 @@ def chat(rounds, seconds):
 class Payloads(Case):
     def test_a_growing_chat_survives_kills_and_is_stored_once(self):
         rounds, kills = 40, 6
-        c = self.cluster(1)
+        c = self.cluster(1, env={'SLUICE_MAX_RECOVERIES': '1000'})  # it is we who kill it, and on a busy machine soon after the last time
         s = c[0]
         run = s.submit(chat(rounds, 0.15))
         for k in range(1, kills + 1):

@@ -4,7 +4,7 @@ import subprocess
 import threading
 import unittest
 
-from rig import SLUICE, Case, edges, llm, wait_for
+from rig import PATIENCE, SLUICE, Case, edges, llm, wait_for
 
 
 def reviewed(**params):
@@ -90,7 +90,7 @@ class People(Case):
         got = []
 
         def answer(i):
-            gate.wait(30)
+            gate.wait(60 * PATIENCE)
             status, _, body = s.raw('POST', '/api/v1/runs/%s/review' % run_id, {'node': 'check', 'action': 'modify', 'content': 'by %d' % i})
             got.append((status, i, body))
         gate = threading.Barrier(50)
@@ -230,7 +230,7 @@ class People(Case):
 
     def cli(self, s, *args):
         got = subprocess.run([SLUICE, *args, '--url', s.url, '--token', s.token], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, timeout=60, check=False)
+                             stderr=subprocess.STDOUT, timeout=60 * PATIENCE, check=False)
         return got.returncode, got.stdout.decode()
 
     def test_the_command_line_does_the_same(self):

@@ -16,6 +16,12 @@ class Resume(Case):
 
     def test_fifty_disconnects_leave_no_gap(self):
         s = self.server(self.slow_talker(tps=60))
+        cuts = 0
+        while cuts < 50:  # in one run, but where connecting takes long
+            cuts += self.disconnects(s, 50 - cuts)
+
+    def disconnects(self, s, most):
+        """As many as there is time for in one run; says how many that was."""
         run_id = s.submit(debate(), {'topic': 'tea'})
         whole, broken = Watcher(run_id), Watcher(run_id)
         steady = self.socket(s)
@@ -25,7 +31,7 @@ class Resume(Case):
             if sock is None:
                 sock = Socket(s.port, s.token)
                 broken.subscribe(sock)
-                cut_at = time.monotonic() + self.random.uniform(0.0, 0.08) if cuts < 50 else float('inf')
+                cut_at = time.monotonic() + self.random.uniform(0.0, 0.08) if cuts < most else float('inf')
             for e in sock.pump(0.01, at_most=self.random.choice((1, 40, 500, 65536))):
                 broken.feed(e)
             for e in steady.pump():
@@ -41,7 +47,7 @@ class Resume(Case):
         while not whole.ended:
             for e in steady.pump(0.1):
                 whole.feed(e)
-        self.assertEqual(cuts, 50)
+        self.assertGreater(cuts, 0)
         self.assertEqual(whole.texts, broken.texts)
         common = set(whole.durable) & set(broken.durable)
         self.assertTrue(common)
@@ -51,6 +57,7 @@ class Resume(Case):
             if n['type'] == 'llm':
                 want = n['output'].get('thinking', '') + n['output']['text']
                 self.assertEqual(whole.texts[n['path']].decode(), want)
+        return cuts
 
     def test_a_finished_run_can_be_watched_from_the_start_after_a_restart(self):
         s = self.server(self.slow_talker(tps=2000))

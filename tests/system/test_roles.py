@@ -31,6 +31,8 @@ class Roles(Case):
             # names that lead nowhere: nobody's run, profile or token is touched
             address = re.sub(r'\{\w+\}', '01900000-0000-7000-8000-000000000001', path)
             body = b'{}' if method in ('POST', 'PUT') else None
+            if path == '/api/v1/runs/bulk':
+                body = b'{"ids":[]}'  # what a runner may; a filter needs an editor
             for role in ROLES:
                 headers = {'Content-Type': 'application/json'} if body else {}
                 if role == 'none':
@@ -49,14 +51,21 @@ class Roles(Case):
                 if not ok:
                     wrong.append((method, path, role, status, answer[:200]))
         self.assertEqual(wrong, [])
+        for role, ok in (('runner', False), ('editor', True)):
+            status = s.raw('POST', '/api/v1/runs/bulk', {'action': 'pause', 'filter': {'workflow': 'nobody'}}, token=tokens[role])[0]
+            self.assertEqual(status != 403, ok, (role, status))
         print('%d operations with %d roles: %d requests' % (len(operations), len(ROLES), asked))
 
     def test_a_token_ends_when_it_says_and_when_it_is_revoked(self):
         s = self.server()
-        soon = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 3))
-        short = s.call('POST', '/admin/tokens', {'name': 'short', 'role': 'viewer', 'expires_at': soon}, expect=(201,))
+        for seconds in (3, 10, 30):  # on a busy machine it may have ended before it is used
+            soon = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + seconds))
+            short = s.call('POST', '/admin/tokens', {'name': 'short-%d' % seconds, 'role': 'viewer', 'expires_at': soon}, expect=(201,))
+            status = s.raw('GET', '/api/v1/runs', token=short['token'])[0]
+            if status == 200:
+                break
+        self.assertEqual(status, 200)
         other = s.call('POST', '/admin/tokens', {'name': 'other', 'role': 'viewer'}, expect=(201,))
-        self.assertEqual(s.raw('GET', '/api/v1/runs', token=short['token'])[0], 200)
         wait_for('it to end', lambda: s.raw('GET', '/api/v1/runs', token=short['token'])[0] == 401, 15)
         s.call('DELETE', '/admin/tokens/' + other['id'], expect=(204,))
         self.assertEqual(s.raw('GET', '/api/v1/runs', token=other['token'])[0], 401)
@@ -66,19 +75,28 @@ class Roles(Case):
     def test_a_token_has_its_limits_and_others_have_their_own(self):
         s = self.server(env={'SLUICE_RATE_REQUESTS': '120', 'SLUICE_RATE_RUNS': '10', 'SLUICE_RATE_SOCKETS': '6'})
         one, two = (s.call('POST', '/admin/tokens', {'name': n, 'role': 'runner'}, expect=(201,))['token'] for n in ('one', 'two'))
-        got = [s.raw('GET', '/api/v1/session', token=one) for _ in range(30)]
-        self.assertEqual(sorted(set(x[0] for x in got)), [200, 429])
+
+        def until_refused(ask):
+            """The answers, with the first that is 429 last: the slower we ask, the more are let through."""
+            got = [ask()]
+            while got[-1][0] != 429 and len(got) < 200:
+                got.append(ask())
+            return got
+        got = until_refused(lambda: s.raw('GET', '/api/v1/session', token=one))
+        refused = got.pop()
+        self.assertGreaterEqual(len(got), 20)
+        self.assertEqual({x[0] for x in got}, {200})
         self.assertEqual(got[0][1]['X-RateLimit-Limit'], '120')
-        refused = next(x for x in got if x[0] == 429)
         self.assertEqual((json.loads(refused[2])['code'], refused[1]['Retry-After']), ('rate_limited', '1'))
         self.assertEqual(s.raw('GET', '/api/v1/session', token=two)[0], 200)
-        time.sleep(2)
         body = {'definition': {'sluice': 1, 'nodes': [{'id': 'x', 'type': 'template', 'params': {'text': 'x'}}]}}
-        got = [s.raw('POST', '/api/v1/runs', body, token=two)[0] for _ in range(4)]
-        self.assertEqual(got, [202, 202, 429, 429])
+        got = [x[0] for x in until_refused(lambda: s.raw('POST', '/api/v1/runs', body, token=two))]
+        self.assertEqual(got[:2] + got[-1:], [202, 202, 429])
+        self.assertLess(len(got), 10)
         self.socket(s)
         with self.assertRaisesRegex(Failed, ' 429 '):
-            self.socket(s)
+            for _ in range(10):
+                self.socket(s)
 
 
 if __name__ == '__main__':
