@@ -343,20 +343,28 @@ struct fake_journal *fake_journal_new(void)
 	return calloc(1, sizeof(struct fake_journal));
 }
 
+void fake_journal_delete(struct fake_journal *j, struct sl_run_id id)
+{
+	struct stored **at = &j->runs, *s;
+	while (*at && !sl_run_id_eq((*at)->head->id, id))
+		at = &(*at)->next;
+	s = *at;
+	assert_non_null(s);
+	*at = s->next;
+	HASH_DEL(j->by_id, s);
+	for (size_t i = 0; i < s->n; i++)
+		sl_record_fini(&s->records[i]);
+	free(s->records);
+	free(s->onces);
+	free(s->last);
+	sl_run_head_free(s->head);
+	free(s);
+}
+
 void fake_journal_free(struct fake_journal *j)
 {
-	while (j->runs) {
-		struct stored *s = j->runs;
-		j->runs = s->next;
-		HASH_DEL(j->by_id, s);
-		for (size_t i = 0; i < s->n; i++)
-			sl_record_fini(&s->records[i]);
-		free(s->records);
-		free(s->onces);
-		free(s->last);
-		sl_run_head_free(s->head);
-		free(s);
-	}
+	while (j->runs)
+		fake_journal_delete(j, j->runs->head->id);
 	free(j->flight);
 	free(j);
 }

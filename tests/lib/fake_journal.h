@@ -36,6 +36,7 @@ bool fake_journal_commit_unanswered(struct fake_journal *j);
 
 /* From now on a part of what there is of the run is missing. */
 void fake_journal_damage(struct fake_journal *j, struct sl_run_id id);
+void fake_journal_delete(struct fake_journal *j, struct sl_run_id id); /* as retention does; it must be there */
 /* Takes the run back to when it had at most so many records (>= 1), whole batches, and had not ended. Only while no
  * server stands on it. */
 void fake_journal_cut(struct fake_journal *j, struct sl_run_id id, size_t records);

@@ -274,6 +274,11 @@ void world_damage(struct world *w, struct sl_run_id id)
 	fake_journal_damage(w->journal, id);
 }
 
+void world_delete(struct world *w, struct sl_run_id id)
+{
+	fake_journal_delete(w->journal, id);
+}
+
 bool world_commit_one(struct world *w)
 {
 	return fake_journal_commit(w->journal);
