@@ -3,6 +3,10 @@
  * A child is submitted under the node's idempotency key, so a parent that was restarted finds the child it started
  * before; the two need not even live in the same server. What is asked elsewhere (the library, the journal, the child)
  * comes back through the parent's mailbox, or is dropped when the attempt is over.
+ *
+ * The node of a parent that was retried goes on with the child it had, when that is still what it would begin. The
+ * child is retried once for each generation of its parent, and its journal says for which: whoever asks again, after a
+ * crash or because two servers think that the parent is theirs, finds it done.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,11 +193,28 @@ struct child {
 	struct sl_remote *remote; /* of the parent's node */
 	sl_child_fn *fn;
 	struct sl_run_timer *again; /* [run of the parent] */
-	struct sl_run_head *head;   /* until it is submitted */
+	struct sl_run_head *head;   /* until it is submitted; [store] while `earlier` is looked at */
 	struct sl_run_id id;        /* once `known` */
+	struct sl_run_id earlier;   /* of the parent as it was: to go on with; zero: none, or not any more */
+	int64_t seen_ms;            /* see struct sl_node_child */
+	uint32_t generation;        /* of the parent */
+	bool tail;                  /* `earlier` still does what it did for the parent as it was */
 	bool started;               /* [run of the parent] the node knows of it */
 	bool dropped;               /* [run of the parent] */
 	uint64_t off_at_us;         /* when somebody asked for that; 0: nobody did. Set before `unwanted` */
+};
+
+static bool has_earlier(const struct child *c)
+{
+	return !sl_run_id_eq(c->earlier, (struct sl_run_id){0});
+}
+
+/* What is to be done with the child that the parent had before it was retried. */
+enum earlier {
+	EARLIER_OTHER, /* nothing: it is not what would be begun now */
+	EARLIER_ENDS,  /* await its end, and take it */
+	EARLIER_TAIL,  /* the same, unless it fails: so far it goes on for the parent as it was */
+	EARLIER_AGAIN, /* retry it */
 };
 
 /* Something that came for the parent. */
@@ -203,6 +224,7 @@ struct news {
 	bool has_id;
 	struct sl_run_id id;
 	struct sl_bytes *text; /* definition, or outputs */
+	enum earlier earlier;  /* what is to be done with it */
 	int32_t version;
 	struct sl_error err;
 };
@@ -284,9 +306,9 @@ void sl_run_watch_parent(struct sl_run *r)
 {
 	struct orphan *o;
 	struct sl_run_id parent;
-	if (!r->state.parent || r->state.generation > 1 || sl_run_status_final(r->state.status) ||
+	if (!r->state.parent || r->state.by_itself || sl_run_status_final(r->state.status) ||
 	    !sl_uuid_parse(sl_str(r->state.parent), &parent.u))
-		return; /* a child that somebody has retried goes on by itself */
+		return;
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return; /* it runs to its end */
@@ -346,6 +368,7 @@ static void child_end(struct sl_node *n, struct child *c, struct json_object *ou
 }
 
 static void ask(struct sl_node *n, struct child *c);
+static void look(struct sl_node *n, struct child *c);
 
 static void ask_again(struct sl_run *r, void *arg)
 {
@@ -380,6 +403,8 @@ static void child_ended(struct sl_node *n, void *arg)
 			(void)sl_fail(&err, SL_NO_MEMORY, "no memory for a timer");
 			child_end(n, c, NULL, &err);
 		}
+	} else if (news->rc == SL_OK && err.code != SL_OK && c->tail) {
+		look(n, c);
 	} else if (news->rc != SL_OK || err.code != SL_OK) {
 		child_end(n, c, NULL, &err);
 	} else if (news->text && sl_json_parse(sl_bytes_str(news->text), &outputs, &err) != SL_OK) {
@@ -416,35 +441,40 @@ static void ask(struct sl_node *n, struct child *c)
 	child_end(n, c, NULL, &err);
 }
 
-/* [run of the parent] */
-static void child_started(struct sl_node *n, void *arg)
+/* [run of the parent] There is a child: it is told, and its end awaited. */
+static void go_on_with(struct sl_node *n, struct child *c, struct sl_run_id of)
 {
-	struct news *news = arg;
-	struct child *c = news->child;
 	struct sl_run *r = n->x->run;
-	if (news->rc != SL_OK) {
-		struct sl_error err;
-		(void)sl_fail(&err, news->rc, "the child run could not be started");
-		child_end(n, c, NULL, &err);
-		news_drop(news);
-		return;
-	}
 	SL_CRASH_POINT("child.started");
-	child_known(c, news->id);
+	child_known(c, of);
 	c->started = true;
-	news->has_id = false;
 	if (!sl_node_events(n)) {
 		char id[SL_UUID_TEXT_BYTES];
 		struct json_object *e = json_object_new_object();
 		sl_uuid_format(c->id.u, id);
 		if (e)
 			sl_json_set_str(e, "run_id", sl_str(id));
-		sl_node_event(n, "subworkflow:started", e);
+		sl_node_event(n, "subworkflow:started", e); /* SL_CHILD_STARTED */
 	}
 	bool held = is_held(r);
-	if (held || r->recoveries) /* before a restart it may have been told otherwise */
+	if (held || r->recoveries || has_earlier(c)) /* in another life it may have been told otherwise */
 		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
 	ask(n, c);
+}
+
+/* [run of the parent] */
+static void child_started(struct sl_node *n, void *arg)
+{
+	struct news *news = arg;
+	struct child *c = news->child;
+	if (news->rc == SL_OK) {
+		news->has_id = false;
+		go_on_with(n, c, news->id);
+	} else {
+		struct sl_error err;
+		(void)sl_fail(&err, news->rc, "the child run could not be started");
+		child_end(n, c, NULL, &err);
+	}
 	news_drop(news);
 }
 
@@ -462,35 +492,44 @@ static void on_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool s
 }
 
 /* [run of the parent] */
+static void submit(struct sl_node *n, struct child *c)
+{
+	struct sl_problems problems = {0};
+	struct sl_error err = {0};
+	struct sl_run_head *head = c->head;
+	c->head = NULL;
+	SL_CRASH_POINT("child.submit");
+	enum sl_code rc = sl_engine_submit(c->engine, head, &problems, on_submitted, child_ref(c), &err);
+	if (rc != SL_OK)
+		child_unref(c);
+	if (rc != SL_OK && problems.n)
+		(void)sl_fail(&err, rc, "%s: %s: %s", err.text[0] ? "the child run" : "", problems.items[0].pointer,
+			      problems.items[0].message);
+	sl_problems_fini(&problems);
+	if (rc != SL_OK)
+		child_end(n, c, NULL, &err);
+}
+
+/* [run of the parent] */
 static void child_found(struct sl_node *n, void *arg)
 {
 	struct news *news = arg;
 	struct child *c = news->child;
-	struct sl_problems problems = {0};
-	struct sl_error err = {0};
-	struct sl_run_head *head = c->head;
-	enum sl_code rc = news->rc;
-	c->head = NULL;
-	if (rc != SL_OK) {
-		(void)sl_fail(&err, rc,
-			      rc == SL_NOT_FOUND ? "there is no workflow '%s' in that version"
-						 : "the workflow '%s' could not be read",
-			      head->workflow);
-		sl_run_head_free(head);
-	} else {
-		head->definition = sl_bytes_ref(news->text);
-		head->version = news->version;
-		SL_CRASH_POINT("child.submit");
-		rc = sl_engine_submit(c->engine, head, &problems, on_submitted, child_ref(c), &err);
-		if (rc != SL_OK)
-			child_unref(c);
-		if (rc != SL_OK && problems.n)
-			(void)sl_fail(&err, rc, "%s: %s: %s", err.text[0] ? "the child run" : "",
-				      problems.items[0].pointer, problems.items[0].message);
-		sl_problems_fini(&problems);
-	}
-	if (rc != SL_OK)
+	struct sl_error err;
+	if (news->rc != SL_OK) {
+		(void)sl_fail(&err, news->rc,
+			      news->rc == SL_NOT_FOUND ? "there is no workflow '%s' in that version"
+						       : "the workflow '%s' could not be read",
+			      c->head->workflow);
 		child_end(n, c, NULL, &err);
+	} else {
+		c->head->definition = sl_bytes_ref(news->text);
+		c->head->version = news->version;
+		if (has_earlier(c))
+			look(n, c);
+		else
+			submit(n, c);
+	}
 	news_drop(news);
 }
 
@@ -505,6 +544,188 @@ static void on_found(void *arg, enum sl_code rc, struct sl_bytes *definition, in
 		send(n, child_found);
 	}
 	child_unref(c);
+}
+
+/* ---- the child of the parent as it was ---- */
+
+/* Would a new child be what that one is? Its inputs have got their defaults. */
+static enum sl_code is_same(const struct child *c, const struct sl_stored_run *was, const struct sl_workflow *w,
+			    const struct sl_run_state *s, bool *same)
+{
+	struct sl_problems problems = {0};
+	struct sl_error err = {0};
+	struct sl_run_id parent;
+	SL_AUTO_JSON mine = NULL;
+	SL_AUTO_JSON its = NULL;
+	*same = s->parent && sl_uuid_parse(sl_str(s->parent), &parent.u) && sl_run_id_eq(parent, c->head->parent) &&
+		w->root->n_nodes && c->head->version == was->head->version &&
+		strcmp(c->head->workflow, was->head->workflow) == 0 &&
+		sl_str_eq(sl_bytes_str(c->head->definition), sl_bytes_str(was->head->definition));
+	if (!*same)
+		return SL_OK;
+	SL_AUTO(sl_run_head) head = sl_engine_head_dup(c->head);
+	enum sl_code rc = head ? sl_engine_settle(head, w, &problems, &err) : SL_NO_MEMORY;
+	sl_problems_fini(&problems);
+	if (rc == SL_OK)
+		rc = sl_json_parse(sl_bytes_str(head->inputs), &mine, &err);
+	if (rc == SL_OK)
+		rc = sl_json_parse(sl_bytes_str(was->head->inputs), &its, &err);
+	*same = rc == SL_OK && sl_json_equal(mine, its);
+	return rc == SL_NO_MEMORY ? rc : SL_OK; /* inputs that do not fit are told when the new one is begun */
+}
+
+static enum sl_code judge(const struct child *c, const struct sl_stored_run *was, enum earlier *out)
+{
+	SL_AUTO(sl_workflow) w = NULL;
+	struct sl_run_state s = {0};
+	struct sl_error err;
+	bool same = false;
+	enum sl_code rc = sl_stored_state(c->engine, was, &w, &s, &err);
+	if (!w)
+		return rc;
+	bool mine = rc == SL_OK && s.retried_for >= c->generation; /* whatever has changed since */
+	if (rc == SL_OK && !mine)
+		rc = is_same(c, was, w, &s, &same);
+	bool over = sl_run_status_final(s.status);
+	if (mine)
+		*out = EARLIER_ENDS;
+	else if (!same)
+		*out = EARLIER_OTHER;
+	else if (!over)
+		*out = s.by_itself ? EARLIER_ENDS : EARLIER_TAIL;
+	else if (s.status == SL_RUN_SUCCEEDED) /* the node may have failed by what came out of it */
+		*out = s.finished_ms > c->seen_ms ? EARLIER_ENDS : EARLIER_OTHER;
+	else
+		*out = sl_rerun_full(&s) ? EARLIER_OTHER : EARLIER_AGAIN;
+	sl_run_state_fini(&s);
+	return rc;
+}
+
+static void child_seen(struct sl_node *n, void *arg);
+
+/* [store] */
+static void on_seen(void *arg, enum sl_code rc, struct sl_stored_run *stored)
+{
+	struct child *c = arg;
+	SL_AUTO(sl_stored_run) was = stored;
+	enum earlier what = EARLIER_OTHER;
+	if (rc == SL_OK)
+		rc = judge(c, was, &what);
+	if (rc == SL_NOT_FOUND || rc == SL_INTERNAL || rc == SL_INVALID || rc == SL_CONFLICT) {
+		what = EARLIER_OTHER; /* it is not there any more, or damaged */
+		rc = SL_OK;
+	}
+	struct news *n = atomic_load(&c->engine->stopping) ? NULL : news_new(c, rc);
+	if (n) {
+		n->earlier = what;
+		send(n, child_seen);
+	}
+	child_unref(c);
+}
+
+/* [run of the parent] Ends the node when it cannot. */
+static void look(struct sl_node *n, struct child *c)
+{
+	const struct sl_journal *j = &c->engine->config.journal;
+	struct sl_error err;
+	enum sl_code rc = j->load(j->ctx, c->earlier, on_seen, child_ref(c));
+	if (rc == SL_OK)
+		return;
+	child_unref(c);
+	(void)sl_fail(&err, rc, "the child run could not be asked for");
+	child_end(n, c, NULL, &err);
+}
+
+static void look_again(struct sl_run *r, void *arg)
+{
+	struct sl_node *n = arg;
+	struct sl_exec *x = n->x;
+	if (n->ended || !n->child)
+		return;
+	x->depth++;
+	look(n, n->child);
+	x->depth--;
+	sl_exec_settle(x);
+}
+
+/* [run of the parent] It could not be looked at, or retried; that may be otherwise in a moment. */
+static void look_later(struct sl_node *n, struct child *c, enum sl_code why)
+{
+	struct sl_run *r = n->x->run;
+	struct sl_error err;
+	if (why != SL_UNAVAILABLE && why != SL_CONFLICT && why != SL_NOT_FOUND && why != SL_CANCELLED)
+		(void)sl_fail(&err, why, "the child run could not be gone on with");
+	else if (sl_run_timer_start(&c->again, r, sl_clock_mono(r->engine->config.clock) + CHILD_ASK_AGAIN_MS,
+				    look_again, n))
+		return;
+	else
+		(void)sl_fail(&err, SL_NO_MEMORY, "no memory for a timer");
+	child_end(n, c, NULL, &err);
+}
+
+/* [run of the parent] */
+static void child_retried(struct sl_node *n, void *arg)
+{
+	struct news *news = arg;
+	struct child *c = news->child;
+	if (news->rc == SL_OK) {
+		news->has_id = false;
+		c->tail = false;
+		go_on_with(n, c, news->id);
+	} else {
+		look_later(n, c, news->rc);
+	}
+	news_drop(news);
+}
+
+/* [any] */
+static void on_retried(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+{
+	struct child *c = arg;
+	struct news *n = atomic_load(&c->engine->stopping) ? NULL : news_new(c, rc);
+	if (n) {
+		n->has_id = rc == SL_OK;
+		n->id = c->earlier;
+		send(n, child_retried);
+	}
+	child_unref(c);
+}
+
+/* [run of the parent] */
+static void retry(struct sl_node *n, struct child *c)
+{
+	struct sl_error err;
+	const struct sl_order o = {
+		.kind = SL_CMD_RETRY, .by = SL_STR(SL_BY_PARENT), .parent_generation = c->generation};
+	enum sl_code rc = sl_engine_command(c->engine, c->earlier, &o, on_retried, child_ref(c));
+	if (rc == SL_OK)
+		return;
+	child_unref(c);
+	(void)sl_fail(&err, rc, "the child run could not be retried");
+	child_end(n, c, NULL, &err);
+}
+
+/* [run of the parent] */
+static void child_seen(struct sl_node *n, void *arg)
+{
+	struct news *news = arg;
+	struct child *c = news->child;
+	struct sl_error err;
+	if (news->rc != SL_OK) {
+		look_later(n, c, news->rc);
+	} else if (news->earlier == EARLIER_AGAIN) {
+		retry(n, c);
+	} else if (news->earlier != EARLIER_OTHER) {
+		c->tail = news->earlier == EARLIER_TAIL;
+		go_on_with(n, c, c->earlier);
+	} else if (c->started) { /* it was there a moment ago */
+		(void)sl_fail(&err, SL_NOT_FOUND, "the child run cannot be gone on with any more");
+		child_end(n, c, NULL, &err);
+	} else {
+		c->earlier = (struct sl_run_id){0};
+		submit(n, c);
+	}
+	news_drop(news);
 }
 
 static struct sl_run_head *head_of(struct sl_node *n, struct sl_str workflow, struct json_object *inputs)
@@ -535,6 +756,16 @@ static struct sl_run_head *head_of(struct sl_node *n, struct sl_str workflow, st
 	return h->workflow && h->project && h->inputs && h->idempotency_key && h->parent_node ? SL_TAKE(h) : NULL;
 }
 
+/* Unless this life of the parent has begun another one already. */
+static void find_earlier(const struct sl_node *n, struct child *c)
+{
+	const struct sl_node_child *of = n->x->scope->nodes[n->x->index].child;
+	if (of && (sl_run_id_eq(of->now, (struct sl_run_id){0}) || sl_run_id_eq(of->now, of->earlier))) {
+		c->earlier = of->earlier;
+		c->seen_ms = of->seen_ms;
+	}
+}
+
 enum sl_step sl_node_child(struct sl_node *n, struct sl_str workflow, int32_t version, struct json_object *inputs,
 			   sl_child_fn *fn, struct sl_error *err)
 {
@@ -554,6 +785,8 @@ enum sl_step sl_node_child(struct sl_node *n, struct sl_str workflow, int32_t ve
 		c->fn = fn;
 		c->remote = sl_node_remote(n);
 		c->head = head_of(n, workflow, inputs);
+		c->generation = n->x->run->state.generation;
+		find_earlier(n, c);
 	}
 	if (!c || !c->remote || !c->head) {
 		child_unref(c);

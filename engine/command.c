@@ -121,6 +121,8 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 {
 	struct sl_event e;
 	bool nothing;
+	if (order->kind == SL_CMD_RESUME && sl_from_parent(order->by, order->reason))
+		sl_run_start_at_once(r); /* a child that a person has retried, and now its parent, too */
 	enum sl_code rc = sl_decide(&r->state, order->kind, &e, &nothing, err);
 	if (rc != SL_OK || nothing)
 		return rc;

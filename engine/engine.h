@@ -201,6 +201,8 @@ struct sl_order {
 	struct sl_str node;    /* path, for those that mean one node */
 	struct sl_str payload; /* a JSON object, as the kind says; empty: none */
 	uint64_t at_us;        /* monotonic: when it was given; 0: now. What it calls off is timed from there */
+	/* Retry, of a child: the generation of its parent that wants it, once for each. 0: somebody else does. */
+	uint32_t parent_generation;
 };
 /* fn [store or worker]: SL_OK once the decision is committed; SL_CONFLICT: not allowed in this state (err says which);
  * SL_UNAVAILABLE: another server has the run and did not answer; ask again. SL_INVALID: the payload does not do;

@@ -291,8 +291,8 @@ static enum sl_code get_node(struct json_object *data, struct json_object *detai
 /* What such events tell beside what has a member of its own. */
 static struct json_object *further_data(struct json_object *data)
 {
-	static const char *const keys[] = {"parent", "parent_node", "depth", "signal", "payload",
-					   "text",   "forked_from", "run",   "at_seq", "inputs"};
+	static const char *const keys[] = {"parent",      "parent_node", "depth",  "signal", "payload",          "text",
+					   "forked_from", "run",         "at_seq", "inputs", "parent_generation"};
 	struct json_object *o = json_object_new_object(), *v;
 	if (!o)
 		sl_json_lost();
@@ -319,9 +319,11 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 	e->kind = (enum sl_event_kind)k;
 	e->seq = r->seq;
 	e->wall_ms = r->wall_ms;
-	if (e->kind == SL_EV_CUSTOM) { /* its data is the record's */
+	if (e->kind == SL_EV_CUSTOM) { /* its data is the record's, and as a rule nobody's else */
 		e->name = r->event;
 		e->path = dup_member(data, "node_id");
+		if (strcmp(r->event, SL_CHILD_STARTED) == 0) /* what a retry needs to know */
+			e->data = json_object_get(data);
 		return SL_OK;
 	}
 	struct json_object *error = sl_json_get(data, "error");
@@ -359,6 +361,7 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 			return sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)e->seq);
 		break;
 	case SL_EV_CREATED:
+	case SL_EV_RETRIED:
 	case SL_EV_SIGNAL:
 	case SL_EV_INPUT:
 		e->data = further_data(data);

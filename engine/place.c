@@ -60,6 +60,18 @@ void sl_run_begin(struct sl_run *r)
 	}
 }
 
+void sl_run_start_at_once(struct sl_run *r)
+{
+	if (r->state.status != SL_RUN_QUEUED)
+		return;
+	bool waited = sl_admit_leave(r->engine->admit, &r->ticket);
+	sl_admit_quit(&r->ticket); /* as if it had never joined */
+	if (!waited)
+		return; /* it is about to ask, or its place is on the way */
+	start(r);
+	sl_run_unref(r); /* the queue's */
+}
+
 void sl_run_ask_again(struct sl_run *r)
 {
 	sl_run_ref(r); /* the queue's, or the message's */

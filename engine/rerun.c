@@ -25,6 +25,7 @@ struct retry {
 	struct sl_run *run; /* a reference, while a message is on its way */
 	struct sl_run_id id;
 	char *from, *by;
+	uint32_t parent_generation;
 	struct sl_error err;
 	sl_command_fn *fn;
 	void *arg;
@@ -140,9 +141,9 @@ static void retry_drop(struct sl_msg *m)
 	sl_run_unref(r);
 }
 
-static bool full(const struct sl_run *r)
+bool sl_rerun_full(const struct sl_run_state *s)
 {
-	return r->state.last_seq >= SL_LIMIT_RUN_EVENTS || r->state.bytes >= SL_LIMIT_RUN_BYTES;
+	return s->last_seq >= SL_LIMIT_RUN_EVENTS || s->bytes >= SL_LIMIT_RUN_BYTES;
 }
 
 static enum sl_code retry_decide(struct retry *t, struct sl_run *r, struct sl_error *err)
@@ -151,20 +152,30 @@ static enum sl_code retry_decide(struct retry *t, struct sl_run *r, struct sl_er
 	bool nothing;
 	uint64_t losses = sl_json_losses();
 	enum sl_code rc = sl_decide(&r->state, SL_CMD_RETRY, &e, &nothing, err);
-	if (rc == SL_OK && full(r))
+	if (rc == SL_OK && t->parent_generation && r->state.retried_for >= t->parent_generation)
+		rc = sl_fail(err, SL_CONFLICT, "the run has been retried with its parent");
+	if (rc == SL_OK && sl_rerun_full(&r->state))
 		rc = sl_fail(err, SL_CONFLICT,
 			     "the journal of the run is as long as one may be; fork it from an earlier event");
 	if (rc != SL_OK)
 		return rc;
 	e.path = sl_z(t->from);
 	e.by = sl_z(t->by);
-	rc = (t->from && !e.path) ? sl_fail(err, SL_NO_MEMORY, "out of memory")
-				  : sl_state_may_rerun(&r->state, &e, err);
+	e.data = t->parent_generation ? json_object_new_object() : NULL;
+	if ((t->from && !e.path) || (t->parent_generation && !e.data)) {
+		rc = sl_fail(err, SL_NO_MEMORY, "out of memory");
+	} else {
+		if (e.data)
+			sl_json_set_i64(e.data, "parent_generation", t->parent_generation);
+		rc = sl_state_may_rerun(&r->state, &e, err);
+	}
 	if (rc != SL_OK) {
 		sl_event_fini(&e);
 		return rc;
 	}
-	if (!sl_run_emit(r, &e) || sl_json_losses() != losses || sl_run_ready(r) != SL_OK || sl_run_join(r) != SL_OK)
+	/* who waits for a child has a place already */
+	if (!sl_run_emit(r, &e) || sl_json_losses() != losses || sl_run_ready(r) != SL_OK ||
+	    (!t->parent_generation && sl_run_join(r) != SL_OK))
 		return sl_fail(err, SL_NO_MEMORY, "out of memory");
 	r->begins_at = r->state.last_seq;
 	atomic_store(&r->watched, true); /* perhaps by who saw it end, and has told that life of it only */
@@ -211,7 +222,7 @@ static void reopen(struct retry *t)
 	if (atomic_load(&e->stopping))
 		rc = sl_fail(&t->err, SL_DRAINING, "the server is stopping");
 	else
-		rc = sl_engine_room(e, false, &t->err);
+		rc = sl_engine_room(e, t->parent_generation != 0, &t->err);
 	if (rc != SL_OK) {
 		retry_end(t, rc, "", &t->err);
 	} else if (!hold(t)) {
@@ -259,6 +270,7 @@ enum sl_code sl_rerun_retry(struct sl_engine *e, struct sl_run_id id, const stru
 	if (!t)
 		return SL_NO_MEMORY;
 	*t = (struct retry){.engine = e, .id = id, .fn = fn, .arg = arg};
+	t->parent_generation = order->parent_generation;
 	t->from = order->node.len ? sl_str_dup(order->node) : NULL;
 	t->by = order->by.len ? sl_str_dup(order->by) : NULL;
 	if ((order->node.len && !t->from) || (order->by.len && !t->by)) {
@@ -490,7 +502,7 @@ static enum sl_code fork_make(struct fork *f, struct sl_stored_run *of, struct s
 	}
 	r->create = create;
 	r->committed_seq = 0;
-	if (full(r)) {
+	if (sl_rerun_full(&r->state)) {
 		sl_problems_add(&f->problems, false, SL_STR("/at_seq"),
 				"the journal up to there is as long as one may be; give an earlier event");
 		rc = sl_fail(err, SL_INVALID, "the journal up to there is as long as one may be");

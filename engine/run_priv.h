@@ -209,9 +209,10 @@ SL_MUST_USE enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_
 /* place.c */
 SL_MUST_USE enum sl_code sl_places_new(struct sl_engine *e);
 SL_MUST_USE enum sl_code sl_run_join(struct sl_run *r); /* before anybody can find it */
-void sl_run_begin(struct sl_run *r);       /* [run] it is created: starts at once, or says why it does not */
-void sl_run_ask_again(struct sl_run *r);   /* [any] the same for one that was queued in an earlier life; says nothing */
-void sl_run_tell_queued(struct sl_run *r); /* [run] says why it waits, when it does */
+void sl_run_begin(struct sl_run *r);     /* [run] it is created: starts at once, or says why it does not */
+void sl_run_ask_again(struct sl_run *r); /* [any] the same for one that was queued in an earlier life; says nothing */
+void sl_run_start_at_once(struct sl_run *r); /* [run] a queued one: who waits for it has a place already */
+void sl_run_tell_queued(struct sl_run *r);   /* [run] says why it waits, when it does */
 void sl_run_place_follows(struct sl_run *r); /* [run] its status has changed */
 void sl_run_leave_place(struct sl_run *r);   /* [any] for good; the caller has a reference */
 /* flight.c */
@@ -268,6 +269,8 @@ SL_MUST_USE enum sl_code sl_run_ready(struct sl_run *r); /* what a live run need
 /* rerun.c: a retry, which begins with opening the run again */
 SL_MUST_USE enum sl_code sl_rerun_retry(struct sl_engine *e, struct sl_run_id id, const struct sl_order *order,
 					sl_command_fn *fn, void *arg);
+
+bool sl_rerun_full(const struct sl_run_state *s); /* no more is written into its journal */
 
 /* child.c */
 void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */

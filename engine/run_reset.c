@@ -195,6 +195,32 @@ static enum sl_code mark(struct sl_run_state *s, const struct sl_event *e, struc
 
 /* ---- undoing ---- */
 
+/* The run that the node had started is gone on with when the node had not come to its end with it. */
+static void keep_child(struct sl_node_state *n)
+{
+	struct sl_node_child *c = n->child;
+	const struct sl_run_id none = {0};
+	if (!c)
+		return;
+	if (n->status == SL_NODE_COMPLETED || n->status == SL_NODE_SKIPPED) {
+		*c = (struct sl_node_child){0};
+	} else if (!sl_run_id_eq(c->now, none)) {
+		c->earlier = c->now;
+		c->now = none;
+		c->seen_ms = n->status == SL_NODE_FAILED ? n->finished_ms : 0;
+	}
+}
+
+/* What the other run's nodes have started is the other run's. */
+static void forget_children(struct sl_run_state *s)
+{
+	for (uint32_t k = 0; k < s->n_scopes; k++)
+		for (uint32_t i = 0; i < s->scopes[k]->graph->n_nodes; i++) {
+			free(s->scopes[k]->nodes[i].child);
+			s->scopes[k]->nodes[i].child = NULL;
+		}
+}
+
 static void undo_node(struct sl_scope *sc, uint32_t i, int64_t wall_ms)
 {
 	struct sl_node_state *n = &sc->nodes[i];
@@ -202,6 +228,7 @@ static void undo_node(struct sl_scope *sc, uint32_t i, int64_t wall_ms)
 	bool whole = n->mark & UNDO;
 	if (!whole && (!(n->mark & REOPEN) || n->status == SL_NODE_PENDING))
 		return;
+	keep_child(n);
 	n->redone += n->status == SL_NODE_COMPLETED || n->status == SL_NODE_FAILED;
 	n->status = whole ? SL_NODE_PENDING : SL_NODE_RUNNING;
 	n->tries = whole ? 0 : 1;
@@ -352,7 +379,12 @@ enum sl_code sl_state_rerun(struct sl_run_state *s, struct sl_event *e, struct s
 	drop_text(&s->reason);
 	json_object_put(s->outputs);
 	s->outputs = NULL;
+	uint32_t parent = fork ? 0 : (uint32_t)sl_json_get_i64(e->data, "parent_generation", 0);
+	s->by_itself = !parent;
+	if (parent > s->retried_for)
+		s->retried_for = parent;
 	if (fork) { /* what the other run has spent is the other run's */
+		forget_children(s);
 		s->input_tokens = s->output_tokens = 0;
 		s->cost_microusd = 0;
 	}

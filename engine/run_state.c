@@ -74,6 +74,7 @@ void sl_scope_fini(struct sl_scope *sc)
 		free(n->message);
 		free(n->reason);
 		free(n->bodies);
+		free(n->child);
 	}
 	free(sc->nodes);
 	free(sc->edges);
@@ -479,6 +480,19 @@ static enum sl_code count_told(struct sl_run_state *s, const struct sl_event *e,
 	return SL_OK;
 }
 
+/* Which run a node has started: after a retry it may be gone on with. */
+static enum sl_code note_child(struct sl_node_state *n, const struct sl_event *e, struct sl_error *err)
+{
+	struct sl_run_id id;
+	if (!e->name || strcmp(e->name, SL_CHILD_STARTED) != 0 ||
+	    !sl_uuid_parse(sl_json_get_str(e->data, "run_id"), &id.u))
+		return SL_OK;
+	if (!n->child && !(n->child = calloc(1, sizeof(*n->child))))
+		return sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)e->seq);
+	n->child->now = id;
+	return SL_OK;
+}
+
 static char *dup_z(const char *z)
 {
 	return z ? sl_str_dup(sl_str(z)) : NULL;
@@ -585,6 +599,8 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 		uint32_t i;
 		struct sl_node_state *n = e->path ? sl_state_find(s, sl_str(e->path), &sc, &i) : NULL;
 		rc = count_told(s, e, err);
+		if (n && rc == SL_OK)
+			rc = note_child(n, e, err);
 		if (n && rc == SL_OK)
 			n->customs++;
 		break;

@@ -115,6 +115,14 @@ SL_MUST_USE enum sl_code sl_event_decode(const struct sl_record *r, struct sl_ev
 /* [any] The same name, to stay. For records that outlive the journal they were read from. NULL: no memory. */
 const char *sl_event_name(const char *name);
 
+/* The runs that a node has started (child.c). */
+#define SL_CHILD_STARTED "subworkflow:started"
+struct sl_node_child {
+	struct sl_run_id now;     /* the one it has told of since it was pending; zero: none */
+	struct sl_run_id earlier; /* of the run as it was before the retry: to go on with; zero: none */
+	int64_t seen_ms; /* wall: the node has failed knowing of any end of that one before; 0: it did not fail */
+};
+
 struct sl_node_state {
 	enum sl_node_status status;
 	uint32_t attempt; /* the highest ever begun */
@@ -134,10 +142,11 @@ struct sl_node_state {
 	uint32_t customs;        /* events of its own it has told */
 	uint32_t customs_before; /* of these, in attempts before the present one */
 	uint32_t redone; /* how often it had ended by itself and was undone: part of the key it gives to others */
-	uint8_t mark;    /* run_reset.c, while it works */
-	uint64_t waiting_since; /* seq of the event by which it began to wait; 0: it never did */
-	bool dirty;             /* in the scope's work list */
-	bool text_before;       /* a stream of an earlier attempt may have been seen */
+	struct sl_node_child *child; /* NULL: it has started no run */
+	uint8_t mark;                /* run_reset.c, while it works */
+	uint64_t waiting_since;      /* seq of the event by which it began to wait; 0: it never did */
+	bool dirty;                  /* in the scope's work list */
+	bool text_before;            /* a stream of an earlier attempt may have been seen */
 };
 
 struct sl_run_state;
@@ -184,7 +193,9 @@ struct sl_run_state {
 	int64_t created_ms, started_ms, finished_ms;
 	char *parent, *parent_node; /* the run and node that started it; NULL: nobody's child */
 	uint32_t depth;
-	uint32_t generation;                /* 1; one more with each retry, and in a fork */
+	uint32_t generation;  /* 1; one more with each retry, and in a fork */
+	uint32_t retried_for; /* the latest generation of its parent that has retried it; 0: none has */
+	bool by_itself;       /* a child: somebody else has retried it, so it goes on whatever its parent does */
 	struct json_object *forked_from;    /* { run, at_seq?, from? }; NULL: it began by itself */
 	int64_t paused_since_ms, paused_ms; /* or locked; the clock of limits.timeout_s stands still meanwhile */
 	int64_t waiting_since_ms, waited_ms;

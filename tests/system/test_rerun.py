@@ -1,6 +1,7 @@
 """Retry, fork and diff with the real server: who fails is done again, who was killed meanwhile goes on, and of two who ask at
 once one gets it. Calls are counted by the provider, not by us."""
 import json
+import os
 import subprocess
 import threading
 import unittest
@@ -113,6 +114,28 @@ class Rerun(Case):
         events = [e['event'] for e in c[1].events(run_id)]
         self.assertEqual(events.count('execution:retried'), 1)
         self.assertEqual(self.prompts(sim), ['first', 'second', 'second', 'third'])
+
+    def test_a_child_that_failed_is_gone_on_with_by_another_server(self):
+        sim = self.flaky()
+        c = self.cluster(2, sim)
+        name = 'chain-%s' % os.urandom(4).hex()
+        c[0].call('POST', '/workflows', {**chain(), 'name': name})
+        run_id = c[0].submit({'sluice': 1, 'name': 'parent', 'nodes': [
+            {'id': 'sub', 'type': 'subworkflow', 'params': {'workflow': name, 'inputs': {'topic': 'tea'}}}],
+            'outputs': {'text': '{{ nodes.sub.text }}'}})
+        c[0].wait_status(run_id, 'failed')
+        child = next(e['data']['run_id'] for e in c[0].events(run_id) if e['event'] == 'subworkflow:started')
+        self.assertEqual(c[0].run(child)['status'], 'failed')
+        c[1].call('POST', '/runs/%s/retry' % run_id, {})
+        c[1].restart()
+        run = c[0].wait_status(run_id, 'succeeded')
+        self.assertEqual(run['outputs'], {'text': 'three'})
+        self.assertEqual(self.prompts(sim).count('first'), 1)
+        self.assertEqual(c[0].run(child)['status'], 'succeeded')
+        started = {e['data']['run_id'] for e in c[0].events(run_id) if e['event'] == 'subworkflow:started'}
+        self.assertEqual(started, {child})
+        retried = [e['data'] for e in c[0].events(child) if e['event'] == 'execution:retried']
+        self.assertEqual([r['parent_generation'] for r in retried], [2])
 
     def test_the_command_line_does_the_same(self):
         sim = self.flaky()
