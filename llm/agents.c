@@ -129,6 +129,23 @@ void sl_agents_drop(struct sl_agents *a, struct sl_str name)
 	sl_agent_unref(old);
 }
 
+void sl_agents_retain(struct sl_agents *a, const struct sl_str *names, size_t n)
+{
+	size_t kept = 0;
+	pthread_mutex_lock(&a->lock);
+	for (size_t i = 0; i < a->n; i++) {
+		bool stays = false;
+		for (size_t k = 0; k < n && !stays; k++)
+			stays = sl_str_is(names[k], a->items[i]->name);
+		if (stays)
+			a->items[kept++] = a->items[i];
+		else
+			sl_agent_unref(a->items[i]);
+	}
+	a->n = kept;
+	pthread_mutex_unlock(&a->lock);
+}
+
 /* ---- bodies ---- */
 
 static bool is_text(struct json_object *v)

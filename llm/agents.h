@@ -39,6 +39,8 @@ SL_MUST_USE enum sl_code sl_agents_check(struct sl_str name, struct json_object 
 SL_MUST_USE enum sl_code sl_agents_load(struct sl_agents *a, struct sl_str name, struct sl_str row,
 					struct sl_error *err);
 void sl_agents_drop(struct sl_agents *a, struct sl_str name); /* no-op when it is not there */
+/* Those that are none of these names are there no more. */
+void sl_agents_retain(struct sl_agents *a, const struct sl_str *names, size_t n);
 
 struct sl_agent *sl_agents_get(struct sl_agents *a, struct sl_str name); /* a reference; NULL: none */
 struct sl_agent *sl_agent_ref(struct sl_agent *one);

@@ -439,12 +439,10 @@ void sl_cache_leave(struct sl_cache *c, struct sl_cache_ticket *t)
 	wake(next);
 }
 
-void sl_cache_clear(struct sl_cache *c, struct sl_str scope, sl_cache_done_fn *fn, void *arg)
+/* [lock] What is there, or is being looked up, is not given any more. */
+static void forget(struct sl_cache *c, struct sl_str scope)
 {
 	struct sl_cache_entry *e, *tmp;
-	struct clearing *k = c->back.clear ? malloc(sizeof(*k) + scope.len) : NULL, *turns = NULL;
-	enum sl_code rc = c->back.clear && !k ? SL_NO_MEMORY : SL_OK;
-	pthread_mutex_lock(&c->lock);
 	HASH_ITER (hh, c->entries, e, tmp) {
 		if (e->stage != READY || (scope.len && !sl_str_is(scope, e->counts->scope)))
 			continue;
@@ -452,6 +450,21 @@ void sl_cache_clear(struct sl_cache *c, struct sl_str scope, sl_cache_done_fn *f
 		drop_idle(c, e);
 	}
 	c->epoch++;
+}
+
+void sl_cache_forget(struct sl_cache *c)
+{
+	pthread_mutex_lock(&c->lock);
+	forget(c, SL_STR(""));
+	pthread_mutex_unlock(&c->lock);
+}
+
+void sl_cache_clear(struct sl_cache *c, struct sl_str scope, sl_cache_done_fn *fn, void *arg)
+{
+	struct clearing *k = c->back.clear ? malloc(sizeof(*k) + scope.len) : NULL, *turns = NULL;
+	enum sl_code rc = c->back.clear && !k ? SL_NO_MEMORY : SL_OK;
+	pthread_mutex_lock(&c->lock);
+	forget(c, scope);
 	if (k) {
 		*k = (struct clearing){.cache = c, .epoch = c->epoch, .fn = fn, .arg = arg, .scope_len = scope.len};
 		if (scope.len)

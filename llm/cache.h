@@ -6,7 +6,8 @@
  *
  * Owns      its entries; bounded by number and bytes. Never the tickets: they are embedded in whatever waits.
  * Behind    a port (PostgreSQL, filled in by cmd), asynchronous; without it, or when it fails, the memory is all.
- * Not for   the memories of other servers: what is cleared here, they give until it expires there.
+ * Others    that use what is behind, too, have a memory of their own: when one has cleared it, the others are told, and
+ * sl_cache_forget().
  * Thread    everything [any]; one lock, O(1) held. Times are wall ms.
  */
 #pragma once
@@ -88,6 +89,10 @@ void sl_cache_leave(struct sl_cache *c, struct sl_cache_ticket *t); /* does not 
  * that is being made at the call counts as new: it is kept in memory, and behind it unless the clear takes it along.
  * Until fn nothing is looked up behind the memory. */
 void sl_cache_clear(struct sl_cache *c, struct sl_str scope, sl_cache_done_fn *fn, void *arg);
+/* Somebody else has cleared what is behind: nothing that is in memory, or is being looked up now, is given any more. An
+ * answer that is being made counts as new. What is behind keeps no answer that was put before its clear was known here.
+ */
+void sl_cache_forget(struct sl_cache *c);
 /* {"entries","bytes","max_entries","max_bytes","hits","misses","joined","stored","evicted","expired","hit_rate",
  * "scopes":[{"scope","hits",…}]} */
 void sl_cache_json(struct sl_cache *c, struct sl_buf *out);

@@ -367,6 +367,26 @@ enum sl_code sl_profiles_put(struct sl_profiles *p, struct sl_str name, struct j
 	return rc;
 }
 
+static void hash_row(struct sl_str body, struct sl_str keys, uint8_t out[SL_PROFILE_ROW_BYTES])
+{
+	crypto_generichash_state h;
+	crypto_generichash_init(&h, NULL, 0, SL_PROFILE_ROW_BYTES);
+	crypto_generichash_update(&h, (const unsigned char *)&body.len, sizeof(body.len));
+	crypto_generichash_update(&h, (const unsigned char *)body.p, body.len);
+	crypto_generichash_update(&h, (const unsigned char *)keys.p, keys.len);
+	crypto_generichash_final(&h, out, SL_PROFILE_ROW_BYTES);
+}
+
+static bool in_force(struct sl_profiles *p, const struct sl_profile *one)
+{
+	pthread_mutex_lock(&p->lock);
+	long i = find(p, sl_str(one->name));
+	bool same = i >= 0 && p->items[i]->origin == SL_PROFILE_STORED &&
+		    memcmp(p->items[i]->row, one->row, sizeof(one->row)) == 0;
+	pthread_mutex_unlock(&p->lock);
+	return same;
+}
+
 enum sl_code sl_profiles_load(struct sl_profiles *p, struct sl_str name, struct sl_str body, struct sl_str keys,
 			      struct sl_error *err)
 {
@@ -376,6 +396,9 @@ enum sl_code sl_profiles_load(struct sl_profiles *p, struct sl_str name, struct 
 	if (!one)
 		return sl_fail(err, SL_NO_MEMORY, "profile");
 	one->origin = SL_PROFILE_STORED;
+	hash_row(body, keys, one->row);
+	if (in_force(p, one))
+		return SL_OK;
 	enum sl_code rc = sl_json_parse(body, &doc, err);
 	if (rc == SL_OK)
 		rc = sl_profile_read(one, doc, NULL, err);
@@ -401,6 +424,23 @@ enum sl_code sl_profiles_load(struct sl_profiles *p, struct sl_str name, struct 
 	}
 	rc = sl_profile_publish(p, SL_TAKE(one));
 	return rc != SL_OK ? sl_fail(err, rc, "profile") : opened;
+}
+
+void sl_profiles_retain(struct sl_profiles *p, const struct sl_str *names, size_t n)
+{
+	size_t kept = 0;
+	pthread_mutex_lock(&p->lock);
+	for (size_t i = 0; i < p->n; i++) {
+		bool stays = p->items[i]->origin != SL_PROFILE_STORED;
+		for (size_t k = 0; k < n && !stays; k++)
+			stays = sl_str_is(names[k], p->items[i]->name);
+		if (stays)
+			p->items[kept++] = p->items[i];
+		else
+			sl_profile_unref(p->items[i]);
+	}
+	p->n = kept;
+	pthread_mutex_unlock(&p->lock);
 }
 
 enum sl_code sl_profiles_delete(struct sl_profiles *p, struct sl_str name, struct sl_error *err)

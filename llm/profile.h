@@ -11,7 +11,8 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 
-#define SL_SECRET_KEY_BYTES 32
+#define SL_SECRET_KEY_BYTES  32
+#define SL_PROFILE_ROW_BYTES 16
 
 struct json_object;
 struct sl_profiles;
@@ -54,6 +55,7 @@ struct sl_profile {
 		cached_nanousd; /* per token: USD per 1M times 1000; cached -1: as input */
 	struct sl_sealed_key *keys;
 	size_t n_keys;
+	uint8_t row[SL_PROFILE_ROW_BYTES]; /* a hash of the row it was loaded from; zeros: from none */
 };
 
 /* A profile as it is stored: two columns beside the name. */
@@ -85,10 +87,13 @@ SL_MUST_USE enum sl_code sl_profiles_put(struct sl_profiles *p, struct sl_str na
 /* The same in two steps, for a caller that stores before it publishes: check fills the row, load publishes it. */
 SL_MUST_USE enum sl_code sl_profiles_check(struct sl_profiles *p, struct sl_str name, struct json_object *body,
 					   struct sl_profile_row *row, struct sl_buf *problems, struct sl_error *err);
-/* A stored row becomes a profile. SL_INVALID: the body does not parse, or a key does not open (wrong secret, altered,
- * or moved from another row): then the profile is published without keys and err says so. */
+/* A stored row becomes a profile; when it is one already, nothing changes, so its keys keep what is known of them.
+ * SL_INVALID: the body does not parse, or a key does not open (wrong secret, altered, or moved from another row): then
+ * the profile is published without keys and err says so, the first time. */
 SL_MUST_USE enum sl_code sl_profiles_load(struct sl_profiles *p, struct sl_str name, struct sl_str body,
 					  struct sl_str keys, struct sl_error *err);
+/* Stored profiles that are none of these names are there no more. */
+void sl_profiles_retain(struct sl_profiles *p, const struct sl_str *names, size_t n);
 /* SL_NOT_FOUND; SL_CONFLICT: it comes from the environment or is built in, so there is no row. */
 SL_MUST_USE enum sl_code sl_profiles_delete(struct sl_profiles *p, struct sl_str name, struct sl_error *err);
 

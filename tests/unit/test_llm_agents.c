@@ -139,6 +139,15 @@ static void agents_are_listed_by_name_and_a_prefix_is_another_name(void **state)
 	assert_null(sl_agents_get(a, SL_STR("judge")));
 	SL_AUTO(sl_agent) left = sl_agents_get(a, SL_STR("judge-2"));
 	assert_non_null(left);
+	load(a, "judge", "{\"system\":\"3\"}");
+	const struct sl_str stay[] = {SL_STR("judge"), SL_STR("who")};
+	sl_agents_retain(a, stay, SL_COUNT_OF(stay));
+	SL_AUTO(sl_agent) stays = sl_agents_get(a, SL_STR("judge"));
+	assert_non_null(stays);
+	assert_null(sl_agents_get(a, SL_STR("ab")));
+	assert_null(sl_agents_get(a, SL_STR("judge-2")));
+	sl_agents_retain(a, NULL, 0);
+	assert_null(sl_agents_get(a, SL_STR("judge")));
 }
 
 /* ---- threads ---- */

@@ -537,6 +537,38 @@ static void a_clear_that_fails_behind_says_so_and_the_next_one_is_asked_again(vo
 	assert_gone(f, 1);
 }
 
+static void what_somebody_else_has_cleared_is_forgotten_and_not_cleared_again(void **state)
+{
+	struct clears *f = *state;
+	struct sl_cache_ticket t[3] = {0};
+	char said[32];
+	SL_AUTO(sl_bytes) output = sl_bytes_new("new", 3);
+	pool_make(f, 1, "old");
+	pool_execute(&f->pool, pool_nth(&f->pool, POOL_PUT, 0), SL_OK);
+	snprintf(f->pool.rows[2], sizeof(f->pool.rows[2]), "old");
+	assert_int_equal(ask(f->c, 2, &t[0], NOW, said), SL_CACHE_WAIT);
+	assert_int_equal(ask(f->c, 3, &t[1], NOW, said), SL_CACHE_WAIT);
+	pool_execute(&f->pool, pool_nth(&f->pool, POOL_GET, 1), SL_OK);
+	assert_int_equal(ask(f->c, 3, &t[1], NOW, said), SL_CACHE_MISS);
+	memset(f->pool.rows, 0, sizeof(f->pool.rows));
+	sl_cache_forget(f->c);
+	snprintf(f->pool.rows[2], sizeof(f->pool.rows[2]), "old"); /* as it was when the look-up read it */
+	pool_execute(&f->pool, pool_nth(&f->pool, POOL_GET, 0), SL_OK);
+	assert_int_equal(ask(f->c, 2, &t[0], NOW, said), SL_CACHE_MISS);
+	sl_cache_done(f->c, &t[0], NULL, SL_STR(""), 0, NOW);
+	sl_cache_done(f->c, &t[1], output, SL_STR("run/a"), 60, NOW); /* it was being made: it is new */
+	assert_int_equal(ask(f->c, 3, &t[2], NOW, said), SL_CACHE_HIT);
+	pool_execute(&f->pool, pool_nth(&f->pool, POOL_PUT, 0), SL_OK);
+	assert_gone(f, 1);
+	assert_int_equal(pool_waiting(&f->pool, POOL_CLEAR), 0);
+	/* what comes behind from now on is looked up as ever */
+	snprintf(f->pool.rows[4], sizeof(f->pool.rows[4]), "fresh");
+	assert_int_equal(ask(f->c, 4, &t[2], NOW, said), SL_CACHE_WAIT);
+	pool_execute(&f->pool, pool_nth(&f->pool, POOL_GET, 0), SL_OK);
+	assert_int_equal(ask(f->c, 4, &t[2], NOW, said), SL_CACHE_HIT);
+	assert_string_equal(said, "fresh");
+}
+
 static void *hammer(void *arg)
 {
 	struct sl_cache *c = arg;
@@ -791,6 +823,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_answer_that_is_being_made_at_a_clear_is_kept, clears_up,
 						clears_down),
 		cmocka_unit_test_setup_teardown(a_clear_that_fails_behind_says_so_and_the_next_one_is_asked_again,
+						clears_up, clears_down),
+		cmocka_unit_test_setup_teardown(what_somebody_else_has_cleared_is_forgotten_and_not_cleared_again,
 						clears_up, clears_down),
 		cmocka_unit_test(it_holds_under_threads),
 		cmocka_unit_test(a_clear_under_threads_brings_nothing_back_and_always_ends),

@@ -130,6 +130,42 @@ static void a_stored_row_comes_back_and_a_swapped_one_does_not_open(void **state
 	sl_profiles_free(stranger);
 }
 
+static void the_stored_profiles_are_followed_row_by_row(void **state)
+{
+	struct sl_profiles *p = fresh(), *q = fresh();
+	struct sl_profile_row a, b, again;
+	struct sl_error err;
+	assert_int_equal(put(p, "a", "{\"provider\":\"openai\",\"api_keys\":[\"key-of-a-0000001\"]}", &a, NULL), SL_OK);
+	assert_int_equal(put(p, "b", "{\"provider\":\"groq\",\"api_keys\":[\"key-of-b-0000001\"]}", &b, NULL), SL_OK);
+	assert_int_equal(put(p, "a", "{\"provider\":\"openai\",\"model\":\"two\"}", &again, NULL), SL_OK);
+	assert_int_equal(sl_profiles_add_sim(q, "sim", "http://127.0.0.1:1/v1"), SL_OK);
+	assert_int_equal(sl_profiles_load(q, sl_str("a"), sl_bytes_str(a.body), sl_bytes_str(a.keys), &err), SL_OK);
+	assert_int_equal(sl_profiles_load(q, sl_str("b"), sl_bytes_str(b.body), sl_bytes_str(b.keys), &err), SL_OK);
+	SL_AUTO(sl_profile) first = sl_profiles_get(q, sl_str("a"));
+	/* what is in force already stays what it is, with its keys */
+	assert_int_equal(sl_profiles_load(q, sl_str("a"), sl_bytes_str(a.body), sl_bytes_str(a.keys), &err), SL_OK);
+	SL_AUTO(sl_profile) same = sl_profiles_get(q, sl_str("a"));
+	assert_ptr_equal(same, first);
+	assert_int_equal(sl_profiles_load(q, sl_str("a"), sl_bytes_str(again.body), sl_bytes_str(again.keys), &err),
+			 SL_OK);
+	SL_AUTO(sl_profile) other = sl_profiles_get(q, sl_str("a"));
+	assert_string_equal(other->model, "two");
+	assert_int_equal(other->n_keys, 1);
+	/* and what is not stored any more goes; the others were never stored */
+	const struct sl_str left = SL_STR("b");
+	sl_profiles_retain(q, &left, 1);
+	assert_null(sl_profiles_get(q, sl_str("a")));
+	assert_int_equal(sl_profiles_count(q), 2);
+	sl_profiles_retain(q, NULL, 0);
+	assert_int_equal(sl_profiles_count(q), 1);
+	assert_true(sl_profiles_only_sim(q));
+	sl_profile_row_fini(&a);
+	sl_profile_row_fini(&b);
+	sl_profile_row_fini(&again);
+	sl_profiles_free(p);
+	sl_profiles_free(q);
+}
+
 static void keys_stay_when_not_given_but_do_not_follow_to_another_host(void **state)
 {
 	struct sl_profiles *p = fresh();
@@ -539,6 +575,7 @@ int main(void)
 		cmocka_unit_test(a_sealed_key_opens_only_in_its_own_place),
 		cmocka_unit_test(keys_go_in_and_never_come_out),
 		cmocka_unit_test(a_stored_row_comes_back_and_a_swapped_one_does_not_open),
+		cmocka_unit_test(the_stored_profiles_are_followed_row_by_row),
 		cmocka_unit_test(keys_stay_when_not_given_but_do_not_follow_to_another_host),
 		cmocka_unit_test(a_bad_body_gets_every_problem_with_its_pointer),
 		cmocka_unit_test(the_environment_makes_profiles_and_the_first_is_the_default),
