@@ -118,7 +118,7 @@ static bool may(struct sl_api *a, struct sl_request *r)
 	    (r->route->flags & SL_ROUTE_STARTS && !within_rate(a, r, SL_RATE_RUNS, r->token)))
 		return false;
 	if (sl_auth_age_ms(a->auth) > TOKENS_STALE_MS && !sl_uuid_eq(r->token, (struct sl_uuid){{0}}))
-		sl_api_load_tokens(a);
+		sl_follow_read(a, SL_FOLLOW_TOKENS);
 	return true;
 }
 
@@ -212,6 +212,7 @@ static void token_found(struct sl_task *t)
 	struct sl_identity who;
 	if (t->rc == SL_OK)
 		t->rc = sl_auth_add_token(t->api->auth, t->more);
+	sl_follow_doubt(t->api, SL_FOLLOW_TOKENS); /* it may have been made after they were read */
 	if (t->rc == SL_OK)
 		t->rc = sl_auth_bearer(t->api->auth, bearer(t->r), t->r->peer, &who);
 	if (t->rc == SL_OK) {
@@ -269,7 +270,8 @@ enum sl_code sl_api_upgrade(void *api, struct sl_request *r, struct sl_ws_identi
 	else
 		rc = SL_UNAUTHORIZED;
 	if (rc == SL_NOT_FOUND)
-		sl_api_load_tokens(a); /* made by another instance a moment ago: the client's next try will do */
+		sl_follow_read(
+			a, SL_FOLLOW_TOKENS); /* made by another instance a moment ago: the client's next try will do */
 	if (rc != SL_OK) {
 		refuse_unknown(a, r);
 		return SL_UNAUTHORIZED;
@@ -280,72 +282,4 @@ enum sl_code sl_api_upgrade(void *api, struct sl_request *r, struct sl_ws_identi
 	who->token = id.token;
 	snprintf(who->name, sizeof(who->name), "%s", id.name);
 	return SL_OK;
-}
-
-/* ---- the tokens of the database, in memory ---- */
-
-struct token_list {
-	struct sl_auth_token *items;
-	size_t n;
-};
-
-static void token_list_free(void *more)
-{
-	struct token_list *l = more;
-	free(l->items);
-	free(l);
-}
-
-static void on_tokens(void *arg, enum sl_code rc, const struct sl_stored_token *items, size_t n)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	struct token_list *l = rc == SL_OK ? calloc(1, sizeof(*l)) : NULL;
-	if (l)
-		l->items = calloc(n ? n : 1, sizeof(*l->items));
-	if (rc == SL_OK && (!l || !l->items)) {
-		free(l);
-		l = NULL;
-		t->rc = SL_NO_MEMORY;
-	}
-	for (size_t i = 0; l && i < n; i++) {
-		struct sl_auth_token *to = &l->items[l->n];
-		if (items[i].revoked_ms || !sl_role_parse(sl_str(items[i].role), &to->role))
-			continue;
-		to->id = items[i].id;
-		to->expires_ms = items[i].expires_ms;
-		snprintf(to->name, sizeof(to->name), "%s", items[i].name);
-		memcpy(to->hash, items[i].hash, sizeof(to->hash));
-		l->n++;
-	}
-	t->more = l;
-	t->more_free = l ? token_list_free : NULL;
-	sl_task_back(t);
-}
-
-static void tokens_loaded(struct sl_task *t)
-{
-	struct sl_api *a = t->api;
-	struct token_list *l = t->more;
-	a->tokens_loading = false;
-	if (t->rc == SL_OK && sl_auth_set_tokens(a->auth, l->items, l->n) == SL_OK)
-		a->tokens_loaded = true;
-	else
-		sl_log(SL_LOG_WARN, "api", "the tokens could not be read; the known ones stay",
-		       SL_KS("code", sl_code_wire(t->rc)));
-	sl_task_free(t);
-}
-
-void sl_api_load_tokens(struct sl_api *a)
-{
-	if (a->tokens_loading || !a->parts.store)
-		return;
-	struct sl_task *t = sl_task_new(a, NULL, tokens_loaded);
-	if (!t)
-		return;
-	a->tokens_loading = true;
-	if (sl_store_token_list(a->parts.store, on_tokens, t) != SL_OK) {
-		a->tokens_loading = false;
-		sl_task_free(t);
-	}
 }

@@ -23,6 +23,7 @@ static void on_tick(void *ctx)
 	sl_sse_tick(ctx);
 	sl_talk_tick(ctx);
 	sl_counts_tick(ctx);
+	sl_follow_tick(ctx);
 }
 
 enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out, struct sl_error *err)
@@ -71,7 +72,7 @@ enum sl_code sl_api_start(struct sl_api *a, const struct sl_api_parts *parts, st
 	enum sl_code rc = sl_server_new(&a->server_config, &a->server, err);
 	if (rc != SL_OK)
 		return rc;
-	sl_api_load_tokens(a);
+	sl_follow_read(a, SL_FOLLOW_TOKENS);
 	return sl_server_start(a->server, err);
 }
 

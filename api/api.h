@@ -11,6 +11,7 @@
 #include "api/rate.h"
 #include "base/clock.h"
 #include "base/own.h"
+#include "store/store.h" /* enum sl_store_news */
 
 struct lws;
 struct sl_agents;
@@ -71,8 +72,9 @@ const char *sl_api_url(const struct sl_api *a);     /* "http://127.0.0.1:41234" 
 
 /* [any] An operator's pause begins or ends here; `engine` NULL: there is none yet. The runs at work are not touched. */
 void sl_api_paused(struct sl_api *a, struct sl_engine *engine, bool paused);
-/* [any, once it is started] Another server may have changed limits, or paused all: read again, and followed. */
-void sl_api_settings_changed(struct sl_api *a);
+/* [any, once it is started] Another server has changed what this one keeps in memory, or may have: read again, and
+ * followed. */
+void sl_api_news(struct sl_api *a, enum sl_store_news news);
 
 /* Going down, in three steps. [any] leave: /readyz says 503, everything else goes on: whoever sends traffic here looks
  * there first. drain: new runs get 503 `draining`. settle: no connection is taken any more, each ends with its next

@@ -52,6 +52,23 @@ struct sl_api_counts {
 	bool today_asked;
 };
 
+/* What is kept in memory of the database's tables: follow.c. */
+enum sl_follow {
+	SL_FOLLOW_LIMITS,
+	SL_FOLLOW_PAUSED,
+	SL_FOLLOW_PROFILES,
+	SL_FOLLOW_AGENTS,
+	SL_FOLLOW_PRICES,
+	SL_FOLLOW_TOKENS,
+	SL_FOLLOW_KINDS,
+};
+struct sl_following {
+	bool reading;
+	bool again;        /* somebody else has changed it meanwhile: what is read may be in force for a moment */
+	bool doubted;      /* we have: what is read may be older, and is not believed */
+	uint64_t again_ms; /* monotonic: it could not be read; 0: it could */
+};
+
 struct sl_api {
 	struct sl_loop *loop;
 	struct sl_api_parts parts;
@@ -65,9 +82,10 @@ struct sl_api {
 	_Atomic bool draining; /* and takes nothing new */
 	struct sl_post drain_post;
 	_Atomic bool paused, drained; /* an operator said so: routes_admin.c */
-	_Atomic bool settings_posted;
-	struct sl_post settings_post;
-	bool tokens_loaded, tokens_loading;
+	_Atomic uint32_t news;        /* of other servers: bits by enum sl_store_news */
+	_Atomic bool news_posted;
+	struct sl_post news_post;
+	struct sl_following following[SL_FOLLOW_KINDS];
 	int64_t started_ms;
 	uint32_t request_ms;                     /* how long an answer may take; 0: the most */
 	struct sl_api_counts counts;             /* stats.c */
@@ -89,6 +107,7 @@ struct sl_task {
 	char status[16];
 	struct sl_run_id run;
 	bool same_request;
+	enum sl_follow follow;
 	int32_t version;
 	int64_t created_ms;
 	struct sl_stored_workflow *workflow;
@@ -111,8 +130,16 @@ void sl_task_answer_json(struct sl_task *t); /* a `then`: 200 with t->json, or t
 void sl_api_head(void *api, struct sl_request *r);
 void sl_api_handle(void *api, struct sl_request *r);
 enum sl_code sl_api_upgrade(void *api, struct sl_request *r, struct sl_ws_identity *who);
-void sl_api_load_tokens(struct sl_api *a);
 void sl_request_identity(const struct sl_request *r, struct sl_identity *out);
+
+/* follow.c. read: as it is now, unless that is under way. own: a change of ours is stored and in force. doubt:
+ * likewise, but it is nobody else's business. */
+void sl_follow_read(struct sl_api *a, enum sl_follow what);
+void sl_follow_own(struct sl_api *a, enum sl_follow what);
+void sl_follow_doubt(struct sl_api *a, enum sl_follow what);
+void sl_follow_tick(struct sl_api *a);
+/* routes_admin.c: another server was told to pause, or to go on. */
+void sl_admin_follow(struct sl_api *a, bool paused);
 
 /* SL_OK; SL_DRAINING; SL_UNAVAILABLE: a start could not be acknowledged for want of a database, so it is not begun. */
 enum sl_code sl_api_takes_runs(struct sl_api *a, struct sl_error *err);

@@ -136,6 +136,11 @@ enum sl_code sl_auth_add_token(struct sl_auth *a, const struct sl_auth_token *to
 	return add_to(&a->tokens, token);
 }
 
+static bool is_admin_id(struct sl_uuid id)
+{
+	return sodium_is_zero(id.b, sizeof(id.b)) == 1;
+}
+
 static struct token *by_id(struct sl_auth *a, struct sl_uuid id)
 {
 	for (struct token *t = a->tokens; t; t = t->hh.next)
@@ -151,6 +156,11 @@ void sl_auth_drop_token(struct sl_auth *a, struct sl_uuid id)
 		HASH_DEL(a->tokens, t);
 		free(t);
 	}
+}
+
+bool sl_auth_knows(struct sl_auth *a, struct sl_uuid id)
+{
+	return is_admin_id(id) || by_id(a, id);
 }
 
 uint64_t sl_auth_age_ms(const struct sl_auth *a)
@@ -259,11 +269,6 @@ static void session_mac(struct sl_auth *a, const uint8_t body[SESSION_BODY], con
 	memcpy(text, body, SESSION_BODY);
 	memcpy(text + SESSION_BODY, hash, SL_AUTH_HASH_BYTES);
 	crypto_auth(mac, text, sizeof(text), a->session_key);
-}
-
-static bool is_admin_id(struct sl_uuid id)
-{
-	return sodium_is_zero(id.b, sizeof(id.b)) == 1;
 }
 
 void sl_auth_session(struct sl_auth *a, const struct sl_identity *who, char out[SL_SESSION_TEXT_BYTES])

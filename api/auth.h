@@ -44,7 +44,8 @@ SL_DEFINE_AUTO(sl_auth)
 SL_MUST_USE enum sl_code sl_auth_set_tokens(struct sl_auth *a, const struct sl_auth_token *tokens, size_t n);
 SL_MUST_USE enum sl_code sl_auth_add_token(struct sl_auth *a, const struct sl_auth_token *token);
 void sl_auth_drop_token(struct sl_auth *a, struct sl_uuid id);
-uint64_t sl_auth_age_ms(const struct sl_auth *a); /* since sl_auth_set_tokens() */
+bool sl_auth_knows(struct sl_auth *a, struct sl_uuid id); /* all zero, the admin token's: always */
+uint64_t sl_auth_age_ms(const struct sl_auth *a);         /* since sl_auth_set_tokens() */
 
 void sl_auth_make_secret(char out[SL_TOKEN_TEXT_BYTES]); /* a new token's secret */
 void sl_auth_hash(struct sl_str secret, uint8_t out[SL_AUTH_HASH_BYTES]);

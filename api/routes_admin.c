@@ -174,6 +174,7 @@ static void pause_recorded(struct sl_task *t)
 		sl_counts_audit(t->api, "admin.pause");
 		/* First: what is submitted from now on is refused, what was is in the list. */
 		sl_api_paused(t->api, t->api->parts.engine, true);
+		sl_follow_own(t->api, SL_FOLLOW_PAUSED);
 		sweep(t->api, t->r, SL_CMD_PAUSE_DRAIN);
 	}
 	sl_task_free(t);
@@ -184,6 +185,7 @@ static void resume_recorded(struct sl_task *t)
 	if (recorded(t)) {
 		sl_counts_audit(t->api, "admin.resume");
 		sl_api_paused(t->api, t->api->parts.engine, false);
+		sl_follow_own(t->api, SL_FOLLOW_PAUSED);
 		atomic_store(&t->api->drained, false);
 		sweep(t->api, t->r, SL_CMD_RESUME);
 	}
@@ -239,56 +241,10 @@ void sl_route_admin_drain(struct sl_api *a, struct sl_request *r)
 
 /* ---- what another instance was told */
 
-static void paused_read(struct sl_task *t)
+void sl_admin_follow(struct sl_api *a, bool paused)
 {
-	struct sl_api *a = t->api;
-	SL_AUTO_JSON doc = NULL;
-	if (t->rc == SL_OK && sl_json_parse(sl_bytes_str(t->json), &doc, NULL) == SL_OK) {
-		bool paused = sl_json_get_bool(doc, "paused", false);
-		if (paused != atomic_load(&a->paused)) {
-			sl_api_paused(a, a->parts.engine, paused);
-			sweep(a, NULL, paused ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME);
-		}
-	}
-	sl_task_free(t);
-}
-
-static void limits_read(struct sl_task *t)
-{
-	struct sl_api *a = t->api;
-	SL_AUTO_JSON doc = NULL;
-	struct sl_error err = {0};
-	SL_BUF(before, 2u << 20);
-	SL_BUF(after, 2u << 20);
-	sl_limits_json(a->parts.governor, a->parts.engine, &before);
-	if (t->rc == SL_OK && (sl_json_parse(sl_bytes_str(t->json), &doc, &err) != SL_OK ||
-			       sl_limits_apply(a->parts.governor, a->parts.engine, doc, &err) != SL_OK))
-		sl_log(SL_LOG_ERROR, "api", "the stored limits cannot be used", SL_KS("error", err.text));
-	sl_limits_json(a->parts.governor, a->parts.engine, &after);
-	if (!sl_str_eq(sl_buf_str(&before), sl_buf_str(&after)))
-		sl_log(SL_LOG_INFO, "api", "limits are in force that another server was given");
-	t->then = paused_read;
-	sl_bytes_unref(SL_TAKE(t->json));
-	enum sl_code rc = sl_store_setting_get(a->parts.store, SL_STR(SL_SETTING_PAUSED), sl_task_json_from_store, t);
-	if (rc != SL_OK)
-		sl_task_free(t);
-}
-
-static void settings_changed(struct sl_post *p)
-{
-	struct sl_api *a = SL_CONTAINER_OF(p, struct sl_api, settings_post);
-	atomic_store(&a->settings_posted, false);
-	struct sl_task *t = sl_task_new(a, NULL, limits_read);
-	if (!t)
+	if (paused == atomic_load(&a->paused))
 		return;
-	if (sl_store_setting_get(a->parts.store, SL_STR("limits"), sl_task_json_from_store, t) != SL_OK)
-		sl_task_free(t);
-}
-
-void sl_api_settings_changed(struct sl_api *a)
-{
-	if (atomic_exchange(&a->settings_posted, true))
-		return;
-	a->settings_post.run = settings_changed;
-	sl_loop_post(a->loop, &a->settings_post);
+	sl_api_paused(a, a->parts.engine, paused);
+	sweep(a, NULL, paused ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME);
 }

@@ -103,6 +103,8 @@ static void agent_stored(struct sl_task *t)
 		sl_counts_audit(t->api, "agent.put");
 	if (t->rc == SL_OK)
 		t->rc = sl_agents_load(agents, t->r->params[0], sl_bytes_str(t->more), &err);
+	if (t->rc == SL_OK)
+		sl_follow_own(t->api, SL_FOLLOW_AGENTS);
 	SL_AUTO(sl_agent) one = t->rc == SL_OK ? sl_agents_get(agents, t->r->params[0]) : NULL;
 	if (one)
 		answer_agent(t->r, one);
@@ -143,8 +145,10 @@ static void agent_deleted(struct sl_task *t)
 {
 	if (t->rc == SL_OK || t->rc == SL_NOT_FOUND) /* also when another instance was quicker */
 		sl_agents_drop(t->api->parts.agents, t->r->params[0]);
-	if (t->rc == SL_OK)
+	if (t->rc == SL_OK) {
 		sl_counts_audit(t->api, "agent.delete");
+		sl_follow_own(t->api, SL_FOLLOW_AGENTS);
+	}
 	if (t->rc == SL_OK)
 		sl_answer_empty(t->r, 204);
 	else if (t->rc == SL_NOT_FOUND)
@@ -194,6 +198,8 @@ static void prices_stored(struct sl_task *t)
 		sl_counts_audit(t->api, "prices.put");
 	if (t->rc == SL_OK)
 		t->rc = sl_prices_load(sl_llm_prices(t->api->parts.llm), sl_bytes_str(t->more), &err);
+	if (t->rc == SL_OK)
+		sl_follow_own(t->api, SL_FOLLOW_PRICES);
 	if (t->rc == SL_OK)
 		answer_prices(t->api, t->r);
 	else

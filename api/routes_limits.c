@@ -86,6 +86,8 @@ static void limits_stored(struct sl_task *t)
 	if (t->rc == SL_OK)
 		t->rc = sl_limits_apply(t->api->parts.governor, t->api->parts.engine, doc, &err);
 	if (t->rc == SL_OK)
+		sl_follow_own(t->api, SL_FOLLOW_LIMITS);
+	if (t->rc == SL_OK)
 		answer_limits(t->api, t->r);
 	else
 		sl_answer_error(t->r, t->rc, err.text[0] ? &err : NULL);

@@ -69,6 +69,7 @@ static void profile_stored(struct sl_task *t)
 	if (t->rc == SL_OK) {
 		SL_AUTO(sl_profile) p = sl_profiles_get(profiles_of(t->api), sl_str(row->name));
 		sl_counts_audit(t->api, "profile.put");
+		sl_follow_own(t->api, SL_FOLLOW_PROFILES);
 		if (t->api->parts.memory && p && p->kind == SL_PROFILE_EMBEDDING)
 			sl_memory_profiles_changed(t->api->parts.memory);
 		if (p)
@@ -119,8 +120,10 @@ static void profile_deleted(struct sl_task *t)
 	bool stored = t->rc == SL_OK;
 	if (t->rc == SL_OK || t->rc == SL_NOT_FOUND) /* not stored: then the set says why it cannot go */
 		t->rc = sl_profiles_delete(profiles_of(t->api), t->r->params[0], &err);
-	if (stored)
+	if (stored) {
 		sl_counts_audit(t->api, "profile.delete");
+		sl_follow_own(t->api, SL_FOLLOW_PROFILES);
+	}
 	if (t->rc == SL_OK) {
 		sl_answer_empty(t->r, 204);
 	} else {

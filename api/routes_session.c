@@ -128,6 +128,7 @@ static void token_made(struct sl_task *t)
 	char id[SL_UUID_TEXT_BYTES];
 	sl_uuid_format(f->token.id, id);
 	if (t->rc == SL_OK && sl_auth_add_token(t->api->auth, &f->token) == SL_OK) {
+		sl_follow_own(t->api, SL_FOLLOW_TOKENS);
 		SL_BUF(out, 1024);
 		sl_buf_addc(&out, '{');
 		sl_buf_json_kz(&out, "id", id);
@@ -227,6 +228,7 @@ static void token_revoked(struct sl_task *t)
 	struct sl_uuid id = t->run.u; /* the field for an id */
 	if (t->rc == SL_OK) {
 		sl_auth_drop_token(t->api->auth, id);
+		sl_follow_own(t->api, SL_FOLLOW_TOKENS);
 		if (t->api->parts.ws)
 			sl_hub_close_matching(sl_ws_hub(t->api->parts.ws), same_token, &id, SL_WS_CLOSE_REVOKED,
 					      "the token was revoked");

@@ -298,6 +298,7 @@ static enum sl_code up_limits(struct serve *s, struct sl_error *err)
 	enum sl_code rc = sl_governor_new(&ledger, &s->governor);
 	if (rc == SL_OK)
 		rc = sl_cache_new(&back, &s->cache);
+	atomic_store(&s->wire.cache, s->cache); /* before anything comes into it */
 	if (rc == SL_OK)
 		rc = came(&stored, sl_store_spend_list(s->store, on_spend, &stored));
 	if (rc == SL_OK)
@@ -607,8 +608,8 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 	if (rc != SL_OK)
 		return rc;
 	atomic_store(&s->wire.api, s->api);
-	if (!s->cluster)
-		sl_api_settings_changed(s->api); /* what came between reading them and listening for changes */
+	for (int news = 0; news < SL_STORE_NEWS_KINDS && !s->cluster; news++)
+		sl_api_news(s->api, (enum sl_store_news)news); /* what came between reading and listening for changes */
 	s->front_turns = s->listening = true;
 	keep_egress_out(s);
 	announce(s, true);

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "api/api.h"
+#include "llm/cache.h"
 #include "store/journal.h"
 #include "store/orders.h"
 #include "store/runs.h"
@@ -202,8 +203,11 @@ void sl_wire_news(void *wire, enum sl_store_news news)
 {
 	struct sl_wire *w = wire;
 	struct sl_api *api = atomic_load(&w->api);
-	if (api && news == SL_STORE_NEWS_SETTINGS)
-		sl_api_settings_changed(api);
+	struct sl_cache *cache = atomic_load(&w->cache);
+	if (cache && news == SL_STORE_NEWS_CACHE)
+		sl_cache_forget(cache);
+	else if (api)
+		sl_api_news(api, news);
 }
 
 /* ---- journal and bus */

@@ -13,14 +13,16 @@
 #include "ws/hub.h"
 
 struct sl_api;
+struct sl_cache;
 struct sl_ws;
 
 struct sl_wire {
 	_Atomic(struct sl_engine *) engine; /* NULL until it is there, and after it was stopped */
 	struct sl_store *store;
 	struct sl_ws *ws;
-	_Atomic(struct sl_api *) api; /* once it is started */
-	struct sl_loop *loop;         /* for the timer alone, so that a busy front loop cannot make runs late */
+	_Atomic(struct sl_api *) api;     /* once it is started */
+	_Atomic(struct sl_cache *) cache; /* until the store is closed */
+	struct sl_loop *loop;             /* for the timer alone, so that a busy front loop cannot make runs late */
 	uv_timer_t timer;
 	struct sl_post rearm;
 	_Atomic bool rearm_posted;
