@@ -7,8 +7,9 @@
 #include "store/tokens.h"
 #include "ws/hub.h"
 
-#define TOKENS_STALE_MS                                                                                                \
-	5000 /* another instance may have revoked one: look again, in the background, when one is used */
+/* We are told when one is revoked. Should that be lost, in a pooler before PostgreSQL, say: looked for when one is
+ * used. */
+#define TOKENS_STALE_MS 5000
 
 static bool safe_method(enum sl_method m)
 {
