@@ -548,7 +548,9 @@ void conn_accept(struct sl_server *s, uv_stream_t *listener)
 	s->stats.open++;
 	s->stats.accepted++;
 	sl_list_append(&s->conns, &c->link);
-	if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0 || (s->tls && !tls_begin(c))) {
+	bool full = s->stats.open > s->config.max_connections;
+	/* With TLS the refusal would cost a handshake: it is only closed. */
+	if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0 || (s->tls && (full || !tls_begin(c)))) {
 		conn_close(c);
 		return;
 	}
@@ -556,7 +558,7 @@ void conn_accept(struct sl_server *s, uv_stream_t *listener)
 	name_peer(c);
 	c->state = CONN_HEAD;
 	c->deadline_ms = deadline_in(s->timeouts.head_ms);
-	if (s->stats.open > SL_LIMIT_HTTP_CONNECTIONS && !c->ssl) {
+	if (full) {
 		answer_refuse(c, 503, SL_BUSY, "too many connections");
 		return;
 	}

@@ -43,6 +43,7 @@ enum sl_code sl_server_new(const struct sl_server_config *config, struct sl_serv
 		.stalled_ms = or_limit(config->timeouts.stalled_ms, SL_LIMIT_HTTP_STALLED_MS),
 		.answer_ms = or_limit(config->timeouts.answer_ms, SL_LIMIT_HTTP_ANSWER_MS),
 	};
+	s->config.max_connections = or_limit(config->max_connections, SL_LIMIT_HTTP_CONNECTIONS);
 	if ((config->tls_cert == NULL) != (config->tls_key == NULL))
 		return sl_fail(err, SL_INVALID, "TLS needs both a certificate and its key");
 	if (config->tls_cert) {

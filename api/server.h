@@ -28,8 +28,9 @@ struct sl_server_config {
 	const char *tls_cert, *tls_key; /* PEM files; NULL: no TLS */
 	bool insecure;                  /* listen off loopback without TLS */
 	struct sl_server_timeouts timeouts;
-	struct sl_ws *ws;    /* NULL: no WebSockets */
-	const char *ws_path; /* "/ws" */
+	uint32_t max_connections; /* 0: SL_LIMIT_HTTP_CONNECTIONS */
+	struct sl_ws *ws;         /* NULL: no WebSockets */
+	const char *ws_path;      /* "/ws" */
 	/* [front] The head is there, the body not yet. May answer: then the body is not read. */
 	void (*head)(void *ctx, struct sl_request *r);
 	/* [front] The whole request is there. Answers now or later. */

@@ -59,7 +59,7 @@
 #define SL_LIMIT_EGRESS_LOOKUPS    16         /* names looked up at once; further ones wait */
 #define SL_LIMIT_ADDRESSES         32         /* addresses of one name that are looked at; the rest is not used */
 #define SL_LIMIT_HEADER_LINES      100        /* header lines of one request; more gets 431 */
-#define SL_LIMIT_HTTP_CONNECTIONS  20000      /* open HTTP connections; more gets 503 */
+#define SL_LIMIT_HTTP_CONNECTIONS  20000      /* open HTTP connections; more gets 503, with TLS nothing */
 #define SL_LIMIT_HTTP_HEAD_MS      10000  /* from the first byte of a request to the end of its head; closed with 408 */
 #define SL_LIMIT_HTTP_BODY_MS      30000  /* from the end of the head to the end of the body; closed with 408 */
 #define SL_LIMIT_HTTP_IDLE_MS      75000  /* between two requests of a connection; closed */

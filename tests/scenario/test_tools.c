@@ -225,6 +225,22 @@ static void what_is_wrong_with_a_call_the_model_is_told(void **state)
 	}
 }
 
+static void arguments_have_a_limit_and_the_model_is_told(void **state)
+{
+	struct world *w = *state;
+	/* its prompt is the model's script, and a template */
+	struct sl_run_id id = world_submit(
+		w,
+		with("['calculate']", "",
+		     "[{'calls':[{'name':'calculate','arguments':{'expression':'{{ string.rep([[1]], 65536) }}'}}]},"
+		     "{'text':'so be it'}]"),
+		"{}");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+	assert_string_equal(heard(w, id), "error: too_large: the arguments have 65553 bytes; at most 65536 are taken");
+	assert_string_equal(text_of(sl_json_get(log_entry(w, id, 0), "ok")), "false");
+}
+
 static void a_tool_that_takes_too_long_has_failed(void **state)
 {
 	struct world *w = *state;
@@ -642,6 +658,7 @@ int main(void)
 		T(functions_of_the_workflow_are_left_to_it),
 		T(it_may_not_go_on_for_ever),
 		T(what_is_wrong_with_a_call_the_model_is_told),
+		T(arguments_have_a_limit_and_the_model_is_told),
 		T(a_tool_that_takes_too_long_has_failed),
 		T(the_calls_of_a_turn_run_beside_each_other_up_to_a_cap),
 		T(a_workflow_is_a_tool_with_its_inputs_for_arguments),

@@ -139,6 +139,11 @@ static int setup_short_head(void **state)
 	return start(state, (struct sl_server_config){.timeouts = {.head_ms = 60}});
 }
 
+static int setup_few(void **state)
+{
+	return start(state, (struct sl_server_config){.max_connections = 2});
+}
+
 static int setup_short_body(void **state)
 {
 	return start(state, (struct sl_server_config){.timeouts = {.body_ms = 120}});
@@ -338,6 +343,81 @@ static void what_comes_behind_a_request_that_waits_waits_too(void **state)
 	expect_status(fd, "200", "\r\n\r\nlate");
 	expect_status(fd, "200", "\r\n\r\nnext");
 	close(fd);
+}
+
+/* Whoever sends without end while an answer is on its way is not read any more, and nothing is lost: the next requests
+ * are taken from the socket when their turn comes. */
+static void what_comes_too_early_stays_in_the_socket_until_its_turn(void **state)
+{
+	enum { REQUESTS = 3000, PAD = 15000 }; /* 45 MB: no socket holds that */
+	struct rig *g = *state;
+	int fd = dial(g);
+	char *pad = malloc(PAD + 1);
+	assert_non_null(pad);
+	memset(pad, 'x', PAD);
+	pad[PAD] = '\0';
+	SL_BUF(out, 64 << 20);
+	SL_BUF(in, 64 << 20);
+	for (int i = 0; i < REQUESTS; i++)
+		sl_buf_addf(&out, "POST /echo HTTP/1.1\r\n" HOST "X-Pad: %s\r\nContent-Length: 5\r\n\r\n%05d", pad, i);
+	free(pad);
+	assert_false(out.failed);
+	say(fd, "GET /hold HTTP/1.1\r\n" HOST "\r\n");
+	wait_for(&g->held);
+	size_t sent = 0, at = 0;
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	while (sent < out.len && poll(&p, 1, 300) > 0) { /* until nobody takes any more */
+		ssize_t n = send(fd, out.data + sent, out.len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		assert_true(n > 0 || errno == EAGAIN || errno == EINTR);
+		sent += n > 0 ? (size_t)n : 0;
+	}
+	assert_true(sent < out.len);
+	assert_int_equal(sl_loop_call(g->loop, answer_held, g), SL_OK);
+	expect_status(fd, "200", "\r\n\r\nlate");
+	for (int answers = 0; answers < REQUESTS;) {
+		char piece[64 << 10], *end;
+		p.events = (short)(POLLIN | (sent < out.len ? POLLOUT : 0));
+		assert_true(poll(&p, 1, WAIT_MS) > 0 || errno == EINTR);
+		ssize_t n = send(fd, out.data + sent, out.len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+		sent += n > 0 ? (size_t)n : 0;
+		n = recv(fd, piece, sizeof(piece), MSG_DONTWAIT);
+		assert_true(n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)));
+		sl_buf_add(&in, piece, n > 0 ? (size_t)n : 0);
+		while ((end = memmem(in.data + at, in.len - at, "\r\n\r\n", 4)) != NULL &&
+		       in.len - (size_t)(end - in.data) >= 9) {
+			char number[16];
+			(void)snprintf(number, sizeof(number), "%05d", answers++);
+			assert_memory_equal(end + 4, number, 5);
+			at = (size_t)(end - in.data) + 9;
+		}
+	}
+	close(fd);
+}
+
+static void more_connections_than_may_be_open_get_503(void **state)
+{
+	static const char ask[] = "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi";
+	int fds[2], fd;
+	for (int i = 0; i < 2; i++) {
+		fds[i] = dial(*state);
+		say(fds[i], ask);
+		expect_status(fds[i], "200", "hi");
+	}
+	fd = dial(*state);
+	expect_status(fd, "503", "too many connections");
+	assert_true(closed(fd));
+	close(fd);
+	say(fds[1], ask);
+	expect_status(fds[1], "200", "hi"); /* who is there stays */
+	close(fds[0]);
+	for (bool in = false; !in;) { /* as soon as it is seen that one has left */
+		fd = dial(*state);
+		(void)!send(fd, ask, sizeof(ask) - 1, MSG_NOSIGNAL);
+		SL_AUTO_MEM char *text = hear(fd);
+		in = strncmp(text, "HTTP/1.1 200 ", 13) == 0;
+		close(fd);
+	}
+	close(fds[1]);
 }
 
 static void a_chunked_body_is_put_together_and_the_connection_goes_on(void **state)
@@ -651,16 +731,28 @@ static bool write_pair(struct rig *g)
 	return ok;
 }
 
-static int setup_tls(void **state)
+static int setup_tls_of(void **state, uint32_t most)
 {
 	struct rig names = {0};
 	if (!write_pair(&names))
 		return -1;
-	int rc = start(state, (struct sl_server_config){.tls_cert = names.cert, .tls_key = names.key});
+	int rc =
+		start(state,
+		      (struct sl_server_config){.tls_cert = names.cert, .tls_key = names.key, .max_connections = most});
 	struct rig *g = *state;
 	memcpy(g->cert, names.cert, sizeof(g->cert));
 	memcpy(g->key, names.key, sizeof(g->key));
 	return rc;
+}
+
+static int setup_tls(void **state)
+{
+	return setup_tls_of(state, 0);
+}
+
+static int setup_tls_one(void **state)
+{
+	return setup_tls_of(state, 1);
 }
 
 /* As sl_test_recv: what was interrupted is tried again. */
@@ -675,6 +767,14 @@ static bool read_tls(SSL *ssl, char *to, size_t len, size_t *n)
 	while ((rc = SSL_read_ex(ssl, to, len, n)) != 1 && again(ssl, rc))
 		;
 	return rc == 1;
+}
+
+static void with_tls_more_connections_than_may_be_open_are_closed(void **state)
+{
+	int first = dial(*state), second = dial(*state); /* they are taken in this order */
+	assert_true(closed(second));
+	close(first);
+	close(second);
 }
 
 static void over_tls_the_same_is_answered(void **state)
@@ -768,6 +868,9 @@ int main(void)
 		WITH(security_headers_are_on_every_answer, setup),
 		WITH(pipelined_requests_are_answered_in_order, setup),
 		WITH(what_comes_behind_a_request_that_waits_waits_too, setup),
+		WITH(what_comes_too_early_stays_in_the_socket_until_its_turn, setup),
+		WITH(more_connections_than_may_be_open_get_503, setup_few),
+		WITH(with_tls_more_connections_than_may_be_open_are_closed, setup_tls_one),
 		WITH(a_chunked_body_is_put_together_and_the_connection_goes_on, setup),
 		WITH(a_body_over_the_limit_is_413_by_length_and_by_chunks, setup),
 		WITH(a_body_of_just_the_limit_is_taken, setup),

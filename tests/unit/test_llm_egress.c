@@ -868,6 +868,108 @@ static void what_is_more_than_may_be_under_way_waits_and_all_of_it_ends(void **s
 	}
 }
 
+/* A server that holds its connections: it answers when so many have asked, and counts who is still there. */
+struct keeper {
+	int fd, stop[2];
+	uint16_t port;
+	pthread_t thread;
+	unsigned many;
+	_Atomic unsigned accepted, asked, left;
+};
+
+static void *keeper_main(void *arg)
+{
+	static const char said[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+	struct keeper *k = arg;
+	struct pollfd p[2 + 3 * SL_LIMIT_EGRESS_IDLE] = {{.fd = k->fd, .events = POLLIN},
+							 {.fd = k->stop[0], .events = POLLIN}};
+	char text[SL_COUNT_OF(p)][2048] = {{0}};
+	nfds_t n = 2;
+	for (;;) {
+		if (poll(p, n, -1) < 0)
+			continue;
+		if (p[1].revents)
+			break;
+		if (p[0].revents && n < SL_COUNT_OF(p)) {
+			p[n++] = (struct pollfd){.fd = accept(k->fd, NULL, NULL), .events = POLLIN};
+			atomic_fetch_add(&k->accepted, 1);
+		}
+		for (nfds_t i = 2; i < n; i++) {
+			size_t at = strlen(text[i]);
+			if (p[i].fd < 0 || !p[i].revents)
+				continue;
+			ssize_t got = recv(p[i].fd, text[i] + at, sizeof(text[i]) - 1 - at, 0);
+			if (got <= 0) {
+				close(p[i].fd);
+				p[i].fd = -1;
+				atomic_fetch_add(&k->left, 1);
+			} else if (is_whole(text[i])) {
+				unsigned asked = atomic_fetch_add(&k->asked, 1) + 1;
+				memset(text[i], 0, sizeof(text[i]));
+				if (asked > k->many)
+					say(p[i].fd, said);
+				for (nfds_t j = 2; asked == k->many && j < n; j++)
+					say(p[j].fd, said);
+			}
+		}
+	}
+	for (nfds_t i = 2; i < n; i++)
+		if (p[i].fd >= 0)
+			close(p[i].fd);
+	return NULL;
+}
+
+static void so_many_open_connections_are_kept_and_no_more(void **state)
+{
+	enum { MANY = 2 * SL_LIMIT_EGRESS_IDLE };
+	static struct note notes[MANY + 1];
+	struct sl_egress_call *calls[MANY + 1];
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	struct keeper k = {.many = MANY};
+	struct sl_egress *e = NULL;
+	struct sl_error err;
+	char pair[32], url[64];
+	k.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(k.fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(k.fd, 64), 0);
+	assert_int_equal(getsockname(k.fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(pipe(k.stop), 0);
+	assert_int_equal(pthread_create(&k.thread, NULL, keeper_main, &k), 0);
+	snprintf(pair, sizeof(pair), "127.0.0.1:%u", ntohs(a.sin_port));
+	snprintf(url, sizeof(url), "http://%s/", pair);
+	const struct sl_egress_config config = {
+		.allow = pair, .plain_http = true, .resolve = resolve, .resolve_ctx = *state};
+	assert_int_equal(sl_egress_new(&config, &e, &err), SL_OK);
+	for (unsigned i = 0; i <= MANY; i++) {
+		note_init(&notes[i]);
+		const struct sl_egress_request req = {
+			.method = "GET", .url = sl_str(url), .body_fn = on_body, .done = on_done, .ctx = &notes[i]};
+		if (i == MANY) { /* the last one comes when those before have ended, and finds a connection */
+			for (unsigned j = 0; j < MANY; j++)
+				note_wait(&notes[j]);
+			while (atomic_load(&k.left) < MANY - SL_LIMIT_EGRESS_IDLE)
+				usleep(1000);
+		}
+		assert_int_equal(sl_egress_start(e, &req, &calls[i], &notes[i].err), SL_OK);
+	}
+	note_wait(&notes[MANY]);
+	for (unsigned i = 0; i <= MANY; i++) {
+		assert_int_equal(notes[i].rc, SL_OK);
+		sl_egress_call_unref(calls[i]);
+		sl_buf_fini(&notes[i].body);
+	}
+	unsigned accepted = atomic_load(&k.accepted), left = atomic_load(&k.left);
+	sl_egress_free(e);
+	(void)!write(k.stop[1], "x", 1);
+	pthread_join(k.thread, NULL);
+	close(k.fd);
+	close(k.stop[0]);
+	close(k.stop[1]);
+	assert_int_equal(accepted, MANY);
+	assert_int_equal(left, MANY - SL_LIMIT_EGRESS_IDLE);
+}
+
 static void the_server_does_not_call_itself(void **state)
 {
 	struct fixture *f = *state;
@@ -944,6 +1046,7 @@ int main(void)
 		TEST(a_cancel_closes_the_socket_and_one_that_waits_for_a_name_ends_too),
 		TEST(a_name_nobody_answers_for_is_a_timeout_and_its_late_answer_harms_nobody),
 		TEST(what_is_more_than_may_be_under_way_waits_and_all_of_it_ends),
+		TEST(so_many_open_connections_are_kept_and_no_more),
 		TEST(the_server_does_not_call_itself),
 		TEST(a_policy_that_cannot_be_read_is_refused),
 		TEST(by_default_only_https_goes_out_and_with_a_list_only_what_is_on_it),

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "llm/openai.h"
 #include "llm/profile.h"
 #include "llm/refusal.h"
@@ -492,12 +493,31 @@ static void a_request_respects_what_a_provider_lacks(void **state)
 	assert_string_equal(sl_json_get_z(sl_json_get(q, "reasoning"), "effort"), "high");
 }
 
+static void a_whole_answer_has_a_limit(void **state)
+{
+	static const char head[] = "{\"choices\":[{\"message\":{\"content\":\"";
+	char *text = malloc(SL_LIMIT_HTTP_BODY_BYTES + 1);
+	struct told t;
+	assert_non_null(text);
+	memset(text, 'x', SL_LIMIT_HTTP_BODY_BYTES + 1);
+	memcpy(text, head, sizeof(head) - 1);
+	read_answer(&t, "application/json", sl_str_n(text, SL_LIMIT_HTTP_BODY_BYTES), 65536);
+	assert_int_equal(t.rc, SL_MALFORMED); /* it was taken, and is not whole */
+	told_fini(&t);
+	read_answer(&t, "application/json", sl_str_n(text, SL_LIMIT_HTTP_BODY_BYTES + 1), 65536);
+	assert_int_equal(t.rc, SL_TOO_LARGE);
+	assert_string_equal(t.err.text, "an answer of more than 8388608 bytes");
+	told_fini(&t);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_full_stream_is_read_in_pieces_of_any_size),
 		cmocka_unit_test(a_stream_cut_at_any_byte_is_never_a_success),
 		cmocka_unit_test(a_whole_answer_cut_at_any_byte_is_never_a_success),
+		cmocka_unit_test(a_whole_answer_has_a_limit),
 		cmocka_unit_test(odd_answers_are_named),
 		cmocka_unit_test(refusals_become_codes_and_hints),
 		cmocka_unit_test(durations_are_read_as_providers_write_them),

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "store/ledger.h"
 #include "store/spend.h"
 
@@ -87,11 +88,33 @@ static void called_off_calls_are_listed_once_with_their_run(void **state)
 	assert_int_equal(ASK(sl_store_calls_of(s, run, on_json, NULL)), SL_NOT_FOUND);
 }
 
+static void of_many_called_off_calls_the_first_are_listed(void **state)
+{
+	struct sl_run_id run = make_run("w", "cancelled", "", 1);
+	struct sl_call_row row = {
+		.id = sl_uuid_new(), .run = run, .kind = "llm", .reason = "cancelled", .ordered_ms = 1700000000000};
+	assert_int_equal(ASK(sl_store_calls_put(s, &row, 1, on_plain, NULL)), SL_OK);
+	sl_pg_exec(
+		&pg,
+		"INSERT INTO call_ledger SELECT (r).* FROM (SELECT jsonb_populate_record(c, jsonb_build_object('id', "
+		"'00000000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'), 'path', 'n' || i)) r FROM call_ledger c, "
+		"generate_series(1, 10001) i) x");
+	sl_pg_exec(&pg, "DELETE FROM call_ledger WHERE path = ''");
+	assert_int_equal(ASK(sl_store_calls_of(s, run, on_json, NULL)), SL_OK);
+	SL_AUTO_JSON page = json();
+	struct json_object *items = sl_json_get(page, "items");
+	assert_int_equal(json_object_array_length(items), SL_LIMIT_LEDGER_ITEMS);
+	assert_string_equal(sl_json_get_z(json_object_array_get_idx(items, 0), "node_id"), "n1");
+	assert_string_equal(sl_json_get_z(json_object_array_get_idx(items, SL_LIMIT_LEDGER_ITEMS - 1), "node_id"),
+			    "n10000");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORE_TEST(spending_is_kept_as_totals_of_a_day),
 		STORE_TEST(called_off_calls_are_listed_once_with_their_run),
+		STORE_TEST(of_many_called_off_calls_the_first_are_listed),
 	};
 	return cmocka_run_group_tests_name("store/spend", tests, store_world_open, store_world_close);
 }

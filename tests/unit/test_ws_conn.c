@@ -341,6 +341,77 @@ static void strangers_and_wrong_places_are_refused(void **state)
 	hang_up(&p);
 }
 
+/* Sockets that are not there: they take nothing and say nothing. */
+static bool nobody_ready(struct sl_hub_sink *s)
+{
+	return false;
+}
+static enum sl_sink_result nobody_write(struct sl_hub_sink *s, const char *bytes, size_t len)
+{
+	return SL_SINK_FULL;
+}
+static void nobody_wants(struct sl_hub_sink *s)
+{
+}
+static void nobody_close(struct sl_hub_sink *s, int code, const char *reason)
+{
+}
+static long nobody_unsent(struct sl_hub_sink *s)
+{
+	return -1;
+}
+
+struct crowd {
+	struct world *w;
+	uv_sem_t done;
+	struct sl_hub_conn *conns[SL_LIMIT_WS_CONNECTIONS + 1];
+	size_t n;
+};
+
+static void crowd_comes(void *arg)
+{
+	static const struct sl_hub_sink_ops ops = {nobody_ready, nobody_write, nobody_wants, nobody_close,
+						   nobody_unsent};
+	static struct sl_hub_sink sink = {&ops};
+	struct crowd *c = arg;
+	struct sl_ws_identity who = {.name = "one of many"};
+	while (c->n < SL_COUNT_OF(c->conns) &&
+	       (c->conns[c->n] = sl_hub_conn_open(sl_ws_hub(c->w->ws), &sink, SL_HUB_WEBSOCKET, &who)) != NULL)
+		c->n++;
+	uv_sem_post(&c->done);
+}
+
+static void crowd_goes(void *arg)
+{
+	struct crowd *c = arg;
+	for (size_t i = 0; i < c->n; i++)
+		sl_hub_conn_close(c->conns[i]);
+	uv_sem_post(&c->done);
+}
+
+static void more_sockets_than_may_be_open_get_503(void **state)
+{
+	struct world *w = *state;
+	struct peer p;
+	struct crowd *c = calloc(1, sizeof(*c));
+	assert_non_null(c);
+	c->w = w;
+	uv_sem_init(&c->done, 0);
+	assert_int_equal(sl_loop_call(w->loop, crowd_comes, c), SL_OK);
+	uv_sem_wait(&c->done);
+	size_t most = c->n;
+	int status = handshake(w, &p, "/ws", "good", 0);
+	hang_up(&p);
+	assert_int_equal(sl_loop_call(w->loop, crowd_goes, c), SL_OK);
+	uv_sem_wait(&c->done);
+	uv_sem_destroy(&c->done);
+	free(c);
+	assert_int_equal(most, SL_LIMIT_WS_CONNECTIONS);
+	assert_int_equal(status, 503);
+	assert_int_equal(handshake(w, &p, "/ws", "good", 0), 101);
+	hang_up(&p);
+}
+
 static void commands_arrive_in_any_pieces(void **state)
 {
 	struct peer p;
@@ -487,6 +558,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(strangers_and_wrong_places_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(more_sockets_than_may_be_open_get_503, setup, teardown),
 		cmocka_unit_test_setup_teardown(commands_arrive_in_any_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_command_is_answered_and_the_connection_lives, setup,
 						teardown),
