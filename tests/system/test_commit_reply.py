@@ -26,11 +26,15 @@ class CommitReply(Case):
         self.things.append(pg)
         proxy = FaultProxy('127.0.0.1', pg.port, seed=SEED, postgres=True)
         self.things.append(proxy)
-        stage = Stage(self, pg=pg, url=pg.at(proxy.port))
+        stage = Stage(self, pg=pg, url=pg.at(proxy.port), env={'SLUICE_LEASE_S': '60'})  # nobody dies; that a machine stalls ends no lease
         proxy.add('pg_write', 'up', rate=RATE, statements=WRITES)
         proxy.add('pg_write', 'up', rate=RATE, statements=WRITES, how='request')
         began, executions, under_way = time.monotonic(), 0, 0
-        while executions < EXECUTIONS:
+
+        def enough():  # a busy machine writes more at once, and so less often
+            lost = proxy.stats()
+            return executions >= EXECUTIONS and min(lost['lost_replies'], lost['lost_requests']) > 3
+        while not enough() and time.monotonic() - began < 900 * PATIENCE:
             plans = [dag(rnd, stage.sink, quick=True) for _ in range(8)] + [rounds(rnd, stage.sink), items(rnd, stage.sink)]
             executions += 8 * 20 + 7 + 13
             stage.clerk.begin('lost', plans)

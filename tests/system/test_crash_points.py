@@ -57,24 +57,24 @@ class Sweep(Case):
                     stage.start()
                 stage.drive(20 * PATIENCE)
             clerk.begin('%s/%d' % (name, nth), mixed(rnd, stage.sink))
-            for _ in range(3 if nth == 1 else 1):  # on a busy machine a pause may come when there is nothing left to pause
-                if self.life(name, nth, stage):
+            for n in range(4 if nth == 1 else 1):  # on a busy machine a pause may come when there is nothing left to pause
+                if self.life(name, nth, stage, patience=1 + 3 * n):
                     reached[name] += 1
                     break
                 if nth == 1:
                     clerk.begin('%s/%d' % (name, nth), mixed(rnd, stage.sink))
             else:
                 gone.add(name)
-            if any(p.begun and time.monotonic() - p.begun > 60 * PATIENCE for p in clerk.open()):
+            if any(p.begun and time.monotonic() - p.begun > 300 * PATIENCE for p in clerk.open()):
                 break  # it stands still, and the rest would only wait with it
         stage.end()
         self.assertTrue(stage.start())
-        stage.drive(60 * PATIENCE)
+        stage.drive(300 * PATIENCE)
         self.judge(stage, names, reached, points.passes(report))
         print('%d passes deep, %d lives, %d runs, %d connections of the onlooker, %.0f s, seed %d' %
               (deepest, stage.deaths, len(clerk.plans), stage.onlooker.connects, time.monotonic() - began, SEED))
 
-    def life(self, name, nth, stage):
+    def life(self, name, nth, stage, patience=1):
         """Ends the life there is, begins one with the point armed; says whether it died of it."""
         if name in ON_RECOVERY:  # something to find
             if stage.dead():
@@ -82,7 +82,7 @@ class Sweep(Case):
             stage.drive(5 * PATIENCE, until=lambda: sum(1 for p in stage.clerk.open() if p.begun) > nth)
         stage.end()
         if stage.start('%s:%d:%s' % (name, nth, 'abort' if nth % 2 else 'exit')):
-            stage.drive(8 * PATIENCE, linger=2.2)  # a lease is renewed every 1.7 s
+            stage.drive(20 * patience * PATIENCE, linger=2.2 * patience)  # a lease is renewed every 1.7 s
             if name in ON_STOP:
                 stage.end(signal.SIGTERM)
         return stage.dead() and stage.server.process.proc.returncode in (-signal.SIGABRT, 137)

