@@ -176,8 +176,12 @@ static enum sl_code close_level(struct sl_str t, struct scan *s, struct sl_error
 	return SL_OK;
 }
 
-static const char *missing(enum expect e, const struct scan *s)
+static const char *missing(enum expect e, const struct scan *s, char c)
 {
+	if (c == '/' || c == '#')
+		return "JSON has no comments";
+	if ((e == A_KEY && c == '}') || (e == A_VALUE && c == ']' && s->depth && !s->levels[s->depth].object))
+		return "a comma too many before this";
 	if (e == A_KEY || e == KEY_OR_END)
 		return "a key in double quotes belongs here";
 	if (e == A_COLON)
@@ -229,13 +233,15 @@ static enum sl_code prescan(struct sl_str t, struct scan *s, struct sl_error *er
 		} else {
 			size_t end = !value ? i : c == '-' || digit(t, i) ? number_end(t, i) : word_end(t, i);
 			if (end == i)
-				return misplaced(t, i, missing(e, s), err);
+				return misplaced(t, i, missing(e, s, c), err);
 			if (end > t.len)
 				break;
 			i = end - 1;
 			e = WHAT_FOLLOWS;
 		}
 	}
+	if (e == A_VALUE && !s->depth && !sl_str_trim(t).len)
+		return misplaced(t, t.len, "there is no JSON in it", err);
 	return e == WHAT_FOLLOWS && !s->depth ? SL_OK : misplaced(t, t.len, "the JSON text ends too early", err);
 }
 

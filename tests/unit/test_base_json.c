@@ -107,6 +107,28 @@ static void bad_text_is_refused_with_its_place(void **state)
 	}
 }
 
+static void what_is_often_mistyped_is_named(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} rows[] = {
+		{"{\"a\": 1,}", "line 1, column 9: a comma too many before this"},
+		{"[1,\n]", "line 2, column 1: a comma too many before this"},
+		{"[1,}", "line 1, column 4: no JSON value begins like this"},
+		{"{\n // x\n}", "line 2, column 2: JSON has no comments"},
+		{"# x\n{}", "line 1, column 1: JSON has no comments"},
+		{"", "line 1, column 1: there is no JSON in it"},
+		{" \n", "line 2, column 1: there is no JSON in it"},
+		{"{\"a\": ", "line 1, column 7: the JSON text ends too early"},
+		{"{'a': 1}", "line 1, column 2: strings are written in double quotes"},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		struct sl_error err = {0};
+		assert_int_equal(parse(rows[i].text, &err), SL_INVALID);
+		assert_string_equal(err.text, rows[i].says);
+	}
+}
+
 static void equal_keys_in_different_objects_are_fine(void **state)
 {
 	struct sl_error err;
@@ -182,6 +204,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(values_of_every_type_round_trip),
 		cmocka_unit_test(bad_text_is_refused_with_its_place),
+		cmocka_unit_test(what_is_often_mistyped_is_named),
 		cmocka_unit_test(equal_keys_in_different_objects_are_fine),
 		cmocka_unit_test(depth_bombs_are_refused),
 		cmocka_unit_test(survives_every_failed_allocation),
