@@ -22,7 +22,6 @@ static void read_body(struct sl_work *w)
 		bool object = json_object_is_type(v, json_type_object);
 		char pointer[64];
 		if (strcmp(key, "definition") == 0 && object) {
-			w->prefix = SL_STR("/definition");
 			(void)sl_work_definition(w, v); /* w->rc tells */
 		} else if (strcmp(key, "inputs") == 0 && object) {
 			SL_BUF(text, SL_LIMIT_PAYLOAD_BYTES);
@@ -40,6 +39,8 @@ static void read_body(struct sl_work *w)
 					"from 1), or none of them");
 		}
 	}
+	if (w->has_definition && w->rc == SL_OK) /* what is found from here on is found in it */
+		w->prefix = SL_STR("/definition");
 }
 
 /* [pool] */

@@ -84,7 +84,6 @@ void sl_run_request_read(struct sl_work *w, struct json_object *body, const char
 			   *project = sl_json_get(body, "project"), *version = sl_json_get(body, "version"),
 			   *priority = sl_json_get(body, "priority");
 	if (definition) {
-		w->prefix = SL_STR("/definition");
 		if (workflow)
 			sl_work_problem(w, "/workflow", "give a workflow or a definition, not both");
 		if (!json_object_is_type(definition, json_type_object))
@@ -119,6 +118,8 @@ void sl_run_request_read(struct sl_work *w, struct json_object *body, const char
 		sl_work_problem(w, "/inputs", "inputs are an object");
 	w->inputs = inputs ? text_of(inputs) : sl_bytes_new("{}", 2);
 	w->digest = digest_of(w);
+	if (definition && w->rc == SL_OK) /* what is found from here on is found in it */
+		w->prefix = SL_STR("/definition");
 	if (!w->inputs || !w->digest || !w->project)
 		w->rc = sl_fail(&w->err, SL_NO_MEMORY, "out of memory");
 }
