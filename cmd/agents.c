@@ -38,10 +38,7 @@ static int put_main(struct sl_cli *cli)
 {
 	SL_AUTO_JSON body = NULL;
 	struct sl_error err = {0};
-	SL_BUF(text, SL_LIMIT_BODY_BYTES);
-	enum sl_code rc = sl_cli_read_file(cli->args[1], &text, &err);
-	if (rc == SL_OK)
-		rc = sl_json_parse(sl_buf_str(&text), &body, &err);
+	enum sl_code rc = sl_cli_read_json(cli->args[1], SL_LIMIT_BODY_BYTES, &body, &err);
 	return rc == SL_OK ? one(cli, "PUT", body) : sl_cli_fail(cli, &err);
 }
 

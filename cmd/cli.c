@@ -88,6 +88,16 @@ enum sl_code sl_cli_read_file(const char *path, struct sl_buf *out, struct sl_er
 	return SL_OK;
 }
 
+enum sl_code sl_cli_read_json(const char *path, size_t max_bytes, struct json_object **out, struct sl_error *err)
+{
+	SL_BUF(text, max_bytes);
+	enum sl_code rc = sl_cli_read_file(path, &text, err);
+	if (rc != SL_OK)
+		return rc;
+	rc = sl_json_parse(sl_buf_str(&text), out, err);
+	return rc == SL_OK ? rc : sl_wrap(err, rc, "%s", strcmp(path, "-") == 0 ? "standard input" : path);
+}
+
 int sl_command_main(const struct sl_command *command, int argc, const char *const *argv)
 {
 	SL_AUTO(sl_config) config = NULL;

@@ -65,6 +65,9 @@ void sl_cli_put_json(struct json_object *o, bool pretty); /* and a newline */
 
 /* A whole file, or standard input for "-". SL_NOT_FOUND, SL_TOO_LARGE. */
 SL_MUST_USE enum sl_code sl_cli_read_file(const char *path, struct sl_buf *out, struct sl_error *err);
+/* The same as JSON, the caller's. Every error names the file, once. SL_INVALID: it is none. */
+SL_MUST_USE enum sl_code sl_cli_read_json(const char *path, size_t max_bytes, struct json_object **out,
+					  struct sl_error *err);
 
 extern const struct sl_command sl_cmd_estimate, sl_cmd_serve, sl_cmd_run, sl_cmd_validate, sl_cmd_migrate, sl_cmd_sim,
 	sl_cmd_doctor;

@@ -11,13 +11,15 @@
 #include "cmd/cli.h"
 #include "llm/sse.h"
 
+#define MORE_BYTES        40          /* for "and 17 more", at the end of an error that is full */
 #define CLIENT_BODY_BYTES (64u << 20) /* an answer; a run with its outputs can be large */
 #define CLIENT_SILENT_S   70          /* a stream says something at least every 20 s */
 
 struct sl_client {
 	CURL *curl;
-	char *url;  /* without a slash at the end */
-	char *auth; /* the header line; NULL: no token */
+	char *url;                  /* without a slash at the end */
+	char *auth;                 /* the header line; NULL: no token */
+	struct json_object *errors; /* of the last refusal; NULL: it had none */
 };
 
 void sl_client_free(struct sl_client *c)
@@ -30,7 +32,13 @@ void sl_client_free(struct sl_client *c)
 		sodium_memzero(c->auth, strlen(c->auth));
 	free(c->auth);
 	free(c->url);
+	json_object_put(c->errors);
 	free(c);
+}
+
+struct json_object *sl_client_errors(const struct sl_client *c)
+{
+	return c->errors;
 }
 
 const char *sl_client_url(const struct sl_client *c)
@@ -153,7 +161,7 @@ static struct curl_slist *headers(const struct sl_client *c, const char *accept,
 }
 
 /* What a problem document says, as an error. */
-static enum sl_code problem(long status, struct json_object *doc, struct sl_error *err)
+static enum sl_code problem(struct sl_client *c, long status, struct json_object *doc, struct sl_error *err)
 {
 	enum sl_code code = status == 401   ? SL_UNAUTHORIZED
 			    : status == 403 ? SL_FORBIDDEN
@@ -172,11 +180,21 @@ static enum sl_code problem(long status, struct json_object *doc, struct sl_erro
 	else
 		sl_buf_addf(&all, "the server answered %ld", status);
 	struct json_object *errors = sl_json_get(doc, "errors");
-	for (size_t i = 0;
-	     errors && json_object_is_type(errors, json_type_array) && i < json_object_array_length(errors); i++) {
+	size_t n = errors && json_object_is_type(errors, json_type_array) ? json_object_array_length(errors) : 0;
+	json_object_put(c->errors);
+	c->errors = n ? json_object_get(errors) : NULL;
+	for (size_t i = 0; i < n; i++) {
 		struct json_object *one = json_object_array_get_idx(errors, i);
 		const char *at = sl_json_get_z(one, "pointer"), *message = sl_json_get_z(one, "message");
-		sl_buf_addf(&all, "\n  %s  %s", at ? at : "", message ? message : "");
+		at = at ? at : "";
+		message = message ? message : "";
+		if (n == 1 && text && strstr(text, message) && strstr(text, at))
+			break; /* that has been said */
+		if (all.len + strlen(at) + strlen(message) + MORE_BYTES > SL_ERROR_TEXT_BYTES) {
+			sl_buf_addf(&all, "\n  and %zu more", n - i);
+			break;
+		}
+		sl_buf_addf(&all, "\n  %s  %s", at, message);
 	}
 	if (code == SL_UNAUTHORIZED)
 		sl_buf_adds(&all, " (set SLUICE_TOKEN, or SLUICE_DATA to the server's data folder)");
@@ -193,6 +211,7 @@ enum sl_code sl_client_call_status(struct sl_client *c, const char *method, cons
 	struct sl_error parse = {0};
 
 	*status = 0;
+	json_object_put(SL_TAKE(c->errors));
 	prepare(c, method, path, url, sizeof(url));
 	if (body) {
 		sl_json_write(&sent, body);
@@ -212,12 +231,14 @@ enum sl_code sl_client_call_status(struct sl_client *c, const char *method, cons
 	curl_slist_free_all(list);
 	if (rc != CURLE_OK)
 		return sl_fail(err, SL_UNAVAILABLE,
-			       "no answer from %s: %s. Is the server running? (sluice serve, or ./dev up)", c->url,
-			       curl_easy_strerror(rc));
+			       rc == CURLE_SSL_CONNECT_ERROR
+				       ? "no answer from %s: %s. Does it speak TLS? (http:// instead of https://)"
+				       : "no answer from %s: %s. Is the server running? (sluice serve, or ./dev up)",
+			       c->url, curl_easy_strerror(rc));
 	curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, status);
 	bool readable = answer.len == 0 || sl_json_parse(sl_buf_str(&answer), &doc, &parse) == SL_OK;
 	if (*status >= 400)
-		return problem(*status, readable ? doc : NULL, err);
+		return problem(c, *status, readable ? doc : NULL, err);
 	if (*status < 200 || *status >= 300 || !readable)
 		return sl_fail(err, SL_UNAVAILABLE, "%s does not answer like a Sluice server (%ld)", c->url, *status);
 	if (out)
@@ -309,7 +330,7 @@ enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_e
 		struct sl_error parse;
 		if (sl_json_parse(sl_buf_str(&f.refusal), &doc, &parse) != SL_OK)
 			doc = NULL;
-		rc = problem(status, doc, err);
+		rc = problem(c, status, doc, err);
 	}
 	sl_sse_fini(&f.sse);
 	sl_buf_fini(&f.refusal);

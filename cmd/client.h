@@ -30,6 +30,9 @@ SL_MUST_USE enum sl_code sl_client_call_status(struct sl_client *c, const char *
 					       struct json_object *body, const char *idempotency_key,
 					       struct json_object **out, long *status, struct sl_error *err);
 
+/* Of the call before, when it was refused with an `errors` array: that; else NULL. Lent until the next call. */
+struct json_object *sl_client_errors(const struct sl_client *c);
+
 /* Follows a text/event-stream until the server ends it, fn returns anything but SL_OK (that is the result), or *stop is
  * set (SL_CANCELLED). SL_UNAVAILABLE: the connection broke; SL_OK: the server ended it. */
 typedef enum sl_code sl_client_event_fn(void *ctx, const struct sl_sse_event *e);

@@ -76,6 +76,8 @@ static int estimate_main(struct sl_cli *cli)
 		if (sl_config_z(cli->config, VERSION))
 			sl_json_set_i64(request, "version", (int64_t)sl_config_u64(cli->config, VERSION));
 		rc = sl_client_call(client, "POST", path.data, request, NULL, &estimate, &err);
+		if (rc != SL_OK)
+			return sl_inputs_refused(cli, client, request, schema, &err);
 	}
 	if (rc != SL_OK)
 		return sl_cli_fail(cli, &err);

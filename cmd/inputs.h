@@ -30,3 +30,7 @@ SL_MUST_USE enum sl_code sl_inputs_workflow(const struct sl_cli *cli, struct sl_
 /* `inputs` of the request, as the options say. */
 SL_MUST_USE enum sl_code sl_inputs_read(const struct sl_cli *cli, struct json_object *request,
 					struct json_object *schema, struct sl_error *err);
+/* The server has refused the request: says why, each problem at its place in the file or in the inputs, and which
+ * inputs there are. Returns the exit code. */
+int sl_inputs_refused(const struct sl_cli *cli, const struct sl_client *client, struct json_object *request,
+		      struct json_object *schema, const struct sl_error *err);

@@ -9,11 +9,20 @@ static const struct sl_command *const commands[] = {
 };
 static const struct sl_command *const groups[] = {sl_cmd_runs, sl_cmd_workflows, sl_cmd_agents, sl_cmd_token};
 
+#define LEFT_WIDTH 22 /* of names and arguments in the list of commands */
+
+/* What is longer than its column has a line of its own. */
 static void row(FILE *to, const struct sl_command *c)
 {
 	char left[80];
+	int width = 0;
 	snprintf(left, sizeof(left), "%s %s", c->name, c->args);
-	fprintf(to, "  sluice %-22s %s\n", left, c->summary);
+	for (const char *p = left; *p; p++)
+		width += ((unsigned char)*p & 0xc0) != 0x80; /* of one character, the first byte */
+	if (width > LEFT_WIDTH)
+		fprintf(to, "  sluice %s\n%*s%s\n", left, LEFT_WIDTH + 10, "", c->summary);
+	else
+		fprintf(to, "  sluice %s%*s %s\n", left, LEFT_WIDTH - width, "", c->summary);
 }
 
 /* `only`: the first word of a group, or NULL for all. */
@@ -31,6 +40,12 @@ static void usage(FILE *to, const char *only)
 		    "machine.\n");
 }
 
+static struct sl_str first_word(const struct sl_command *c)
+{
+	const char *space = strchr(c->name, ' ');
+	return sl_str_n(c->name, space ? (size_t)(space - c->name) : strlen(c->name));
+}
+
 static const struct sl_command *find(int argc, const char *const *argv, int *words)
 {
 	for (size_t i = 0; i < SL_COUNT_OF(commands); i++)
@@ -40,10 +55,7 @@ static const struct sl_command *find(int argc, const char *const *argv, int *wor
 		}
 	for (size_t g = 0; argc > 2 && g < SL_COUNT_OF(groups); g++)
 		for (const struct sl_command *c = groups[g]; c->name; c++) {
-			const char *space = strchr(c->name, ' ');
-			size_t first = (size_t)(space - c->name);
-			if (strlen(argv[1]) == first && strncmp(argv[1], c->name, first) == 0 &&
-			    strcmp(argv[2], space + 1) == 0) {
+			if (sl_str_is(first_word(c), argv[1]) && strcmp(argv[2], strchr(c->name, ' ') + 1) == 0) {
 				*words = 3;
 				return c;
 			}
@@ -51,42 +63,69 @@ static const struct sl_command *find(int argc, const char *const *argv, int *wor
 	return NULL;
 }
 
-static bool is_group(const char *word)
+static const struct sl_command *group(const char *word)
 {
-	for (size_t g = 0; g < SL_COUNT_OF(groups); g++) {
-		size_t first = (size_t)(strchr(groups[g]->name, ' ') - groups[g]->name);
-		if (strlen(word) == first && strncmp(word, groups[g]->name, first) == 0)
-			return true;
-	}
-	return false;
+	for (size_t g = 0; g < SL_COUNT_OF(groups); g++)
+		if (sl_str_is(first_word(groups[g]), word))
+			return groups[g];
+	return NULL;
 }
 
-static const char *nearest(const char *word)
+static void nearer(struct sl_str name, const char *word, unsigned *least, struct sl_str *best)
 {
-	static const char *const names[] = {"serve",  "run",  "validate",  "migrate", "sim",
-					    "doctor", "runs", "workflows", "token",   "agents"};
-	const char *best = NULL;
-	unsigned least = 3;
-	for (size_t i = 0; i < SL_COUNT_OF(names); i++) {
-		unsigned d = sl_str_distance(sl_str(word), sl_str(names[i]));
-		if (d < least) {
-			least = d;
-			best = names[i];
-		}
+	unsigned d = sl_str_distance(sl_str(word), name);
+	if (d < *least) {
+		*least = d;
+		*best = name;
 	}
+}
+
+/* Empty: nothing is near. of: a group, whose second words are meant; NULL: the first ones. */
+static struct sl_str nearest(const struct sl_command *of, const char *word)
+{
+	struct sl_str best = {0};
+	unsigned least = 3;
+	for (const struct sl_command *c = of; c && c->name; c++)
+		nearer(sl_str(strchr(c->name, ' ') + 1), word, &least, &best);
+	for (size_t i = 0; !of && i < SL_COUNT_OF(commands); i++)
+		nearer(first_word(commands[i]), word, &least, &best);
+	for (size_t g = 0; !of && g < SL_COUNT_OF(groups); g++)
+		nearer(first_word(groups[g]), word, &least, &best);
 	return best;
+}
+
+static bool is_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+static int unknown(int argc, const char *const *argv, const struct sl_command *of)
+{
+	const char *first = of ? argv[1] : "", *word = of ? argv[2] : argv[1], *space = of ? " " : "";
+	struct sl_str near = nearest(of, word);
+	fprintf(stderr, "sluice: there is no command \"%s%s%s\"", first, space, word);
+	if (near.len)
+		fprintf(stderr, "; did you mean \"%s%s" SL_STR_FMT "\"?", first, space, SL_STR_ARG(near));
+	fprintf(stderr, "\ntry: sluice%s%s --help\n", *first ? " " : "", first);
+	return SL_EXIT_USAGE;
 }
 
 int main(int argc, char **raw)
 {
+	static const char *const help[] = {"--help"};
 	const char *const *argv = (const char *const *)raw;
 	int words = 0;
+	bool asked = false;
 	sl_points_start();
 	if (argc < 2) {
 		usage(stderr, NULL);
 		return SL_EXIT_USAGE;
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+	if (strcmp(argv[1], "help") == 0 && argc > 2 && !is_help(argv[2])) { /* help COMMAND */
+		asked = true;
+		argv++;
+		argc--;
+	} else if (is_help(argv[1]) || strcmp(argv[1], "help") == 0) {
 		usage(stdout, NULL);
 		return SL_EXIT_DONE;
 	}
@@ -94,19 +133,12 @@ int main(int argc, char **raw)
 		puts("sluice " SL_VERSION);
 		return SL_EXIT_DONE;
 	}
-	const struct sl_command *c = find(argc, argv, &words);
+	const struct sl_command *c = find(argc, argv, &words), *of = group(argv[1]);
 	if (c)
-		return sl_command_main(c, argc - words, argv + words);
-	if (is_group(argv[1])) {
-		bool asked = argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0);
-		if (argc > 2 && !asked)
-			fprintf(stderr, "sluice: there is no command \"%s %s\"\n\n", argv[1], argv[2]);
-		usage(asked ? stdout : stderr, argv[1]);
-		return asked ? SL_EXIT_DONE : SL_EXIT_USAGE;
-	}
-	const char *near = nearest(argv[1]);
-	fprintf(stderr, "sluice: there is no command \"%s\"%s%s%s\n", argv[1], near ? "; did you mean \"" : "",
-		near ? near : "", near ? "\"?" : "");
-	fprintf(stderr, "try: sluice --help\n");
-	return SL_EXIT_USAGE;
+		return asked ? sl_command_main(c, 1, help) : sl_command_main(c, argc - words, argv + words);
+	asked = of && (argc > 2 ? is_help(argv[2]) : asked);
+	if (!of || (argc > 2 && !asked))
+		return unknown(argc, argv, of);
+	usage(asked ? stdout : stderr, argv[1]);
+	return asked ? SL_EXIT_DONE : SL_EXIT_USAGE;
 }

@@ -85,7 +85,7 @@ static int run_main(struct sl_cli *cli)
 	}
 	rc = submit(client, request, &run, &err);
 	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
+		return sl_inputs_refused(cli, client, request, schema, &err);
 	const char *id = sl_json_get_z(run, "id");
 	if (!id) {
 		SL_IGNORE(sl_fail(&err, SL_UNAVAILABLE, "the server did not say the id of the run"));

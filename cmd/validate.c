@@ -50,8 +50,11 @@ static int validate_main(struct sl_cli *cli)
 		enum sl_code rc = sl_cli_read_file(path, &text, &err);
 		if (rc == SL_OK)
 			rc = sl_workflow_parse(registry, sl_buf_str(&text), &workflow, &problems);
-		else if (rc == SL_TOO_LARGE) {
-			sl_problems_add(&problems, false, SL_STR(""), "%s", err.text);
+		else if (rc == SL_TOO_LARGE || rc == SL_NOT_FOUND) { /* the other files are looked at all the same */
+			struct sl_str why = sl_str(err.text), named, rest;
+			if (sl_str_cut(why, ':', &named, &rest) && sl_str_is(named, path))
+				why = sl_str_trim(rest); /* the file is named in any case */
+			sl_problems_add(&problems, false, SL_STR(""), SL_STR_FMT, SL_STR_ARG(why));
 			rc = SL_OK;
 		}
 		if (rc != SL_OK) {

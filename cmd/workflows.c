@@ -36,12 +36,10 @@ static int put_main(struct sl_cli *cli)
 	for (size_t i = 0; rc == SL_OK && i < cli->n_args; i++) {
 		SL_AUTO_JSON definition = NULL;
 		SL_AUTO_JSON made = NULL;
-		SL_BUF(text, SL_LIMIT_BODY_BYTES);
-		rc = sl_cli_read_file(cli->args[i], &text, &err);
-		if (rc == SL_OK)
-			rc = sl_json_parse(sl_buf_str(&text), &definition, &err);
-		if (rc == SL_OK)
-			rc = put_one(client, definition, &made, &err);
+		rc = sl_cli_read_json(cli->args[i], SL_LIMIT_BODY_BYTES, &definition, &err);
+		if (rc != SL_OK)
+			break;
+		rc = put_one(client, definition, &made, &err);
 		if (rc != SL_OK) {
 			rc = sl_wrap(&err, rc, "%s", cli->args[i]);
 			break;

@@ -1,0 +1,92 @@
+"""What the command line says to who is new to it: what was wrong, where, and what to write instead."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+
+from rig import SLUICE, Case
+
+GREET = {'sluice': 1, 'name': 'greet', 'nodes': [{'id': 't', 'type': 'template', 'params': {'text': 'hello {{ input.who }}'}}],
+         'inputs': {'type': 'object', 'required': ['who'], 'properties': {'who': {'type': 'string'}, 'rounds': {'type': 'integer'}}}}
+
+
+class Newcomer(Case):
+    def setUp(self):
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.env = {}
+
+    def file(self, name, text):
+        with open(os.path.join(self.folder, name), 'w', encoding='utf-8') as f:
+            f.write(text if isinstance(text, str) else json.dumps(text))
+        return name
+
+    def says(self, code, *args):
+        """Its two outputs, where its exit code is that."""
+        p = subprocess.run([os.path.abspath(SLUICE), *args], env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, text=True)
+        self.assertEqual(p.returncode, code, p.stdout + p.stderr)
+        return p.stdout + p.stderr
+
+    def test_a_wrong_command_leads_to_the_right_one(self):
+        self.assertIn('there is no command "runs shwo"; did you mean "runs show"?\ntry: sluice runs --help\n', self.says(2, 'runs', 'shwo'))
+        self.assertIn('there is no command "estmate"; did you mean "estimate"?\ntry: sluice --help\n', self.says(2, 'estmate', 'x'))
+        self.assertEqual(self.says(2, 'frobnicate'), 'sluice: there is no command "frobnicate"\ntry: sluice --help\n')
+        self.assertEqual(self.says(0, 'help', 'runs', 'pause'), self.says(0, 'runs', 'pause', '--help'))
+        self.assertEqual(self.says(0, 'help', 'runs'), self.says(0, 'runs', '--help'))
+        listed = [line for line in self.says(0, 'help').split('\n') if line.startswith('  sluice ')]
+        self.assertGreater(len(listed), 20)
+        for line in listed:  # the summaries stand below each other, or below the name
+            self.assertTrue(len(line) <= 80 and '  ' not in line[9:] or line[31] == ' ' and line[32] != ' ', line)
+
+    def test_a_file_that_cannot_be_read_is_named_once(self):
+        s = self.server()
+        self.env = {'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token}
+        good = self.file('good.json', GREET)
+        for name, text, said in (('comma.json', '{"a": 1,}', 'line 1, column 9: a comma too many before this'),
+                                 ('list.json', '[1,\n]', 'line 2, column 1: a comma too many before this'),
+                                 ('remark.json', '{\n  // not here\n}', 'line 2, column 3: JSON has no comments'),
+                                 ('empty.json', ' \n', 'line 2, column 1: there is no JSON in it'),
+                                 ('cut.json', '{"a": ', 'line 1, column 7: the JSON text ends too early')):
+            self.file(name, text)
+            self.assertEqual(self.says(1, 'run', name), 'sluice run: %s: %s\n' % (name, said))
+            self.assertEqual(self.says(1, 'run', good, '--inputs', name), 'sluice run: %s: %s\n' % (name, said))
+        self.assertEqual(self.says(1, 'run', 'gone.json'), 'sluice run: gone.json: No such file or directory\n')
+        self.assertEqual(self.says(1, 'run', '.'), 'sluice run: .: Is a directory\n')
+        self.assertEqual(self.says(1, 'validate', 'gone.json', good),  # and the others are looked at
+                         'gone.json: No such file or directory\ngone.json: 1 error\ngood.json: valid\n')
+
+    def test_what_the_server_refuses_has_its_place_in_the_file(self):
+        s = self.server()
+        self.env = {'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token}
+        many = self.file('many.json', {'sluice': 1, 'name': 'many', 'nodes': [{'id': 'n%d' % i, 'type': 'llmm'} for i in range(15)]})
+        for command in ('run', 'estimate'):
+            lines = self.says(1, command, many).strip().split('\n')
+            self.assertEqual((len(lines), lines[0]), (16, 'sluice %s: there are 15 things to mend' % command))
+            self.assertEqual(lines[15], "  many.json: /nodes/14/type  there is no node type 'llmm'; did you mean 'llm'?")
+        self.assertRegex(self.says(1, 'workflows', 'put', many), r'\n  and \d+ more\n$')
+        self.assertEqual(self.says(1, 'run', self.file('list.json', '[1]')),
+                         'sluice run: there is 1 thing to mend\n  list.json: a definition is an object\n')
+        good = self.file('good.json', GREET)
+        self.assertEqual(self.says(1, 'run', good, '--input', 'woh=you'),
+                         'note: the workflow declares no input "woh"; did you mean "who"?\nsluice run: there is 1 thing to mend\n'
+                         "  /inputs  'who' is missing\ninputs are given with --input KEY=VALUE; this workflow has who (required), rounds\n")
+        self.assertIn('input rounds is declared as integer, so it is written as JSON', self.says(2, 'run', good, '--input', 'rounds=few'))
+        self.assertEqual(self.says(1, 'runs', 'review', '01900000-0000-7000-8000-000000000000', 'ask', 'yes'),
+                         'sluice runs review: /action: approve, modify, reject or skip\n')  # once
+
+    def test_a_request_that_is_refused_says_where_in_the_request(self):
+        s = self.server()
+
+        def places(path, body):
+            return sorted(e['pointer'] for e in s.call('POST', path, body, expect=(422,))['errors'])
+        self.assertEqual(places('/runs', {'definition': [1], 'priority': 1000, 'x': 1}), ['/definition', '/priority', '/x'])
+        self.assertEqual(places('/runs', {'definition': GREET, 'workflow': 'greet', 'tags': 1}), ['/tags', '/workflow'])
+        self.assertEqual(places('/runs', {'definition': {**GREET, 'nodes': [{'id': 'n', 'type': 'llmm'}]}}), ['/definition/nodes/0/type'])
+        self.assertEqual(places('/workflows/greet/estimate', {'definition': GREET, 'x': 1}), ['/x'])
+
+
+if __name__ == '__main__':
+    unittest.main()
