@@ -433,12 +433,19 @@ uint64_t sl_sim_digest(struct sl_str s, uint64_t h)
 
 uint32_t sl_sim_count(struct sim_counts *c, uint64_t digest)
 {
-	size_t i = digest % SIM_COUNTS;
-	if (c->slots[i].digest != digest) {
-		c->slots[i].digest = digest;
-		c->slots[i].calls = 0;
+	size_t row = digest % (SIM_COUNTS / SIM_WAYS), i = 0;
+	while (i < SIM_WAYS && (c->slots[row][i].digest != digest || !c->slots[row][i].calls))
+		i++;
+	if (i == SIM_WAYS) {
+		i = 0;
+		for (size_t k = 1; k < SIM_WAYS; k++)
+			if (c->slots[row][k].seen < c->slots[row][i].seen)
+				i = k;
+		c->slots[row][i].digest = digest;
+		c->slots[row][i].calls = 0;
 	}
-	return ++c->slots[i].calls;
+	c->slots[row][i].seen = ++c->turn;
+	return ++c->slots[row][i].calls;
 }
 
 void sl_sim_scenario_match(struct sim_scenario *s, const struct sim_ask *ask, struct sim_settings *settings,

@@ -81,13 +81,16 @@ bool sl_sim_settings_set(struct sim_settings *s, struct sl_str key, struct sl_st
 void sl_sim_settings_set_list(struct sim_settings *s, struct sl_str list);
 void sl_sim_settings_set_object(struct sim_settings *s, struct json_object *o);
 
-#define SIM_COUNTS 1024u /* different things counted at a time */
+#define SIM_COUNTS 2048u /* different things counted at a time */
+#define SIM_WAYS   8u
 
-struct sim_counts { /* how often each of many things came; it forgets by overwriting */
+struct sim_counts { /* how often each of many things came; of those that share a place the longest unseen is forgotten
+		     */
+	uint64_t turn;
 	struct {
-		uint64_t digest;
+		uint64_t digest, seen;
 		uint32_t calls;
-	} slots[SIM_COUNTS];
+	} slots[SIM_COUNTS / SIM_WAYS][SIM_WAYS];
 };
 uint32_t sl_sim_count(struct sim_counts *c, uint64_t digest); /* this time included */
 uint64_t sl_sim_digest(struct sl_str s, uint64_t from);       /* FNV-1a; from SIM_DIGEST */

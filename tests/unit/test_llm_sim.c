@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "llm/sim_scenario.h"
 #include "tests/lib/llm_world.h"
 
 static const char scenario[] =
@@ -58,6 +59,22 @@ static void a_judges_score_rises_for_each_topic_by_itself(void **state)
 	expect(*state, "You are the judge.", "Draft: cats\nbest", "", "{\"score\":93}");
 	expect(*state, "You are the judge.", "Draft: cats\nonce more", "", "{\"score\":93}"); /* "stay" */
 	expect(*state, "You are the judge.", "Draft: dogs", "", "{\"score\":78}");
+}
+
+static void what_shares_a_place_is_counted_side_by_side(void **state)
+{
+	(void)state;
+	static struct sim_counts counts;
+	const uint64_t apart = SIM_COUNTS / SIM_WAYS;
+	for (uint32_t n = 1; n <= 3; n++)
+		for (uint64_t i = 0; i < SIM_WAYS; i++)
+			assert_int_equal(sl_sim_count(&counts, 5 + i * apart), n);
+	assert_int_equal(sl_sim_count(&counts, 5), 4); /* the second is the longest unseen now */
+	assert_int_equal(sl_sim_count(&counts, 5 + SIM_WAYS * apart), 1);
+	assert_int_equal(sl_sim_count(&counts, 5), 5);
+	assert_int_equal(sl_sim_count(&counts, 5 + apart), 1);
+	assert_int_equal(sl_sim_count(&counts, 0), 1); /* an empty place is nobody's */
+	assert_int_equal(sl_sim_count(&counts, 0), 2);
 }
 
 static void a_list_is_taken_in_turn_from_the_beginning_again(void **state)
@@ -237,6 +254,7 @@ int main(void)
 		cmocka_unit_test(the_built_in_judge_gives_scores_that_rise),
 		cmocka_unit_test_setup_teardown(similar_texts_have_near_vectors, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_request_for_vectors_is_heard_out, setup, teardown),
+		cmocka_unit_test(what_shares_a_place_is_counted_side_by_side),
 		cmocka_unit_test(a_scenarios_new_keys_are_checked),
 	};
 	return cmocka_run_group_tests_name("llm sim", tests, NULL, NULL);
