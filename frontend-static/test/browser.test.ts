@@ -27,7 +27,7 @@ it.skipIf(!can).each([
   ["a run is followed in a browser from the first click to its end", "run_view.mjs"],
   ["a workflow is drawn in a browser from an empty canvas", "editor.mjs"],
 // Once more, because a browser on a machine that does other things at the same time was seen to miss a step, one time in five.
-])("%s", { timeout: 150_000, retry: 1 }, async (_, file) => {
+])("%s", { timeout: 400_000, retry: 1 }, async (_, file) => {
   const p = spawn(process.execPath, [path.join(steps, file)], { env: { ...process.env, CHROMIUM: chromium, SLUICE_URL: url, SLUICE_TOKEN: "mock-token", SLUICE_WORKFLOW: "three-voices" } });
   let said = "";
   p.stdout.on("data", (d: Buffer) => (said += d.toString()));

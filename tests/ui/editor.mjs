@@ -6,7 +6,7 @@ const NAME = "drawn-" + Date.now().toString(36);
 const card = (id) => `[data-testid="card-${id}"]`;
 const cards = (page) => page.$$eval(".react-flow__node", (ns) => ns.map((n) => n.dataset.id).sort());
 const field = (page, path) => page.locator(`.ed-panel [data-field="${path}"]`);
-const settled = (page, n) => page.waitForSelector(`[data-testid=editor][data-errors="${n}"]`, { timeout: 10_000 });
+const settled = (page, n) => page.waitForSelector(`[data-testid=editor][data-errors="${n}"]`, { timeout: 60_000 });
 
 async function add(page, type) {
   await page.keyboard.press("/");
@@ -100,7 +100,7 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await page.click("[data-testid=problems-chip]");
   await page.click("[data-testid=problems] button.ed-problem");
   await page.waitForSelector("[data-testid=node-panel][data-node=judge]");
-  await page.waitForFunction(() => document.activeElement?.dataset.field === "params/prompt", null, { timeout: 5000 });
+  await page.waitForFunction(() => document.activeElement?.dataset.field === "params/prompt", null, { timeout: 60_000 });
   check(true, "a problem leads to its field, inside of the body");
   await page.keyboard.press("Escape");
   await page.keyboard.press("Control+z");

@@ -1,7 +1,7 @@
 /* What a run says of its claims, and that a deadline is near. */
 import { api, base, check, main, token } from "./lib.mjs";
 
-const STEP = 20000;
+const STEP = 60_000;
 
 await main("claims and reminders", async (page) => {
   await page.goto(base + "/");

@@ -83,6 +83,7 @@ export async function main(name, body) {
   });
   const errors = [];
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  context.setDefaultTimeout(60_000); // a busy machine takes longer, which is no failure
   const page = await context.newPage();
   page.on("pageerror", (e) => errors.push(e.message));
   page.on("console", (m) => {

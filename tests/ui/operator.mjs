@@ -45,7 +45,7 @@ async function models(page) {
   await page.waitForSelector(byId("profiles"));
   const sim = (await api("GET", "/llm/profiles")).items.find((p) => p.simulated);
   await page.click(`[data-profile="${sim.name}"] ${byId("test-profile")}`);
-  await page.waitForSelector(byId("test-result"), { timeout: 20_000 });
+  await page.waitForSelector(byId("test-result"), { timeout: 60_000 });
   check((await page.getAttribute(byId("test-result"), "data-ok")) === "true", "the test of a profile answers");
 
   const key = "sk-test-" + MARK + "-SECRETTAIL";
@@ -70,7 +70,7 @@ async function models(page) {
   check(changed.model === "another-model" && changed.keys.length === 1, "who changes the model keeps the key");
 
   await page.click(`[data-profile="${MARK}"] ${byId("test-profile")}`);
-  await page.waitForSelector(`[data-profile="${MARK}"] ${byId("test-result")}`, { timeout: 30_000 });
+  await page.waitForSelector(`[data-profile="${MARK}"] ${byId("test-result")}`, { timeout: 60_000 });
   check((await page.getAttribute(`[data-profile="${MARK}"] ${byId("test-result")}`, "data-ok")) === "false", "a profile that nobody answers says so");
   await page.click(`[data-profile="${MARK}"] ${byId("delete-profile")}`);
   await page.click(byId("delete-yes"));
@@ -114,7 +114,7 @@ async function memory(page) {
   check((await card("working").locator(".ttl").count()) === 1, "promoted to working memory it says when it expires");
   await page.fill("[name=memory-search]", "eleven weeks");
   await page.click(byId("search-memory"));
-  await page.waitForFunction(() => document.querySelectorAll("[data-testid=tier-working] .memory-score").length > 0, null, { timeout: 10_000 });
+  await page.waitForFunction(() => document.querySelectorAll("[data-testid=tier-working] .memory-score").length > 0, null, { timeout: 60_000 });
   check((await card("working").count()) === 1, "a search finds it as a run would");
   await page.goto(base + "/memory?project=" + project);
   await card("working").locator(byId("to-long")).click();
@@ -146,7 +146,7 @@ async function memory(page) {
 
 async function dashboard(page) {
   await page.goto(base + "/dashboard");
-  await page.waitForSelector(byId("stats"), { timeout: 15_000 });
+  await page.waitForSelector(byId("stats"), { timeout: 60_000 });
   await page.waitForSelector(".plot-box canvas");
   check((await page.locator(`${byId("stats")} dd`).count()) === 7, "the figures of now are there");
   await page.focus(".plot-box");

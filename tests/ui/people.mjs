@@ -48,7 +48,7 @@ async function review(page) {
   await page.waitForSelector(byId("ask-banner"), { timeout: 60_000 });
   check((await page.getAttribute(byId("run"), "data-status")) === "waiting", "the run waits, and a bar says for whom");
   check((await page.locator(`${byId("countdown")}.is-urgent`).count()) > 0, "less than five minutes are red");
-  await page.waitForSelector(".rail-badge", { timeout: 15_000 });
+  await page.waitForSelector(".rail-badge", { timeout: 60_000 });
   check(Number((await page.textContent(".rail-badge")).replace(/\D.*/, "")) >= 1, "the navigation counts it");
   await page.click(byId("ask-go"));
   check(await page.evaluate(() => Boolean(document.activeElement?.closest("[data-testid=review]"))), "one press leads the keyboard to the question");

@@ -23,7 +23,7 @@ const written = {
 };
 const inner = { sluice: 1, name: "e2e-inner", nodes: [{ id: "t", type: "template", params: { text: "x" } }] };
 const outer = { sluice: 1, name: "outer", nodes: [{ id: "inner", type: "subworkflow", params: { workflow: inner.name } }] };
-const status = (page, s) => page.waitForSelector(`${byId("run")}[data-status=${s}]`, { timeout: 30_000 });
+const status = (page, s) => page.waitForSelector(`${byId("run")}[data-status=${s}]`, { timeout: 60_000 });
 
 await main("runs that begin again", async (page) => {
   const { id } = await api("POST", "/runs", { definition: flow, inputs: {} });
@@ -51,7 +51,7 @@ await main("runs that begin again", async (page) => {
   check(true, "an output that is no object is refused where it stands");
   await page.fill("textarea[name=output]", '{ "text": "two" }');
   await page.click(byId("fork-go"));
-  await page.waitForFunction((old) => !location.pathname.includes(old), id, { timeout: 30_000 });
+  await page.waitForFunction((old) => !location.pathname.includes(old), id, { timeout: 60_000 });
   await page.waitForSelector(byId("forked-from"));
   check(true, "the new run says of which it is a fork");
   const fork = new URL(page.url()).pathname.split("/").pop();
@@ -79,7 +79,7 @@ await main("runs that begin again", async (page) => {
   await page.click(byId("fork-event"));
   await page.waitForSelector(byId("fork"));
   await page.click(byId("fork-go"));
-  await page.waitForFunction((old) => !location.pathname.includes(old), id, { timeout: 30_000 });
+  await page.waitForFunction((old) => !location.pathname.includes(old), id, { timeout: 60_000 });
   await status(page, "succeeded");
   const after = new URL(page.url()).pathname.split("/").pop();
   const seq = (await api("GET", `/runs/${id}/events?limit=1000`)).items.find((e) => e.event === "signal:received").seq;
@@ -95,7 +95,7 @@ await main("runs that begin again", async (page) => {
   await page.click(byId("file-back"));
   await page.waitForSelector(byId("fork"));
   await page.click(byId("fork-go"));
-  await page.waitForFunction((old) => !location.pathname.includes(old), notes, { timeout: 30_000 });
+  await page.waitForFunction((old) => !location.pathname.includes(old), notes, { timeout: 60_000 });
   const back = new URL(page.url()).pathname.split("/").pop();
   const first = (await api("GET", `/runs/${notes}/files/history?path=notes.md`)).items.find((v) => v.version === 1);
   check((await api("GET", `/runs/${back}`)).forked_from.at_seq === first.seq, "one goes back to a version of a file");

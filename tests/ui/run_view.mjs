@@ -58,19 +58,19 @@ await main("a run, from the first click to its end", async (page) => {
   check(true, "a form made from the schema starts the run " + id);
 
   await page.click("[data-testid=raw]"); // the text exactly as it came
-  await page.waitForFunction(() => [...document.querySelectorAll("[data-testid=raw-text]")].some((e) => e.textContent.length > 0), null, { timeout: 30_000 });
+  await page.waitForFunction(() => [...document.querySelectorAll("[data-testid=raw-text]")].some((e) => e.textContent.length > 0), null, { timeout: 60_000 });
   check(true, "words appear while the run goes on");
   await page.waitForSelector(".node[data-node]");
   check(true, "the graph shows its nodes");
 
   if ((await status(page)) === "running") {
     await page.click("[data-testid=pause]");
-    await page.waitForSelector("[data-testid=run][data-status=paused], [data-testid=run][data-status=succeeded]", { timeout: 30_000 });
+    await page.waitForSelector("[data-testid=run][data-status=paused], [data-testid=run][data-status=succeeded]", { timeout: 60_000 });
     const held = await status(page);
     check((await api("GET", "/runs/" + id)).status === held || held === "succeeded", "pause is seen by the page and by the server");
     if (held === "paused") {
       await page.click("[data-testid=resume]");
-      await page.waitForSelector("[data-testid=run]:not([data-status=paused])", { timeout: 30_000 });
+      await page.waitForSelector("[data-testid=run]:not([data-status=paused])", { timeout: 60_000 });
       check(true, "resume goes on");
     }
   }
@@ -78,23 +78,24 @@ await main("a run, from the first click to its end", async (page) => {
   // Twice, at moments that nobody chose.
   for (const ms of [700, 1500]) {
     line.cut();
-    await page.waitForSelector("[data-testid=connection]:not([data-phase=live])", { timeout: 10_000 });
+    await page.waitForSelector("[data-testid=connection]:not([data-phase=live])", { timeout: 60_000 });
     await page.waitForTimeout(ms);
     line.mend();
-    await page.waitForSelector("[data-testid=connection][data-phase=live]", { timeout: 30_000 });
+    await page.waitForSelector("[data-testid=connection][data-phase=live]", { timeout: 60_000 });
   }
   check(true, "after two cuts of the wire the connection is live again");
 
   const before = await spoken(page);
   await page.reload();
   await page.waitForSelector("[data-testid=run]");
-  await page.waitForFunction((n) => [...document.querySelectorAll("[data-testid=raw-text]")].reduce((s, e) => s + e.textContent.length, 0) >= n, before, { timeout: 30_000 });
+  await page.waitForFunction((n) => [...document.querySelectorAll("[data-testid=raw-text]")].reduce((s, e) => s + e.textContent.length, 0) >= n, before, { timeout: 60_000 });
   check(true, "a reload shows at least what was there, without signing in again");
 
   await page.waitForSelector("[data-testid=run][data-status=succeeded]", { timeout: 180_000 });
-  await page.waitForSelector("[data-testid=outputs]", { timeout: 10_000 }).catch(() => {});
-  await page.waitForTimeout(500);
+  await page.waitForSelector("[data-testid=outputs]", { timeout: 60_000 }).catch(() => {});
   const run = await api("GET", "/runs/" + id);
+  await page.waitForFunction((n) => Number(document.querySelector("[data-testid=run]")?.dataset.seq) >= n, run.last_seq);
+  await page.waitForTimeout(500); // what has come is painted
   const shown = await textsOf(page);
   const models = run.nodes.filter((n) => n.type === "llm" && n.status === "completed" && typeof n.output?.text === "string");
   check(models.length > 0, "the server recorded what the models said");

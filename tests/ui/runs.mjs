@@ -10,11 +10,11 @@ const short = flow({ id: "t", type: "template", params: { text: "x" } });
 /* As the list has it, which is what the orders for all of a filter go by. */
 const status = async (id) => (await api("GET", `/runs?workflow=${MARK}`)).items.find((r) => r.id === id).status;
 const settled = async (id, s) => {
-  for (let i = 0; i < 300 && (await status(id)) !== s; i++) await new Promise((r) => setTimeout(r, 100));
+  for (let i = 0; i < 900 && (await status(id)) !== s; i++) await new Promise((r) => setTimeout(r, 100));
   if ((await status(id)) !== s) throw new Error(`a run is ${await status(id)} and not ${s}`);
 };
 const box = (id) => `[data-pick="${id}"]`;
-const phase = (page, p) => page.waitForSelector(`${byId("bulk")}[data-phase=${p}]`, { timeout: 30_000 });
+const phase = (page, p) => page.waitForSelector(`${byId("bulk")}[data-phase=${p}]`, { timeout: 60_000 });
 
 await main("orders for many runs", async (page, context) => {
   const ids = []; // the newest last; the list has it first

@@ -317,8 +317,8 @@ static void deadlines_trips_and_the_stop_are_called_by_their_names(void **state)
 		bool has_text;
 	} cases[] = {
 		{"sim+fault=F11", {.first_byte_ms = 50}, SL_OK, false, SL_TIMEOUT, "timeout", false},
-		{"sim+fault=F12,after=5,tps=1000", {.idle_ms = 1000}, SL_OK, false, SL_TIMEOUT, "timeout", true},
-		{"sim+tps=300,tokens=100000,first_ms=0", {.total_ms = 2000}, SL_OK, false, SL_TIMEOUT, "timeout", true},
+		{"sim+fault=F12,after=5,tps=1000", {.idle_ms = 3000}, SL_OK, false, SL_TIMEOUT, "timeout", true},
+		{"sim+tps=300,tokens=100000,first_ms=0", {.total_ms = 4000}, SL_OK, false, SL_TIMEOUT, "timeout", true},
 		{ENDLESS, {0}, SL_TRIPPED, false, SL_TRIPPED, "locked", true},
 		{ENDLESS, {0}, SL_TOO_LARGE, false, SL_TOO_LARGE, "too_large", true},
 		{ENDLESS, {0}, SL_OK, true, SL_CANCELLED, "stopping", true},
