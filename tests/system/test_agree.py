@@ -159,6 +159,17 @@ class Agree(Case):
         wait_for('a change to be taken', lambda: c[0].raw('PUT', '/api/v1/agents/judge', {'system': 'You are told.'})[0] == 200)
         wait_for('news to come again', lambda: self.system_of(c[1], 'judge') == 'You are told.')
 
+    def test_what_could_not_be_read_is_read_when_it_can_be(self):
+        c = self.cluster(1)
+        self.wait_listening(c)
+        c.pg.sql('ALTER TABLE agents RENAME TO hidden')
+        c.pg.sql("UPDATE hidden SET body = '{\"system\":\"You are mild.\"}' WHERE name = 'advocate'")
+        c.pg.sql("SELECT pg_notify('sluice', 'agents 1')")
+        c[0].process.wait_line('could not be read.*agents')
+        self.assertIsNotNone(self.system_of(c[0], 'advocate'))  # what is known stays
+        c.pg.sql('ALTER TABLE hidden RENAME TO agents')
+        wait_for('the agent', lambda: self.system_of(c[0], 'advocate') == 'You are mild.')
+
     def test_changes_at_two_servers_at_once_end_in_the_same(self):
         c = self.cluster(2)
         for i in range(15):
