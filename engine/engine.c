@@ -479,7 +479,11 @@ struct sl_run_head *sl_engine_head_dup(const struct sl_run_head *h)
 	d->inputs = sl_bytes_ref(h->inputs);
 	d->tags = sl_bytes_ref(h->tags);
 	d->idempotency_digest = sl_bytes_ref(h->idempotency_digest);
-	return d;
+	if (!d->workflow == !h->workflow && !d->project == !h->project && !d->idempotency_key == !h->idempotency_key &&
+	    !d->created_by == !h->created_by && !d->parent_node == !h->parent_node)
+		return d;
+	sl_run_head_free(d);
+	return NULL;
 }
 
 struct begin_msg {

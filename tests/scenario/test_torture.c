@@ -137,6 +137,7 @@ static const struct scenario scenarios[] = {
 	{"a child", "'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "srs"},
 	{"a child that is cancelled", "'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "sc"},
 	{"a child that is paused", "'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "spXur"},
+	{"a child that is retried with its parent", "'nodes':[" N("a", "subworkflow", "'workflow':'once'") "]", "sks"},
 	{"a cancel", "'nodes':[" N("a", "fake", "'hold':true,'text':'abc'") "," N("b", "fake", "'hold':true") "]",
 	 "sc"},
 	{"a pause", "'nodes':[" N("a", "fake", "'hold':true") "]", "spwu"},
@@ -444,6 +445,10 @@ static void runs_survive_without_memory(void **state)
 	sl_expect_aborts = false;
 	world_workflow("child", child);
 	world_workflow("twice", twice);
+	world_workflow("once",
+		       "{\"sluice\":1,\"name\":\"once\",\"nodes\":[{\"id\":\"once\",\"type\":\"fake\",\"params\":{"
+		       "\"answer\":1,\"fail\":\"invalid\",\"fail_times\":1}}],\"outputs\":{\"n\":\"{{ nodes.once.value "
+		       "}}\"}}");
 	world_max_recoveries(1000);
 	for (size_t i = 0; i < SL_COUNT_OF(scenarios); i++) {
 		if (only && strcmp(only, scenarios[i].name) != 0)
