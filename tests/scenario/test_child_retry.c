@@ -133,6 +133,23 @@ static void it_goes_all_the_way_down(void **state)
 	assert_int_equal(world_calls(w, "cb"), 2);
 }
 
+static void a_workflow_that_is_a_tool_is_gone_on_with(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w,
+					   q("{'sluice':1,'name':'p','nodes':[{'id':'s','type':'tool','params':{'tool':"
+					     "'workflow:once','arguments':{'n':3}}}],'outputs':{'v':'{{ nodes.s }}'}}"),
+					   "{}");
+	world_settle(w);
+	expect_status(w, id, "failed");
+	struct sl_run_id child = world_child(w, id);
+	assert_int_equal(world_order(w, id, SL_CMD_RETRY, NULL, NULL), SL_OK);
+	expect_status(w, id, "succeeded");
+	expect_status(w, child, "succeeded");
+	assert_int_equal(runs_of(w), 2);
+	assert_int_equal(world_calls(w, "ca"), 1);
+}
+
 static void items_of_a_map_and_rounds_of_a_loop_keep_theirs(void **state)
 {
 	static const char *const shapes[] = {
@@ -569,6 +586,7 @@ int main(void)
 		WORLD_TEST(a_child_that_failed_is_gone_on_with),
 		WORLD_TEST(each_retry_of_the_parent_retries_it_once),
 		WORLD_TEST(it_goes_all_the_way_down),
+		WORLD_TEST(a_workflow_that_is_a_tool_is_gone_on_with),
 		cmocka_unit_test(items_of_a_map_and_rounds_of_a_loop_keep_theirs),
 		WORLD_TEST(with_other_inputs_there_is_another_child),
 		WORLD_TEST(of_another_definition_there_is_another_child),
