@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "api/api_priv.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/loop.h"
@@ -81,6 +82,10 @@ static void handle(void *ctx, struct sl_request *r)
 		r->on_ctx = g;
 		sl_answer_stream(r, 200, "text/plain");
 		pump(r, g);
+	} else if (sl_str_is(r->head.path, "/full")) { /* the store takes no more */
+		struct sl_task *t = sl_task_new(NULL, r, NULL);
+		assert_non_null(t);
+		sl_task_refuse(t, SL_UNAVAILABLE);
 	} else if (sl_str_is(r->head.path, "/three")) {
 		sl_answer_stream(r, 200, "text/plain");
 		assert_int_equal(sl_answer_write(r, "one", 3), SL_WRITE_MORE);
@@ -298,6 +303,18 @@ static void answers_and_keeps_the_connection(void **state)
 	say(fd, "HEAD /echo HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
 	expect_status(fd, "200", "Content-Length: 0");
 	assert_true(closed(fd));
+	close(fd);
+}
+
+static void what_the_store_refuses_is_503_and_says_when_to_come_again(void **state)
+{
+	int fd = dial(*state);
+	say(fd, "GET /full HTTP/1.1\r\n" HOST "\r\n");
+	SL_AUTO_MEM char *text = hear(fd);
+	assert_int_equal(strncmp(text, "HTTP/1.1 503 ", 13), 0);
+	assert_non_null(strstr(text, "\r\nRetry-After: 1\r\n"));
+	assert_non_null(strstr(text, "\"code\":\"unavailable\""));
+	assert_non_null(strstr(text, "the database takes no more now; try again"));
 	close(fd);
 }
 
@@ -867,6 +884,7 @@ int main(void)
 #define WITH(name, how) cmocka_unit_test_setup_teardown(name, how, teardown)
 	const struct CMUnitTest tests[] = {
 		WITH(answers_and_keeps_the_connection, setup),
+		WITH(what_the_store_refuses_is_503_and_says_when_to_come_again, setup),
 		WITH(security_headers_are_on_every_answer, setup),
 		WITH(pipelined_requests_are_answered_in_order, setup),
 		WITH(what_comes_behind_a_request_that_waits_waits_too, setup),

@@ -127,16 +127,14 @@ static void every_cap_is_in_the_table_with_a_test_that_exists(void **state)
 		assert_non_null(end);
 		*end = 0;
 		char *last = strrchr(there, '`');
-		bool named = last && last[1] == ' ' && strcmp(last + 1, " |") == 0;
-		if (named) {
-			*last = 0;
-			char *from = strrchr(there, '`');
-			assert_non_null(from);
-			if (sscanf(from + 1, "%79[a-z0-9_]: %159[a-z0-9_]", file, test) != 2 || !in_a_test(file, test))
-				fail_msg("%s: there is no test %s", row, from + 1);
-			*last = '`';
-		} else if (!strstr(there, "| — |"))
+		if (!last || strcmp(last + 1, " |") != 0)
 			fail_msg("%s ends without a test", row);
+		*last = 0;
+		char *from = strrchr(there, '`');
+		assert_non_null(from);
+		if (sscanf(from + 1, "%79[a-z0-9_]: %159[a-z0-9_]", file, test) != 2 || !in_a_test(file, test))
+			fail_msg("%s: there is no test %s", row, from + 1);
+		*last = '`';
 		*end = '\n';
 	}
 	assert_true(n > 50);
