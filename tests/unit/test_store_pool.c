@@ -123,7 +123,7 @@ static void queries_are_refused_while_too_much_waits(void **state)
 
 static void queries_are_taken_again_when_those_before_have_ended(void **state)
 {
-	static char text[1 << 20];
+	static char text[16 << 20];
 	struct sl_store_config config;
 	struct sl_store_stats stats;
 	struct sl_store *away = NULL;
@@ -132,7 +132,7 @@ static void queries_are_taken_again_when_those_before_have_ended(void **state)
 	SL_AUTO(sl_bytes) large = sl_bytes_new(text, sizeof(text));
 	sl_store_config_init(&config);
 	config.url = "host=/nonexistent dbname=x";
-	config.query_timeout_ms = 1000;
+	config.query_timeout_ms = 3000;
 	assert_int_equal(sl_store_open(&config, &away, &err), SL_OK);
 	while (rc == SL_OK)
 		rc = sl_store_setting_put(away, SL_STR("k"), large, NULL, NULL);
