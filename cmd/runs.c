@@ -171,7 +171,8 @@ static enum sl_code run_path(const struct sl_cli *cli, const char *tail, struct 
 static void show_text(struct json_object *run)
 {
 	struct json_object *nodes = sl_json_get(run, "nodes"), *usage = sl_json_get(run, "usage"),
-			   *error = sl_json_get(run, "error"), *of = sl_json_get(run, "forked_from");
+			   *total = sl_json_get(run, "total_usage"), *error = sl_json_get(run, "error"),
+			   *of = sl_json_get(run, "forked_from");
 	printf("run       %s\nworkflow  %s\nstatus    %s%s%s\n", sl_client_cell(run, "id"),
 	       sl_client_cell(run, "workflow"), sl_client_cell(run, "status"), sl_json_get_z(run, "reason") ? ": " : "",
 	       sl_json_get_z(run, "reason") ? sl_json_get_z(run, "reason") : "");
@@ -192,6 +193,11 @@ static void show_text(struct json_object *run)
 	printf("usage     %lld tokens in, %lld out, $%.4f%s\n", (long long)sl_json_get_i64(usage, "input_tokens", 0),
 	       (long long)sl_json_get_i64(usage, "output_tokens", 0), sl_json_get_f64(run, "cost_usd", 0),
 	       sl_json_get_bool(run, "simulated", false) ? " (the simulator answered)" : "");
+	if (total)
+		printf("in all    %lld tokens in, %lld out, $%.4f, with the runs it has started\n",
+		       (long long)sl_json_get_i64(total, "input_tokens", 0),
+		       (long long)sl_json_get_i64(total, "output_tokens", 0),
+		       sl_json_get_f64(run, "total_cost_usd", 0));
 	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {
 		struct json_object *n = json_object_array_get_idx(nodes, i), *failure = sl_json_get(n, "error");
 		const char *why = failure ? sl_json_get_z(failure, "message") : sl_json_get_z(n, "reason");

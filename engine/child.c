@@ -51,6 +51,7 @@ static void tell_end(sl_await_fn *fn, void *arg, const struct sl_run_state *s)
 {
 	struct sl_error err;
 	struct sl_bytes *outputs = NULL;
+	const struct sl_figures took = sl_state_figures(s);
 	error_of(s, &err);
 	if (s->outputs) {
 		SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
@@ -58,11 +59,12 @@ static void tell_end(sl_await_fn *fn, void *arg, const struct sl_run_state *s)
 		bool no_memory = b.no_memory || !b.failed;
 		outputs = sl_buf_bytes(&b);
 		if (!outputs && no_memory) { /* nothing came out is something else */
-			fn(arg, sl_fail(&err, SL_NO_MEMORY, "no memory for what came out of the run"), "", NULL, &err);
+			fn(arg, sl_fail(&err, SL_NO_MEMORY, "no memory for what came out of the run"), "", NULL, NULL,
+			   &err);
 			return;
 		}
 	}
-	fn(arg, SL_OK, sl_run_states[s->status].wire, outputs, &err);
+	fn(arg, SL_OK, sl_run_states[s->status].wire, outputs, &took, &err);
 	sl_bytes_unref(outputs);
 }
 
@@ -74,7 +76,7 @@ void sl_run_tell_ends(struct sl_run *r, enum sl_code rc)
 		if (rc == SL_OK)
 			tell_end(w->fn, w->arg, &r->state);
 		else
-			w->fn(w->arg, rc, "", NULL, &(struct sl_error){.code = rc});
+			w->fn(w->arg, rc, "", NULL, NULL, &(struct sl_error){.code = rc});
 		free(w);
 	}
 }
@@ -93,7 +95,7 @@ static void await_end(struct await *a, enum sl_code rc)
 {
 	if (rc == SL_BUSY)
 		rc = SL_UNAVAILABLE; /* it cannot be read now: ask again, as for one that is elsewhere */
-	a->fn(a->arg, rc, "", NULL, &(struct sl_error){.code = rc});
+	a->fn(a->arg, rc, "", NULL, NULL, &(struct sl_error){.code = rc});
 	free(a);
 }
 
@@ -114,8 +116,12 @@ static void await_loaded(void *arg, enum sl_code rc, struct sl_stored_run *store
 	if (rc == SL_OK && sl_run_status_final(state.status)) {
 		tell_end(a->fn, a->arg, &state);
 		free(a);
+	} else if (rc == SL_OK) {
+		const struct sl_figures took = sl_state_figures(&state);
+		a->fn(a->arg, SL_UNAVAILABLE, "", NULL, &took, &(struct sl_error){.code = SL_UNAVAILABLE});
+		free(a);
 	} else {
-		await_end(a, rc == SL_OK ? SL_UNAVAILABLE : rc);
+		await_end(a, rc);
 	}
 	sl_run_state_fini(&state);
 }
@@ -226,6 +232,9 @@ struct news {
 	struct sl_bytes *text; /* definition, or outputs */
 	enum earlier earlier;  /* what is to be done with it */
 	int32_t version;
+	struct sl_figures took;
+	bool has_took;
+	struct sl_run_id *left; /* took.open */
 	struct sl_error err;
 };
 
@@ -284,7 +293,7 @@ static void parent_elsewhere_drop(struct sl_msg *m)
 
 /* [any] */
 static void parent_ended(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs,
-			 const struct sl_error *err)
+			 const struct sl_figures *took, const struct sl_error *err)
 {
 	struct orphan *o = arg;
 	struct sl_engine *e = o->engine;
@@ -341,6 +350,7 @@ static void news_drop(void *arg)
 		child_known(n->child, n->id);
 	sl_bytes_unref(n->text);
 	child_unref(n->child);
+	free(n->left);
 	free(n);
 }
 
@@ -388,6 +398,25 @@ static void ask_again(struct sl_run *r, void *arg)
 	sl_exec_settle(x);
 }
 
+/* What a child took is told with the end of the attempt that heard of its end. */
+static void book(struct sl_node *n, const struct news *news)
+{
+	struct sl_run *r = n->x->run;
+	struct sl_run_id id = news->child->id;
+	struct sl_figures before = {0};
+	if (!news->has_took)
+		return;
+	bool open = sl_state_is_open(&r->state, id);
+	if (news->rc == SL_UNAVAILABLE) {
+		sl_run_child_seen(r, id, &news->took);
+	} else if (!n->child_took && (open || sl_node_child_took(&n->x->scope->nodes[n->x->index], id, &before))) {
+		sl_run_child_ended(r, id, &news->took, open ? NULL : &before, news->err.code != SL_OK);
+		n->child_took = sl_figures_json(id, &news->took);
+		if (!n->child_took)
+			sl_json_lost(); /* the run is laid aside, and told again */
+	}
+}
+
 /* [run of the parent] */
 static void child_ended(struct sl_node *n, void *arg)
 {
@@ -396,6 +425,8 @@ static void child_ended(struct sl_node *n, void *arg)
 	SL_AUTO_JSON outputs = NULL;
 	struct sl_error err = news->err;
 	SL_CRASH_POINT("child.ended");
+	if (!(news->rc == SL_OK && err.code != SL_OK && c->tail)) /* else that is not its end yet */
+		book(n, news);
 	if (news->rc == SL_UNAVAILABLE) {
 		struct sl_run *r = n->x->run;
 		if (!sl_run_timer_start(&c->again, r, sl_clock_mono(r->engine->config.clock) + CHILD_ASK_AGAIN_MS,
@@ -415,8 +446,23 @@ static void child_ended(struct sl_node *n, void *arg)
 	news_drop(news);
 }
 
+static void note_took(struct news *n, const struct sl_figures *took)
+{
+	if (!took)
+		return;
+	n->has_took = true;
+	n->took = *took;
+	n->left = took->n_open ? calloc(took->n_open, sizeof(*n->left)) : NULL;
+	n->took.open = n->left;
+	if (n->left)
+		memcpy(n->left, took->open, took->n_open * sizeof(*n->left));
+	else
+		n->took.n_open = 0; /* also without memory: then what is still to come of them is not counted */
+}
+
 /* [any] */
-static void on_end(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs, const struct sl_error *err)
+static void on_end(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs,
+		   const struct sl_figures *took, const struct sl_error *err)
 {
 	struct child *c = arg;
 	/* a server that stops takes no messages any more */
@@ -425,6 +471,7 @@ static void on_end(void *arg, enum sl_code rc, const char *status, struct sl_byt
 		if (err && rc == SL_OK)
 			n->err = *err;
 		n->text = sl_bytes_ref(outputs);
+		note_took(n, took);
 		send(n, child_ended);
 	}
 	child_unref(c);
@@ -454,8 +501,16 @@ static void go_on_with(struct sl_node *n, struct child *c, struct sl_run_id of)
 		sl_uuid_format(c->id.u, id);
 		if (e)
 			sl_json_set_str(e, "run_id", sl_str(id));
-		sl_node_event(n, "subworkflow:started", e); /* SL_CHILD_STARTED */
+		const struct sl_node_state *ns = &n->x->scope->nodes[n->x->index];
+		struct sl_figures f;
+		SL_AUTO_JSON took = NULL;
+		if (!sl_state_is_open(&r->state, c->id) && sl_node_child_took(ns, c->id, &f))
+			took = json_object_get(ns->child->took);
+		sl_node_event(n, sl_child_started, e);
+		if (took)
+			sl_run_child_reopened(r, took);
 	}
+	sl_run_child_started(r, c->id);
 	bool held = is_held(r);
 	if (held || r->recoveries || has_earlier(c)) /* in another life it may have been told otherwise */
 		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);

@@ -125,6 +125,7 @@ enum sl_code sl_engine_new(const struct sl_engine_config *config, struct sl_engi
 		return sl_fail(err, SL_NO_MEMORY, "the engine");
 	e->config = *config;
 	pthread_mutex_init(&e->lock, NULL);
+	pthread_mutex_init(&e->accounts.lock, NULL);
 	if (!e->config.seed)
 		randombytes_buf(&e->config.seed, sizeof(e->config.seed));
 	while (config->middleware && config->middleware[e->n_middleware])
@@ -212,6 +213,7 @@ void sl_engine_free(struct sl_engine *e)
 	sl_admit_free(e->admit);
 	sl_registry_free(e->registry);
 	sl_workflow_cache_free(e->workflows);
+	pthread_mutex_destroy(&e->accounts.lock);
 	pthread_mutex_destroy(&e->lock);
 	free(e->middleware);
 	free(e);
@@ -576,7 +578,7 @@ enum sl_code sl_engine_submit(struct sl_engine *e, struct sl_run_head *head_, st
 	struct begin_msg *b = calloc(1, sizeof(*b));
 	struct sl_run *r = copy && b ? sl_run_new(e, SL_TAKE(head), w) : NULL;
 	/* a run's child has no part in the queue: who waits for it has a place already */
-	if (!r || (!copy->parent_node && sl_run_join(r) != SL_OK)) {
+	if (!r || sl_run_open_account(r) != SL_OK || (!copy->parent_node && sl_run_join(r) != SL_OK)) {
 		sl_run_unref(r);
 		sl_run_head_free(copy);
 		free(b);

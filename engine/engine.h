@@ -230,10 +230,11 @@ SL_MUST_USE enum sl_code sl_engine_fork(struct sl_engine *e, struct sl_run_id id
 					sl_fork_fn *fn, void *arg);
 
 /* How a run ended, once that is committed. fn [worker or store] once. SL_OK: it has, with `status`; outputs (JSON,
- * succeeded) and err (failed: the code and the message) are lent. SL_UNAVAILABLE: it goes on somewhere else, ask again
- * later. SL_NOT_FOUND. */
+ * succeeded), err (failed: the code and the message) and what it took are lent. SL_UNAVAILABLE: it goes on somewhere
+ * else, ask again later; took: so far, NULL when that is not known. SL_NOT_FOUND. */
+struct sl_figures; /* engine/run_state.h */
 typedef void sl_await_fn(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs,
-			 const struct sl_error *err);
+			 const struct sl_figures *took, const struct sl_error *err);
 SL_MUST_USE enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_fn *fn, void *arg);
 
 /* A run as GET /runs/{id} shows it, and its streams: consistent as of last_seq, which is committed. */

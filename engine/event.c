@@ -66,6 +66,7 @@ void sl_event_fini(struct sl_event *e)
 	json_object_put(e->output);
 	json_object_put(e->data);
 	json_object_put(e->stream);
+	json_object_put(e->child);
 	*e = (struct sl_event){0};
 }
 
@@ -102,6 +103,10 @@ static void put_node(struct sl_buf *b, const struct sl_event *e)
 		sl_buf_json_ktime(b, "started_at", e->started_ms);
 	if (e->cached)
 		sl_buf_json_kbool(b, "cached", true);
+	if (e->child) {
+		sl_buf_json_key(b, "child");
+		sl_json_write(b, e->child);
+	}
 }
 
 static void put_usage(struct sl_buf *b, const struct sl_event *e)
@@ -269,6 +274,7 @@ static enum sl_code get_node(struct json_object *data, struct json_object *detai
 	e->due_ms = time_member(data, "due_at");
 	e->started_ms = time_member(data, "started_at");
 	e->cached = sl_json_get_bool(data, "cached", false);
+	e->child = json_object_get(sl_json_get(data, "child"));
 	e->output = json_object_get(sl_json_get(detail, "output"));
 	e->stream = json_object_get(sl_json_get(detail, "stream"));
 	e->tries = (uint32_t)sl_json_get_i64(detail, "tries", 0);
@@ -322,7 +328,7 @@ static enum sl_code decode(const struct sl_record *r, struct sl_event *e, struct
 	if (e->kind == SL_EV_CUSTOM) { /* its data is the record's, and as a rule nobody's else */
 		e->name = r->event;
 		e->path = dup_member(data, "node_id");
-		if (strcmp(r->event, SL_CHILD_STARTED) == 0) /* what a retry needs to know */
+		if (strcmp(e->name, sl_child_started) == 0) /* what a retry, and the limits of the run, need to know */
 			e->data = json_object_get(data);
 		return SL_OK;
 	}

@@ -43,6 +43,7 @@ static void node_free(struct sl_node *n)
 	sl_child_release(n);
 	sl_stream_unref(n->stream);
 	json_object_put(n->output);
+	json_object_put(n->child_took);
 	free(n->kase);
 	free(n->state);
 	sl_event_fini(&n->usage);
@@ -296,6 +297,8 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 	if (!ns->started_ms)
 		e.started_ms = x->began_wall_ms;
 	e.stream = stream_record(x->node, code == SL_OK ? output : NULL);
+	if (x->node)
+		e.child = SL_TAKE(x->node->child_took);
 	if (code == SL_OK) {
 		e.output = output;
 		output = NULL;
@@ -401,6 +404,8 @@ static void attempt_failed(struct sl_exec *x, const struct sl_outcome *o)
 		e.message = sl_z(err.text);
 		e.reason = x->reason;
 		x->reason = NULL;
+		if (x->node)
+			e.child = SL_TAKE(x->node->child_took);
 		atomic_fetch_add_explicit(&r->engine->node_retries, 1, memory_order_relaxed);
 		node_free(x->node);
 		x->node = NULL;
@@ -427,6 +432,7 @@ static void spend(struct sl_node *n)
 		return;
 	n->x->spent_tokens += n->reported.input_tokens + n->reported.output_tokens;
 	n->x->spent_microusd += n->reported.cost_microusd;
+	sl_run_spent(n->x->run, n->reported.input_tokens + n->reported.output_tokens, n->reported.cost_microusd);
 }
 
 /* The attempt has ended with what n holds. */

@@ -36,9 +36,10 @@ struct sl_node {
 	struct sl_error err;
 	struct json_object *output;
 	char *kase;
-	struct child *child; /* NULL: it started no run */
-	uint32_t look_ups;   /* that have not come back */
-	uint64_t took;       /* seq of the signal it has taken; 0: none */
+	struct child *child;            /* NULL: it started no run */
+	struct json_object *child_took; /* that one has ended, and this is told with the end of the attempt */
+	uint32_t look_ups;              /* that have not come back */
+	uint64_t took;                  /* seq of the signal it has taken; 0: none */
 	bool has_usage;
 	struct sl_usage reported; /* its strings are those of `usage`, or NULL once that is out */
 	struct sl_event usage;

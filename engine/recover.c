@@ -307,14 +307,21 @@ static void adopt(struct sl_engine *e, struct sl_stored_run *stored)
 		a->text = poison(r);
 	SL_CRASH_POINT("adopt.folded");
 	r->projection_dirty = true;
-	if (!r->state.parent && sl_run_join(r) != SL_OK) {
+	struct sl_run *twin = sl_engine_find(e, r->id);
+	if (twin) { /* ours already: a claim that was repeated */
+		sl_run_unref(twin);
+		adopt_free(a);
+		sl_run_unref(r);
+		return;
+	}
+	if (sl_run_open_account(r) != SL_OK || (!r->state.parent && sl_run_join(r) != SL_OK)) {
 		sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
 		adopt_free(a);
 		sl_run_unref(r);
 		return;
 	}
 	rc = sl_engine_add(e, r);
-	if (rc != SL_OK) { /* ours already: a claim that was repeated */
+	if (rc != SL_OK) { /* as above, but in this moment */
 		if (rc == SL_NO_MEMORY)
 			sl_log(SL_LOG_ERROR, "engine", "out of memory, a stored run stays as it is", SL_KS("run", id));
 		adopt_free(a);
@@ -372,6 +379,7 @@ static void claimed(void *arg, enum sl_code rc, struct sl_stored_run **runs, siz
 			return;
 	}
 	sl_admit_release(rec->engine->admit);
+	sl_accounts_recovered(rec->engine);
 	rec->fn(rec->arg, rc, rec->runs);
 	free(rec);
 }
@@ -383,9 +391,11 @@ enum sl_code sl_engine_recover(struct sl_engine *e, void (*fn)(void *arg, enum s
 		return SL_NO_MEMORY;
 	*rec = (struct recovery){.engine = e, .at_once = CLAIM_FIRST, .fn = fn, .arg = arg};
 	sl_admit_hold(e->admit); /* what was at work counts before anything new begins */
+	sl_accounts_recovering(e);
 	enum sl_code rc = e->config.journal.claim(e->config.journal.ctx, CLAIM_FIRST, claimed, rec);
 	if (rc != SL_OK) {
 		sl_admit_release(e->admit);
+		sl_accounts_recovered(e);
 		free(rec);
 	}
 	return rc;

@@ -96,6 +96,15 @@ void sl_state_render(const struct sl_run_state *s, const struct sl_run_head *hea
 	sl_buf_json_ku64(out, "output_tokens", s->output_tokens);
 	sl_buf_addc(out, '}');
 	sl_buf_json_kf64(out, "cost_usd", (double)s->cost_microusd / 1e6);
+	if (s->has_kin) {
+		const struct sl_figures all = sl_state_figures(s);
+		sl_buf_json_key(out, "total_usage");
+		sl_buf_addc(out, '{');
+		sl_buf_json_ku64(out, "input_tokens", all.input_tokens);
+		sl_buf_json_ku64(out, "output_tokens", all.output_tokens);
+		sl_buf_addc(out, '}');
+		sl_buf_json_kf64(out, "total_cost_usd", (double)all.cost_microusd / 1e6);
+	}
 	sl_buf_json_ku64(out, "nodes_total", s->n_nodes);
 	sl_buf_json_ku64(out, "nodes_done", s->n_done);
 	if (s->n_folded)

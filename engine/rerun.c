@@ -175,7 +175,7 @@ static enum sl_code retry_decide(struct retry *t, struct sl_run *r, struct sl_er
 	}
 	/* who waits for a child has a place already */
 	if (!sl_run_emit(r, &e) || sl_json_losses() != losses || sl_run_ready(r) != SL_OK ||
-	    (!t->parent_generation && sl_run_join(r) != SL_OK))
+	    sl_run_open_account(r) != SL_OK || (!t->parent_generation && sl_run_join(r) != SL_OK))
 		return sl_fail(err, SL_NO_MEMORY, "out of memory");
 	r->begins_at = r->state.last_seq;
 	atomic_store(&r->watched, true); /* perhaps by who saw it end, and has told that life of it only */
@@ -515,7 +515,7 @@ static enum sl_code fork_make(struct fork *f, struct sl_stored_run *of, struct s
 		rc = fork_check(f, r, &e, err);
 	if (rc == SL_OK) {
 		if (!sl_run_emit(r, &e) || sl_json_losses() != losses || sl_run_ready(r) != SL_OK ||
-		    sl_run_join(r) != SL_OK)
+		    sl_run_open_account(r) != SL_OK || sl_run_join(r) != SL_OK)
 			rc = sl_fail(err, SL_NO_MEMORY, "the fork");
 	} else {
 		sl_event_fini(&e);

@@ -97,6 +97,7 @@ void sl_run_unref(struct sl_run *r)
 	free(r->mw_state);
 	free(r->trip_path);
 	sl_admit_quit(&r->ticket);
+	sl_run_close_account(r);
 	if (r->workflow)
 		sl_run_state_fini(&r->state);
 	json_object_put(r->inputs);

@@ -20,6 +20,7 @@
 
 struct sl_run;
 struct sl_exec;
+struct sl_account;
 
 struct sl_msg {
 	struct sl_link link;
@@ -71,6 +72,7 @@ struct sl_run {
 	struct sl_run_id id;          /* [const] */
 	uint64_t epoch;               /* [const] */
 	uint32_t recoveries;          /* [const] */
+	struct sl_account *account;   /* [const] before anybody can find it; NULL: it needs none */
 
 	struct sl_mpsc mailbox;
 	_Atomic bool scheduled;
@@ -137,6 +139,12 @@ struct sl_engine {
 	struct sl_reopening *reopening; /* [lock] rerun.c */
 	struct sl_wanted *wanted;       /* [lock] hash by id */
 	struct sl_workflow_cache *workflows;
+	struct {
+		pthread_mutex_t lock; /* taken alone */
+		struct sl_account *table;
+		uint32_t recovering; /* journals are being taken up: families are not complete */
+		uint32_t unknown;    /* relatives that are not known yet, of all accounts */
+	} accounts;
 	_Atomic bool bus_all, stopping;
 	_Atomic uint32_t active, waiting, pending_nodes;
 	_Atomic uint64_t started, succeeded, failed, cancelled, recovered, nodes_completed, nodes_failed, node_retries,
@@ -215,6 +223,24 @@ void sl_run_start_at_once(struct sl_run *r); /* [run] a queued one: who waits fo
 void sl_run_tell_queued(struct sl_run *r);   /* [run] says why it waits, when it does */
 void sl_run_place_follows(struct sl_run *r); /* [run] its status has changed */
 void sl_run_leave_place(struct sl_run *r);   /* [any] for good; the caller has a reference */
+/* account.c */
+/* [nobody has found it] Opens the account of a run as its journal has it, if it needs one. */
+SL_MUST_USE enum sl_code sl_run_open_account(struct sl_run *r);
+void sl_run_close_account(struct sl_run *r); /* with the last reference */
+void sl_run_spent(struct sl_run *r, uint64_t tokens,
+		  int64_t microusd); /* [run] before it is let go what was held for it */
+/* [run] It has told of a child, in its last event. */
+void sl_run_child_started(struct sl_run *r, struct sl_run_id id);
+/* [run] before: what was told of its end the last time; NULL: it was open. again: it may be gone on with. */
+void sl_run_child_ended(struct sl_run *r, struct sl_run_id id, const struct sl_figures *f,
+			const struct sl_figures *before, bool again);
+/* [run] One that had ended with that is gone on with. It has just been told of, as of a new one. */
+void sl_run_child_reopened(struct sl_run *r, struct json_object *took);
+/* [run] A child that goes on in another server had taken that much when it was looked at. */
+void sl_run_child_seen(struct sl_run *r, struct sl_run_id id, const struct sl_figures *f);
+/* From the first claim of a recovery to the last: holds of what is taken up wait until all are there. */
+void sl_accounts_recovering(struct sl_engine *e);
+void sl_accounts_recovered(struct sl_engine *e);
 /* flight.c */
 void sl_run_show_last(struct sl_run *r,
 		      const struct sl_record *last); /* [nobody has it] to who watches: so far it came */

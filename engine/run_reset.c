@@ -203,6 +203,7 @@ static void keep_child(struct sl_node_state *n)
 	if (!c)
 		return;
 	if (n->status == SL_NODE_COMPLETED || n->status == SL_NODE_SKIPPED) {
+		json_object_put(c->took);
 		*c = (struct sl_node_child){0};
 	} else if (!sl_run_id_eq(c->now, none)) {
 		c->earlier = c->now;
@@ -216,7 +217,7 @@ static void forget_children(struct sl_run_state *s)
 {
 	for (uint32_t k = 0; k < s->n_scopes; k++)
 		for (uint32_t i = 0; i < s->scopes[k]->graph->n_nodes; i++) {
-			free(s->scopes[k]->nodes[i].child);
+			sl_node_child_free(s->scopes[k]->nodes[i].child);
 			s->scopes[k]->nodes[i].child = NULL;
 		}
 }
@@ -387,6 +388,10 @@ enum sl_code sl_state_rerun(struct sl_run_state *s, struct sl_event *e, struct s
 		forget_children(s);
 		s->input_tokens = s->output_tokens = 0;
 		s->cost_microusd = 0;
+		s->kin_input_tokens = s->kin_output_tokens = 0; /* and so are the runs it has started */
+		s->kin_microusd = 0;
+		s->has_kin = false;
+		s->n_open = 0;
 	}
 	return SL_OK;
 }

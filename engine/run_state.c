@@ -74,7 +74,7 @@ void sl_scope_fini(struct sl_scope *sc)
 		free(n->message);
 		free(n->reason);
 		free(n->bodies);
-		free(n->child);
+		sl_node_child_free(n->child);
 	}
 	free(sc->nodes);
 	free(sc->edges);
@@ -117,6 +117,7 @@ void sl_run_state_fini(struct sl_run_state *s)
 	free(s->parent_node);
 	json_object_put(s->forked_from);
 	free(s->told);
+	free(s->open);
 	json_object_put(s->signals);
 	json_object_put(s->said);
 	json_object_put(s->files);
@@ -328,6 +329,160 @@ static void try_begins(struct sl_node_state *n)
 		n->tries++;
 }
 
+/* ---- runs it has started ---- */
+
+const char sl_child_started[] = "subworkflow:started";
+
+struct json_object *sl_figures_json(struct sl_run_id run, const struct sl_figures *f)
+{
+	char id[SL_UUID_TEXT_BYTES];
+	struct json_object *o = json_object_new_object(), *open = f->n_open ? json_object_new_array() : NULL;
+	if (!o || (f->n_open && !open)) {
+		json_object_put(o);
+		json_object_put(open);
+		return NULL;
+	}
+	sl_uuid_format(run.u, id);
+	sl_json_set_str(o, "run_id", sl_str(id));
+	sl_json_set_i64(o, "input_tokens", (int64_t)f->input_tokens);
+	sl_json_set_i64(o, "output_tokens", (int64_t)f->output_tokens);
+	sl_json_set_f64(o, "cost_usd", (double)f->cost_microusd / 1e6);
+	for (uint32_t i = 0; i < f->n_open; i++) {
+		sl_uuid_format(f->open[i].u, id);
+		sl_json_append_z(open, id);
+	}
+	if (open)
+		sl_json_set(o, "open", open);
+	return o;
+}
+
+struct sl_figures sl_state_figures(const struct sl_run_state *s)
+{
+	return (struct sl_figures){.input_tokens = s->input_tokens + s->kin_input_tokens,
+				   .output_tokens = s->output_tokens + s->kin_output_tokens,
+				   .cost_microusd = s->cost_microusd + s->kin_microusd,
+				   .open = s->open,
+				   .n_open = s->n_open};
+}
+
+static struct sl_run_id *open_of(const struct sl_run_state *s, struct sl_run_id child)
+{
+	for (uint32_t i = 0; i < s->n_open; i++)
+		if (sl_run_id_eq(s->open[i], child))
+			return &s->open[i];
+	return NULL;
+}
+
+bool sl_state_is_open(const struct sl_run_state *s, struct sl_run_id child)
+{
+	return open_of(s, child) != NULL;
+}
+
+static enum sl_code room_for(struct sl_run_state *s, size_t more, const struct sl_event *e, struct sl_error *err)
+{
+	if (s->cap_open - s->n_open >= more)
+		return SL_OK;
+	size_t cap = (size_t)s->n_open + more > 2u * s->cap_open ? s->n_open + more : 2u * s->cap_open;
+	struct sl_run_id *p = realloc(s->open, cap * sizeof(*p));
+	if (!p)
+		return sl_fail(err, SL_NO_MEMORY, "event %llu", (unsigned long long)e->seq);
+	s->open = p;
+	s->cap_open = (uint32_t)cap;
+	return SL_OK;
+}
+
+bool sl_figures_read(struct json_object *o, struct sl_run_id *run, struct sl_figures *f)
+{
+	if (!sl_uuid_parse(sl_json_get_str(o, "run_id"), &run->u))
+		return false;
+	int64_t in = sl_json_get_i64(o, "input_tokens", 0), out = sl_json_get_i64(o, "output_tokens", 0);
+	double cost = sl_json_get_f64(o, "cost_usd", 0) * 1e6;
+	*f = (struct sl_figures){.input_tokens = in > 0 ? (uint64_t)in : 0,
+				 .output_tokens = out > 0 ? (uint64_t)out : 0,
+				 .cost_microusd = cost > 0 && cost < 1e15 ? (int64_t)(cost + 0.5) : 0};
+	return true;
+}
+
+bool sl_node_child_took(const struct sl_node_state *n, struct sl_run_id child, struct sl_figures *f)
+{
+	struct sl_run_id id;
+	return n->child && n->child->took && sl_figures_read(n->child->took, &id, f) && sl_run_id_eq(id, child);
+}
+
+void sl_node_child_free(struct sl_node_child *c)
+{
+	if (c)
+		json_object_put(c->took);
+	free(c);
+}
+
+static void add_kin(struct sl_run_state *s, const struct sl_figures *f, int sign)
+{
+	s->kin_input_tokens += sign < 0 ? -f->input_tokens : f->input_tokens;
+	s->kin_output_tokens += sign < 0 ? -f->output_tokens : f->output_tokens;
+	s->kin_microusd += sign * f->cost_microusd;
+}
+
+/* The children that one has left open; there is room. */
+static void leave_open(struct sl_run_state *s, struct json_object *child, bool open)
+{
+	struct json_object *left = sl_json_get(child, "open");
+	struct sl_run_id id;
+	for (size_t i = 0; left && i < json_object_array_length(left); i++) {
+		if (!sl_uuid_parse(sl_json_str(json_object_array_get_idx(left, i)), &id.u))
+			continue;
+		struct sl_run_id *o = open_of(s, id);
+		if (o && !open)
+			*o = s->open[--s->n_open];
+		else if (!o && open)
+			s->open[s->n_open++] = id;
+	}
+}
+
+/* One that had ended, and is gone on with, is open again, and what was told of it is not counted any more. */
+static enum sl_code child_started(struct sl_run_state *s, struct sl_node_state *n, const struct sl_event *e,
+				  struct sl_error *err)
+{
+	struct sl_run_id id;
+	struct sl_figures f;
+	if (!sl_uuid_parse(sl_json_get_str(e->data, "run_id"), &id.u) || open_of(s, id))
+		return SL_OK;
+	enum sl_code rc = room_for(s, 1, e, err);
+	if (rc != SL_OK)
+		return rc;
+	if (n && sl_node_child_took(n, id, &f)) {
+		add_kin(s, &f, -1);
+		leave_open(s, n->child->took, false);
+		json_object_put(n->child->took);
+		n->child->took = NULL;
+	}
+	s->open[s->n_open++] = id;
+	return SL_OK;
+}
+
+/* Of a child that is not open it was told before: its node has asked a second time, and this is the latest. */
+static void child_ended(struct sl_run_state *s, struct sl_node_state *n, const struct sl_event *e)
+{
+	struct sl_run_id id, *o;
+	struct sl_figures f, before;
+	if (!sl_figures_read(e->child, &id, &f))
+		return;
+	o = open_of(s, id);
+	if (o)
+		*o = s->open[--s->n_open];
+	else if (sl_node_child_took(n, id, &before))
+		add_kin(s, &before, -1);
+	else
+		return;
+	add_kin(s, &f, 1);
+	s->has_kin = true;
+	leave_open(s, e->child, true);
+	if (n->child) {
+		json_object_put(n->child->took);
+		n->child->took = json_object_get(e->child);
+	}
+}
+
 static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, struct sl_error *err)
 {
 	struct sl_scope *sc = NULL;
@@ -349,6 +504,14 @@ static enum sl_code evolve_node(struct sl_run_state *s, struct sl_event *e, stru
 		if (e->taken[i] >= sc->graph->n_edges || sc->graph->edges[e->taken[i]].from != index)
 			return sl_fail(err, SL_CONFLICT, "event %llu: node '%s' has no edge %u",
 				       (unsigned long long)e->seq, e->path, e->taken[i]);
+	struct json_object *left = sl_json_get(e->child, "open");
+	if (left && !json_object_is_type(left, json_type_array))
+		return sl_fail(err, SL_INVALID, "event %llu: the children of a child are no list",
+			       (unsigned long long)e->seq);
+	if (left && room_for(s, json_object_array_length(left), e, err) != SL_OK)
+		return SL_NO_MEMORY;
+	if (e->child)
+		child_ended(s, n, e);
 	bool container = sc->graph->nodes[index].body != NULL;
 	sc->n_active += active(e->status);
 	sc->n_active -= active(n->status);
@@ -484,7 +647,7 @@ static enum sl_code count_told(struct sl_run_state *s, const struct sl_event *e,
 static enum sl_code note_child(struct sl_node_state *n, const struct sl_event *e, struct sl_error *err)
 {
 	struct sl_run_id id;
-	if (!e->name || strcmp(e->name, SL_CHILD_STARTED) != 0 ||
+	if (!e->name || strcmp(e->name, sl_child_started) != 0 ||
 	    !sl_uuid_parse(sl_json_get_str(e->data, "run_id"), &id.u))
 		return SL_OK;
 	if (!n->child && !(n->child = calloc(1, sizeof(*n->child))))
@@ -601,6 +764,8 @@ enum sl_code sl_evolve(struct sl_run_state *s, struct sl_event *e, struct sl_err
 		rc = count_told(s, e, err);
 		if (n && rc == SL_OK)
 			rc = note_child(n, e, err);
+		if (rc == SL_OK && e->name && strcmp(e->name, sl_child_started) == 0)
+			rc = child_started(s, n, e, err);
 		if (n && rc == SL_OK)
 			n->customs++;
 		break;

@@ -94,7 +94,9 @@ struct sl_event {
 	struct json_object *stream; /* completed or failed: { attempt, segments, text?, thinking? }; owned */
 	uint32_t *taken;            /* completed: edges taken (indexes in the graph); owned */
 	uint32_t n_taken;
-	uint64_t took;          /* completed: the signal it has taken; 0: none */
+	uint64_t took; /* completed: the signal it has taken; 0: none */
+	struct json_object
+		*child;         /* node: the run it had started has ended, and what that took; see sl_figures_json() */
 	enum sl_code code;      /* of the failure; SL_OK: none */
 	char *message;          /* of the failure */
 	char *reason;           /* why delayed, skipped, cancelled, paused … */
@@ -115,13 +117,25 @@ SL_MUST_USE enum sl_code sl_event_decode(const struct sl_record *r, struct sl_ev
 /* [any] The same name, to stay. For records that outlive the journal they were read from. NULL: no memory. */
 const char *sl_event_name(const char *name);
 
-/* The runs that a node has started (child.c). */
-#define SL_CHILD_STARTED "subworkflow:started"
+/* What a run has taken, with all below it whose end was told; and which are not in it. */
+struct sl_figures {
+	uint64_t input_tokens, output_tokens;
+	int64_t cost_microusd;
+	const struct sl_run_id *open; /* lent */
+	uint32_t n_open;
+};
+
+/* The runs that a node has started (child.c): by this event it tells of one, in `run_id`. */
+extern const char sl_child_started[];
 struct sl_node_child {
 	struct sl_run_id now;     /* the one it has told of since it was pending; zero: none */
 	struct sl_run_id earlier; /* of the run as it was before the retry: to go on with; zero: none */
 	int64_t seen_ms; /* wall: the node has failed knowing of any end of that one before; 0: it did not fail */
+	/* What one of these took when it ended, as it was told; part of what the run's children took. Not when it is
+	 * gone on with: then it is open again. NULL: nothing. */
+	struct json_object *took;
 };
+void sl_node_child_free(struct sl_node_child *c);
 
 struct sl_node_state {
 	enum sl_node_status status;
@@ -202,6 +216,12 @@ struct sl_run_state {
 	uint64_t input_tokens, output_tokens;
 	int64_t cost_microusd;
 	bool simulated;
+	/* of the runs it has started, with all below them: what those took whose end it was told, and the others */
+	uint64_t kin_input_tokens, kin_output_tokens;
+	int64_t kin_microusd;
+	bool has_kin; /* it was told of an end */
+	struct sl_run_id *open;
+	uint32_t n_open, cap_open;
 	struct sl_told *told; /* how many events of each name nodes have told */
 	uint32_t n_told;
 	struct json_object *signals; /* not taken yet: [{ seq, signal, payload, by }]; NULL: none */
@@ -232,6 +252,14 @@ static inline bool sl_from_parent(const char *by, const char *reason)
 {
 	return by && reason && strcmp(by, SL_BY_PARENT) == 0 && strcmp(reason, SL_WITH_PARENT) == 0;
 }
+
+/* { run_id, input_tokens, output_tokens, cost_usd, open?: [run_id] }; NULL: no memory. */
+struct json_object *sl_figures_json(struct sl_run_id run, const struct sl_figures *f);
+bool sl_figures_read(struct json_object *o, struct sl_run_id *run, struct sl_figures *f); /* but for `open` */
+/* What a node has told of a child that is not open. False: nothing. */
+bool sl_node_child_took(const struct sl_node_state *n, struct sl_run_id child, struct sl_figures *f);
+struct sl_figures sl_state_figures(const struct sl_run_state *s);
+bool sl_state_is_open(const struct sl_run_state *s, struct sl_run_id child);
 
 SL_MUST_USE enum sl_code sl_run_state_init(struct sl_run_state *s, const struct sl_workflow *w);
 void sl_run_state_fini(struct sl_run_state *s);

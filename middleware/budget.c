@@ -1,12 +1,12 @@
-/* middleware/budget.c: what the run (`limits` of its definition) and its project (an operator's) may spend. The worst
- * case of a call is reserved before it is made, what it took is booked afterwards (see llm/budget.h). A call that says
- * nothing of the length of its answer gets what is left, and the model is told; one that cannot fit fails with
- * budget_exhausted. */
+/* middleware/budget.c: what the run and the runs above it (`limits` of their definitions, see engine/account.h) and its
+ * project (an operator's) may spend. The worst case of a call is reserved before it is made, what it took is booked
+ * afterwards (see llm/budget.h). A call that says nothing of the length of its answer gets what is left, and the model
+ * is told; one that cannot fit fails with budget_exhausted. */
 #include <math.h>
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "base/list.h"
+#include "engine/account.h"
 #include "engine/graph.h"
 #include "engine/middleware.h"
 #include "llm/budget.h"
@@ -22,22 +22,13 @@
 
 extern const struct sl_middleware sl_middleware_budget;
 
-struct run_state { /* what calls of this run hold right now */
-	uint64_t tokens;
-	int64_t cost_microusd;
-	uint64_t calls;
-	struct sl_list waiting; /* of struct budget_state */
-	bool ready;
-};
-
 struct budget_state {
 	struct sl_budget_need need;
+	struct sl_hold hold;
 	struct sl_budget_claim project;
 	struct sl_waker *waker;
-	struct sl_list link; /* waits for the run's budget */
-	bool ready, waits, held;
-	uint64_t tokens, output_tokens;
-	int64_t cost_microusd;
+	bool ready, held;
+	uint64_t output_tokens;
 	uint64_t booked_tokens; /* at the project, of attempts that failed */
 	int64_t booked_microusd;
 };
@@ -82,11 +73,8 @@ static struct sl_budget_need budget_need(struct sl_exec *x, const struct sl_rout
 	return need;
 }
 
-static enum sl_verdict budget_wait(struct sl_exec *x, const char *whose, const char *name)
+static enum sl_verdict budget_delay(struct sl_exec *x, const char *reason)
 {
-	char reason[200];
-	(void)snprintf(reason, sizeof(reason), "waits: the rest of the budget of %s%s is reserved by calls under way",
-		       whose, name);
 	sl_exec_reason(x, reason);
 	sl_exec_recheck_ms(x, LOOK_MS);
 	return SL_DELAY;
@@ -97,85 +85,103 @@ static int64_t budget_minus(uint64_t a, uint64_t b)
 	return a >= b ? (int64_t)(a - b) : -(int64_t)(b - a);
 }
 
-static void budget_unwait(struct budget_state *state)
+/* A call, asked of one run after the other on the way up: what one of them allows is all the next is asked for. */
+struct budget_asked {
+	struct sl_asked asked;
+	struct sl_budget_need need;
+};
+
+static int64_t budget_left_tokens(const struct sl_standing *l, uint64_t held)
 {
-	if (state->waits)
-		sl_list_drop(&state->link);
-	state->waits = false;
+	return l->max_tokens ? budget_minus(l->max_tokens, l->tokens + held) : INT64_MAX;
 }
 
-/* SL_PASS: held, or nothing is limited. */
-static enum sl_verdict budget_of_run(struct sl_exec *x, struct budget_state *state, struct sl_error *err)
+static int64_t budget_left_microusd(const struct sl_standing *l, int64_t held)
 {
-	const struct sl_workflow *w = sl_exec_workflow(x);
-	const struct sl_budget_need *need = &state->need;
-	struct sl_run_totals t;
-	if (state->held || (!w->max_tokens && !w->max_cost_microusd))
-		return SL_PASS;
-	struct run_state *run = sl_exec_run_state(x, &sl_middleware_budget, sizeof(*run));
-	if (!run) {
-		(void)sl_fail(err, SL_NO_MEMORY, "no memory for the budget of the run");
-		return SL_REFUSE;
-	}
-	if (!run->ready) {
-		sl_list_init(&run->waiting);
-		run->ready = true;
-	}
-	sl_exec_run_totals(x, &t);
-	int64_t ever = sl_budget_fit(need, w->max_tokens ? budget_minus(w->max_tokens, t.tokens) : INT64_MAX,
-				     w->max_cost_microusd ? w->max_cost_microusd - t.cost_microusd : INT64_MAX);
-	int64_t now = sl_budget_fit(
-		need, w->max_tokens ? budget_minus(w->max_tokens, t.tokens + run->tokens) : INT64_MAX,
-		w->max_cost_microusd ? w->max_cost_microusd - t.cost_microusd - run->cost_microusd : INT64_MAX);
-	switch (sl_budget_decide(need, now, ever, &state->output_tokens)) {
+	return l->max_microusd ? l->max_microusd - l->microusd - held : INT64_MAX;
+}
+
+static enum sl_fits budget_fits(struct sl_asked *asked, const struct sl_standing *l)
+{
+	struct budget_asked *a = SL_CONTAINER_OF(asked, struct budget_asked, asked);
+	int64_t ever = sl_budget_fit(&a->need, budget_left_tokens(l, 0), budget_left_microusd(l, 0));
+	int64_t now = sl_budget_fit(&a->need, budget_left_tokens(l, l->held_tokens),
+				    budget_left_microusd(l, l->held_microusd));
+	switch (sl_budget_decide(&a->need, now, ever, &a->need.output_tokens)) {
 	case SL_BUDGET_FITS:
-		budget_unwait(state);
-		state->held = true;
-		state->tokens = need->prompt_tokens + state->output_tokens;
-		state->cost_microusd = sl_budget_cost(need, state->output_tokens);
-		run->tokens += state->tokens;
-		run->cost_microusd += state->cost_microusd;
-		run->calls++;
-		return SL_PASS;
+		asked->tokens = a->need.prompt_tokens + a->need.output_tokens;
+		asked->microusd = sl_budget_cost(&a->need, a->need.output_tokens);
+		return SL_FITS;
 	case SL_BUDGET_WAITS:
-		if (run->calls) { /* else there is nobody whose end could make it fit */
-			if (!state->waits)
-				sl_list_append(&run->waiting, &state->link);
-			state->waits = true;
-			return budget_wait(x, "the run", "");
-		}
-		__attribute__((fallthrough));
+		return SL_FITS_LATER;
 	case SL_BUDGET_NEVER:
 		break;
 	}
-	uint64_t least = need->prompt_tokens + (need->flexible ? SL_BUDGET_LEAST : need->output_tokens);
-	if (w->max_tokens && t.tokens + least > w->max_tokens)
-		(void)sl_fail(err, SL_BUDGET, "the run has taken %llu of its %llu tokens, and this call may take %llu",
-			      (unsigned long long)t.tokens, (unsigned long long)w->max_tokens,
+	return SL_FITS_NEVER;
+}
+
+/* "the run", or which other one it is. */
+static const char *budget_whose(const struct sl_standing *l, char out[160])
+{
+	char id[SL_UUID_TEXT_BYTES];
+	sl_uuid_format(l->run.u, id);
+	if (l->own)
+		(void)snprintf(out, 160, "the run");
+	else
+		(void)snprintf(out, 160, "the run %s%s%s%s, with the runs it has started,", id,
+			       l->workflow[0] ? " ('" : "", l->workflow, l->workflow[0] ? "')" : "");
+	return out;
+}
+
+static void budget_refuse(const struct sl_budget_need *need, const struct sl_standing *l, struct sl_error *err)
+{
+	char whose[160];
+	uint64_t output = need->flexible ? SL_BUDGET_LEAST : need->output_tokens, least = need->prompt_tokens + output;
+	budget_whose(l, whose);
+	if (l->max_tokens && l->tokens + least > l->max_tokens)
+		(void)sl_fail(err, SL_BUDGET, "%s has taken %llu of its %llu tokens, and this call may take %llu",
+			      whose, (unsigned long long)l->tokens, (unsigned long long)l->max_tokens,
 			      (unsigned long long)least);
 	else
-		(void)sl_fail(err, SL_BUDGET, "the run has cost %.4f of its %.2f USD, and this call may cost %.4f",
-			      (double)t.cost_microusd / 1e6, (double)w->max_cost_microusd / 1e6,
-			      (double)sl_budget_cost(need, need->flexible ? SL_BUDGET_LEAST : need->output_tokens) /
-				      1e6);
+		(void)sl_fail(err, SL_BUDGET, "%s has cost %.4f of its %.2f USD, and this call may cost %.4f", whose,
+			      (double)l->microusd / 1e6, (double)l->max_microusd / 1e6,
+			      (double)sl_budget_cost(need, output) / 1e6);
+}
+
+/* SL_PASS: held, or nothing is limited. */
+static enum sl_verdict budget_of_runs(struct sl_exec *x, struct budget_state *state, struct sl_error *err)
+{
+	struct budget_asked a = {.asked.fits = budget_fits, .need = state->need};
+	struct sl_standing at;
+	char reason[320], whose[160];
+	if (state->held)
+		return SL_PASS;
+	switch (sl_exec_hold(x, &state->hold, state->waker, &a.asked, &at)) {
+	case SL_HELD:
+		state->held = true;
+		state->output_tokens = a.need.output_tokens;
+		return SL_PASS;
+	case SL_HELD_NOTHING:
+		return SL_PASS;
+	case SL_HELD_LATER:
+		(void)snprintf(reason, sizeof(reason),
+			       "waits: the rest of the budget of %s is reserved by calls under way",
+			       budget_whose(&at, whose));
+		return budget_delay(x, reason);
+	case SL_HELD_UNKNOWN:
+		return budget_delay(
+			x, "waits: what has been spent by runs that count together with this one is looked up");
+	case SL_HELD_NEVER:
+		break;
+	}
+	budget_refuse(&state->need, &at, err);
 	return SL_REFUSE;
 }
 
 static void budget_let_go(struct sl_exec *x, struct budget_state *state)
 {
-	budget_unwait(state);
-	if (state->held) {
-		struct run_state *run = sl_exec_run_state(x, &sl_middleware_budget, sizeof(*run));
-		run->tokens -= state->tokens;
-		run->cost_microusd -= state->cost_microusd;
-		run->calls--;
-		state->held = false;
-		sl_list_each (it, &run->waiting) {
-			struct budget_state *other = sl_list_entry(it, struct budget_state, link);
-			if (other->waker)
-				sl_waker_wake(other->waker);
-		}
-	}
+	sl_exec_let_go(x, &state->hold);
+	state->held = false;
 	sl_waker_unref(state->waker);
 	state->waker = NULL;
 }
@@ -200,12 +206,12 @@ static enum sl_verdict budget_enter(struct sl_exec *x, struct sl_error *err)
 	}
 	if (!state->waker)
 		state->waker = sl_exec_waker(x);
-	enum sl_verdict v = budget_of_run(x, state, err);
+	enum sl_verdict v = budget_of_runs(x, state, err);
 	if (v == SL_REFUSE)
 		budget_let_go(x, state);
 	if (v != SL_PASS)
 		return v;
-	struct sl_budget_need need = state->need; /* what the run allows is all the project is asked for */
+	struct sl_budget_need need = state->need; /* what the runs allow is all the project is asked for */
 	need.output_tokens = state->output_tokens;
 	enum sl_code rc = sl_budget_reserve(s->governor->budgets, sl_str(project), &need, &state->project,
 					    state->waker ? &budget_wakes : NULL, state->waker,
@@ -214,8 +220,12 @@ static enum sl_verdict budget_enter(struct sl_exec *x, struct sl_error *err)
 		budget_let_go(x, state);
 		return SL_REFUSE;
 	}
-	if (wait)
-		return budget_wait(x, "project ", project);
+	if (wait) {
+		char reason[200];
+		(void)snprintf(reason, sizeof(reason),
+			       "waits: the rest of the budget of project %s is reserved by calls under way", project);
+		return budget_delay(x, reason);
+	}
 	if (state->project.state == SL_CLAIM_HELD)
 		state->output_tokens = state->project.output_tokens;
 	/* only where a budget speaks: nobody else's answers are cut */

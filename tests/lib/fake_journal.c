@@ -294,6 +294,14 @@ void fake_journal_disown(struct fake_journal *j)
 		s->claimed = false;
 }
 
+void fake_journal_elsewhere(struct fake_journal *j, struct sl_run_id id)
+{
+	struct stored *s = stored_of(j, id);
+	s->owner = NULL;
+	s->claimed = true;
+	s->epoch++;
+}
+
 void fake_journal_damage(struct fake_journal *j, struct sl_run_id id)
 {
 	stored_of(j, id)->damaged = true;

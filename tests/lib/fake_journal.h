@@ -34,6 +34,8 @@ bool fake_journal_commit(struct fake_journal *j);
  * is answered at once. False: there is none. */
 bool fake_journal_commit_unanswered(struct fake_journal *j);
 
+/* Another server, which the test does not turn, has the run from now on. */
+void fake_journal_elsewhere(struct fake_journal *j, struct sl_run_id id);
 /* From now on a part of what there is of the run is missing. */
 void fake_journal_damage(struct fake_journal *j, struct sl_run_id id);
 void fake_journal_delete(struct fake_journal *j, struct sl_run_id id); /* as retention does; it must be there */

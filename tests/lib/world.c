@@ -269,6 +269,11 @@ bool world_await(struct world *w, struct sl_run_id id, const char *path, const c
 	return false;
 }
 
+void world_elsewhere(struct world *w, struct sl_run_id id)
+{
+	fake_journal_elsewhere(w->journal, id);
+}
+
 void world_damage(struct world *w, struct sl_run_id id)
 {
 	fake_journal_damage(w->journal, id);

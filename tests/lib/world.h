@@ -45,6 +45,9 @@ void world_limits(struct world *w, const struct sl_admit_limits *l);
 /* The oldest batch that is not written is written, and its answer is on the way: the next world_commit_one() brings it,
  * a crash loses it. */
 bool world_commit_unanswered(struct world *w);
+/* Another server has the run from now on, and does nothing with it; this one finds that out when it writes, or crashes.
+ */
+void world_elsewhere(struct world *w, struct sl_run_id id);
 /* From now on the journal finds that a part of what it has of the run is missing. */
 void world_damage(struct world *w, struct sl_run_id id);
 void world_delete(struct world *w, struct sl_run_id id); /* one that has ended: it was never there */

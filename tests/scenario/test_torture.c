@@ -135,6 +135,8 @@ static const struct scenario scenarios[] = {
 	 "sgr", true},
 	{"words", "'nodes':[" N("a", "fake", "'hold':true") "]", "siXr"},
 	{"a child", "'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "srs"},
+	{"a child under a limit",
+	 "'limits':{'max_tokens':1000},'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "sXrXs"},
 	{"a child that is cancelled", "'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "sc"},
 	{"a child that is paused", "'nodes':[" N("a", "subworkflow", "'workflow':'child'") "]", "spXur"},
 	{"a child that is retried with its parent", "'nodes':[" N("a", "subworkflow", "'workflow':'once'") "]", "sks"},

@@ -107,6 +107,36 @@ class Limits(Case):
         other = s.call('POST', '/runs', {'definition': one('one more', max_tokens=300), 'inputs': {}, 'project': 'other'}, expect=(202,))['id']
         s.wait_status(other, 'succeeded')
 
+    def test_the_limit_of_a_run_holds_for_all_runs_it_starts(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 1000, 'first_ms': 20, 'jitter': 0}, 'rules': [
+            {'match': {}, 'answer': 'An answer of about a dozen words, so that each call takes some of it. ' * 3}]})
+        s = self.server(sim)
+        limit = 1500
+        s.call('POST', '/workflows', {**one('tell me', max_tokens=200), 'name': 'leaf'}, expect=(200, 201))
+        s.call('POST', '/workflows', {'sluice': 1, 'name': 'twig', 'edges': [], 'nodes': [
+            {'id': 'leaf', 'type': 'subworkflow', 'params': {'workflow': 'leaf'}}]}, expect=(200, 201))
+        top = s.submit({'sluice': 1, 'name': 'top', 'limits': {'max_tokens': limit}, 'edges': [], 'nodes': [
+            {'id': 'all', 'type': 'map', 'params': {'items': list(range(40)), 'concurrency': 12, 'on_item_error': 'continue', 'body': {'edges': [], 'nodes': [
+                {'id': 'twig', 'type': 'subworkflow', 'params': {'workflow': 'twig'}}]}}}]})
+        wait_for('some children to have ended', lambda: sum('child' in e['data'] for e in s.events(top)) >= 2, 60)
+        s.restart()  # killed, with some of them under way
+        run = s.wait_status(top, 'succeeded', seconds=120)
+
+        def children(run_id):
+            return [e['data']['run_id'] for e in s.events(run_id) if e['event'] == 'subworkflow:started']
+        twigs = [s.run(i) for i in children(top)]
+        leaves = [s.run(i) for t in twigs for i in children(t['id'])]
+        self.assertEqual((len(twigs), len(leaves)), (40, 40))
+        taken = sum(r['usage']['input_tokens'] + r['usage']['output_tokens'] for r in leaves)
+        self.assertLessEqual(taken, limit)
+        self.assertGreater(taken, limit - 300)
+        refused = [r for r in leaves if r['status'] == 'failed']
+        self.assertEqual({r['error']['code'] for r in refused}, {'budget_exhausted'})
+        for r in refused:
+            self.assertIn("the run %s ('top'), with the runs it has started, has taken" % top, r['error']['message'])
+        total = run['total_usage']
+        self.assertEqual((run['usage'], total['input_tokens'] + total['output_tokens']), ({'input_tokens': 0, 'output_tokens': 0}, taken))
+
 
 if __name__ == '__main__':
     unittest.main()

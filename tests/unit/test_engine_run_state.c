@@ -180,6 +180,39 @@ static void events_come_back_from_the_journal_as_they_went(void **state)
 	sl_record_fini(&r);
 }
 
+static void what_a_child_took_comes_back_from_the_journal_as_it_went(void **state)
+{
+	const struct sl_run_id left[2] = {{sl_uuid_new()}, {sl_uuid_new()}}, child = {sl_uuid_new()};
+	const struct sl_figures f = {
+		.input_tokens = 12, .output_tokens = 345, .cost_microusd = 6789, .open = left, .n_open = 2};
+	struct sl_event e = {.kind = SL_EV_NODE, .seq = 9, .status = SL_NODE_FAILED, .code = SL_TIMEOUT}, back;
+	struct sl_record r = {0};
+	struct sl_error err;
+	char id[SL_UUID_TEXT_BYTES];
+	e.path = sl_str_dup(SL_STR("sub"));
+	e.child = sl_figures_json(child, &f);
+	assert_int_equal(sl_event_encode(&e, &r), SL_OK);
+	assert_int_equal(sl_event_decode(&r, &back, &err), SL_OK);
+	assert_true(sl_json_equal(back.child, e.child));
+	assert_int_equal(sl_json_get_i64(back.child, "output_tokens", 0), 345);
+	assert_int_equal((int)(sl_json_get_f64(back.child, "cost_usd", 0) * 1e6 + 0.5), 6789);
+	sl_uuid_format(left[1].u, id);
+	assert_true(sl_str_is(sl_json_str(json_object_array_get_idx(sl_json_get(back.child, "open"), 1)), id));
+	sl_event_fini(&back);
+	sl_event_fini(&e);
+	sl_record_fini(&r);
+	/* a node that tells of a run it has started is understood, other events of nodes are only counted */
+	e = (struct sl_event){
+		.kind = SL_EV_CUSTOM, .seq = 9, .name = sl_child_started, .data = json_object_new_object()};
+	sl_json_set_str(e.data, "run_id", sl_str(id));
+	assert_int_equal(sl_event_encode(&e, &r), SL_OK);
+	assert_int_equal(sl_event_decode(&r, &back, &err), SL_OK);
+	assert_true(sl_str_is(sl_json_get_str(back.data, "run_id"), id));
+	sl_event_fini(&back);
+	sl_event_fini(&e);
+	sl_record_fini(&r);
+}
+
 int main(void)
 {
 	sl_expect_aborts = true;
@@ -190,6 +223,7 @@ int main(void)
 		cmocka_unit_test(commands_follow_the_table),
 		cmocka_unit_test(a_pause_now_of_a_paused_run_is_for_what_still_runs),
 		cmocka_unit_test(events_come_back_from_the_journal_as_they_went),
+		cmocka_unit_test(what_a_child_took_comes_back_from_the_journal_as_it_went),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
