@@ -105,6 +105,28 @@ static void a_child_has_its_own_limits_besides(void **state)
 	assert_null(sl_json_get(world_run(f->w, world_child(f->w, id)), "total_usage"));
 }
 
+/* A child spends nothing before its parent's journal knows it: so that is written, however the parent is kept. */
+static void a_parent_that_is_not_written_step_by_step_has_children_that_call(void **state)
+{
+	static const char *const kept[] = {"step", "run", "none"};
+	struct limited *f = *state;
+	for (size_t i = 0; i < SL_COUNT_OF(kept); i++) {
+		char text[2000];
+		(void)snprintf(text, sizeof(text),
+			       "{\"sluice\":1,\"name\":\"top\",\"durability\":\"%s\",\"limits\":{\"max_tokens\":500},"
+			       "\"nodes\":[%s],\"edges\":[%s]}",
+			       kept[i], CALL("a", "") "," SUB("s", "between2"), EDGE("a", "s"));
+		struct sl_run_id id = world_submit(f->w, text, "{}");
+		world_settle(f->w);
+		assert_true(world_is_held(f->w, "y"));
+		world_release(f->w, "y");
+		world_settle(f->w);
+		assert_string_equal(world_status(f->w, id), "succeeded");
+		assert_int_equal(sl_json_get_i64(sl_json_get(world_run(f->w, id), "total_usage"), "output_tokens", 0),
+				 400);
+	}
+}
+
 static void children_that_call_at_once_overspend_nothing(void **state)
 {
 	struct limited *f = *state;
@@ -442,6 +464,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		LIMITED_TEST(what_children_have_taken_counts_and_the_refusal_says_of_whom),
 		LIMITED_TEST(a_child_has_its_own_limits_besides),
+		LIMITED_TEST(a_parent_that_is_not_written_step_by_step_has_children_that_call),
 		LIMITED_TEST(children_that_call_at_once_overspend_nothing),
 		LIMITED_TEST(a_call_waits_for_what_a_grandchild_holds),
 		LIMITED_TEST(money_is_one_for_all_of_them_too),
