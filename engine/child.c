@@ -179,6 +179,10 @@ static enum sl_code await_as(struct sl_engine *e, struct sl_run_id id, struct sl
 		return SL_OK;
 	}
 	enum sl_code rc = e->config.journal.load(e->config.journal.ctx, id, await_loaded, a);
+	if (rc == SL_BUSY || rc == SL_UNAVAILABLE) { /* it takes nothing now, and will again */
+		await_end(a, rc);
+		return SL_OK;
+	}
 	if (rc != SL_OK)
 		free(a);
 	return rc;

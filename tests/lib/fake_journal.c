@@ -34,6 +34,7 @@ struct fake_journal {
 	struct stored *runs, *by_id; /* the same ones */
 	struct flight *flight;
 	size_t n_flight, cap_flight;
+	unsigned busy; /* loads that are refused from now on */
 };
 
 static struct stored *stored_of(struct fake_journal *j, struct sl_run_id id)
@@ -207,8 +208,15 @@ static enum sl_code claim(void *ctx, size_t max, void (*fn)(void *, enum sl_code
 static enum sl_code load(void *ctx, struct sl_run_id id, void (*fn)(void *, enum sl_code, struct sl_stored_run *),
 			 void *arg)
 {
-	struct stored *s = stored_of(((struct fake_writer *)ctx)->journal, id);
+	struct fake_journal *j = ((struct fake_writer *)ctx)->journal;
+	struct stored *s = stored_of(j, id);
 	bool given = s && !s->damaged;
+	if (j->busy) {
+		if (j->busy-- % 2)
+			return SL_BUSY;
+		fn(arg, SL_BUSY, NULL);
+		return SL_OK;
+	}
 	fn(arg, given ? SL_OK : s ? SL_INTERNAL : SL_NOT_FOUND, given ? give(s) : NULL);
 	return SL_OK;
 }
@@ -300,6 +308,11 @@ void fake_journal_elsewhere(struct fake_journal *j, struct sl_run_id id)
 	s->owner = NULL;
 	s->claimed = true;
 	s->epoch++;
+}
+
+void fake_journal_busy(struct fake_journal *j, unsigned loads)
+{
+	j->busy = loads;
 }
 
 void fake_journal_damage(struct fake_journal *j, struct sl_run_id id)

@@ -36,6 +36,10 @@ bool fake_journal_commit_unanswered(struct fake_journal *j);
 
 /* Another server, which the test does not turn, has the run from now on. */
 void fake_journal_elsewhere(struct fake_journal *j, struct sl_run_id id);
+
+/* So many loads are refused from now on, in turn when they are asked for and in their answer. */
+void fake_journal_busy(struct fake_journal *j, unsigned loads);
+
 /* From now on a part of what there is of the run is missing. */
 void fake_journal_damage(struct fake_journal *j, struct sl_run_id id);
 void fake_journal_delete(struct fake_journal *j, struct sl_run_id id); /* as retention does; it must be there */

@@ -274,6 +274,11 @@ void world_elsewhere(struct world *w, struct sl_run_id id)
 	fake_journal_elsewhere(w->journal, id);
 }
 
+void world_busy(struct world *w, unsigned loads)
+{
+	fake_journal_busy(w->journal, loads);
+}
+
 void world_damage(struct world *w, struct sl_run_id id)
 {
 	fake_journal_damage(w->journal, id);

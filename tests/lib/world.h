@@ -50,6 +50,7 @@ bool world_commit_unanswered(struct world *w);
 void world_elsewhere(struct world *w, struct sl_run_id id);
 /* From now on the journal finds that a part of what it has of the run is missing. */
 void world_damage(struct world *w, struct sl_run_id id);
+void world_busy(struct world *w, unsigned loads);        /* so many reads of whole runs are refused */
 void world_delete(struct world *w, struct sl_run_id id); /* one that has ended: it was never there */
 void world_crash(struct world *w); /* kill -9, start again, recover; what is left of others dies, too */
 /* Another server takes over all runs, while the one that was thought dead lives on. All orders go to the new one. */

@@ -185,6 +185,30 @@ static void a_child_does_not_outlive_its_parent(void **state)
 	assert_string_equal(world_status(w, sub), "cancelled");
 }
 
+/* As above, and so much waits for PostgreSQL that it takes no more: refused when it is asked for, or in the answer. */
+static void a_parent_that_cannot_be_read_now_is_asked_for_again(void **state)
+{
+	struct world *w = *state;
+	for (unsigned busy = 3; busy <= 4; busy++) {
+		struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+		world_settle(w);
+		struct sl_run_id sub = world_child(w, id);
+		world_auto_commit(w, false);
+		world_ask(w, id, SL_CMD_CANCEL, NULL, NULL);
+		while (strcmp(world_status(w, id), "cancelled") != 0) {
+			sl_engine_step(world_engine(w));
+			world_commit_unanswered(w);
+		}
+		world_auto_commit(w, true);
+		world_busy(w, busy);
+		world_crash(w);
+		world_advance(w, 1000);
+		assert_string_equal(world_status(w, sub), "running");
+		world_advance(w, 60000);
+		assert_string_equal(world_status(w, sub), "cancelled");
+	}
+}
+
 static enum sl_code boom_see(struct sl_watch *w, enum sl_stream_kind kind, struct sl_str piece, struct sl_trip *trip)
 {
 	if (!sl_str_starts(piece, SL_STR("boom")))
@@ -312,6 +336,7 @@ int main(void)
 		WORLD_TEST(a_pause_now_after_a_drain_reaches_the_child),
 		WORLD_TEST(a_parent_undoes_only_its_own_pause_of_a_child),
 		WORLD_TEST(a_child_does_not_outlive_its_parent),
+		WORLD_TEST(a_parent_that_cannot_be_read_now_is_asked_for_again),
 		cmocka_unit_test(a_child_does_not_go_on_under_a_parent_that_stands_still),
 		cmocka_unit_test(there_is_one_child_whatever_crashes),
 	};
