@@ -80,16 +80,6 @@ static bool keep(struct bulk *b, struct sl_str text, struct sl_str *out)
 	return true;
 }
 
-static bool status_known(struct sl_str s)
-{
-	static const char *const all[] = {"queued", "running",   "paused", "waiting",
-					  "locked", "succeeded", "failed", "cancelled"};
-	for (size_t i = 0; i < SL_COUNT_OF(all); i++)
-		if (sl_str_is(s, all[i]))
-			return true;
-	return false;
-}
-
 /* One text, with commas between several, as in the address of a list; or an array of texts. */
 static bool read_statuses(struct bulk *b, struct json_object *v, struct sl_buf *errors)
 {
@@ -103,7 +93,7 @@ static bool read_statuses(struct bulk *b, struct json_object *v, struct sl_buf *
 				one = rest;
 				rest = SL_STR("");
 			}
-			good = status_known(one) && f->n_statuses < SL_RUN_FILTER_STATUSES;
+			good = sl_run_status_known(one) && f->n_statuses < SL_RUN_FILTER_STATUSES;
 			if (good && !keep(b, one, &f->statuses[f->n_statuses]))
 				return false;
 			f->n_statuses += good;

@@ -2,6 +2,7 @@
  */
 #include "api/orders.h"
 #include "api/runs.h"
+#include "engine/run_state.h"
 #include "store/audit.h"
 #include "store/ledger.h"
 #include "store/overview.h"
@@ -186,6 +187,14 @@ void sl_route_run_start(struct sl_api *a, struct sl_request *r)
 
 /* ---- look ---- */
 
+bool sl_run_status_known(struct sl_str s)
+{
+	for (size_t i = 0; i < SL_RUN_STATUSES; i++)
+		if (sl_str_is(s, sl_run_states[i].wire))
+			return true;
+	return false;
+}
+
 void sl_route_run_list(struct sl_api *a, struct sl_request *r)
 {
 	struct sl_run_filter f = {0};
@@ -212,6 +221,13 @@ void sl_route_run_list(struct sl_api *a, struct sl_request *r)
 		}
 		if (f.n_statuses == SL_RUN_FILTER_STATUSES) {
 			sl_answer_problem(r, SL_BAD_REQUEST, "there are only %d statuses", SL_RUN_FILTER_STATUSES);
+			return;
+		}
+		if (one.len && !sl_run_status_known(one)) {
+			sl_answer_problem(r, SL_BAD_REQUEST,
+					  "status: '%.*s' is none of queued, running, paused, waiting, locked, "
+					  "succeeded, failed, cancelled",
+					  (int)(one.len < 40 ? one.len : 40), one.p);
 			return;
 		}
 		if (one.len)

@@ -196,6 +196,7 @@ class Operator(Case):
         wait_for('it to run', lambda: s.node(run_id, 'a')['status'] == 'running', 20)
         s.call('POST', '/runs/%s/pause' % run_id, {'mode': 'now', 'reason': 'lunch'})
         self.assertEqual(next(r for r in s.call('GET', '/runs?status=paused')['items'] if r['id'] == run_id)['reason'], 'lunch')
+        self.assertIn("'puased' is none of queued, running, paused,", s.call('GET', '/runs?status=running,puased', expect=(400,))['detail'])
         s.call('POST', '/runs/%s/cancel' % run_id)
 
     def test_a_drained_server_is_not_ready_and_finishes_what_it_has(self):
