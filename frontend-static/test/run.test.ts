@@ -21,6 +21,19 @@ describe("folding events", () => {
     expect(s.order).toEqual(["a", "b"]);
   });
 
+  it("counts what a run it has started took, once for each", () => {
+    seq = 0;
+    const took = (input_tokens: number) => ({ child: { run_id: "c", input_tokens, output_tokens: 10, cost_usd: input_tokens / 100 } });
+    const used = ev("token_usage", { node_id: "a", input_tokens: 5, output_tokens: 1, estimated_cost_usd: 0.5, run_cost_usd: 0.5 });
+    let s = folded(used, node("b", "failed", took(20)));
+    expect(s.run).toMatchObject({ usage: { input_tokens: 5, output_tokens: 1 }, cost_usd: 0.5, total_usage: { input_tokens: 25, output_tokens: 11 }, total_cost_usd: 0.7 });
+    s = fold(s, node("b", "completed", took(30))); // it was gone on with
+    expect(s.run).toMatchObject({ total_usage: { input_tokens: 35, output_tokens: 11 } });
+    s = fold(s, ev("token_usage", { node_id: "a", input_tokens: 5, output_tokens: 1, estimated_cost_usd: 0.5, run_cost_usd: 1 }));
+    expect(s.run).toMatchObject({ usage: { input_tokens: 10, output_tokens: 2 }, total_usage: { input_tokens: 40, output_tokens: 12 } });
+    expect(s.run.total_cost_usd).toBeCloseTo(1.3);
+  });
+
   it("takes an end back when the run is retried", () => {
     seq = 0;
     const s = folded(ev("execution:started", {}), node("a", "failed"), ev("execution:failed", { error: { code: "timeout", message: "late" } }), ev("execution:retried", { by: "ann" }));

@@ -36,6 +36,14 @@ export interface RunError {
   node?: string;
 }
 
+/* What a run that a node had started has taken when it ended, with those it had started itself. */
+export interface ChildTook {
+  run_id: string;
+  input_tokens: number;
+  output_tokens: number;
+  cost_usd: number;
+}
+
 export interface RunNode {
   path: string;
   type: string;
@@ -54,6 +62,7 @@ export interface RunNode {
   expected?: number | null;
   cached?: boolean;
   due_at?: string | null;
+  child?: ChildTook; // told live only
 }
 
 export interface GraphNode {
@@ -103,6 +112,8 @@ export interface RunSummary {
   error?: RunError | null;
   usage?: Usage | null;
   cost_usd?: number | null;
+  total_usage?: Usage | null; // with the runs it has started, once one of them has ended
+  total_cost_usd?: number | null;
   nodes_total?: number;
   nodes_done?: number;
   last_seq?: number;

@@ -1,5 +1,5 @@
 /* The messages of the WebSocket subprotocol sluice.v1. */
-import type { Json, NodeStatus, Run, RunError } from "../api/types";
+import type { ChildTook, Json, NodeStatus, Run, RunError } from "../api/types";
 
 export const SUBPROTOCOL = "sluice.v1";
 
@@ -36,6 +36,7 @@ export interface NodeChange {
   due_at?: string;
   cached?: boolean;
   output?: Json;
+  child?: ChildTook;
 }
 
 export interface Snapshot extends Run {

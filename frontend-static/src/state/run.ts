@@ -1,6 +1,6 @@
 /* A run as the page holds it, and the pure function that folds one durable event into it. The same fold serves live events, the ones
  * caught up after a lost connection, and tests. */
-import type { Json, NodeStatus, Run, RunError, RunFile, RunNode, RunStatus } from "../api/types";
+import type { ChildTook, Json, NodeStatus, Run, RunError, RunFile, RunNode, RunStatus } from "../api/types";
 import type { NodeChange, ServerEvent, Snapshot, TokenUsage } from "../live/protocol";
 import { locate, parentOf } from "../pages/run/paths";
 
@@ -123,6 +123,7 @@ function foldNode(s: RunState, d: NodeChange, ts: string | undefined): RunState 
   if (d.output !== undefined) n.output = d.output;
   n.due_at = d.due_at ?? null;
   if (d.cached || d.reason?.startsWith("cached")) n.cached = true;
+  if (d.child) n.child = d.child;
   // A short node may be told only when it has ended; the event then says when it began.
   if (d.started_at) n.started_at = d.started_at;
   else if (status === "running" && (!old?.started_at || (old && attempt > old.attempt))) n.started_at = ts ?? null;
@@ -144,7 +145,18 @@ function foldNode(s: RunState, d: NodeChange, ts: string | undefined): RunState 
   const was = old ? NODE_ENDS.has(old.status) : false;
   const done = (s.run.nodes_done ?? 0) + (NODE_ENDS.has(status) ? 1 : 0) - (was ? 1 : 0);
   const total = Math.max(s.run.nodes_total || s.run.definition?.nodes.length || 0, nodes.size);
-  return { ...s, nodes, order: order.length ? [...s.order, ...order] : s.order, run: { ...s.run, nodes_done: done, nodes_total: total } };
+  const run = d.child ? { ...s.run, ...withChild(s.run, d.child, old?.child) } : s.run;
+  return { ...s, nodes, order: order.length ? [...s.order, ...order] : s.order, run: { ...run, nodes_done: done, nodes_total: total } };
+}
+
+/* What a run and those it has started have taken. One that is gone on with is told again, and counts once. */
+function withChild(run: Run, child: ChildTook, before: ChildTook | undefined): Partial<Run> {
+  const had = before?.run_id === child.run_id ? before : { input_tokens: 0, output_tokens: 0, cost_usd: 0 };
+  const u = run.total_usage ?? run.usage ?? { input_tokens: 0, output_tokens: 0 };
+  return {
+    total_usage: { input_tokens: u.input_tokens + child.input_tokens - had.input_tokens, output_tokens: u.output_tokens + child.output_tokens - had.output_tokens },
+    total_cost_usd: (run.total_cost_usd ?? run.cost_usd ?? 0) + child.cost_usd - had.cost_usd,
+  };
 }
 
 function foldUsage(s: RunState, d: TokenUsage): RunState {
@@ -159,10 +171,14 @@ function foldUsage(s: RunState, d: TokenUsage): RunState {
       model: d.model ?? n.model,
     }));
   const u = next.run.usage ?? { input_tokens: 0, output_tokens: 0 };
+  const cost = d.run_cost_usd ?? (next.run.cost_usd ?? 0) + (d.estimated_cost_usd ?? 0);
+  const all = next.run.total_usage;
   return patchRun(next, {
     simulated: next.run.simulated || d.simulated === true,
     usage: { input_tokens: u.input_tokens + inTok, output_tokens: u.output_tokens + outTok },
-    cost_usd: d.run_cost_usd ?? (next.run.cost_usd ?? 0) + (d.estimated_cost_usd ?? 0),
+    cost_usd: cost,
+    total_usage: all ? { input_tokens: all.input_tokens + inTok, output_tokens: all.output_tokens + outTok } : all,
+    total_cost_usd: all ? (next.run.total_cost_usd ?? 0) + cost - (next.run.cost_usd ?? 0) : next.run.total_cost_usd,
   });
 }
 
@@ -212,6 +228,8 @@ export function enrich(s: RunState, run: Run): RunState {
     r.error = run.error ?? r.error;
     r.usage = run.usage ?? r.usage;
     r.cost_usd = run.cost_usd ?? r.cost_usd;
+    r.total_usage = run.total_usage ?? r.total_usage;
+    r.total_cost_usd = run.total_cost_usd ?? r.total_cost_usd;
     if ((run.nodes_total ?? 0) >= nodes.size) {
       r.nodes_done = run.nodes_done ?? r.nodes_done;
       r.nodes_total = run.nodes_total;

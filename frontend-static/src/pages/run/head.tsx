@@ -71,7 +71,11 @@ export function Head({ state, extras, actions, onCancel, onSay, onFork }: { stat
   const mayRun = roleAllows("run");
   const { busy, act } = actions;
   const limit = run.definition?.limits?.max_cost_usd;
-  const tokens = (run.usage?.input_tokens ?? 0) + (run.usage?.output_tokens ?? 0);
+  // The limits hold for the run and all it has started, so these are the figures beside them.
+  const usage = run.total_usage ?? run.usage;
+  const cost = run.total_cost_usd ?? run.cost_usd;
+  const tokens = (usage?.input_tokens ?? 0) + (usage?.output_tokens ?? 0);
+  const own = run.total_usage ? w("fig.own", { n: count((run.usage?.input_tokens ?? 0) + (run.usage?.output_tokens ?? 0)), usd: usd(run.cost_usd) }) : undefined;
   const stoppable = run.status === "paused" ? "resume" : "pause";
   const whyMain = whyNot(stoppable, run.status, mayRun);
   const most = run.definition?.limits?.max_tokens;
@@ -134,11 +138,11 @@ export function Head({ state, extras, actions, onCancel, onSay, onFork }: { stat
           <div title={full(run.started_at)}><dt>{t("fig.elapsed")}</dt><dd><Elapsed run={run} /></dd></div>
           {loop && <div data-testid="loop-figure"><dt>{w("loop.fig")}</dt><dd className="num">{loop.n}{loop.of ? <span className="faint">/{loop.of}</span> : null}</dd></div>}
           <div><dt>{t("fig.nodes")}</dt><dd className="num">{run.nodes_done ?? 0}<span className="faint">/{run.nodes_total ?? state.nodes.size}</span></dd></div>
-          <div title={t("fig.tokens.tip", { i: run.usage?.input_tokens ?? 0, o: run.usage?.output_tokens ?? 0 })}><dt>{t("fig.tokens")}</dt><dd className="num">{count(tokens)}{most ? <Limit of={count(most)} share={tokens / most} /> : null}</dd></div>
-          <div>
+          <div title={t("fig.tokens.tip", { i: usage?.input_tokens ?? 0, o: usage?.output_tokens ?? 0 }) + (own ? ` · ${own}` : "")}><dt>{t("fig.tokens")}</dt><dd className="num">{count(tokens)}{most ? <Limit of={count(most)} share={tokens / most} /> : null}</dd></div>
+          <div title={own}>
             <dt>{t("fig.cost")}</dt>
             <dd className="num">
-              {usd(run.cost_usd)}{limit ? <Limit of={usd(limit)} share={(run.cost_usd ?? 0) / limit} /> : null}
+              {usd(cost)}{limit ? <Limit of={usd(limit)} share={(cost ?? 0) / limit} /> : null}
             </dd>
           </div>
         </dl>
