@@ -682,17 +682,17 @@ static void on_seen(void *arg, enum sl_code rc, struct sl_stored_run *stored)
 	child_unref(c);
 }
 
+static void look_later(struct sl_node *n, struct child *c, enum sl_code why);
+
 /* [run of the parent] Ends the node when it cannot. */
 static void look(struct sl_node *n, struct child *c)
 {
 	const struct sl_journal *j = &c->engine->config.journal;
-	struct sl_error err;
 	enum sl_code rc = j->load(j->ctx, c->earlier, on_seen, child_ref(c));
 	if (rc == SL_OK)
 		return;
 	child_unref(c);
-	(void)sl_fail(&err, rc, "the child run could not be asked for");
-	child_end(n, c, NULL, &err);
+	look_later(n, c, rc);
 }
 
 static void look_again(struct sl_run *r, void *arg)
@@ -712,7 +712,7 @@ static void look_later(struct sl_node *n, struct child *c, enum sl_code why)
 {
 	struct sl_run *r = n->x->run;
 	struct sl_error err;
-	if (why != SL_UNAVAILABLE && why != SL_CONFLICT && why != SL_NOT_FOUND && why != SL_CANCELLED)
+	if (why != SL_UNAVAILABLE && why != SL_BUSY && why != SL_CONFLICT && why != SL_NOT_FOUND && why != SL_CANCELLED)
 		(void)sl_fail(&err, why, "the child run could not be gone on with");
 	else if (sl_run_timer_start(&c->again, r, sl_clock_mono(r->engine->config.clock) + CHILD_ASK_AGAIN_MS,
 				    look_again, n))

@@ -94,6 +94,32 @@ static void a_child_that_failed_is_gone_on_with(void **state)
 	every_prefix_is_a_state(w, child);
 }
 
+static void busy_at_first(struct world *w, unsigned busy)
+{
+	struct sl_run_id id = world_submit(w, parent("once"), "{}");
+	world_settle(w);
+	struct sl_run_id child = world_child(w, id);
+	world_busy(w, busy);
+	assert_int_equal(world_order(w, id, SL_CMD_RETRY, NULL, NULL), SL_OK);
+	expect_status(w, id, "running");
+	world_advance(w, 30000);
+	expect_v(w, id, "2");
+	assert_true(sl_run_id_eq(world_child(w, id), child));
+	assert_int_equal(events(w, child, "execution:retried"), 1);
+}
+
+/* So much waits for PostgreSQL that it takes no more, and says so when it is asked … */
+static void a_child_that_cannot_be_asked_for_now_is_looked_at_again(void **state)
+{
+	busy_at_first(*state, 3);
+}
+
+/* … or in its answer. */
+static void a_child_that_cannot_be_read_now_is_looked_at_again(void **state)
+{
+	busy_at_first(*state, 4);
+}
+
 static void each_retry_of_the_parent_retries_it_once(void **state)
 {
 	struct world *w = *state;
@@ -584,6 +610,8 @@ int main(void)
 				  "\"max\":0}}],\"outputs\":{\"n\":\"{{ nodes.la.value }}\"}}");
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(a_child_that_failed_is_gone_on_with),
+		WORLD_TEST(a_child_that_cannot_be_asked_for_now_is_looked_at_again),
+		WORLD_TEST(a_child_that_cannot_be_read_now_is_looked_at_again),
 		WORLD_TEST(each_retry_of_the_parent_retries_it_once),
 		WORLD_TEST(it_goes_all_the_way_down),
 		WORLD_TEST(a_workflow_that_is_a_tool_is_gone_on_with),
