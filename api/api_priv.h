@@ -124,7 +124,7 @@ void sl_task_refuse(struct sl_task *t, enum sl_code rc);
 /* Callbacks for the store's two usual shapes; arg is the task. */
 void sl_task_from_store(void *arg, enum sl_code rc);
 void sl_task_json_from_store(void *arg, enum sl_code rc, struct sl_bytes *json);
-bool sl_run_status_known(struct sl_str s); /* is it the name of one, as clients see it? */
+bool sl_run_status_known(struct sl_str s);   /* is it the name of one, as clients see it? */
 void sl_task_answer_json(struct sl_task *t); /* a `then`: 200 with t->json, or the problem */
 
 /* auth at the door, in admit.c */

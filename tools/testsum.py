@@ -72,12 +72,17 @@ def main():
             failed += 1
         if not report['success']:
             worst.append('ui')
+            for case in (c for f in report['testResults'] for c in f['assertionResults'] if c['status'] == 'failed'):
+                text = '%s: %s' % (case['fullName'], ' '.join(case.get('failureMessages') or []))
+                worst += ['    ' + line[:400] for line in text.splitlines()[:20]]
     browser = build / 'ui-e2e.count'
     if browser.exists():
         p, f = (int(n) for n in browser.read_text().split())
         passed, failed = passed + p, failed + f
         if f:
             worst.append('ui in the browser')
+            said = build / 'ui-e2e.out'
+            worst += ['    ' + line[:400] for line in said.read_text(errors='replace').splitlines()[-15:]] if said.exists() else []
     if worst:
         print('---- what failed')
     for line in worst:

@@ -1,6 +1,6 @@
 /* A workflow drawn from an empty canvas, in a browser, against a real server: nodes by search and by drag, edges by keyboard and by
  * hand, a loop with a body, a broken reference that is said at its field, undo, a reload before saving, save, and what the server holds. */
-import { api, base, check, main, token } from "./lib.mjs";
+import { api, base, check, main, soon, token } from "./lib.mjs";
 
 const NAME = "drawn-" + Date.now().toString(36);
 const card = (id) => `[data-testid="card-${id}"]`;
@@ -37,12 +37,12 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await page.goto(base + "/workflows");
   await page.click("[data-testid=new-workflow]");
   await page.waitForSelector("[data-testid=canvas]");
-  check((await cards(page)).length === 0, "a new workflow begins with an empty canvas");
+  await soon(async () => (await cards(page)).length === 0, "a new workflow begins with an empty canvas");
 
   await page.fill("[data-testid=workflow-name]", NAME);
   await page.click("[data-tab=inputs]");
   await page.click("[data-testid=add-input]");
-  check((await page.inputValue("[data-testid=input-name]")) === "topic", "an input is asked for");
+  await soon(async () => (await page.inputValue("[data-testid=input-name]")) === "topic", "an input is asked for");
 
   await page.click(".react-flow__pane", { position: { x: 20, y: 20 } });
   await add(page, "template");
@@ -52,14 +52,14 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await choose(page, "intro");
   await add(page, "loop");
   await page.waitForSelector(card("loop"));
-  check((await page.locator(".react-flow__edge").count()) === 1, "Enter adds a node and connects it behind the selected one");
+  await soon(async () => (await page.locator(".react-flow__edge").count()) === 1, "Enter adds a node and connects it behind the selected one");
   await id(page, "refine");
   await field(page, "params/max_rounds").fill("2");
 
   await choose(page, "refine");
   await page.keyboard.press("o");
   await page.waitForSelector(".ed-canvas.is-inner");
-  check((await cards(page)).length === 0, "the loop's body opens on the same canvas");
+  await soon(async () => (await cards(page)).length === 0, "the loop's body opens on the same canvas");
   await add(page, "llm");
   await page.waitForSelector(card("llm"));
   await id(page, "draft");
@@ -82,19 +82,19 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await page.mouse.move(into.x + into.width / 2, into.y + into.height / 2, { steps: 6 });
   await page.mouse.up();
   await page.waitForSelector(".react-flow__edge");
-  check((await page.locator(".react-flow__edge").count()) === 1, "a line drawn by hand becomes an edge");
+  await soon(async () => (await page.locator(".react-flow__edge").count()) === 1, "a line drawn by hand becomes an edge");
   await settled(page, 0);
 
   await choose(page, "draft");
   await id(page, "answer");
   await settled(page, 0);
   await choose(page, "judge");
-  check((await field(page, "params/prompt").inputValue()) === "Judge: {{ nodes.answer.text }}", "references follow a node that is renamed");
+  await soon(async () => (await field(page, "params/prompt").inputValue()) === "Judge: {{ nodes.answer.text }}", "references follow a node that is renamed");
 
   await field(page, "params/prompt").fill("Judge: {{ nodes.nobody.text }}");
   await settled(page, 1);
   await page.waitForSelector(".f.is-bad .f-error");
-  check(/nobody/.test(await page.textContent(".f.is-bad .f-error")), "what the server says of a field stands at the field");
+  await soon(async () => /nobody/.test(await page.textContent(".f.is-bad .f-error")), "what the server says of a field stands at the field");
   await page.click("[data-testid=crumb-root]");
   await page.click(".react-flow__pane", { position: { x: 20, y: 20 } });
   await page.click("[data-testid=problems-chip]");
@@ -105,13 +105,13 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await page.keyboard.press("Escape");
   await page.keyboard.press("Control+z");
   await settled(page, 0);
-  check((await field(page, "params/prompt").inputValue()) === "Judge: {{ nodes.answer.text }}", "undo takes it back");
+  await soon(async () => (await field(page, "params/prompt").inputValue()) === "Judge: {{ nodes.answer.text }}", "undo takes it back");
 
   await page.keyboard.press("Control+d");
   await page.waitForSelector(card("judge_2"));
   await page.keyboard.press("Delete");
   await page.waitForSelector(card("judge_2"), { state: "detached" });
-  check((await cards(page)).join() === "answer,judge", "a duplicate comes and goes");
+  await soon(async () => (await cards(page)).join() === "answer,judge", "a duplicate comes and goes");
 
   await page.click("[data-testid=crumb-root]");
   await page.click("[data-testid=view-json]");
@@ -124,18 +124,18 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await page.fill("[data-testid=json]", outputs.replace('"max_rounds": 2', '"max_rounds": 3'));
   await page.click("[data-testid=view-canvas]");
   await choose(page, "refine");
-  check((await field(page, "params/max_rounds").inputValue()) === "3", "what is written as JSON is on the canvas");
+  await soon(async () => (await field(page, "params/max_rounds").inputValue()) === "3", "what is written as JSON is on the canvas");
   await settled(page, 0);
 
   await page.waitForTimeout(600); // drafts are kept a moment after the last change
   await page.reload();
   await page.waitForSelector(card("refine"));
-  check((await page.inputValue("[data-testid=workflow-name]")) === NAME, "a reload before saving loses nothing");
+  await soon(async () => (await page.inputValue("[data-testid=workflow-name]")) === NAME, "a reload before saving loses nothing");
 
   await page.click(`a[href="/templates"]`);
   await page.waitForSelector("[data-testid=confirm-yes]");
   await page.keyboard.press("Escape");
-  check((await page.locator("[data-testid=canvas]").count()) === 1, "leaving with unsaved changes asks first");
+  await soon(async () => (await page.locator("[data-testid=canvas]").count()) === 1, "leaving with unsaved changes asks first");
 
   await settled(page, 0);
   await page.keyboard.press("Control+s");
@@ -149,7 +149,7 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await field(page, "params/text").fill("Now about {{ input.topic }}");
   await page.keyboard.press("Control+s");
   await page.waitForSelector("[data-testid=editor][data-dirty=false][data-version='2']");
-  check((await api("GET", `/workflows/${NAME}/versions`)).items.length === 2, "saving again makes a new version");
+  await soon(async () => (await api("GET", `/workflows/${NAME}/versions`)).items.length === 2, "saving again makes a new version");
 
   // Somebody else saves in between.
   const theirs = (await api("GET", "/workflows/" + NAME)).definition;
@@ -158,10 +158,10 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await field(page, "params/text").fill("Mine: {{ input.topic }}");
   await page.keyboard.press("Control+s");
   await page.waitForSelector("[data-testid=confirm-yes]");
-  check((await api("GET", "/workflows/" + NAME)).version === 3, "a version saved meanwhile is not outdated unseen");
+  await soon(async () => (await api("GET", "/workflows/" + NAME)).version === 3, "a version saved meanwhile is not outdated unseen");
   await page.click("[data-testid=confirm-extra]");
   await page.waitForSelector(".diff .diff-gone");
-  check(/Theirs\./.test(await page.textContent(".diff")), "the difference to it is shown line by line");
+  await soon(async () => /Theirs\./.test(await page.textContent(".diff")), "the difference to it is shown line by line");
   await page.keyboard.press("Escape");
   await page.keyboard.press("Control+s");
   await page.click("[data-testid=confirm-yes]");
@@ -174,7 +174,7 @@ await main("a workflow, drawn from an empty canvas", async (page) => {
   await page.click(`a[href="/templates"]`);
   await page.click(`[data-testid="use-${NAME}"]`);
   await page.waitForSelector(card("refine"));
-  check((await page.getAttribute("[data-testid=editor]", "data-version")) === "" && (await page.inputValue("[data-testid=workflow-name]")) === NAME, "a template opens as a draft of its own");
+  await soon(async () => (await page.getAttribute("[data-testid=editor]", "data-version")) === "" && (await page.inputValue("[data-testid=workflow-name]")) === NAME, "a template opens as a draft of its own");
   await api("DELETE", "/templates/" + NAME);
 
   await settled(page, 0);

@@ -1,5 +1,5 @@
 /* What a run says of its claims, and that a deadline is near. */
-import { api, base, check, main, token } from "./lib.mjs";
+import { api, base, check, main, soon, token } from "./lib.mjs";
 
 const STEP = 60_000;
 
@@ -27,11 +27,11 @@ await main("claims and reminders", async (page) => {
   await page.waitForSelector('[data-testid="checks"] li', { timeout: STEP });
   const seen = await page.$$eval('[data-testid="checks"] li', (all) => all.map((li) => li.dataset.verified));
   check(seen.join() === "true,true,false", "each claim says whether it stands: " + seen.join());
-  check((await page.textContent('[data-testid="checks"] .votes-tally')).includes("2"), "how many stand is told");
-  check((await page.textContent('[data-testid="checks"]')).includes("4,200,000"), "what a claim rests on is shown");
+  await soon(async () => (await page.textContent('[data-testid="checks"] .votes-tally')).includes("2"), "how many stand is told");
+  await soon(async () => (await page.textContent('[data-testid="checks"]')).includes("4,200,000"), "what a claim rests on is shown");
 
-  check((await page.textContent('[data-path="say"] [data-testid="claims"]')).startsWith("2 "), "an answer says how much of it is to be verified");
-  check((await page.evaluate(() => [...CSS.highlights.get("claims")].map(String).join())) === "2019,$4.2 million", "and marks the words");
+  await soon(async () => (await page.textContent('[data-path="say"] [data-testid="claims"]')).startsWith("2 "), "an answer says how much of it is to be verified");
+  await soon(async () => (await page.evaluate(() => [...CSS.highlights.get("claims")].map(String).join())) === "2019,$4.2 million", "and marks the words");
 
   const asked = await api("POST", "/runs", {
     definition: {
@@ -39,7 +39,7 @@ await main("claims and reminders", async (page) => {
     },
   });
   await page.waitForSelector('[data-testid="near"]', { timeout: STEP });
-  check((await page.textContent('[data-testid="near"]')).includes("sign"), "a reminder is shown on every page");
+  await soon(async () => (await page.textContent('[data-testid="near"]')).includes("sign"), "a reminder is shown on every page");
   await page.click('[data-testid="near"] a');
   await page.waitForSelector('[data-testid="ask-banner"][data-near]', { timeout: STEP });
   check(page.url().includes(asked.id), "it leads to the run that waits");

@@ -71,6 +71,20 @@ export function check(condition, sentence) {
   console.log("  ok  " + sentence);
 }
 
+/* The same, of a page that may need a moment: asked until it is so, or for a minute. */
+export async function soon(condition, sentence) {
+  let why = "";
+  for (const end = Date.now() + 60_000; Date.now() < end; await new Promise((go) => setTimeout(go, 50))) {
+    try {
+      if (await condition()) return check(true, sentence);
+      why = "";
+    } catch (e) {
+      why = ": " + e.message;
+    }
+  }
+  check(false, sentence + why);
+}
+
 /* Runs the parts one after the other in one browser; the first that fails ends the whole with exit code 1. */
 export async function main(name, body) {
   if (!token) {

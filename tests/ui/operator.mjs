@@ -1,5 +1,5 @@
 /* The operator's pages in a browser, each by its main action, and what the server holds afterwards. */
-import { api, base, check, main, token } from "./lib.mjs";
+import { api, base, check, main, soon, token } from "./lib.mjs";
 
 const MARK = "e2e-" + Date.now().toString(36);
 const byId = (id) => `[data-testid=${id}]`;
@@ -9,10 +9,10 @@ async function agents(page) {
   await page.goto(base + "/agents");
   await page.click(byId("new-agent"));
   await page.waitForSelector(byId("agent-form"));
-  check(await page.evaluate(() => document.activeElement?.getAttribute("name") === "name"), "a form begins where one writes");
+  await soon(async () => await page.evaluate(() => document.activeElement?.getAttribute("name") === "name"), "a form begins where one writes");
   await page.fill("[name=name]", "Not A Name");
   await page.click(byId("save-agent"));
-  check((await page.locator(".field-error:visible").count()) === 2, "what is missing of an agent is said, all at once");
+  await soon(async () => (await page.locator(".field-error:visible").count()) === 2, "what is missing of an agent is said, all at once");
   await page.fill("[name=name]", MARK);
   await page.fill("[name=system]", "You look for what is missing.");
   await page.fill("[name=temperature]", "0.2");
@@ -31,13 +31,13 @@ async function agents(page) {
   await page.click(`[data-agent="${MARK}"] ${byId("copy-agent")}`);
   await page.click(byId("save-agent"));
   await page.waitForSelector(`[data-agent="${MARK}-2"]`);
-  check((await api("GET", `/agents/${MARK}-2`)).system === a.system, "and duplicated under a name of its own");
+  await soon(async () => (await api("GET", `/agents/${MARK}-2`)).system === a.system, "and duplicated under a name of its own");
   for (const n of [MARK + "-2", MARK]) {
     await page.click(`[data-agent="${n}"] ${byId("delete-agent")}`);
     await page.click(byId("delete-yes"));
     await gone(page, `[data-agent="${n}"]`);
   }
-  check(!(await api("GET", "/agents")).items.some((x) => x.name.startsWith(MARK)), "and deleted, after a question");
+  await soon(async () => !(await api("GET", "/agents")).items.some((x) => x.name.startsWith(MARK)), "and deleted, after a question");
 }
 
 async function models(page) {
@@ -46,7 +46,7 @@ async function models(page) {
   const sim = (await api("GET", "/llm/profiles")).items.find((p) => p.simulated);
   await page.click(`[data-profile="${sim.name}"] ${byId("test-profile")}`);
   await page.waitForSelector(byId("test-result"), { timeout: 60_000 });
-  check((await page.getAttribute(byId("test-result"), "data-ok")) === "true", "the test of a profile answers");
+  await soon(async () => (await page.getAttribute(byId("test-result"), "data-ok")) === "true", "the test of a profile answers");
 
   const key = "sk-test-" + MARK + "-SECRETTAIL";
   await page.click(byId("new-profile"));
@@ -59,7 +59,7 @@ async function models(page) {
   await page.waitForSelector(`[data-profile="${MARK}"]`);
   const made = await api("GET", "/llm/profiles/" + MARK);
   check(made.model === "some-model" && made.base_url === "http://127.0.0.1:9/v1" && made.keys.length === 1 && made.keys[0].endsWith("TAIL"), "a profile is made, its key known by its end");
-  check(!(await page.content()).includes(key) && !JSON.stringify(made).includes(key), "the key is on no page and in no answer");
+  await soon(async () => !(await page.content()).includes(key) && !JSON.stringify(made).includes(key), "the key is on no page and in no answer");
 
   await page.click(`[data-profile="${MARK}"] ${byId("edit-profile")}`);
   await page.waitForSelector(byId("profile-form"));
@@ -71,7 +71,7 @@ async function models(page) {
 
   await page.click(`[data-profile="${MARK}"] ${byId("test-profile")}`);
   await page.waitForSelector(`[data-profile="${MARK}"] ${byId("test-result")}`, { timeout: 60_000 });
-  check((await page.getAttribute(`[data-profile="${MARK}"] ${byId("test-result")}`, "data-ok")) === "false", "a profile that nobody answers says so");
+  await soon(async () => (await page.getAttribute(`[data-profile="${MARK}"] ${byId("test-result")}`, "data-ok")) === "false", "a profile that nobody answers says so");
   await page.click(`[data-profile="${MARK}"] ${byId("delete-profile")}`);
   await page.click(byId("delete-yes"));
   await gone(page, `[data-profile="${MARK}"]`);
@@ -94,7 +94,7 @@ async function models(page) {
   await page.locator(`${byId("prices")} tr.is-own`).last().getByRole("button").click();
   await page.click(byId("save-prices"));
   await page.waitForFunction(() => !document.querySelector("[data-testid=save-prices]").textContent.includes("*"));
-  check((await api("GET", "/llm/prices")).items.filter((p) => p.source !== "built-in").length === before, "and taken back");
+  await soon(async () => (await api("GET", "/llm/prices")).items.filter((p) => p.source !== "built-in").length === before, "and taken back");
 }
 
 async function memory(page) {
@@ -111,18 +111,18 @@ async function memory(page) {
   check(true, "what is written down waits in quarantine");
   await card("quarantine").locator(byId("to-working")).click();
   await card("working").waitFor();
-  check((await card("working").locator(".ttl").count()) === 1, "promoted to working memory it says when it expires");
+  await soon(async () => (await card("working").locator(".ttl").count()) === 1, "promoted to working memory it says when it expires");
   await page.fill("[name=memory-search]", "eleven weeks");
   await page.click(byId("search-memory"));
   await page.waitForFunction(() => document.querySelectorAll("[data-testid=tier-working] .memory-score").length > 0, null, { timeout: 60_000 });
-  check((await card("working").count()) === 1, "a search finds it as a run would");
+  await soon(async () => (await card("working").count()) === 1, "a search finds it as a run would");
   await page.goto(base + "/memory?project=" + project);
   await card("working").locator(byId("to-long")).click();
   await card("long_term").waitFor();
-  check((await card("long_term").locator(".chip-ok").count()) === 1, "promoted by a person it is verified, and stays");
+  await soon(async () => (await card("long_term").locator(".chip-ok").count()) === 1, "promoted by a person it is verified, and stays");
   await card("long_term").locator(".memory-text").click();
   await page.waitForSelector(`${byId("memory-details")} .plain-list`);
-  check((await page.locator(`${byId("memory-details")} .plain-list li`).count()) >= 2, "its history says how it came there");
+  await soon(async () => (await page.locator(`${byId("memory-details")} .plain-list li`).count()) >= 2, "its history says how it came there");
   await page.keyboard.press("Escape");
   await card("long_term").locator(byId("invalidate")).click();
   await page.fill("[name=reason]", "made up");
@@ -148,7 +148,7 @@ async function dashboard(page) {
   await page.goto(base + "/dashboard");
   await page.waitForSelector(byId("stats"), { timeout: 60_000 });
   await page.waitForSelector(".plot-box canvas");
-  check((await page.locator(`${byId("stats")} dd`).count()) === 7, "the figures of now are there");
+  await soon(async () => (await page.locator(`${byId("stats")} dd`).count()) === 7, "the figures of now are there");
   await page.focus(".plot-box");
   await page.keyboard.press("ArrowRight");
   await page.waitForSelector(".plot-tip");
@@ -164,27 +164,27 @@ async function admin(page) {
   await page.waitForSelector(byId("token-secret"));
   const secret = (await page.textContent(`${byId("token-secret")} pre`)).trim();
   const whoami = async () => (await fetch(base + "/api/v1/session", { headers: { Authorization: "Bearer " + secret } })).status;
-  check((await whoami()) === 200, "a new token opens the server");
+  await soon(async () => (await whoami()) === 200, "a new token opens the server");
   await page.click(byId("secret-done"));
   await gone(page, byId("token-secret"));
-  check(!(await page.content()).includes(secret), "its secret was shown once");
+  await soon(async () => !(await page.content()).includes(secret), "its secret was shown once");
 
   // What a viewer sees: nothing to press, and why.
   const other = await (await page.context().browser().newContext({ viewport: { width: 1280, height: 800 } })).newPage();
   await other.goto(base + "/#token=" + encodeURIComponent(secret));
   await other.waitForSelector(".rail-item");
-  check((await other.locator('.rail-item[href="/admin"]').count()) === 0, "a viewer is not shown the administration");
+  await soon(async () => (await other.locator('.rail-item[href="/admin"]').count()) === 0, "a viewer is not shown the administration");
   await other.goto(base + "/admin");
   await other.waitForSelector(byId("empty"));
   await other.goto(base + "/agents");
   await other.waitForSelector(byId("new-agent"));
-  check((await other.getAttribute(byId("new-agent"), "aria-disabled")) === "true" && (await other.getAttribute(byId("new-agent"), "aria-description")).length > 5, "and what a viewer may not do says why");
+  await soon(async () => (await other.getAttribute(byId("new-agent"), "aria-disabled")) === "true" && (await other.getAttribute(byId("new-agent"), "aria-description")).length > 5, "and what a viewer may not do says why");
   await other.context().close();
 
   await page.click(`[data-token="${MARK}"] ${byId("revoke-token")}`);
   await page.click(byId("revoke-yes"));
   await page.waitForSelector(`[data-token="${MARK}"].is-gone`);
-  check((await whoami()) === 401, "revoked it opens nothing");
+  await soon(async () => (await whoami()) === 401, "revoked it opens nothing");
 
   await page.goto(base + "/admin/audit");
   await page.fill("[name=action]", "token.");
@@ -222,11 +222,11 @@ async function guards(page) {
   await page.click(byId("save-limits"));
   await page.waitForFunction(() => !document.querySelector(".field-error"));
   await page.waitForTimeout(300);
-  check((await api("GET", "/admin/limits")).projects[MARK].rpm === 120, "a project is limited");
+  await soon(async () => (await api("GET", "/admin/limits")).projects[MARK].rpm === 120, "a project is limited");
   await page.fill("[name=max_queued]", "12345");
   await page.click(byId("save-limits"));
   await page.waitForTimeout(300);
-  check((await api("GET", "/admin/limits")).runs.max_queued === 12345, "runs are limited");
+  await soon(async () => (await api("GET", "/admin/limits")).runs.max_queued === 12345, "runs are limited");
   await api("PUT", "/admin/limits", limits);
 
   await page.goto(base + "/admin/breakers");

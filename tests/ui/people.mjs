@@ -1,6 +1,6 @@
 /* Runs with people, rounds and a breaker in them, in a browser: a review answered with changes, answered twice, and answered from the
  * list; a loop inside a loop; items of a map; votes; the breaker and its two ways out. */
-import { api, base, check, main, token } from "./lib.mjs";
+import { api, base, check, main, soon, token } from "./lib.mjs";
 
 const byId = (id) => `[data-testid=${id}]`;
 const llm = (id, prompt, more = {}) => ({ id, type: "llm", params: { prompt }, ...more });
@@ -46,12 +46,12 @@ const events = async (id) => (await api("GET", `/runs/${id}/events?after_seq=0&l
 async function review(page) {
   const id = await begin(page, "sign-off", { topic: "tides" });
   await page.waitForSelector(byId("ask-banner"), { timeout: 60_000 });
-  check((await page.getAttribute(byId("run"), "data-status")) === "waiting", "the run waits, and a bar says for whom");
-  check((await page.locator(`${byId("countdown")}.is-urgent`).count()) > 0, "less than five minutes are red");
+  await soon(async () => (await page.getAttribute(byId("run"), "data-status")) === "waiting", "the run waits, and a bar says for whom");
+  await soon(async () => (await page.locator(`${byId("countdown")}.is-urgent`).count()) > 0, "less than five minutes are red");
   await page.waitForSelector(".rail-badge", { timeout: 60_000 });
-  check(Number((await page.textContent(".rail-badge")).replace(/\D.*/, "")) >= 1, "the navigation counts it");
+  await soon(async () => Number((await page.textContent(".rail-badge")).replace(/\D.*/, "")) >= 1, "the navigation counts it");
   await page.click(byId("ask-go"));
-  check(await page.evaluate(() => Boolean(document.activeElement?.closest("[data-testid=review]"))), "one press leads the keyboard to the question");
+  await soon(async () => await page.evaluate(() => Boolean(document.activeElement?.closest("[data-testid=review]"))), "one press leads the keyboard to the question");
 
   await page.click(byId("review-reject"));
   await page.click(byId("review-reject-go"));
@@ -63,7 +63,7 @@ async function review(page) {
   const draft = await page.inputValue("[name=content]");
   await page.fill("[name=content]", draft + " Checked by a person.");
   await page.waitForSelector(`${byId("diff")} ins`);
-  check((await page.textContent(`${byId("diff")} ins`)).includes("Checked by a person."), "what was changed is shown as a difference");
+  await soon(async () => (await page.textContent(`${byId("diff")} ins`)).includes("Checked by a person."), "what was changed is shown as a difference");
   await page.click(byId("review-approve"));
   await page.waitForSelector(`${byId("review-done")}[data-phase=mine]`);
   check(true, "the answer is mine");
@@ -73,14 +73,14 @@ async function review(page) {
   await page.click(byId("more-actions"));
   await page.getByRole("menuitem").nth(1).click();
   await page.waitForSelector(byId("signal"));
-  check((await page.inputValue("[name=signal]")) === "release", "the signal that is waited for is offered");
+  await soon(async () => (await page.inputValue("[name=signal]")) === "release", "the signal that is waited for is offered");
   await page.click(byId("signal-go"));
   await ended(page);
   const run = await api("GET", "/runs/" + id);
   check(run.status === "succeeded" && JSON.stringify(run.outputs).includes("Checked by a person."), "the run goes on with the person's version to its end");
   await page.reload();
   await page.waitForSelector(".said");
-  check((await page.locator(".said").count()) >= 2, "who answered and who signalled is seen afterwards");
+  await soon(async () => (await page.locator(".said").count()) >= 2, "who answered and who signalled is seen afterwards");
 }
 
 async function race(page) {
@@ -112,7 +112,7 @@ async function list(page) {
   await page.waitForSelector(`${byId("review-done")}[data-phase=mine]`);
   await page.keyboard.press("Escape");
   await row.waitFor({ state: "detached" });
-  check((await events(id)).some((e) => e.event === "human_review:resolved" && e.data.action === "approve"), "a review is approved from the list");
+  await soon(async () => (await events(id)).some((e) => e.event === "human_review:resolved" && e.data.action === "approve"), "a review is approved from the list");
   await api("POST", `/runs/${id}/cancel`, {});
 }
 
@@ -122,24 +122,24 @@ async function loops(page) {
   check(true, "the first score is on the screen while the loop goes on");
   await ended(page);
   await page.waitForFunction(() => document.querySelectorAll(".round-head").length >= 4);
-  check((await page.locator('.pane[data-path="outer#1/inner#1/write"]').count()) === 1, "words stand under their round, also in a loop in a loop");
-  check(/2/.test(await page.textContent(byId("loop-figure"))), "the header counts the rounds");
+  await soon(async () => (await page.locator('.pane[data-path="outer#1/inner#1/write"]').count()) === 1, "words stand under their round, also in a loop in a loop");
+  await soon(async () => /2/.test(await page.textContent(byId("loop-figure"))), "the header counts the rounds");
   const run = await api("GET", "/runs/" + id);
-  check((await page.textContent(".figures")).includes(`${run.nodes_done}/${run.nodes_total}`), "nodes are counted as the server counts them");
+  await soon(async () => (await page.textContent(".figures")).includes(`${run.nodes_done}/${run.nodes_total}`), "nodes are counted as the server counts them");
   await page.selectOption(`[data-node="outer"] ${byId("round")}`, "1");
   await page.click('[data-node="outer#1/inner"] .group-head b');
   await page.waitForSelector(byId("rounds"));
   const rounds = (await events(id)).filter((e) => e.event === "loop:round" && e.data.node_id === "outer#1/inner");
-  check((await page.locator(`${byId("rounds")} tbody tr`).count()) === rounds.length, "every round of the chosen loop is in the table");
+  await soon(async () => (await page.locator(`${byId("rounds")} tbody tr`).count()) === rounds.length, "every round of the chosen loop is in the table");
   await page.waitForSelector(".rounds-tab canvas");
-  check(rounds.every((r) => r.data.note === undefined) || (await page.locator(`${byId("rounds")} td span[style]`).count()) > 0, "what went wrong is marked");
+  await soon(async () => rounds.every((r) => r.data.note === undefined) || (await page.locator(`${byId("rounds")} td span[style]`).count()) > 0, "what went wrong is marked");
   await page.focus(".rounds-tab .plot-box");
   await page.keyboard.press("ArrowRight");
   await page.waitForSelector(".rounds-tab .plot-tip");
-  check((await page.textContent(".rounds-tab .plot-tip")).includes(String(rounds[0].data.score)), "the chart says its values");
+  await soon(async () => (await page.textContent(".rounds-tab .plot-tip")).includes(String(rounds[0].data.score)), "the chart says its values");
   await page.click(byId("timeline-toggle"));
   await page.waitForSelector(`${byId("timeline")} .timeline-bar`);
-  check((await page.locator(`${byId("timeline")} .timeline-row`).count()) > 5, "the timeline shows when each node ran");
+  await soon(async () => (await page.locator(`${byId("timeline")} .timeline-row`).count()) > 5, "the timeline shows when each node ran");
 }
 
 async function items(page) {
@@ -149,7 +149,7 @@ async function items(page) {
   check(run.nodes.filter((n) => n.path.startsWith("each#")).length === 24, "every item has its nodes");
   await page.waitForFunction(() => document.querySelector("[data-testid=iteration]")?.textContent === "12/12");
   check(true, "the map says how many items are done");
-  check((await page.locator(".pane").count()) >= 10 && (await page.locator(".round-head").count()) === 1, "the items' words stand side by side under one head");
+  await soon(async () => (await page.locator(".pane").count()) >= 10 && (await page.locator(".round-head").count()) === 1, "the items' words stand side by side under one head");
   await page.selectOption(byId("round"), "5");
   await page.waitForSelector('[data-node="each#5/ask"]');
   check(true, "one item is chosen by its number");
@@ -163,35 +163,35 @@ async function votes(page) {
   await page.waitForSelector('[data-node="panel#1/judge"]');
   await page.click("[data-node=panel] .group-head b");
   await page.waitForSelector(".votes li");
-  check((await page.locator(".votes li").count()) === 3, "and each vote is shown with its voter");
+  await soon(async () => (await page.locator(".votes li").count()) === 3, "and each vote is shown with its voter");
 }
 
 async function breaker(page) {
   const id = await begin(page, "surge");
   await page.waitForSelector(`${byId("run")}[data-status=locked]`, { timeout: 60_000 });
   await page.waitForSelector(byId("trip"));
-  check(await page.evaluate(() => document.activeElement?.getAttribute("name") === "justification"), "a trip opens its question, with the keyboard in it");
+  await soon(async () => await page.evaluate(() => document.activeElement?.getAttribute("name") === "justification"), "a trip opens its question, with the keyboard in it");
   const inside = async () => page.evaluate(() => Boolean(document.activeElement?.closest("dialog")) || document.activeElement === document.body);
   for (let i = 0; i < 12; i++) {
     await page.keyboard.press("Tab");
     if (!(await inside())) check(false, "the keyboard stays in the question");
   }
   check(true, "the keyboard stays in the question");
-  check((await page.getAttribute(byId("unlock"), "aria-disabled")) === "true", "nothing is unlocked without a word");
+  await soon(async () => (await page.getAttribute(byId("unlock"), "aria-disabled")) === "true", "nothing is unlocked without a word");
   await page.keyboard.press("Escape");
   await page.waitForSelector(byId("trip-banner"));
-  check((await page.locator(".is-locked").count()) === 1, "who decides later sees it in the page");
+  await soon(async () => (await page.locator(".is-locked").count()) === 1, "who decides later sees it in the page");
   await page.click(byId("trip-open"));
   const trips = (await events(id)).filter((e) => e.event === "circuit_breaker:tripped");
-  check((await page.textContent(byId("trip"))).includes(trips[0].data.message), "what was measured is said in the server's words");
+  await soon(async () => (await page.textContent(byId("trip"))).includes(trips[0].data.message), "what was measured is said in the server's words");
   const boxes = page.locator(`${byId("trip")} input[type=checkbox]`);
   await boxes.nth(0).check();
   await boxes.nth(1).check();
-  check((await page.getAttribute(byId("unlock"), "aria-disabled")) === "true", "two of three are not enough");
+  await soon(async () => (await page.getAttribute(byId("unlock"), "aria-disabled")) === "true", "two of three are not enough");
   await boxes.nth(2).check();
   await page.click(byId("unlock"));
   await page.waitForFunction(async (u) => (await (await fetch(u, { headers: { "X-Sluice-Client": "ui" } })).json()).items.some((e) => e.event === "circuit_breaker:unlocked"), `/api/v1/runs/${id}/events?after_seq=0&limit=500`);
-  check((await events(id)).find((e) => e.event === "circuit_breaker:unlocked").data.by !== undefined, "three words let it go on, and the journal says whose");
+  await soon(async () => (await events(id)).find((e) => e.event === "circuit_breaker:unlocked").data.by !== undefined, "three words let it go on, and the journal says whose");
   await api("POST", `/runs/${id}/cancel`, {}).catch(() => {}); // it may be over
 }
 

@@ -1,6 +1,6 @@
 /* Runs that begin again, in a browser: a cancelled run is retried and seen to go on without a reload, a node is given another output in
  * a fork, and the two are compared. */
-import { api, base, check, main, token } from "./lib.mjs";
+import { api, base, check, main, soon, token } from "./lib.mjs";
 
 const byId = (id) => `[data-testid="${id}"]`;
 const flow = {
@@ -31,7 +31,7 @@ await main("runs that begin again", async (page) => {
   await page.evaluate((t) => fetch("/api/v1/session", { method: "POST", headers: { Authorization: "Bearer " + t, "X-Sluice-Client": "test" } }), token);
   await page.goto(`${base}/runs/${id}?node=first`);
   await status(page, "waiting");
-  check((await page.locator(byId("retry")).count()) === 0, "what goes on cannot be retried");
+  await soon(async () => (await page.locator(byId("retry")).count()) === 0, "what goes on cannot be retried");
   await page.click(byId("cancel"));
   await page.click(byId("confirm-cancel"));
   await status(page, "cancelled");
@@ -62,13 +62,13 @@ await main("runs that begin again", async (page) => {
   await page.goto(`${base}/runs/${fork}`);
   await api("POST", `/runs/${fork}/signal`, { signal: "open" });
   await status(page, "succeeded");
-  check((await api("GET", `/runs/${fork}`)).outputs.text === "two and more", "it went on with what was given");
+  await soon(async () => (await api("GET", `/runs/${fork}`)).outputs.text === "two and more", "it went on with what was given");
 
   await page.locator(`${byId("forked-from")} a`).last().click();
   await page.waitForSelector(byId("diff-last"));
   const said = await page.textContent(byId("diff"));
   check(said.includes("one and more") && said.includes("two and more"), "both texts stand side by side");
-  check((await page.textContent(byId("diff-first"))).includes("two"), "the node that was given its output is among what changed");
+  await soon(async () => (await page.textContent(byId("diff-first"))).includes("two"), "the node that was given its output is among what changed");
 
   await page.goto(`${base}/runs/${id}`);
   await status(page, "succeeded");
@@ -83,7 +83,7 @@ await main("runs that begin again", async (page) => {
   await status(page, "succeeded");
   const after = new URL(page.url()).pathname.split("/").pop();
   const seq = (await api("GET", `/runs/${id}/events?limit=1000`)).items.find((e) => e.event === "signal:received").seq;
-  check((await api("GET", `/runs/${after}`)).forked_from.at_seq === seq, "a fork from an event of the log has what happened up to it, and needs no second signal");
+  await soon(async () => (await api("GET", `/runs/${after}`)).forked_from.at_seq === seq, "a fork from an event of the log has what happened up to it, and needs no second signal");
 
   const { id: notes } = await api("POST", "/runs", { definition: written, inputs: {} });
   await page.goto(`${base}/runs/${notes}`);
@@ -98,7 +98,7 @@ await main("runs that begin again", async (page) => {
   await page.waitForFunction((old) => !location.pathname.includes(old), notes, { timeout: 60_000 });
   const back = new URL(page.url()).pathname.split("/").pop();
   const first = (await api("GET", `/runs/${notes}/files/history?path=notes.md`)).items.find((v) => v.version === 1);
-  check((await api("GET", `/runs/${back}`)).forked_from.at_seq === first.seq, "one goes back to a version of a file");
+  await soon(async () => (await api("GET", `/runs/${back}`)).forked_from.at_seq === first.seq, "one goes back to a version of a file");
 
   const known = (await api("GET", "/workflows?limit=200")).items.some((x) => x.name === inner.name);
   await api(known ? "PUT" : "POST", "/workflows" + (known ? "/" + inner.name : ""), { definition: inner });

@@ -3,7 +3,7 @@
  *
  *   SLUICE_WORKFLOW  the workflow to start; default: the first the server lists that needs nothing but texts
  */
-import { api, check, main, token, wire } from "./lib.mjs";
+import { api, check, main, soon, token, wire } from "./lib.mjs";
 
 const inputsOf = (def) => def.inputs?.properties ?? {};
 
@@ -42,7 +42,7 @@ await main("a run, from the first click to its end", async (page) => {
   await page.goto(base + "/#token=" + encodeURIComponent(token));
   await page.waitForSelector("[data-testid=start-run]");
   check(!page.url().includes("token"), "the token leaves the address bar");
-  check(await page.evaluate((t) => !JSON.stringify([localStorage, sessionStorage, document.cookie]).includes(t), token), "no script can read the token or the session");
+  await soon(async () => await page.evaluate((t) => !JSON.stringify([localStorage, sessionStorage, document.cookie]).includes(t), token), "no script can read the token or the session");
   await page.waitForSelector("[data-testid=connection][data-phase=live]");
   check(true, "the connection is live");
 
@@ -67,7 +67,7 @@ await main("a run, from the first click to its end", async (page) => {
     await page.click("[data-testid=pause]");
     await page.waitForSelector("[data-testid=run][data-status=paused], [data-testid=run][data-status=succeeded]", { timeout: 60_000 });
     const held = await status(page);
-    check((await api("GET", "/runs/" + id)).status === held || held === "succeeded", "pause is seen by the page and by the server");
+    await soon(async () => (await api("GET", "/runs/" + id)).status === held || held === "succeeded", "pause is seen by the page and by the server");
     if (held === "paused") {
       await page.click("[data-testid=resume]");
       await page.waitForSelector("[data-testid=run]:not([data-status=paused])", { timeout: 60_000 });
@@ -102,7 +102,7 @@ await main("a run, from the first click to its end", async (page) => {
   const from = await page.$$eval(".pane[data-path]", (ps) => Object.fromEntries(ps.map((p) => [p.dataset.path, p.dataset.from])));
   for (const n of models) check(from[n.path] === "stream", `${n.path}: the page shows what was streamed`);
   for (const n of models) check(shown[n.path] === n.output.text, `${n.path}: ${Buffer.byteLength(n.output.text)} bytes, the same on the page and in the record`);
-  check(run.last_seq === Number(await page.getAttribute("[data-testid=run]", "data-seq")), "the page has followed up to the last event");
+  await soon(async () => run.last_seq === Number(await page.getAttribute("[data-testid=run]", "data-seq")), "the page has followed up to the last event");
 
   await page.click("[data-testid=log-toggle]");
   await page.waitForSelector("[data-testid=log] [role=option]");

@@ -1,6 +1,6 @@
 /* Orders for many runs of the list, in a browser: rows are selected with the pointer and the keyboard, the order says first how many it
  * reaches, and afterwards what came of it. */
-import { api, base, check, main, token } from "./lib.mjs";
+import { api, base, check, main, soon, token } from "./lib.mjs";
 
 const byId = (id) => `[data-testid="${id}"]`;
 const MARK = "many-" + Date.now().toString(36);
@@ -26,38 +26,38 @@ await main("orders for many runs", async (page, context) => {
   await page.goto(`${base}/?workflow=${MARK}`);
   await page.click(box(c));
   await page.click(box(a), { modifiers: ["Shift"] });
-  check((await page.locator(".is-picked").count()) === 4, "with Shift the rows in between are selected, too");
-  check((await page.getAttribute(byId("bulk-resume"), "aria-disabled")) === "true", "an order that none of them can follow is off");
+  await soon(async () => (await page.locator(".is-picked").count()) === 4, "with Shift the rows in between are selected, too");
+  await soon(async () => (await page.getAttribute(byId("bulk-resume"), "aria-disabled")) === "true", "an order that none of them can follow is off");
   await page.click(byId("bulk-cancel"));
   await phase(page, "ask");
   const reach = await page.textContent(byId("bulk"));
   check(reach.includes("3 of the 4") && reach.includes("1 × completed"), "the order says how many it reaches, and who is left out");
-  check((await status(a)) === "waiting", "nothing has been done by then");
+  await soon(async () => (await status(a)) === "waiting", "nothing has been done by then");
   const orders = [];
   page.on("request", (r) => r.method() === "POST" && orders.push(new URL(r.url()).pathname));
   await page.click(byId("bulk-go"));
   await phase(page, "done");
-  check((await page.textContent(byId("bulk-outcome"))).trim() === "Done: 3.", "then what came of it");
+  await soon(async () => (await page.textContent(byId("bulk-outcome"))).trim() === "Done: 3.", "then what came of it");
   check(orders.filter((p) => p.startsWith("/api/v1/runs")).join() === "/api/v1/runs/bulk", "which is one order for all of them");
   await page.click(byId("bulk-close"));
   for (const id of [a, b, c]) await settled(id, "cancelled");
-  check((await page.locator(byId("bulk-bar")).count()) === 0, "and nothing is selected any more");
+  await soon(async () => (await page.locator(byId("bulk-bar")).count()) === 0, "and nothing is selected any more");
 
   await page.focus(box(c));
   await page.keyboard.press("Space");
   await page.keyboard.press("Shift+ArrowDown");
-  check((await page.locator(".is-picked").count()) === 2, "Space and Shift with the arrows select rows");
+  await soon(async () => (await page.locator(".is-picked").count()) === 2, "Space and Shift with the arrows select rows");
   await page.keyboard.press("Escape");
-  check((await page.locator(".is-picked").count()) === 0, "Escape lets them go");
+  await soon(async () => (await page.locator(".is-picked").count()) === 0, "Escape lets them go");
 
   await page.keyboard.press("Space");
   await page.click(byId("bulk-all"));
   await page.click(byId("bulk-retry"));
   await phase(page, "ask");
-  check((await page.textContent(byId("bulk-reach"))).includes("it reaches: 3."), "all that fit the filter are counted by the server");
+  await soon(async () => (await page.textContent(byId("bulk-reach"))).includes("it reaches: 3."), "all that fit the filter are counted by the server");
   await page.click(byId("bulk-go"));
   await phase(page, "done");
-  check((await page.textContent(byId("bulk-outcome"))).trim() === "Done: 3.", "and are given the order by it");
+  await soon(async () => (await page.textContent(byId("bulk-outcome"))).trim() === "Done: 3.", "and are given the order by it");
   await page.click(byId("bulk-close"));
   for (const id of [a, b, c]) await settled(id, "waiting");
 
@@ -69,7 +69,7 @@ await main("orders for many runs", async (page, context) => {
   await settled(a, "cancelled");
   await page.click(byId("bulk-go"));
   await phase(page, "done");
-  check((await page.textContent(byId("bulk-outcome"))).includes("Refused: 1.") && (await page.textContent(byId("bulk-reasons"))).includes("cancelled"), "who refuses the order says why");
+  await soon(async () => (await page.textContent(byId("bulk-outcome"))).includes("Refused: 1.") && (await page.textContent(byId("bulk-reasons"))).includes("cancelled"), "who refuses the order says why");
   await page.click(byId("bulk-close"));
 
   const { token: viewer } = await api("POST", "/admin/tokens", { name: MARK, role: "viewer" });
@@ -77,6 +77,6 @@ await main("orders for many runs", async (page, context) => {
   await page.evaluate((t) => fetch("/api/v1/session", { method: "POST", headers: { Authorization: "Bearer " + t, "X-Sluice-Client": "test" } }), viewer);
   await page.goto(`${base}/?workflow=${MARK}`);
   await page.waitForSelector(`tr[data-run="${c}"]`);
-  check((await page.locator("[data-pick], " + byId("pick-all")).count()) === 0, "who may only look has nothing to select");
+  await soon(async () => (await page.locator("[data-pick], " + byId("pick-all")).count()) === 0, "who may only look has nothing to select");
   for (const id of [b, c]) await api("POST", `/runs/${id}/cancel`);
 });
