@@ -1,4 +1,4 @@
-/* engine/child.c: runs that a node of another run starts, and waiting for the end of a run.
+/* engine/child.c: runs that a node of another run starts.
  *
  * A child is submitted under the node's idempotency key, so a parent that was restarted finds the child it started
  * before; the two need not even live in the same server. What is asked elsewhere (the library, the journal, the child)
@@ -36,163 +36,6 @@ static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind
 		sl_log(SL_LOG_WARN, "engine", "a child run could not be told", SL_KU("order", kind));
 }
 
-/* ---- waiting for an end ---- */
-
-static void error_of(const struct sl_run_state *s, struct sl_error *err)
-{
-	*err = (struct sl_error){0};
-	if (s->status == SL_RUN_CANCELLED)
-		(void)sl_fail(err, SL_CANCELLED, "the run was cancelled");
-	else if (s->status == SL_RUN_FAILED)
-		(void)sl_fail(err, s->code == SL_OK ? SL_INTERNAL : s->code, "%s", s->message ? s->message : "");
-}
-
-static void tell_end(sl_await_fn *fn, void *arg, const struct sl_run_state *s)
-{
-	struct sl_error err;
-	struct sl_bytes *outputs = NULL;
-	const struct sl_figures took = sl_state_figures(s);
-	error_of(s, &err);
-	if (s->outputs) {
-		SL_BUF(b, 16u * SL_LIMIT_PAYLOAD_BYTES);
-		sl_json_write(&b, s->outputs);
-		bool no_memory = b.no_memory || !b.failed;
-		outputs = sl_buf_bytes(&b);
-		if (!outputs && no_memory) { /* nothing came out is something else */
-			fn(arg, sl_fail(&err, SL_NO_MEMORY, "no memory for what came out of the run"), "", NULL, NULL,
-			   &err);
-			return;
-		}
-	}
-	fn(arg, SL_OK, sl_run_states[s->status].wire, outputs, &took, &err);
-	sl_bytes_unref(outputs);
-}
-
-void sl_run_tell_ends(struct sl_run *r, enum sl_code rc)
-{
-	while (r->ends) {
-		struct sl_end_waiter *w = r->ends;
-		r->ends = w->next;
-		if (rc == SL_OK)
-			tell_end(w->fn, w->arg, &r->state);
-		else
-			w->fn(w->arg, rc, "", NULL, NULL, &(struct sl_error){.code = rc});
-		free(w);
-	}
-}
-
-struct await {
-	struct sl_msg msg;
-	struct sl_engine *engine;
-	struct sl_run *run;
-	struct sl_run_id id;
-	struct sl_run_id child; /* that was taken up from a journal and asks for its parent; zero: somebody else asks */
-	sl_await_fn *fn;
-	void *arg;
-};
-
-static void await_end(struct await *a, enum sl_code rc)
-{
-	if (rc == SL_BUSY)
-		rc = SL_UNAVAILABLE; /* it cannot be read now: ask again, as for one that is elsewhere */
-	a->fn(a->arg, rc, "", NULL, NULL, &(struct sl_error){.code = rc});
-	free(a);
-}
-
-/* [store] */
-static void await_loaded(void *arg, enum sl_code rc, struct sl_stored_run *stored)
-{
-	struct await *a = arg;
-	SL_AUTO(sl_stored_run) run = stored;
-	SL_AUTO(sl_workflow) w = NULL;
-	struct sl_run_state state = {0};
-	struct sl_error err;
-	if (rc == SL_OK)
-		rc = sl_stored_state(a->engine, run, &w, &state, &err);
-	if (!w) {
-		await_end(a, rc);
-		return;
-	}
-	if (rc == SL_OK && sl_run_status_final(state.status)) {
-		tell_end(a->fn, a->arg, &state);
-		free(a);
-	} else if (rc == SL_OK) {
-		const struct sl_figures took = sl_state_figures(&state);
-		a->fn(a->arg, SL_UNAVAILABLE, "", NULL, &took, &(struct sl_error){.code = SL_UNAVAILABLE});
-		free(a);
-	} else {
-		await_end(a, rc);
-	}
-	sl_run_state_fini(&state);
-}
-
-static void await_load(struct await *a)
-{
-	const struct sl_journal *j = &a->engine->config.journal;
-	enum sl_code rc = j->load(j->ctx, a->id, await_loaded, a);
-	if (rc != SL_OK)
-		await_end(a, rc);
-}
-
-static void await_drop(struct sl_msg *m)
-{
-	struct await *a = SL_CONTAINER_OF(m, struct await, msg);
-	struct sl_run *r = a->run;
-	await_end(a, SL_UNAVAILABLE);
-	sl_run_unref(r);
-}
-
-static void await_run(struct sl_run *r, struct sl_msg *m)
-{
-	struct await *a = SL_CONTAINER_OF(m, struct await, msg);
-	struct sl_end_waiter *w = NULL;
-	if (r->lost) {
-		await_load(a);
-	} else if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
-		tell_end(a->fn, a->arg, &r->state);
-		free(a);
-	} else if ((w = calloc(1, sizeof(*w)))) {
-		*w = (struct sl_end_waiter){.next = r->ends, .fn = a->fn, .arg = a->arg};
-		r->ends = w;
-		/* The order to pause may have been lost with the server, and the node that gave it is at rest. What the
-		 * child had under way was cut then, and has only just begun again. */
-		if (is_held(r) && !sl_run_id_eq(a->child, (struct sl_run_id){0}))
-			order(r->engine, a->child, SL_CMD_PAUSE_NOW, 0);
-		free(a);
-	} else {
-		await_end(a, SL_NO_MEMORY);
-	}
-	sl_run_unref(r);
-}
-
-static enum sl_code await_as(struct sl_engine *e, struct sl_run_id id, struct sl_run_id child, sl_await_fn *fn,
-			     void *arg)
-{
-	struct await *a = calloc(1, sizeof(*a));
-	if (!a)
-		return SL_NO_MEMORY;
-	*a = (struct await){.engine = e, .id = id, .child = child, .fn = fn, .arg = arg, .run = sl_engine_find(e, id)};
-	if (a->run) {
-		a->msg.run = await_run;
-		a->msg.drop = await_drop;
-		sl_run_post(a->run, &a->msg);
-		return SL_OK;
-	}
-	enum sl_code rc = e->config.journal.load(e->config.journal.ctx, id, await_loaded, a);
-	if (rc == SL_BUSY || rc == SL_UNAVAILABLE) { /* it takes nothing now, and will again */
-		await_end(a, rc);
-		return SL_OK;
-	}
-	if (rc != SL_OK)
-		free(a);
-	return rc;
-}
-
-enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_fn *fn, void *arg)
-{
-	return await_as(e, id, (struct sl_run_id){0}, fn, arg);
-}
-
 /* ---- children ---- */
 
 struct child {
@@ -213,6 +56,14 @@ struct child {
 	bool dropped;               /* [run of the parent] */
 	uint64_t off_at_us;         /* when somebody asked for that; 0: nobody did. Set before `unwanted` */
 };
+
+void sl_child_follows(struct sl_run *parent, struct sl_run_id child)
+{
+	/* The order to pause may have been lost with the server, and the node that gave it is at rest. What the child
+	 * had under way was cut then, and has only just begun again. */
+	if (is_held(parent))
+		order(parent->engine, child, SL_CMD_PAUSE_NOW, 0);
+}
 
 static bool has_earlier(const struct child *c)
 {
@@ -327,7 +178,7 @@ void sl_run_watch_parent(struct sl_run *r)
 		return; /* it runs to its end */
 	*o = (struct orphan){.engine = r->engine, .child = r->id};
 	/* a new one is told by the node that starts it */
-	if (await_as(r->engine, parent, r->recoveries ? r->id : (struct sl_run_id){0}, parent_ended, o) != SL_OK)
+	if (sl_run_await_as(r->engine, parent, r->recoveries ? r->id : (struct sl_run_id){0}, parent_ended, o) != SL_OK)
 		free(o);
 }
 
@@ -859,68 +710,6 @@ enum sl_step sl_node_child(struct sl_node *n, struct sl_str workflow, int32_t ve
 	child_unref(c);
 	(void)sl_fail(err, rc, "the workflow could not be asked for");
 	return SL_FAILED;
-}
-
-/* ---- what a stored workflow looks like ---- */
-
-struct look_up {
-	struct sl_remote *remote;
-	sl_definition_fn *fn;
-	enum sl_code rc;
-	struct sl_bytes *definition;
-	char name[];
-};
-
-static void look_up_free(void *arg)
-{
-	struct look_up *l = arg;
-	sl_remote_unref(l->remote);
-	sl_bytes_unref(l->definition);
-	free(l);
-}
-
-/* [run] */
-static void looked_up(struct sl_node *n, void *arg)
-{
-	struct look_up *l = arg;
-	if (--n->look_ups == 0)
-		sl_node_busy(n, false);
-	l->fn(n, l->name, l->rc, l->definition);
-	look_up_free(l);
-}
-
-/* [any] */
-static void on_looked_up(void *arg, enum sl_code rc, struct sl_bytes *definition, int32_t version)
-{
-	struct look_up *l = arg;
-	struct sl_remote *remote = sl_remote_ref(l->remote);
-	l->rc = rc;
-	l->definition = rc == SL_OK ? sl_bytes_ref(definition) : NULL;
-	if (sl_remote_call(remote, looked_up, look_up_free, l) != SL_OK)
-		look_up_free(l); /* no memory to say that there is none: the node's timeout, or the run's, ends it */
-	sl_remote_unref(remote);
-}
-
-enum sl_code sl_node_look_up(struct sl_node *n, struct sl_str workflow, sl_definition_fn *fn, struct sl_error *err)
-{
-	const struct sl_library *library = &n->x->run->engine->config.library;
-	if (!library->find)
-		return sl_fail(err, SL_UNAVAILABLE, "there are no stored workflows here");
-	struct look_up *l = calloc(1, sizeof(*l) + workflow.len + 1);
-	if (!l || !(l->remote = sl_node_remote(n))) {
-		free(l);
-		return sl_fail(err, SL_NO_MEMORY, "no memory to look a workflow up");
-	}
-	l->fn = fn;
-	memcpy(l->name, workflow.p, workflow.len);
-	enum sl_code rc = library->find(library->ctx, workflow, 0, on_looked_up, l);
-	if (rc != SL_OK) {
-		look_up_free(l);
-		return sl_fail(err, rc, "the workflow could not be asked for");
-	}
-	n->look_ups++;
-	sl_node_busy(n, true);
-	return SL_OK;
 }
 
 struct drop {

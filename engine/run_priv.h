@@ -298,13 +298,19 @@ SL_MUST_USE enum sl_code sl_rerun_retry(struct sl_engine *e, struct sl_run_id id
 
 bool sl_rerun_full(const struct sl_run_state *s); /* no more is written into its journal */
 
-/* child.c */
+/* await.c */
 void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */
+/* As sl_engine_await(), for a child that was taken up again and asks after its parent; zero: nobody's child asks. */
+SL_MUST_USE enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, struct sl_run_id child,
+					 sl_await_fn *fn, void *arg);
 /* At the end of the engine: whoever waits for a commit hears SL_CANCELLED, whoever waits for the end SL_UNAVAILABLE. */
 void sl_run_end_waits(struct sl_run *r);
+
+/* child.c */
 /* [run] A child is cancelled when its parent has ended; and paused when that is paused or locked while it is taken up.
  */
 void sl_run_watch_parent(struct sl_run *r);
+void sl_child_follows(struct sl_run *parent, struct sl_run_id child);    /* [run of the parent] it was taken up again */
 void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run] passes an order on */
 bool sl_exec_has_child(const struct sl_exec *x);
 
