@@ -20,7 +20,9 @@ static void poll_closed(uv_handle_t *h)
 	free(h);
 }
 
-static void poll_end(struct sl_conn *c)
+/* libpq may have closed the socket already, when the server had; its number is somebody else's then, and epoll, which
+ * knows it for that socket only, does nothing. Never inlined: tests/tsan.supp calls it by its name. */
+static __attribute__((noinline)) void conn_poll_end(struct sl_conn *c)
 {
 	if (!c->poll)
 		return;
@@ -47,7 +49,7 @@ static bool poll_begin(struct sl_conn *c, int events)
 
 void sl_conn_close(struct sl_conn *c)
 {
-	poll_end(c); /* before the socket is closed, so that epoll forgets the right one */
+	conn_poll_end(c); /* before the socket is closed, so that epoll forgets the right one */
 	if (c->pg) {
 		PQfinish(c->pg);
 		atomic_fetch_sub(&c->s->connections, 1);
@@ -201,7 +203,7 @@ static void connected(struct sl_conn *c)
 
 static void connect_step(struct sl_conn *c)
 {
-	poll_end(c);
+	conn_poll_end(c);
 	switch (PQconnectPoll(c->pg)) {
 	case PGRES_POLLING_OK:
 		connected(c);
