@@ -121,8 +121,9 @@ static void looked(struct sl_job *j, enum sl_code rc)
 void sl_cache_look(struct sl_store *s)
 {
 	s->cache_look_ms = 0;
-	if (sl_job_submit(sl_job_new(s, SL_JOB_READ, "SELECT coalesce(" CLEARED ", 0)", looked), NULL, NULL) ==
-	    SL_NO_MEMORY) {
+	enum sl_code rc =
+		sl_job_submit(sl_job_new(s, SL_JOB_READ, "SELECT coalesce(" CLEARED ", 0)", looked), NULL, NULL);
+	if (rc != SL_OK && rc != SL_CANCELLED) { /* no memory, or no room among what waits */
 		s->cache_look_ms = sl_clock_mono_ms() + AGAIN_MS;
 		sl_store_wake_at(s, s->cache_look_ms);
 	}
