@@ -2,12 +2,15 @@
  *
  * While it connects libpq may change its socket at every step (several addresses, TLS or not), so the poll handle is
  * made anew for each step; afterwards one handle stays, and only its write interest changes, when a flush did not get
- * everything out.
+ * everything out. What is watched is a duplicate of the socket: libpq closes its own as soon as the server is gone, and
+ * the number may be another thread's file before we hear of it.
  */
 #include "store/store_priv.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void on_poll(uv_poll_t *h, int status, int events);
 
@@ -20,36 +23,38 @@ static void poll_closed(uv_handle_t *h)
 	free(h);
 }
 
-/* libpq may have closed the socket already, when the server had; its number is somebody else's then, and epoll, which
- * knows it for that socket only, does nothing. Never inlined: tests/tsan.supp calls it by its name. */
-static __attribute__((noinline)) void conn_poll_end(struct sl_conn *c)
+static void poll_end(struct sl_conn *c)
 {
 	if (!c->poll)
 		return;
 	uv_poll_stop(c->poll);
 	c->poll->data = NULL;
 	uv_close((uv_handle_t *)c->poll, poll_closed);
+	close(c->poll_fd);
 	c->poll = NULL;
 }
 
 static bool poll_begin(struct sl_conn *c, int events)
 {
-	uv_poll_t *h = calloc(1, sizeof(*h));
-	if (!h)
+	int fd = fcntl(PQsocket(c->pg), F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
 		return false;
-	if (uv_poll_init(sl_loop_uv(c->s->loop), h, PQsocket(c->pg)) != 0) {
+	uv_poll_t *h = calloc(1, sizeof(*h));
+	if (!h || uv_poll_init(sl_loop_uv(c->s->loop), h, fd) != 0) {
 		free(h);
+		close(fd);
 		return false;
 	}
 	h->data = c;
 	c->poll = h;
+	c->poll_fd = fd;
 	c->events = events;
 	return uv_poll_start(h, events, on_poll) == 0;
 }
 
 void sl_conn_close(struct sl_conn *c)
 {
-	conn_poll_end(c); /* before the socket is closed, so that epoll forgets the right one */
+	poll_end(c);
 	if (c->pg) {
 		PQfinish(c->pg);
 		atomic_fetch_sub(&c->s->connections, 1);
@@ -203,7 +208,7 @@ static void connected(struct sl_conn *c)
 
 static void connect_step(struct sl_conn *c)
 {
-	conn_poll_end(c);
+	poll_end(c);
 	switch (PQconnectPoll(c->pg)) {
 	case PGRES_POLLING_OK:
 		connected(c);

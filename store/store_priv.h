@@ -45,6 +45,7 @@ struct sl_conn {
 	enum sl_conn_state state;
 	PGconn *pg;
 	uv_poll_t *poll;
+	int poll_fd; /* what poll watches: a duplicate, ours to close */
 	int events;
 	unsigned queries, syncs; /* sent, results not seen yet */
 	bool broken;             /* noticed while sending; handled in the next turn */
