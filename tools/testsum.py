@@ -4,6 +4,10 @@
 Counts cases where a test program says which it ran (cmocka, unittest, vitest), else the program as one. A program that
 ended badly counts as failed even if none of its cases did. Before it, under a line of its own, what failed and what it
 said about that. Exit 1 when anything failed or nothing ran.
+
+testsum.py --again BUILD_FOLDER lists the programs that are worth another try: none that a sanitizer stopped, and none when
+many failed. Where they were run again (meson-logs/again.json), one that passed twice is named as unsteady, with what it
+had said, and is not counted as failed.
 """
 import json
 import pathlib
@@ -47,22 +51,47 @@ def excerpt(entry, around=12, most=80):
     return ['    ' + lines[i][:400] for i in sorted(keep)[:most]]
 
 
+SANITIZER = re.compile(r'(Thread|Address|Leak|UndefinedBehavior)Sanitizer|runtime error:')
+MOST_AGAIN = 3
+
+
+def entries(build, name):
+    log = build / 'meson-logs' / name
+    return [json.loads(line) for line in log.read_text(errors='replace').splitlines()] if log.exists() else []
+
+
+def again(build):
+    """Names of the programs worth another try."""
+    bad = [e for e in entries(build, 'testlog.json') if e['result'] != 'SKIP' and count(e)[1]]
+    if len(bad) > MOST_AGAIN:
+        return []
+    return [e['name'].split(' / ')[-1] for e in bad if not SANITIZER.search((e.get('stdout') or '') + (e.get('stderr') or ''))]
+
+
 def main():
+    if sys.argv[1] == '--again':
+        print('\n'.join(again(pathlib.Path(sys.argv[2]))))
+        return 0
     build = pathlib.Path(sys.argv[1])
     passed = failed = 0
-    worst = []
-    log = build / 'meson-logs' / 'testlog.json'
-    if log.exists():
-        for line in log.read_text(errors='replace').splitlines():
-            entry = json.loads(line)
-            if entry['result'] == 'SKIP':
-                print('skipped: %s' % entry['name'])
-                continue
-            p, f = count(entry)
-            passed, failed = passed + p, failed + f
-            if f:
-                worst.append('%s (%s)' % (entry['name'], entry['result'].lower()))
-                worst += excerpt(entry)
+    worst, unsteady = [], []
+    second = {}
+    for entry in entries(build, 'again.json'):
+        second.setdefault(entry['name'], []).append(count(entry))
+    for entry in entries(build, 'testlog.json'):
+        if entry['result'] == 'SKIP':
+            print('skipped: %s' % entry['name'])
+            continue
+        p, f = count(entry)
+        tries = second.get(entry['name'], [])
+        if f and len(tries) >= 2 and not any(bad for _, bad in tries):
+            unsteady.append('unsteady: %s (%s at first, then passed %d times)' % (entry['name'], entry['result'].lower(), len(tries)))
+            unsteady += excerpt(entry)
+            p, f = tries[0]
+        passed, failed = passed + p, failed + f
+        if f:
+            worst.append('%s (%s)' % (entry['name'], entry['result'].lower()))
+            worst += excerpt(entry)
     ui = build / 'ui-tests.json'
     if ui.exists():
         report = json.loads(ui.read_text())
@@ -83,6 +112,8 @@ def main():
             worst.append('ui in the browser')
             said = build / 'ui-e2e.out'
             worst += ['    ' + line[:400] for line in said.read_text(errors='replace').splitlines()[-15:]] if said.exists() else []
+    for line in unsteady:
+        print(line)
     if worst:
         print('---- what failed')
     for line in worst:
