@@ -18,7 +18,8 @@ static const char *anthropic_read(struct json_object *doc, struct sl_str path, s
 	struct json_object *format = sl_json_get(sl_json_get(doc, "output_config"), "format");
 	if (!json_object_is_type(messages, json_type_array) || json_object_array_length(messages) == 0)
 		return "messages: at least one message is required";
-	if (sl_json_get_i64(doc, "max_tokens", 0) < 1)
+	w->most_tokens = sl_json_get_i64(doc, "max_tokens", 0);
+	if (w->most_tokens < 1)
 		return "max_tokens: Field required";
 	w->ask.model = sl_json_get_str(doc, "model");
 	w->ask.system = sl_sim_text_of(system);

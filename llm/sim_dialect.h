@@ -11,7 +11,8 @@ struct sim_wish {
 	struct json_object *schema; /* borrowed; NULL: none */
 	bool json;                  /* JSON is asked for */
 	bool stream, tell_usage;
-	char model[256]; /* where it does not stand in the document */
+	int64_t most_tokens; /* of the answer, thinking included; below 1: no limit */
+	char model[256];     /* where it does not stand in the document */
 };
 
 enum sim_kind {

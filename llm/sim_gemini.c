@@ -69,6 +69,7 @@ static const char *gemini_read(struct json_object *doc, struct sl_str path, stru
 	if (!w->schema)
 		w->schema = sl_json_get(config, "responseSchema");
 	w->json = w->schema || sl_str_is(sl_json_get_str(config, "responseMimeType"), "application/json");
+	w->most_tokens = sl_json_get_i64(config, "maxOutputTokens", 0);
 	w->tell_usage = true;
 	return NULL;
 }

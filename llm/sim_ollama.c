@@ -23,7 +23,8 @@ static const char *ollama_read(struct json_object *doc, struct sl_str path, stru
 	}
 	w->schema = json_object_is_type(format, json_type_object) ? format : NULL;
 	w->json = w->schema || sl_str_is(sl_json_str(format), "json");
-	w->stream = sl_json_get_bool(doc, "stream", true); /* unlike everywhere else */
+	w->stream = sl_json_get_bool(doc, "stream", true);                               /* unlike everywhere else */
+	w->most_tokens = sl_json_get_i64(sl_json_get(doc, "options"), "num_predict", 0); /* -1 and -2: no limit */
 	w->tell_usage = true;
 	return NULL;
 }

@@ -23,6 +23,8 @@ static const char *openai_read(struct json_object *doc, struct sl_str path, stru
 	w->schema = sl_json_get(sl_json_get(format, "json_schema"), "schema");
 	w->json = w->schema || sl_str_is(sl_json_get_str(format, "type"), "json_object");
 	w->stream = sl_json_get_bool(doc, "stream", false);
+	w->most_tokens =
+		sl_json_get_i64(doc, "max_completion_tokens", sl_json_get_i64(doc, "max_tokens", 0)); /* the old name */
 	w->tell_usage = !w->stream || sl_json_get_bool(sl_json_get(doc, "stream_options"), "include_usage", false);
 	return NULL;
 }

@@ -52,6 +52,7 @@ struct sim_reply {
 	struct sim_settings set;
 	enum sim_part part;
 	bool stream, tell_usage;
+	bool cut; /* at the most tokens that were asked for */
 	char model[64];
 	uint64_t n; /* of the request; 0: it is not in the log */
 	char *body; /* the whole answer, when it is no conversation's; NULL: none */

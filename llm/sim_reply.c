@@ -69,6 +69,8 @@ const char *sl_sim_finish(const struct sim_reply *r)
 {
 	if (r->set.fault == 15 && !sl_sim_refuses(r))
 		return r->set.variant; /* "length" when nothing was said */
+	if (r->cut)
+		return "length";
 	return r->tools ? "tool_calls" : "stop";
 }
 
@@ -177,7 +179,7 @@ static void add_token(struct sim_conn *c, struct sl_buf *b)
 	atomic_fetch_add_explicit(&c->sim->tokens, 1, memory_order_relaxed);
 	if (r->at >= all.len) {
 		r->at = 0;
-		r->part = thinking ? SIM_PART_TEXT : SIM_PART_ENDING;
+		r->part = thinking && r->text_len ? SIM_PART_TEXT : SIM_PART_ENDING;
 	}
 }
 

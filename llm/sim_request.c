@@ -212,6 +212,30 @@ static void choose_text(struct sim_reply *r, const struct sim_wish *w, const str
 	r->thinking_len = r->thinking ? strlen(r->thinking) : 0;
 }
 
+/* The bytes of so many tokens at most, which *left counts down. */
+static size_t cut_at(struct sl_str text, uint64_t *left)
+{
+	size_t at = 0;
+	for (; at < text.len && *left; (*left)--)
+		at += sl_sim_token(sl_str_n(text.p + at, text.len - at));
+	return at;
+}
+
+/* Thinking counts, as it does with all of them. What is cut does not get as far as its tool calls; those themselves are
+ * not counted, here as in the usage. */
+static void keep_within(struct sim_reply *r, uint64_t most)
+{
+	size_t thinking = cut_at(sl_str_n(r->thinking, r->thinking_len), &most);
+	size_t text = cut_at(sl_str_n(r->text, r->text_len), &most);
+	r->cut = thinking < r->thinking_len || text < r->text_len;
+	r->thinking_len = thinking;
+	r->text_len = text;
+	if (!r->cut)
+		return;
+	free(r->tools);
+	r->tools = NULL;
+}
+
 void sl_sim_refuse_request(struct sim_conn *c, const struct sim_dialect *d, const char *why)
 {
 	struct sim_failure f = d->failures[SIM_BAD];
@@ -320,6 +344,8 @@ static void chat(struct sim_conn *c, const struct sim_request *req, const struct
 	r->tell_usage = w.tell_usage && !r->set.no_usage;
 	r->n = ++s->n_requests;
 	choose_text(r, &w, &match, sl_buf_str(&gist));
+	if (w.most_tokens > 0)
+		keep_within(r, (uint64_t)w.most_tokens);
 
 	struct sim_entry *e = &s->log[r->n % SIM_LOG];
 	*e = (struct sim_entry){

@@ -189,6 +189,8 @@ static void finished(struct sl_node *n, void *arg)
 		rc = sl_fail(&err, SL_NO_MEMORY, "no memory for the answer");
 	else if (s && s->format && !a->refusal && !a->tool_calls) /* who asks for a tool has not answered yet */
 		rc = parse_json(s->format, sl_bytes_str(text), &parsed, &err);
+	if (rc == SL_OUTPUT_INVALID && a->finish_reason && strcmp(a->finish_reason, "length") == 0)
+		rc = sl_wrap(&err, rc, "the answer was cut off at its most tokens, see max_tokens");
 	if (rc == SL_OK) {
 		sl_json_set_str(out, "text", sl_bytes_str(text));
 		if (parsed)

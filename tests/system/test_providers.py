@@ -116,6 +116,16 @@ class Providers(Case):
             for p in PROVIDERS:
                 self.assertIsInstance(run['outputs'][p]['json']['score'], int)
 
+        with self.subTest('an answer is cut at max_tokens, and what was to be JSON is then none'):
+            run = s.wait_status(s.submit(ask('tell me', max_tokens=5)), 'succeeded')
+            for p in PROVIDERS:
+                out = run['outputs'][p]
+                self.assertEqual((out['text'], out['finish_reason'], out['usage']['output_tokens']), ('This is the Sluice simulator', 'length', 5))
+                form = ask('rate it', [p], max_tokens=3, response_format={'type': 'json_schema', 'schema': schema})
+                error = s.wait_status(s.submit(form), 'failed')['error']
+                self.assertEqual(error['code'], 'output_invalid', error)
+                self.assertIn('cut off at its most tokens, see max_tokens: ', error['message'])
+
         with self.subTest('what a model cannot do is said in words'):
             run = s.wait_status(s.submit(ask('x', ['gemini'], model='gemini-2.0-flash', thinking='high')), 'failed')
             self.assertIn('does not think', run['error']['message'])

@@ -122,6 +122,65 @@ static void scripted_values_are_fitted_to_the_schema(void **state)
 	expect(*state, "", "beyond", SCORE("8"), "{\"score\":6,\"why\":\"because\"}");
 }
 
+static void an_answer_ends_at_the_tokens_that_were_asked_for(void **state)
+{
+	static const char script[] =
+		"{\"sim\":1,\"defaults\":{\"tps\":0,\"first_ms\":0},\"rules\":["
+		"{\"match\":{\"user\":\"text\"},\"answer\":\"Four five \\u4f60\\u597d six.\"},"
+		"{\"match\":{\"user\":\"deep\"},\"thinking\":\"One two three.\",\"answer\":\"Four five.\"},"
+		"{\"match\":{\"user\":\"call\"},\"answer\":\"Four five.\","
+		"\"tool_calls\":[{\"name\":\"f\",\"arguments\":{\"a\":1}}]}]}";
+	static const struct {
+		const char *user;
+		int most;
+		const char *thinking, *text, *finish;
+		uint64_t tokens;
+		bool calls;
+	} rows[] = {
+		{"text", 1, "", "Four", "length", 1},
+		{"text", 3, "", "Four five \xe4\xbd\xa0", "length", 3},
+		{"text", 6, "", "Four five \xe4\xbd\xa0\xe5\xa5\xbd six.", "stop", 6}, /* just all of it */
+		{"text", 100, "", "Four five \xe4\xbd\xa0\xe5\xa5\xbd six.", "stop", 6},
+		{"deep", 2, "One two", "", "length", 2}, /* thinking counts */
+		{"deep", 4, "One two three.", "", "length", 4},
+		{"deep", 5, "One two three.", "Four", "length", 5},
+		{"deep", 7, "One two three.", "Four five.", "stop", 7},
+		{"call", 2, "", "Four five", "length", 2, false}, /* it does not get as far as its tool */
+		{"call", 3, "", "Four five.", "tool_calls", 3, true},
+	};
+	static const char *const providers[][2] = {{"openai", "gpt-4o"},
+						   {"openai-compatible", "m"},
+						   {"anthropic", "claude-3-5-haiku-latest"},
+						   {"gemini", "gemini-2.0-flash"},
+						   {"ollama", "llama3.2"}};
+	struct llm_world w;
+	(void)state;
+	assert_int_equal(llm_world_setup(&w, script), 0);
+	for (size_t p = 0; p < SL_COUNT_OF(providers); p++) {
+		llm_world_profile(&w, providers[p][0], providers[p][0], providers[p][1]);
+		for (size_t i = 0; i < 2 * SL_COUNT_OF(rows); i++) {
+			struct llm_said s;
+			struct sl_chat_request r = SL_CHAT_REQUEST;
+			r.profile = sl_str(providers[p][0]);
+			r.max_tokens = rows[i / 2].most;
+			r.mode = i % 2 ? SL_CHAT_WHOLE : SL_CHAT_STREAM;
+			llm_ask(&w, &r, rows[i / 2].user, &s);
+			const char *text = s.text.len ? s.text.data : "",
+				   *thinking = s.thinking.len ? s.thinking.data : "";
+			if (s.rc != SL_OK || strcmp(text, rows[i / 2].text) != 0 ||
+			    strcmp(s.finish, rows[i / 2].finish) != 0 || strcmp(thinking, rows[i / 2].thinking) != 0 ||
+			    (s.tools.len > 0) != rows[i / 2].calls || s.usage.output_tokens != rows[i / 2].tokens)
+				fail_msg("%s, %s, %d tokens, %s: %s \"%s\" \"%s\" %s, %llu, %s", providers[p][0],
+					 rows[i / 2].user, rows[i / 2].most,
+					 r.mode == SL_CHAT_WHOLE ? "whole" : "stream", s.err.text, thinking, text,
+					 s.finish, (unsigned long long)s.usage.output_tokens,
+					 s.tools.len ? "calls" : "no calls");
+			llm_said_fini(&s);
+		}
+	}
+	llm_world_fini(&w);
+}
+
 static void the_built_in_judge_gives_scores_that_rise(void **state)
 {
 	static const char *const want[] = {"{\"score\":62,", "{\"score\":81,", "{\"score\":94,"};
@@ -251,6 +310,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_list_is_taken_in_turn_from_the_beginning_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_asks_for_json_gets_json, setup, teardown),
 		cmocka_unit_test_setup_teardown(scripted_values_are_fitted_to_the_schema, setup, teardown),
+		cmocka_unit_test(an_answer_ends_at_the_tokens_that_were_asked_for),
 		cmocka_unit_test(the_built_in_judge_gives_scores_that_rise),
 		cmocka_unit_test_setup_teardown(similar_texts_have_near_vectors, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_request_for_vectors_is_heard_out, setup, teardown),
