@@ -41,6 +41,24 @@ class Newcomer(Case):
         for line in listed:  # the summaries stand below each other, or below the name
             self.assertTrue(len(line) <= 80 and '  ' not in line[9:] or line[31] == ' ' and line[32] != ' ', line)
 
+    def test_the_script_says_what_to_write_instead(self):
+        for args, said in (('up --port', '--port needs a number up to 65535, as in --port 7071'),
+                           ('up --port --once', '--port needs a number up to 65535, as in --port 7071'),
+                           ('up --port 70x', '--port needs a number up to 65535, as in --port 7071, not 70x'),
+                           ('up --port 65536', '--port needs a number up to 65535, as in --port 7071, not 65536'),
+                           ('up --data', '--data needs a folder, as in --data /tmp/sluice'),
+                           ('up --prot 1', 'there is no option --prot'),
+                           ('test --suite', '--suite needs the name of a suite, as in --suite engine'),
+                           ('test --without', '--without needs the name of a suite, as in --without storm'),
+                           ('test --sanitize memory', '--sanitize needs a list, as in --sanitize address,undefined or --sanitize thread, not memory'),
+                           ('fuzz --seconds soon', '--seconds needs a number, as in --seconds 60, not soon'),
+                           ('sim --seed', '--seed needs a number, as in --seed 172'),
+                           ('sim many', 'N is a number from 1, as in ./dev sim 100000, not many'),
+                           ('lint engine', 'it takes no options, and so not engine'),
+                           ('clean --all', 'there is no option --all; there is --data')):
+            p = subprocess.run([os.path.join(os.environ['SLUICE_ROOT'], 'dev'), *args.split()], capture_output=True, text=True, timeout=60)
+            self.assertEqual((p.returncode, p.stderr), (2, 'dev: %s: %s (see ./dev --help)\n' % (args.split()[0], said)), args)
+
     def test_a_file_that_cannot_be_read_is_named_once(self):
         s = self.server()
         self.env = {'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token}
