@@ -57,8 +57,11 @@ static void say(struct doctor *d, enum verdict v, const char *what, const char *
 static void libraries(struct doctor *d)
 {
 	char text[300];
-	snprintf(text, sizeof(text), "libuv %s, libwebsockets %s, libcurl %s, libsodium %s, json-c %s",
-		 uv_version_string(), lws_get_library_version(), curl_version_info(CURLVERSION_NOW)->version,
+	struct sl_str lws = sl_str(lws_get_library_version()); /* "4.1.6-" where it was not built from git */
+	while (lws.len && lws.p[lws.len - 1] == '-')
+		lws.len--;
+	snprintf(text, sizeof(text), "libuv %s, libwebsockets " SL_STR_FMT ", libcurl %s, libsodium %s, json-c %s",
+		 uv_version_string(), SL_STR_ARG(lws), curl_version_info(CURLVERSION_NOW)->version,
 		 sodium_version_string(), json_c_version());
 	say(d, GOOD, "libraries", text, NULL);
 	/* libwebsockets loads its libuv part at run time, so the linker does not miss it */

@@ -41,6 +41,11 @@ class Newcomer(Case):
         for line in listed:  # the summaries stand below each other, or below the name
             self.assertTrue(len(line) <= 80 and '  ' not in line[9:] or line[31] == ' ' and line[32] != ' ', line)
 
+    def test_the_doctor_names_the_versions_of_the_libraries(self):
+        libraries = next(c['found'] for c in json.loads(self.says(0, 'doctor', '--json')) if c['check'] == 'libraries')
+        for library in libraries.split(', '):
+            self.assertRegex(library, r'^[a-z-]+ \d+\.\d+[\w.~+-]*\w$')
+
     def test_the_script_says_what_to_write_instead(self):
         for args, said in (('up --port', '--port needs a number up to 65535, as in --port 7071'),
                            ('up --port --once', '--port needs a number up to 65535, as in --port 7071'),
