@@ -1,5 +1,7 @@
 /* llm/io.c: see io.h. Sockets are opened here with close-on-exec: a child process (the embedded database) that
- * inherited one would keep a cancelled provider connection open. */
+ * inherited one would keep a cancelled provider connection open.
+ * A transfer that is removed while it connects has its socket closed by curl (7.88) before we are told, and the number
+ * may be another thread's by then: so the watch on such a socket ends before the removal. */
 #include "llm/io.h"
 
 #include <stdlib.h>
@@ -9,11 +11,12 @@
 #include "base/clock.h"
 
 struct io_socket {
-	struct sl_list link;
+	struct sl_list link; /* io->connecting, or io->sockets */
 	struct sl_io *io;
 	uv_poll_t poll;
 	curl_socket_t fd;
 	int events;
+	CURL *connects; /* while it is in io->connecting: whose it is alone */
 };
 
 static void io_drain_results(struct sl_io *io)
@@ -92,8 +95,14 @@ static int io_want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
 			return -1;
 		}
 		s->poll.data = s;
-		sl_list_append(&io->sockets, &s->link);
+		s->connects = easy;
+		sl_list_append(&io->connecting, &s->link);
 		curl_multi_assign(io->multi, fd, s);
+	}
+	if (s->connects && what != CURL_POLL_OUT) { /* what connects waits for nothing else */
+		s->connects = NULL;
+		sl_list_drop(&s->link);
+		sl_list_append(&io->sockets, &s->link);
 	}
 	int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
 	if (events != s->events) { /* a change costs libuv two system calls */
@@ -147,6 +156,13 @@ bool sl_io_add(struct sl_io *io, CURL *easy)
 void sl_io_remove(struct sl_io *io, CURL *easy)
 {
 	SL_ASSERT_LOOP(io->loop);
+	sl_list_each_safe (it, tmp, &io->connecting) {
+		struct io_socket *s = sl_list_entry(it, struct io_socket, link);
+		if (s->connects == easy) {
+			curl_multi_assign(io->multi, s->fd, NULL);
+			io_drop_socket(s);
+		}
+	}
 	(void)curl_multi_remove_handle(io->multi, easy);
 }
 
@@ -155,6 +171,7 @@ enum sl_code sl_io_new(const char *name, void (*finished)(struct sl_io *, CURL *
 	struct sl_io *io = calloc(1, sizeof(*io));
 	if (!io)
 		return SL_NO_MEMORY;
+	sl_list_init(&io->connecting);
 	sl_list_init(&io->sockets);
 	sl_list_init(&io->calls);
 	sl_list_init(&io->queue);
@@ -189,6 +206,8 @@ static void io_shut(void *arg)
 	io->closed = true;
 	curl_multi_cleanup(io->multi); /* closes idle connections, which drops their poll handles */
 	io->multi = NULL;
+	sl_list_each_safe (it, tmp, &io->connecting)
+		io_drop_socket(sl_list_entry(it, struct io_socket, link));
 	sl_list_each_safe (it, tmp, &io->sockets)
 		io_drop_socket(sl_list_entry(it, struct io_socket, link));
 	uv_close((uv_handle_t *)&io->timer, NULL);

@@ -15,10 +15,10 @@ struct sl_io {
 	struct sl_loop *loop;
 	CURLM *multi;
 	uv_timer_t timer;
-	struct sl_list sockets; /* struct io_socket */
-	struct sl_list calls;   /* of the owner: what runs here */
-	struct sl_list queue;   /* of the owner: what waits for its turn */
-	uint32_t n_calls;       /* those that have it */
+	struct sl_list sockets, connecting; /* struct io_socket */
+	struct sl_list calls;               /* of the owner: what runs here */
+	struct sl_list queue;               /* of the owner: what waits for its turn */
+	uint32_t n_calls;                   /* those that have it */
 	bool closed;
 	_Atomic uint64_t sockets_opened, sockets_closed, bytes_received;
 	uint64_t closed_at_us;                                           /* when the last socket was closed */

@@ -2,6 +2,7 @@
 #include "tests/lib/test.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -343,6 +344,74 @@ static void a_certificate_nobody_vouches_for_is_its_own_code(void **state)
 	assert_int_equal(trusted, SL_OK);
 }
 
+static _Atomic bool files_wanted;
+
+static void *open_files(void *arg)
+{
+	while (atomic_load(&files_wanted)) {
+		int fd[8];
+		for (size_t i = 0; i < SL_COUNT_OF(fd); i++)
+			fd[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		for (size_t i = 0; i < SL_COUNT_OF(fd); i++)
+			close(fd[i]);
+	}
+	return NULL;
+}
+
+/* Thread sanitizer looks on when it is built with it: what is watched is no longer, before its number is others'. */
+static void a_call_that_ends_while_it_connects_leaves_its_number_alone(void **state)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	struct sl_http *h = NULL;
+	struct sl_error err;
+	const struct sl_http_config config = {0};
+	pthread_t thread;
+	char url[64];
+	int full[4], listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(listener, 0), 0); /* nobody accepts: soon the kernel answers no more */
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+	for (size_t i = 0; i < SL_COUNT_OF(full); i++) {
+		full[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		(void)!connect(full[i], (struct sockaddr *)&a, sizeof(a));
+	}
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", ntohs(a.sin_port));
+	assert_int_equal(sl_http_new(&config, &h, &err), SL_OK);
+	atomic_store(&files_wanted, true);
+	assert_int_equal(pthread_create(&thread, NULL, open_files, NULL), 0);
+	for (unsigned round = 0; round < 100; round++) {
+		struct note n = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+		struct sl_http_call *call = NULL;
+		struct sl_http_stats st;
+		const struct sl_http_request req = {.method = "GET",
+						    .url = url,
+						    .timeouts = {.connect_ms = 60000, .total_ms = 60000},
+						    .body_fn = on_body,
+						    .done = on_done,
+						    .ctx = &n};
+		assert_int_equal(sl_http_start(h, &req, &call, &n.err), SL_OK);
+		do {
+			usleep(1000);
+			sl_http_stats(h, &st);
+		} while (st.sockets_opened <= round);
+		sl_http_cancel(call);
+		pthread_mutex_lock(&n.lock);
+		while (!n.dones)
+			pthread_cond_wait(&n.cond, &n.lock);
+		pthread_mutex_unlock(&n.lock);
+		sl_http_call_unref(call);
+		assert_int_equal(n.rc, SL_CANCELLED);
+		assert_int_equal(n.status, 0);
+	}
+	atomic_store(&files_wanted, false);
+	pthread_join(thread, NULL);
+	sl_http_free(h);
+	for (size_t i = 0; i < SL_COUNT_OF(full); i++)
+		close(full[i]);
+	close(listener);
+}
+
 int main(void)
 {
 	sl_expect_aborts = true;
@@ -354,6 +423,7 @@ int main(void)
 		cmocka_unit_test(only_http_addresses_are_used),
 		cmocka_unit_test(the_simulator_tells_what_it_saw),
 		cmocka_unit_test(a_certificate_nobody_vouches_for_is_its_own_code),
+		cmocka_unit_test(a_call_that_ends_while_it_connects_leaves_its_number_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
