@@ -26,6 +26,7 @@ enum sl_code sub_new(struct sl_hub_conn *c, struct topic *t, struct sub **out)
 	*s = (struct sub){.topic = t, .conn = c, .tokens = true};
 	sl_list_append(&t->behind, &s->in_topic);
 	sl_list_append(&c->subs, &s->in_conn);
+	sl_list_init(&s->in_due);
 	c->n_subs++;
 	c->hub->stats.subscriptions++;
 	c->hub->stats.subscribed++;
@@ -44,6 +45,7 @@ void sub_free(struct sub *s)
 	}
 	sl_list_drop(&s->in_topic);
 	sl_list_drop(&s->in_conn);
+	sl_list_drop(&s->in_due);
 	log_reset_if_read(t);
 	s->conn->n_subs--;
 	t->hub->stats.subscriptions--;
@@ -114,7 +116,7 @@ void sub_ready(struct sub *s)
 		s->ack = NULL;
 	}
 	c->may_flush = true;
-	conn_touch(c);
+	sub_touch(s);
 }
 
 static struct sub *find_sub(struct sl_hub_conn *c, const struct sl_run_id *run) /* NULL: the one of all runs */
@@ -196,7 +198,7 @@ static enum sl_code subscribe_all(struct sl_hub_conn *c, struct sl_error *err)
 		return sl_fail(err, rc, "out of memory");
 	s->state = SUB_BEHIND;
 	s->cur.order = t->last; /* what happens from now on */
-	conn_touch(c);
+	sub_touch(s);
 	return SL_OK;
 }
 
@@ -210,7 +212,7 @@ static void unsubscribe(struct sl_hub_conn *c, const struct sl_run_id *run)
 	topic_drop_if_idle(t);
 	struct sub *all = find_sub(c, NULL);
 	if (all)
-		conn_touch(c); /* it may share frames again */
+		sub_touch(all); /* it may share frames again */
 }
 
 /* ---- commands for others ---- */
@@ -290,8 +292,8 @@ static void set_flush(struct sl_hub_conn *c, uint32_t flush_ms)
 			log_reset_if_read(s->topic);
 		}
 		topic_touched(s->topic);
+		sub_touch(s);
 	}
-	conn_touch(c);
 }
 
 static void pong(struct sl_hub_conn *c, struct json_object *id)

@@ -154,6 +154,18 @@ void conn_touch(struct sl_hub_conn *c)
 		sl_list_append(&c->hub->dirty_conns, &c->in_dirty);
 }
 
+void sub_mark(struct sub *s)
+{
+	if (sl_list_empty(&s->in_due))
+		sl_list_append(&s->conn->subs_due, &s->in_due);
+}
+
+void sub_touch(struct sub *s)
+{
+	sub_mark(s);
+	conn_touch(s->conn);
+}
+
 static void serve_ready(struct sl_hub *h)
 {
 	while (!sl_list_empty(&h->ready)) {
@@ -295,6 +307,7 @@ struct sl_hub_conn *sl_hub_conn_open(struct sl_hub *h, struct sl_hub_sink *sink,
 	c->heard_ms = c->progress_ms = now;
 	c->ping_ms = now + SL_LIMIT_WS_PING_MS;
 	sl_list_init(&c->subs);
+	sl_list_init(&c->subs_due);
 	sl_list_init(&c->in_dirty);
 	due_init(&c->due, true);
 	sl_buf_init(&c->out, REPLY_BYTES_MAX * 2);

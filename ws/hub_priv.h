@@ -173,9 +173,9 @@ struct sub { /* what fan-out looks at comes first: one cache line */
 	struct topic *topic;
 	enum sub_state state;
 	bool tokens, resume;
-	bool snapshot_due; /* before anything else */
-	bool asked;        /* a fresh view was asked for on its behalf */
-	struct sl_list in_conn;
+	bool snapshot_due;              /* before anything else */
+	bool asked;                     /* a fresh view was asked for on its behalf */
+	struct sl_list in_conn, in_due; /* in_due: something may be there for it */
 	struct cursor cur;
 	uint32_t scan;               /* path at which the next piece goes on */
 	uint64_t least;              /* a view as old as this will do */
@@ -196,7 +196,7 @@ struct sl_hub_conn { /* likewise */
 	enum sl_hub_format format;
 	uint32_t flush_ms;
 	uint64_t flushed_ms;
-	struct sl_list subs;
+	struct sl_list subs, subs_due; /* subs_due: the ones to be looked at, longest waiting first */
 	struct sl_list in_dirty;
 	struct due due;
 	uint64_t heard_ms, ping_ms, progress_ms;
@@ -241,6 +241,8 @@ const char *hub_intern(struct sl_hub *h, const char *name);
 void hub_post(struct sl_hub *h, struct post *p);                    /* [any] */
 void hub_schedule(struct sl_hub *h, struct due *d, uint64_t at_ms); /* at_ms <= now: in this turn, or the next */
 void conn_touch(struct sl_hub_conn *c);                             /* serve it in this turn, or the next */
+void sub_mark(struct sub *s);                                       /* there may be something for it */
+void sub_touch(struct sub *s);                                      /* both */
 void conn_end(struct sl_hub_conn *c, int code, const char *reason, uint64_t *counter);
 
 /* topic.c */

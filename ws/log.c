@@ -162,7 +162,7 @@ void sub_leave_log(struct sub *s)
 	if (!ok) /* without its place it cannot go on; it may come back */
 		conn_end(s->conn, SL_WS_CLOSE_STALLED, "out of memory", &t->hub->stats.closed_other);
 	else
-		conn_touch(s->conn);
+		sub_touch(s);
 }
 
 void sub_join_log(struct sub *s)

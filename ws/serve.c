@@ -233,16 +233,13 @@ static enum filled fill_sub(struct sub *s, struct sl_buf *piece)
 static enum filled fill_subs(struct sl_hub_conn *c, struct sl_buf *piece)
 {
 	enum filled got = FILLED;
-	uint32_t n = c->n_subs;
 	if (is_private(c) && !c->may_flush)
 		return FILLED;
-	while (n-- && got == FILLED && !c->closing) {
-		struct sub *s = sl_list_entry(c->subs.next, struct sub, in_conn);
+	while (got == FILLED && !sl_list_empty(&c->subs_due) && !c->closing) {
+		struct sub *s = sl_list_entry(c->subs_due.next, struct sub, in_due);
 		got = fill_sub(s, piece);
-		if (got == FILLED && !c->big) { /* whoever came too short is first next time */
-			sl_list_drop(&s->in_conn);
-			sl_list_append(&c->subs, &s->in_conn);
-		}
+		if (got == FILLED) /* whoever came too short is first next time */
+			sl_list_drop(&s->in_due);
 	}
 	if (got == FILLED)
 		c->may_flush = false;
@@ -299,15 +296,21 @@ void topic_fan_out(struct topic *t)
 			__builtin_prefetch(&ahead->out.len);
 			__builtin_prefetch(sl_list_entry(next->next, struct sub, in_topic));
 		}
-		if (s->pos == head || c->closing || c->blocked)
+		if (s->pos == head || c->closing)
 			continue;
+		if (c->blocked) {
+			sub_mark(s); /* for when it takes bytes again */
+			continue;
+		}
 		if (c->n_subs != 1 || c->big || c->out.len || head - s->pos > SL_HUB_PIECE_BYTES) {
-			conn_touch(c);
+			sub_touch(s);
 			continue;
 		}
 		/* the usual case: one run watched, level until now: straight from the log, nothing is copied */
 		if (ready(c) && write_piece(c, l->data + (s->pos - l->start), (size_t)(head - s->pos)))
 			sub_advance(s, head);
+		else
+			sub_mark(s);
 	}
 	log_reset_if_read(t);
 }

@@ -392,7 +392,7 @@ static void touch_behind(struct topic *t)
 	sl_list_each (it, &t->behind) {
 		struct sub *s = sl_list_entry(it, struct sub, in_topic);
 		if (s->state == SUB_BEHIND)
-			conn_touch(s->conn);
+			sub_touch(s);
 	}
 }
 
@@ -646,8 +646,12 @@ void topic_touched(struct topic *t)
 	if (!h->n_private)
 		return;
 	sl_list_each (it, &t->behind) {
-		struct sl_hub_conn *c = sl_list_entry(it, struct sub, in_topic)->conn;
-		if (c->flush_ms != FLUSH_OF_HUB && !c->due.set)
+		struct sub *s = sl_list_entry(it, struct sub, in_topic);
+		struct sl_hub_conn *c = s->conn;
+		if (c->flush_ms == FLUSH_OF_HUB)
+			continue;
+		sub_mark(s);
+		if (!c->due.set)
 			hub_schedule(h, &c->due, c->flushed_ms + c->flush_ms);
 	}
 }

@@ -690,6 +690,84 @@ static void any_schedule_leaves_every_client_with_the_whole_run(void **state)
 		one_schedule(s, 1500);
 }
 
+/* Nothing is lost here, so nothing may wait for the next thing to happen: whenever it is quiet, all have everything. */
+static void quiet(struct fake *f, struct client *c)
+{
+	for (size_t i = 0; i < RUNS; i++)
+		fake_publish(f, &f->runs[i], false);
+	for (int k = 0; k < 3; k++) {
+		fake_settle(f);
+		for (int i = 0; i < CLIENTS; i++) {
+			client_read(&c[i]);
+			if (c[i].full || c[i].want)
+				client_writable(&c[i]);
+		}
+	}
+	for (int i = 0; i < CLIENTS; i++)
+		for (size_t run = 0; run < RUNS; run++)
+			client_check_whole(&c[i], run);
+}
+
+static void tell_something(struct fake *f, struct dice *d)
+{
+	struct fake_run *r = &f->runs[roll(d, RUNS)];
+	unsigned p = roll(d, 2);
+	if (roll(d, 6) == 0)
+		fake_commit(r, "progress", "{}");
+	else
+		for (unsigned n = roll(d, 30) == 0 ? 3000 : 1; n; n--)
+			say(r, p, texts[roll(d, SL_COUNT_OF(texts))]);
+	if (roll(d, 2))
+		fake_publish(f, r, false);
+}
+
+static void and_take_it_or_not(struct client *c, struct dice *d)
+{
+	unsigned what = roll(d, 30);
+	sl_hub_heard(c->conn);
+	if (what == 0)
+		c->slow = !c->slow;
+	else if (what == 1)
+		client_say(c, "{\"cmd\":\"set\",\"flush_ms\":%u}", roll(d, 2) ? 25 : roll(d, 100));
+	else if (what == 2 && (c->full || c->want))
+		client_writable(c);
+	else if (what > 2)
+		client_read(c);
+}
+
+static void whenever_it_is_quiet_everyone_has_everything(void **state)
+{
+	for (uint64_t seed = 1; seed <= 12; seed++) {
+		struct dice d = {seed * 0x9e3779b97f4a7c15u + 7};
+		struct fake f;
+		struct client c[CLIENTS] = {0};
+		fake_init(&f, RUNS, seed % 5 ? 25 : 0);
+		for (int i = 0; i < CLIENTS; i++)
+			client_open(&c[i], &f);
+		for (size_t run = 0; run < RUNS; run++) {
+			fake_begin(&f.runs[run], 0);
+			fake_begin(&f.runs[run], 1);
+			for (int i = 0; i < CLIENTS; i++)
+				client_subscribe(&c[i], run);
+		}
+		for (unsigned step = 0; step < 1200; step++) {
+			tell_something(&f, &d);
+			and_take_it_or_not(&c[roll(&d, CLIENTS)], &d);
+			if (roll(&d, 2))
+				sl_hub_turn(f.hub);
+			f.now += roll(&d, 12);
+			if (roll(&d, 60) == 0) {
+				for (int i = 0; i < CLIENTS; i++)
+					c[i].slow = false;
+				quiet(&f, c);
+			}
+		}
+		for (int i = 0; i < CLIENTS; i++)
+			client_fini(&c[i]);
+		fake_fini(&f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -709,6 +787,7 @@ int main(void)
 		cmocka_unit_test(drain_and_revocation_close_with_a_reason),
 		cmocka_unit_test(the_same_run_as_server_sent_events),
 		cmocka_unit_test(any_schedule_leaves_every_client_with_the_whole_run),
+		cmocka_unit_test(whenever_it_is_quiet_everyone_has_everything),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
