@@ -700,7 +700,6 @@ static enum sl_code http_set_up(struct sl_http_call *c, const struct sl_http_req
 	SET(CURLOPT_WRITEDATA, c);
 	SET(CURLOPT_PREREQFUNCTION, http_on_connected);
 	SET(CURLOPT_PREREQDATA, c);
-	SET(CURLOPT_CONNECTTIMEOUT_MS, 300000L); /* ours come earlier */
 #if LIBCURL_VERSION_NUM >= 0x075700
 	SET(CURLOPT_QUICK_EXIT, 1L); /* do not wait for a name look-up that is given up: that would stop the loop */
 #endif
