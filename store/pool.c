@@ -1,6 +1,7 @@
 /* store/pool.c: queries that are not the journal: jobs that wait for a connection, and the connections.
  *
- * A job is one to four statements in one implicit transaction. Connections are opened when a job finds none free, and
+ * A job is one to four statements in one implicit transaction. Those that read what many ask for at once share one read
+ * (sl_job.shared). Connections are opened when a job finds none free, and
  * go when they were idle for a minute. A pooled struct is freed only in the tick, because libpq callbacks may still be
  * above us.
  */
@@ -15,7 +16,8 @@
 #define SURPLUS_IDLE_MS  5000 /* of those beyond pool_size */
 #define BACKOFF_LEAST    50
 #define BACKOFF_MOST     1000
-#define WAITING_PER_OPEN 8 /* jobs that wait for each connection on its way: most are served before it is there */
+#define WAITING_PER_OPEN 8  /* jobs that wait for each connection on its way: most are served before it is there */
+#define SHARED_LOOKED_AT 64 /* reads under way, for one that asks the same */
 
 struct pooled {
 	struct sl_list link;
@@ -53,6 +55,9 @@ struct sl_job *sl_job_new(struct sl_store *s, enum sl_job_kind kind, const char 
 	j->kind = kind;
 	j->finish = finish;
 	sl_list_init(&j->link);
+	sl_list_init(&j->asking);
+	sl_list_init(&j->sharing);
+	sl_list_init(&j->held);
 	sl_buf_init(&j->text, 16384);
 	j->st[0].sql = sql;
 	j->n_st = 1;
@@ -166,16 +171,6 @@ void sl_job_end_json(struct sl_job *j, enum sl_code rc, struct sl_buf *b)
 
 /* ---- the life of a job: [store] ---- */
 
-static void job_end(struct sl_job *j, enum sl_code rc)
-{
-	sl_list_drop(&j->link);
-	atomic_fetch_sub(&j->s->jobs_bytes, j->bytes);
-	if (rc != SL_OK && rc != SL_CONFLICT && rc != SL_CANCELLED)
-		atomic_fetch_add(&j->s->query_failures, 1);
-	j->finish(j, rc);
-	sl_job_free(j);
-}
-
 static void forget_results(struct sl_job *j)
 {
 	for (int i = 0; i < SL_JOB_STATEMENTS; i++) {
@@ -193,6 +188,101 @@ static void job_waits(struct sl_job *j, struct sl_list *before)
 	atomic_fetch_add(&j->s->pool_waiting, 1);
 }
 
+static uint64_t ends_at(const struct sl_job *j)
+{
+	return j->deadline_ms < j->wait_until_ms ? j->deadline_ms : j->wait_until_ms;
+}
+
+/* ---- reads that many ask for at once */
+
+static bool asks_the_same(const struct sl_job *a, const struct sl_job *b)
+{
+	bool same = a->st[0].sql == b->st[0].sql && a->st[0].n == b->st[0].n;
+	for (int i = 0; same && i < a->st[0].n; i++)
+		same = a->st[0].lengths[i] == b->st[0].lengths[i] &&
+		       memcmp(a->st[0].values[i], b->st[0].values[i], (size_t)a->st[0].lengths[i]) == 0;
+	return same;
+}
+
+/* While a shared read waits or is under way, all who ask the same are held, and the next read, which begins after they
+ * came, is for all of them: as with commits, load makes it cheaper, and nobody is told what was before he asked. With
+ * many different ones under way some go alone. */
+static bool job_held(struct sl_store *s, struct sl_job *j)
+{
+	int looked_at = 0;
+	sl_list_each (it, &s->jobs_asking) {
+		struct sl_job *before = SL_CONTAINER_OF(it, struct sl_job, asking);
+		if (asks_the_same(before, j)) {
+			sl_list_append(&before->held, &j->link);
+			return true;
+		}
+		if (++looked_at == SHARED_LOOKED_AT)
+			break;
+	}
+	sl_list_append(&s->jobs_asking, &j->asking);
+	return false;
+}
+
+static void take_all(struct sl_list *to, struct sl_list *from)
+{
+	if (sl_list_empty(from))
+		return;
+	from->next->prev = to->prev;
+	to->prev->next = from->next;
+	from->prev->next = to;
+	to->prev = from->prev;
+	sl_list_init(from);
+}
+
+static void job_over(struct sl_job *j, enum sl_code rc)
+{
+	sl_list_drop(&j->link);
+	atomic_fetch_sub(&j->s->jobs_bytes, j->bytes);
+	if (rc != SL_OK && rc != SL_CONFLICT && rc != SL_CANCELLED)
+		atomic_fetch_add(&j->s->query_failures, 1);
+	j->finish(j, rc);
+}
+
+/* Ends j and all who share its read; those that were held meanwhile wait for a connection now, as one. */
+static void job_end(struct sl_job *j, enum sl_code rc)
+{
+	struct sl_store *s = j->s;
+	sl_list_drop(&j->asking);
+	if (!sl_list_empty(&j->held)) {
+		struct sl_job *next = job_of(j->held.next);
+		sl_list_drop(&next->link);
+		take_all(&next->sharing, &j->held);
+		sl_list_append(&s->jobs_asking, &next->asking);
+		job_waits(next, &s->jobs_waiting);
+		sl_store_wake_at(s, ends_at(next));
+	}
+	while (!sl_list_empty(&j->sharing)) {
+		struct sl_job *with = job_of(j->sharing.next);
+		with->results[0] = j->results[0];
+		job_over(with, rc);
+		with->results[0] = NULL; /* it is j's */
+		sl_job_free(with);
+	}
+	job_over(j, rc);
+	sl_job_free(j);
+}
+
+/* The time of j is over, but not that of all who share its read: these ask again. */
+static void job_expires(struct sl_job *j, enum sl_code rc, uint64_t now)
+{
+	struct sl_list over;
+	sl_list_init(&over);
+	while (!sl_list_empty(&j->sharing) && ends_at(job_of(j->sharing.next)) <= now) {
+		struct sl_list *first = j->sharing.next;
+		sl_list_drop(first);
+		sl_list_append(&over, first);
+	}
+	take_all(&j->sharing, &j->held);
+	take_all(&j->held, &j->sharing);
+	take_all(&j->sharing, &over);
+	job_end(j, rc);
+}
+
 static void job_arrives(struct sl_post *p)
 {
 	struct sl_job *j = SL_CONTAINER_OF(p, struct sl_job, post);
@@ -204,8 +294,10 @@ static void job_arrives(struct sl_post *p)
 	uint64_t now = sl_clock_mono_ms();
 	j->deadline_ms = now + s->config.query_timeout_ms;
 	j->wait_until_ms = now + s->config.pool_timeout_ms;
+	if (j->shared && job_held(s, j))
+		return;
 	job_waits(j, j->first ? s->jobs_waiting.next : &s->jobs_waiting);
-	sl_store_wake_at(s, j->deadline_ms < j->wait_until_ms ? j->deadline_ms : j->wait_until_ms);
+	sl_store_wake_at(s, ends_at(j));
 	dispatch(s);
 }
 
@@ -375,7 +467,7 @@ static void pooled_lost(struct sl_conn *c, const char *why)
 		forget_results(j);
 		job_waits(j, s->jobs_waiting.next); /* to the front: it waited longest */
 	} else
-		job_end(j, SL_UNAVAILABLE);
+		job_expires(j, SL_UNAVAILABLE, now);
 }
 
 static const struct sl_conn_ops pooled_ops = {pooled_setup, pooled_result, pooled_sync, pooled_lost};
@@ -456,11 +548,11 @@ void sl_query_pool_tick(struct sl_store *s, uint64_t now)
 	}
 	sl_list_each_safe (it, tmp, &s->jobs_waiting) {
 		struct sl_job *j = job_of(it);
-		if (now >= j->deadline_ms || now >= j->wait_until_ms) {
+		if (now >= ends_at(j)) {
 			atomic_fetch_sub(&s->pool_waiting, 1);
-			job_end(j, any_ready ? SL_BUSY : SL_UNAVAILABLE);
+			job_expires(j, any_ready ? SL_BUSY : SL_UNAVAILABLE, now);
 		} else
-			sl_store_wake_at(s, j->deadline_ms < j->wait_until_ms ? j->deadline_ms : j->wait_until_ms);
+			sl_store_wake_at(s, ends_at(j));
 	}
 	dispatch(s);
 }
@@ -469,6 +561,7 @@ void sl_query_pool_init(struct sl_store *s)
 {
 	sl_list_init(&s->pool);
 	sl_list_init(&s->jobs_waiting);
+	sl_list_init(&s->jobs_asking);
 }
 
 void sl_query_pool_stop(struct sl_store *s)

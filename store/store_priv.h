@@ -100,10 +100,14 @@ struct sl_job {
 	bool failed;
 	bool no_memory; /* noticed while parameters were added; submit says so */
 	bool sent;
-	bool internal;     /* taken while the store is closing, too */
-	bool first;        /* of the store itself, one of a kind at a time: goes before others, finds room always */
-	size_t bytes;      /* of memory it holds; all of them once it is submitted */
-	size_t taken_upto; /* refused while others hold so much; an audit line has a reserve */
+	bool internal;         /* taken while the store is closing, too */
+	bool first;            /* of the store itself, one of a kind at a time: goes before others, finds room always */
+	bool shared;           /* a read of one statement that many make at once: made once for all who ask the same */
+	size_t bytes;          /* of memory it holds; all of them once it is submitted */
+	size_t taken_upto;     /* refused while others hold so much; an audit line has a reserve */
+	struct sl_list asking; /* of a shared one: in jobs_asking while it waits for a connection or has one */
+	struct sl_list sharing; /* jobs that end with its results, by link */
+	struct sl_list held;    /* jobs that came too late for that; the next read is for all of them */
 	char sqlstate[6];
 	uint64_t deadline_ms, wait_until_ms;
 	struct sl_buf text;
@@ -216,6 +220,7 @@ struct sl_store {
 	uint32_t n_lanes;
 
 	struct sl_list jobs_waiting; /* of struct sl_job */
+	struct sl_list jobs_asking;  /* the shared ones, by `asking` */
 	struct sl_list pool;         /* of struct pooled, pool.c */
 	uint32_t pool_open;
 	uint64_t pool_retry_ms, pool_backoff_ms;

@@ -89,6 +89,7 @@ enum sl_code sl_store_workflow_get(struct sl_store *s, struct sl_str name, int32
 	struct sl_job *j = sl_job_new(s, SL_JOB_READ, sl_sql_workflow_get, get_done);
 	if (!j)
 		return SL_NO_MEMORY;
+	j->shared = true;
 	sl_job_str(j, name);
 	sl_job_i64(j, version);
 	return sl_job_submit(j, (void (*)(void))fn, arg);

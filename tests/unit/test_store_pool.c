@@ -1,10 +1,15 @@
 /* The pool of connections under all queries, against a real PostgreSQL. */
 #include "tests/lib/store_world.h"
 
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "store/settings.h"
+#include "store/workflows.h"
 
 static void many_queries_share_a_bounded_pool(void **state)
 {
@@ -145,11 +150,150 @@ static void queries_are_taken_again_when_those_before_have_ended(void **state)
 	sl_store_close(away, 10);
 }
 
+/* ---- reads that many make at once */
+
+/* Whoever asked: what was answered, and when. */
+static struct asker {
+	int calls, version;
+	enum sl_code rc;
+	char definition[16];
+	uint64_t from_ms, until_ms;
+} askers[21];
+
+static void on_shared(void *arg, enum sl_code rc, struct sl_stored_workflow *w)
+{
+	struct asker *a = arg;
+	a->calls++;
+	a->rc = rc;
+	a->until_ms = sl_clock_mono_ms();
+	a->version = w ? w->version : 0;
+	snprintf(a->definition, sizeof(a->definition), "%s", w ? w->definition->data : "");
+	sl_stored_workflow_free(w);
+	ANSWER();
+}
+
+static void on_version(void *arg, enum sl_code rc, int32_t version, int64_t created_ms)
+{
+	ANSWER(got.version = version);
+}
+
+static void put_workflow(const char *name, const char *definition)
+{
+	SL_AUTO(sl_bytes) d = text(definition);
+	assert_int_equal(ASK(sl_store_workflow_put(s, SL_WORKFLOW_UPSERT, sl_str(name), SL_STR(""), d, SL_STR("me"),
+						   on_version, NULL)),
+			 SL_OK);
+}
+
+static void wait_for(int calls)
+{
+	pthread_mutex_lock(&got.m);
+	while (got.calls < calls)
+		pthread_cond_wait(&got.changed, &got.m);
+	pthread_mutex_unlock(&got.m);
+}
+
+static void command(PGconn *c, const char *sql)
+{
+	PGresult *r = PQexec(c, sql);
+	if (PQresultStatus(r) != PGRES_COMMAND_OK && PQresultStatus(r) != PGRES_TUPLES_OK)
+		fail_msg("%s: %s", sql, PQerrorMessage(c));
+	PQclear(r);
+}
+
+/* The first read has its snapshot and then stands at a lock, while the workflow gets a version and others ask. */
+static void a_read_is_shared_only_by_those_who_asked_before_it(void **state)
+{
+	struct sl_store_stats stats;
+	const size_t n = SL_COUNT_OF(askers);
+	memset(askers, 0, sizeof(askers));
+	put_workflow("a", "{\"a\":1}");
+	put_workflow("b", "{\"b\":1}");
+	PGconn *locks = PQconnectdb(pg.url);
+	command(locks, "SELECT pg_advisory_lock(4711)");
+	sl_pg_exec(&pg, "CREATE FUNCTION stand() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN "
+			"PERFORM pg_advisory_xact_lock_shared(4711); RETURN true; END $$;"
+			"ALTER TABLE workflow_versions RENAME TO kept;"
+			"CREATE VIEW workflow_versions AS SELECT * FROM kept WHERE stand()");
+	forget();
+	assert_int_equal(sl_store_workflow_get(s, SL_STR("a"), 0, on_shared, &askers[0]), SL_OK);
+	while (sl_pg_count(&pg, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT "
+				"granted") == 0)
+		usleep(1000);
+	sl_pg_exec(&pg, "INSERT INTO kept (name, version, definition) VALUES ('a', 2, '{\"a\":2}');"
+			"UPDATE workflows SET latest = 2 WHERE name = 'a'");
+	for (size_t i = 1; i < n; i++) /* "a", "b", and an older version of "a" */
+		assert_int_equal(sl_store_workflow_get(s, i % 3 == 1 ? SL_STR("b") : SL_STR("a"), i % 3 == 2, on_shared,
+						       &askers[i]),
+				 SL_OK);
+	/* What was posted before this has arrived when it is answered. */
+	assert_int_equal(ASK(sl_store_setting_all(s, on_json, NULL)), SL_OK);
+	sl_store_stats(s, &stats);
+	forget();
+	command(locks, "SELECT pg_advisory_unlock(4711)");
+	wait_for((int)n);
+	PQfinish(locks);
+	sl_pg_exec(&pg, "DROP VIEW workflow_versions; ALTER TABLE kept RENAME TO workflow_versions; DROP FUNCTION "
+			"stand()");
+	assert_int_equal(stats.connections_busy, 3); /* one for each question */
+	assert_int_equal(stats.pool_waiting, 0);
+	assert_int_equal(askers[0].version, 1);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(askers[i].calls, 1);
+		assert_int_equal(askers[i].rc, SL_OK);
+		assert_string_equal(askers[i].definition, i % 3 == 1             ? "{\"b\":1}"
+							  : i % 3 == 2 || i == 0 ? "{\"a\":1}"
+										 : "{\"a\":2}");
+	}
+	memset(askers, 0, sizeof(askers)); /* and one that is not there */
+	forget();
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(sl_store_workflow_get(s, SL_STR("none"), 0, on_shared, &askers[i]), SL_OK);
+	wait_for((int)n);
+	for (size_t i = 0; i < n; i++)
+		assert_true(askers[i].calls == 1 && askers[i].rc == SL_NOT_FOUND);
+}
+
+/* However many share a read that waits for PostgreSQL: nobody's time is over before it is. */
+static void each_who_shares_a_read_has_a_time_of_his_own(void **state)
+{
+	struct sl_store_config config;
+	struct sl_store *away = NULL;
+	struct sl_error err = {0};
+	const int n = 6;
+	memset(askers, 0, sizeof(askers));
+	forget();
+	sl_store_config_init(&config);
+	config.url = "host=/nonexistent dbname=x";
+	config.query_timeout_ms = 400;
+	assert_int_equal(sl_store_open(&config, &away, &err), SL_OK);
+	for (int i = 0; i < n; i++) {
+		askers[i].from_ms = sl_clock_mono_ms();
+		assert_int_equal(sl_store_workflow_get(away, SL_STR("a"), 0, on_shared, &askers[i]), SL_OK);
+		usleep(60000);
+	}
+	wait_for(n);
+	for (int i = 0; i < n; i++) {
+		assert_int_equal(askers[i].calls, 1);
+		assert_int_equal(askers[i].rc, SL_UNAVAILABLE);
+		assert_true(askers[i].until_ms - askers[i].from_ms >= 400);
+	}
+	memset(askers, 0, sizeof(askers)); /* and at the end all of them end, whether they wait or are held */
+	forget();
+	for (int i = 0; i < n; i++)
+		assert_int_equal(sl_store_workflow_get(away, SL_STR("a"), 0, on_shared, &askers[i]), SL_OK);
+	sl_store_close(away, 10);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(askers[i].calls, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STORE_TEST(queries_are_refused_while_too_much_waits),
 		STORE_TEST(queries_are_taken_again_when_those_before_have_ended),
+		STORE_TEST(a_read_is_shared_only_by_those_who_asked_before_it),
+		STORE_TEST(each_who_shares_a_read_has_a_time_of_his_own),
 		STORE_TEST(many_queries_share_a_bounded_pool),
 		STORE_TEST(a_broken_pool_connection_is_replaced_unseen),
 		STORE_TEST(an_idle_exclusive_store_asks_nothing),
