@@ -64,32 +64,34 @@ enum {
 	ALL_ARRAYS,
 };
 
+/* Arrays side by side become rows in the list of what is selected, not in FROM: there PostgreSQL would first write each
+ * array into a table of its own. */
 #define ENTRIES                                                                                                        \
-	"u AS (SELECT * FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::int4[], $5::bool[], $6::text[], "          \
-	"$7::text[], "                                                                                                 \
-	"$8::timestamptz[], $9::timestamptz[], $10::int4[], $11::int4[], $12::int8[], $13::int8[], $14::int8[], "      \
-	"$15::text[], "                                                                                                \
-	"$16::text[], $17::bool[], $18::bool[]"
-#define ENTRY_NAMES                                                                                                    \
-	"id, epoch, prev, last, p, status, reason, started_at, finished_at, nodes_total, nodes_done, input_tokens, "   \
-	"output_tokens, "                                                                                              \
-	"cost_microusd, outputs, error, simulated, done"
+	"u AS (SELECT unnest($1::uuid[]) AS id, unnest($2::int4[]) AS epoch, unnest($3::int4[]) AS prev, "             \
+	"unnest($4::int4[]) AS last, unnest($5::bool[]) AS p, unnest($6::text[]) AS status, "                          \
+	"unnest($7::text[]) AS reason, unnest($8::timestamptz[]) AS started_at, "                                      \
+	"unnest($9::timestamptz[]) AS finished_at, unnest($10::int4[]) AS nodes_total, "                               \
+	"unnest($11::int4[]) AS nodes_done, unnest($12::int8[]) AS input_tokens, "                                     \
+	"unnest($13::int8[]) AS output_tokens, unnest($14::int8[]) AS cost_microusd, "                                 \
+	"unnest($15::text[]) AS outputs, unnest($16::text[]) AS error, unnest($17::bool[]) AS simulated, "             \
+	"unnest($18::bool[]) AS done"
 /* IS TRUE keeps the planner from turning the IN into a join, which without statistics would be a nested loop. */
 #define INSERT_RECORDS                                                                                                 \
-	"ev AS (INSERT INTO run_events (run_id, at, seq, epoch, event, once, data, detail) SELECT * FROM "             \
-	"unnest($19::uuid[], "                                                                                         \
-	"$20::timestamptz[], $21::int4[], $22::int4[], $23::text[], $24::text[], $25::text[], $26::text[]) "           \
-	"AS e(run_id, at, seq, epoch, event, once, data, detail) WHERE (e.run_id IN (SELECT id FROM ok)) IS TRUE) "
+	"ev AS (INSERT INTO run_events (run_id, at, seq, epoch, event, once, data, detail) SELECT * FROM (SELECT "     \
+	"unnest($19::uuid[]) AS run_id, unnest($20::timestamptz[]) AS at, unnest($21::int4[]) AS seq, "                \
+	"unnest($22::int4[]) AS epoch, unnest($23::text[]) AS event, unnest($24::text[]) AS once, "                    \
+	"unnest($25::text[]) AS data, unnest($26::text[]) AS detail) AS e "                                            \
+	"WHERE (e.run_id IN (SELECT id FROM ok)) IS TRUE) "
 /* The pieces that the records name, under the same condition. Their parameters come last, so a group without any is the
  * statement without this part. */
 #define INSERT_CHUNKS(runs, hashes, data)                                                                              \
-	", ch AS (INSERT INTO run_chunks (run_id, hash, data) SELECT * FROM unnest($" #runs "::uuid[], $" #hashes      \
-	"::bytea[], $" #data "::bytea[]) AS c(run_id, hash, data) WHERE (c.run_id IN (SELECT id FROM ok)) IS TRUE "    \
-	"ON CONFLICT DO NOTHING) "
+	", ch AS (INSERT INTO run_chunks (run_id, hash, data) SELECT * FROM (SELECT unnest($" #runs "::uuid[]) AS "    \
+	"run_id, unnest($" #hashes "::bytea[]) AS hash, unnest($" #data "::bytea[]) AS data) AS c "                    \
+	"WHERE (c.run_id IN (SELECT id FROM ok)) IS TRUE ON CONFLICT DO NOTHING) "
 #define ACCEPTED "SELECT id FROM ok"
 
 #define APPEND                                                                                                         \
-	"WITH " ENTRIES ") AS u(" ENTRY_NAMES ")), "                                                                   \
+	"WITH " ENTRIES "), "                                                                                          \
 	"ok AS (UPDATE runs r SET last_seq = CASE WHEN u.prev < 0 THEN r.last_seq ELSE u.last END, "                   \
 	"status = CASE WHEN u.p THEN u.status ELSE r.status END, reason = CASE WHEN u.p THEN u.reason ELSE r.reason "  \
 	"END, "                                                                                                        \
@@ -112,9 +114,9 @@ enum {
 
 #define CREATE                                                                                                         \
 	"WITH " ENTRIES                                                                                                \
-	", $27::text[], $28::int4[], $29::text[], $30::int4[], $31::text[], $32::text[], $33::timestamptz[], "         \
-	"$34::text[], $35::bytea[]) AS u(" ENTRY_NAMES                                                                 \
-	", workflow, version, project, priority, tags, created_by, created_at, key, digest)), "                        \
+	", unnest($27::text[]) AS workflow, unnest($28::int4[]) AS version, unnest($29::text[]) AS project, "          \
+	"unnest($30::int4[]) AS priority, unnest($31::text[]) AS tags, unnest($32::text[]) AS created_by, "            \
+	"unnest($33::timestamptz[]) AS created_at, unnest($34::text[]) AS key, unnest($35::bytea[]) AS digest), "      \
 	"k AS (INSERT INTO idempotency_keys (project, key, run_id, digest) SELECT project, key, id, digest FROM u "    \
 	"WHERE key IS NOT NULL ORDER BY project, key ON CONFLICT DO NOTHING RETURNING run_id), "                       \
 	"ok AS (INSERT INTO runs (id, owner, epoch, last_seq, workflow, version, project, priority, tags, "            \
