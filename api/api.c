@@ -26,6 +26,15 @@ static void on_tick(void *ctx)
 	sl_follow_tick(ctx);
 }
 
+enum sl_code sl_api_check(const struct sl_api_config *config, struct sl_error *err)
+{
+	const struct sl_server_config server = {.listen = config->listen,
+						.tls_cert = config->tls_cert,
+						.tls_key = config->tls_key,
+						.insecure = config->insecure};
+	return sl_server_check(&server, err);
+}
+
 enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out, struct sl_error *err)
 {
 	SL_AUTO(sl_api) a = calloc(1, sizeof(*a));

@@ -62,6 +62,8 @@ struct sl_api_parts {
 	struct sl_ws *ws;
 };
 
+/* [before anything is started] Whether it could listen as it is told to, as far as that can be seen before. */
+SL_MUST_USE enum sl_code sl_api_check(const struct sl_api_config *config, struct sl_error *err);
 SL_MUST_USE enum sl_code sl_api_new(const struct sl_api_config *config, struct sl_api **out, struct sl_error *err);
 /* Loads the tokens and begins to listen. SL_INVALID, SL_UNAVAILABLE: the text says why. */
 SL_MUST_USE enum sl_code sl_api_start(struct sl_api *a, const struct sl_api_parts *parts, struct sl_error *err);

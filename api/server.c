@@ -25,6 +25,13 @@ static uint32_t or_limit(uint32_t given, uint32_t otherwise)
 	return given ? given : otherwise;
 }
 
+static enum sl_code tls_of(const struct sl_server_config *c, SSL_CTX **out, struct sl_error *err)
+{
+	if ((c->tls_cert == NULL) != (c->tls_key == NULL))
+		return sl_fail(err, SL_INVALID, "TLS needs both a certificate and its key");
+	return c->tls_cert ? tls_context(c->tls_cert, c->tls_key, out, err) : SL_OK;
+}
+
 enum sl_code sl_server_new(const struct sl_server_config *config, struct sl_server **out, struct sl_error *err)
 {
 	SL_AUTO(sl_server) s = calloc(1, sizeof(*s));
@@ -44,15 +51,11 @@ enum sl_code sl_server_new(const struct sl_server_config *config, struct sl_serv
 		.answer_ms = or_limit(config->timeouts.answer_ms, SL_LIMIT_HTTP_ANSWER_MS),
 	};
 	s->config.max_connections = or_limit(config->max_connections, SL_LIMIT_HTTP_CONNECTIONS);
-	if ((config->tls_cert == NULL) != (config->tls_key == NULL))
-		return sl_fail(err, SL_INVALID, "TLS needs both a certificate and its key");
-	if (config->tls_cert) {
-		enum sl_code rc = tls_context(config->tls_cert, config->tls_key, &s->tls, err);
-		if (rc != SL_OK)
-			return rc;
-	}
-	*out = SL_TAKE(s);
-	return SL_OK;
+	s->config.listen = s->listen_text;
+	enum sl_code rc = tls_of(config, &s->tls, err);
+	if (rc == SL_OK)
+		*out = SL_TAKE(s);
+	return rc;
 }
 
 void sl_server_free(struct sl_server *s)
@@ -172,24 +175,48 @@ static void note_address(struct sl_server *s, const char *host)
 	snprintf(s->url, sizeof(s->url), "%s://%s", s->tls ? "https" : "http", s->address);
 }
 
+/* Where the server is to listen, and whether it may. *found is the caller's, only after SL_OK. */
+static enum sl_code resolve(const struct sl_server_config *c, char host[64], char port[8], bool *loopback,
+			    struct addrinfo **found, struct sl_error *err)
+{
+	if (!split_listen(c->listen, host, 64, port, 8))
+		return sl_fail(err, SL_INVALID, "'%s' is no address to listen on; write host:port", c->listen);
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	int rc = getaddrinfo(host[0] ? host : NULL, port, &hints, found);
+	if (rc != 0)
+		return sl_fail(err, SL_INVALID, "cannot listen on '%s': %s", c->listen, gai_strerror(rc));
+	*loopback = true;
+	for (struct addrinfo *a = *found; a; a = a->ai_next)
+		*loopback = *loopback && is_loopback(a->ai_addr);
+	if (*loopback || c->tls_cert || c->insecure)
+		return SL_OK;
+	freeaddrinfo(*found);
+	return sl_fail(err, SL_INVALID,
+		       "refusing to listen on %s without TLS: set SLUICE_TLS_CERT and SLUICE_TLS_KEY, or "
+		       "SLUICE_INSECURE=1",
+		       c->listen);
+}
+
+enum sl_code sl_server_check(const struct sl_server_config *config, struct sl_error *err)
+{
+	char host[64], port[8];
+	bool loopback;
+	struct addrinfo *found = NULL;
+	SSL_CTX *tls = NULL;
+	enum sl_code rc = tls_of(config, &tls, err);
+	SSL_CTX_free(tls);
+	if (rc == SL_OK && (rc = resolve(config, host, port, &loopback, &found, err)) == SL_OK)
+		freeaddrinfo(found);
+	return rc;
+}
+
 enum sl_code sl_server_start(struct sl_server *s, struct sl_error *err)
 {
 	char host[64], port[8];
-	if (!split_listen(s->listen_text, host, sizeof(host), port, sizeof(port)))
-		return sl_fail(err, SL_INVALID, "'%s' is no address to listen on; write host:port", s->listen_text);
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
-	int rc = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
-	if (rc != 0)
-		return sl_fail(err, SL_INVALID, "cannot listen on '%s': %s", s->listen_text, gai_strerror(rc));
-	s->loopback = true;
-	for (struct addrinfo *a = found; a; a = a->ai_next)
-		s->loopback = s->loopback && is_loopback(a->ai_addr);
-	enum sl_code code = SL_OK;
-	if (!s->loopback && !s->tls && !s->config.insecure)
-		code = sl_fail(err, SL_INVALID,
-			       "refusing to listen on %s without TLS: set SLUICE_TLS_CERT and SLUICE_TLS_KEY, or "
-			       "SLUICE_INSECURE=1",
-			       s->listen_text);
+	struct addrinfo *found = NULL;
+	enum sl_code code = resolve(&s->config, host, port, &s->loopback, &found, err);
+	if (code != SL_OK)
+		return code;
 	/* A name with two addresses ("localhost") gets both, unless the port is to be picked: they would differ. */
 	for (struct addrinfo *a = found; a && code == SL_OK && s->n_listeners < SERVER_LISTENERS; a = a->ai_next) {
 		struct sl_error second;

@@ -43,6 +43,9 @@ struct sl_server_config {
 	void *ctx;
 };
 
+/* [before anything is started] What new and start would refuse for ever: SL_INVALID. Looks at listen, tls_cert, tls_key
+ * and insecure, and binds nothing. */
+SL_MUST_USE enum sl_code sl_server_check(const struct sl_server_config *config, struct sl_error *err);
 SL_MUST_USE enum sl_code sl_server_new(const struct sl_server_config *config, struct sl_server **out,
 				       struct sl_error *err);
 /* Binds and listens. SL_UNAVAILABLE: the address cannot be had. SL_INVALID: no such address, no certificate, or off

@@ -28,11 +28,11 @@ enum sl_code tls_context(const char *cert, const char *key, SSL_CTX **out, struc
 	else if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1)
 		what = key;
 	if (what) {
-		char text[128];
-		ERR_error_string_n(ERR_get_error(), text, sizeof(text));
+		unsigned long e = ERR_get_error();
+		const char *why = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) : ERR_reason_error_string(e);
 		ERR_clear_error();
 		SSL_CTX_free(ctx);
-		return sl_fail(err, SL_INVALID, "cannot use '%s' for TLS: %s", what, text);
+		return sl_fail(err, SL_INVALID, "cannot use '%s' for TLS: %s", what, why ? why : "it is no PEM file");
 	}
 	*out = ctx;
 	return SL_OK;

@@ -492,6 +492,18 @@ static void origin_text(const struct sl_config *c, size_t i, struct sl_buf *out)
 	}
 }
 
+void sl_config_print_one(const struct sl_config *c, size_t i, struct sl_buf *out)
+{
+	sl_buf_addf(out, "%s = ", c->table[i].name);
+	if (c->values[i].text)
+		shown(&c->table[i], &c->values[i], out);
+	else
+		sl_buf_adds(out, "(unset)");
+	sl_buf_adds(out, " (");
+	origin_text(c, i, out);
+	sl_buf_addc(out, ')');
+}
+
 void sl_config_print(const struct sl_config *c, struct sl_buf *out)
 {
 	for (size_t i = 0; i < c->n; i++) {

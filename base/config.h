@@ -64,6 +64,8 @@ enum sl_origin sl_config_origin(const struct sl_config *c, size_t i);
 /* Every setting with its value and where it came from: a table for people, or one JSON object. Secrets are masked. */
 void sl_config_print(const struct sl_config *c, struct sl_buf *out);
 void sl_config_print_json(const struct sl_config *c, struct sl_buf *out);
+/* One of them: "listen = 127.0.0.1:7070 (flag --listen)". */
+void sl_config_print_one(const struct sl_config *c, size_t i, struct sl_buf *out);
 /* The lines of --help. */
 void sl_settings_help(const struct sl_setting *table, size_t n, struct sl_buf *out);
 

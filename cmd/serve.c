@@ -27,6 +27,7 @@
 #include "cmd/secrets.h"
 #include "cmd/settings.h"
 #include "cmd/stop.h"
+#include "cmd/trouble.h"
 #include "cmd/wire.h"
 #include "cmd/witness.h"
 #include "engine/tool.h"
@@ -57,6 +58,7 @@
 #include "ws/conn.h"
 
 #define SERVE_DATABASE_MS 60000 /* how long a given database may take to answer at the start */
+#define SERVE_TELL_MS     10000 /* how often the log says that it does not answer yet */
 #define SERVE_RECOVER_MS  60000 /* how long the claiming of unfinished runs may hold up listening */
 #define SERVE_STOP_S      28    /* all of stopping; then the process ends as it is, and the journal has what it has */
 #define SERVE_LEDGER_MS   2000  /* for what the ledger of calls still has to write */
@@ -67,6 +69,7 @@
 struct serve {
 	const struct sl_config *config;
 	const char *data;
+	enum sl_start step; /* what is being started */
 	uint8_t secret[SL_SECRET_KEY_BYTES];
 	char admin_token[SL_ADMIN_TOKEN_BYTES];
 	struct sl_cluster *cluster;
@@ -153,6 +156,7 @@ static enum sl_code up_database(struct serve *s, struct sl_error *err)
 	if (!url) {
 		const struct sl_cluster_config cluster = {.data_dir = s->data,
 							  .bin_dir = sl_config_z(s->config, SL_SET_PG_BIN)};
+		s->step = SL_START_CLUSTER;
 		rc = sl_cluster_start(&cluster, &s->cluster, err);
 		if (rc != SL_OK)
 			return sl_wrap(err, rc, "embedded database");
@@ -161,10 +165,15 @@ static enum sl_code up_database(struct serve *s, struct sl_error *err)
 		url = sl_cluster_url(s->cluster);
 		store.sharing = SL_STORE_EXCLUSIVE;
 	}
-	uint64_t until = sl_clock_mono_ms() + SERVE_DATABASE_MS;
+	s->step = SL_START_DATABASE;
+	uint64_t until = sl_clock_mono_ms() + SERVE_DATABASE_MS, told_ms = 0;
 	while ((rc = sl_migrate_up(url, &applied, err)) == SL_UNAVAILABLE && !s->cluster &&
 	       sl_clock_mono_ms() < until) {
-		sl_log(SL_LOG_WARN, "cmd", "the database does not answer yet", SL_KS("error", err->text));
+		if (!told_ms || sl_clock_mono_ms() - told_ms >= SERVE_TELL_MS) {
+			told_ms = sl_clock_mono_ms();
+			sl_log(SL_LOG_WARN, "cmd", "the database does not answer yet; it is asked again",
+			       SL_KS("error", err->text), SL_KU("wait_ms", until - told_ms));
+		}
 		if (sl_stop_wait_ms(1000))
 			return sl_fail(err, SL_CANCELLED, "stopped while waiting for the database");
 	}
@@ -367,6 +376,7 @@ static enum sl_code up_ledger(struct serve *s, struct sl_error *err)
 static enum sl_code up_models(struct serve *s, struct sl_error *err)
 {
 	struct answer stored = {.serve = s};
+	s->step = SL_START_OTHER;
 	enum sl_code rc = sl_profiles_new(s->secret, &s->profiles);
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "profiles");
@@ -376,9 +386,12 @@ static enum sl_code up_models(struct serve *s, struct sl_error *err)
 	sem_destroy(&stored.came);
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "the stored profiles could not be read");
+	s->step = SL_START_SIMULATOR;
 	rc = up_simulator(s, err);
-	if (rc == SL_OK)
-		rc = up_ledger(s, err);
+	if (rc != SL_OK)
+		return rc;
+	s->step = SL_START_OTHER;
+	rc = up_ledger(s, err);
 	if (rc == SL_OK)
 		rc = up_catalog(s, err);
 	if (rc == SL_OK)
@@ -407,8 +420,12 @@ static enum sl_code up_egress(struct serve *s, struct sl_error *err)
 		.ca_file = sl_config_z(s->config, SL_SET_CA_FILE),
 		.ledger = s->calls,
 	};
+	s->step = SL_START_EGRESS;
 	enum sl_code rc = sl_egress_new(&egress, &s->egress, err);
-	return rc == SL_OK ? SL_OK : sl_wrap(err, rc, "egress");
+	if (rc != SL_OK)
+		return sl_wrap(err, rc, "egress");
+	s->step = SL_START_OTHER;
+	return SL_OK;
 }
 
 /* The port at the end of our address, once there is one: requests of workflows must not come back in there. */
@@ -433,9 +450,9 @@ static enum sl_code up_memory(struct serve *s, struct sl_error *err)
 	return sl_memory_new(&memory, &s->memory, err);
 }
 
-static enum sl_code up_doors(struct serve *s, struct sl_error *err)
+static void doors_of(const struct serve *s, struct sl_api_config *out)
 {
-	struct sl_api_config api = {
+	*out = (struct sl_api_config){
 		.loop = s->front,
 		.listen = sl_config_z(s->config, SL_SET_LISTEN),
 		.tls_cert = sl_config_z(s->config, SL_SET_TLS_CERT),
@@ -449,6 +466,21 @@ static enum sl_code up_doors(struct serve *s, struct sl_error *err)
 			       [SL_RATE_RUNS] = (uint32_t)sl_config_u64(s->config, SL_SET_RATE_RUNS),
 			       [SL_RATE_SOCKETS] = (uint32_t)sl_config_u64(s->config, SL_SET_RATE_SOCKETS)},
 	};
+}
+
+/* What can be seen of the address before there is anything: so that a slip of the pen makes no database first. */
+static enum sl_code check_doors(struct serve *s, struct sl_error *err)
+{
+	struct sl_api_config api;
+	doors_of(s, &api);
+	s->step = SL_START_ADDRESS;
+	return sl_api_check(&api, err);
+}
+
+static enum sl_code up_doors(struct serve *s, struct sl_error *err)
+{
+	struct sl_api_config api;
+	doors_of(s, &api);
 	memcpy(api.secret_key, s->secret, sizeof(api.secret_key));
 	enum sl_code rc = sl_api_new(&api, &s->api, err);
 	sodium_memzero(api.secret_key, sizeof(api.secret_key));
@@ -565,12 +597,25 @@ static void announce(const struct serve *s, bool here)
 		sl_log(SL_LOG_WARN, "cmd", "the file with our address could not be written", SL_KS("path", path));
 }
 
+static enum sl_code up_secrets(struct serve *s, struct sl_error *err)
+{
+	s->step = SL_START_SECRET_KEY;
+	enum sl_code rc = sl_secret_key(s->data, sl_config_z(s->config, SL_SET_SECRET_KEY), s->secret, err);
+	if (rc != SL_OK)
+		return rc;
+	s->step = SL_START_ADMIN_TOKEN;
+	return sl_admin_token(s->data, sl_config_z(s->config, SL_SET_ADMIN_TOKEN), s->admin_token, err);
+}
+
 static enum sl_code up(struct serve *s, struct sl_error *err)
 {
-	enum sl_code rc = sl_secret_key(s->data, sl_config_z(s->config, SL_SET_SECRET_KEY), s->secret, err);
+	enum sl_code rc = check_doors(s, err);
 	if (rc == SL_OK)
-		rc = sl_admin_token(s->data, sl_config_z(s->config, SL_SET_ADMIN_TOKEN), s->admin_token, err);
-	if (rc == SL_OK && (rc = sl_wire_init(&s->wire)) != SL_OK)
+		rc = up_secrets(s, err);
+	if (rc != SL_OK)
+		return rc;
+	s->step = SL_START_OTHER;
+	if ((rc = sl_wire_init(&s->wire)) != SL_OK)
 		rc = sl_fail(err, rc, "timer");
 	if (rc == SL_OK && (rc = sl_loop_new("front", &s->front)) != SL_OK)
 		rc = sl_fail(err, rc, "front loop");
@@ -602,6 +647,7 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 					   .ws = s->ws,
 					   .tools = sl_tools,
 					   .services = &s->services};
+	s->step = SL_START_LISTEN;
 	rc = sl_api_start(s->api, &parts, err);
 	if (rc == SL_OK && (rc = sl_loop_start(s->front)) != SL_OK)
 		rc = sl_fail(err, rc, "front loop");
@@ -713,6 +759,34 @@ static int print_config(const struct sl_cli *cli)
 	return SL_EXIT_DONE;
 }
 
+/* Machines read the log. Who sits before it reads lines, below everything else that was logged. */
+static bool for_people(const struct sl_config *c)
+{
+	return isatty(STDERR_FILENO) && !sl_str_is(sl_str(sl_config_z(c, SL_SET_LOG_FORMAT)), "json");
+}
+
+static void log_trouble(const struct serve *s, enum sl_code rc, const struct sl_error *err)
+{
+	SL_BUF(settings, 16384);
+	const char *instead = sl_trouble(s->config, s->step, rc, "; ", &settings);
+	if (rc == SL_CANCELLED)
+		sl_log(SL_LOG_INFO, "cmd", "stopped before it had started", SL_KS("why", err->text));
+	else if (!for_people(s->config))
+		sl_log(SL_LOG_ERROR, "cmd", "could not start", SL_KS("error", err->text),
+		       SL_KS("code", sl_code_wire(rc)), SL_KSTR("now", sl_buf_str(&settings)),
+		       SL_KS("instead", instead));
+}
+
+static void tell_trouble(const struct serve *s, enum sl_code rc, const struct sl_error *err)
+{
+	SL_BUF(settings, 16384);
+	const char *instead = sl_trouble(s->config, s->step, rc, "\n  now:     ", &settings);
+	fprintf(stderr, "\nsluice serve: it could not start: %s\n", err->text);
+	if (settings.len)
+		fprintf(stderr, "  now:     " SL_STR_FMT "\n", SL_STR_ARG(sl_buf_str(&settings)));
+	fprintf(stderr, "  instead: %s\n", instead);
+}
+
 static int serve_main(struct sl_cli *cli)
 {
 	static struct serve s; /* large, and threads point into it until the very end */
@@ -737,10 +811,11 @@ static int serve_main(struct sl_cli *cli)
 				       : sig == SIGTERM ? "SIGTERM"
 							: "SIGHUP"));
 	} else
-		sl_log(SL_LOG_ERROR, "cmd", "could not start", SL_KS("error", err.text),
-		       SL_KS("code", sl_code_wire(rc)));
+		log_trouble(&s, rc, &err);
 	down(&s);
 	sl_log(SL_LOG_INFO, "cmd", "stopped");
+	if (rc != SL_OK && rc != SL_CANCELLED && for_people(cli->config))
+		tell_trouble(&s, rc, &err);
 	return rc == SL_OK || rc == SL_CANCELLED ? SL_EXIT_DONE : SL_EXIT_FAILED;
 }
 

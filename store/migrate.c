@@ -29,6 +29,15 @@ static enum sl_code connect_to(const char *url, PGconn **out, struct sl_error *e
 {
 	const char *keys[] = {"dbname", "application_name", "connect_timeout", "options", NULL};
 	const char *values[] = {url, "sluice migrate", "15", "-c client_min_messages=warning", NULL};
+	char *why = NULL;
+	PQconninfoOption *parsed = PQconninfoParse(url, &why);
+	if (!parsed) {
+		enum sl_code rc = sl_fail(err, SL_INVALID, "the database url does not parse: %.*s",
+					  why ? (int)strcspn(why, "\n") : 9, why ? why : "no memory");
+		PQfreemem(why);
+		return rc;
+	}
+	PQconninfoFree(parsed);
 	*out = PQconnectdbParams(keys, values, 1);
 	if (PQstatus(*out) == CONNECTION_OK)
 		return SL_OK;

@@ -862,10 +862,22 @@ static void it_does_not_listen_to_everyone_without_tls(void **state)
 		assert_int_equal(sl_loop_new("test", &loop), SL_OK);
 		const struct sl_server_config config = {
 			.loop = loop, .listen = cases[i].listen, .head = head, .handle = handle};
+		assert_int_equal(sl_server_check(&config, &err), cases[i].code); /* also before anything is there */
+		assert_true(err.text[0] != '\0');
+		err.text[0] = '\0';
 		assert_int_equal(sl_server_new(&config, &server, &err), SL_OK);
 		assert_int_equal(sl_server_start(server, &err), cases[i].code);
 		assert_true(err.text[0] != '\0');
 	}
+	struct sl_error err = {0};
+	struct sl_server_config config = {.listen = "127.0.0.1:0", .head = head, .handle = handle};
+	assert_int_equal(sl_server_check(&config, &err), SL_OK);
+	config.tls_cert = "/nowhere/cert.pem";
+	assert_int_equal(sl_server_check(&config, &err), SL_INVALID);
+	assert_non_null(strstr(err.text, "both"));
+	config.tls_key = "/nowhere/key.pem";
+	assert_int_equal(sl_server_check(&config, &err), SL_INVALID);
+	assert_string_equal(err.text, "cannot use '/nowhere/cert.pem' for TLS: No such file or directory");
 }
 
 static void an_address_in_use_is_said_and_leaves_nothing(void **state)
