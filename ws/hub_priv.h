@@ -85,12 +85,15 @@ struct watch { /* of a stream; lives as long as it may be queued */
 };
 struct path {
 	char *name;
-	struct sl_stream *stream; /* the present attempt */
-	struct watch *watch;      /* NULL: ended and read to its end */
-	uint64_t announced;       /* order of the record after which it may be sent at the latest */
-	uint64_t void_from;       /* order of a stream_reset whose stream is not here yet; 0: none */
-	uint32_t void_attempt;    /* which it is of */
+	struct sl_stream *stream;    /* the present attempt */
+	struct watch *watch;         /* NULL: ended and read to its end */
+	uint64_t announced;          /* order of the record after which it may be sent at the latest */
+	uint64_t void_from;          /* order of a stream_reset whose stream is not here yet; 0: none */
+	uint32_t void_attempt;       /* which it is of */
+	uint64_t looked_at, news_ms; /* its length when it was looked at last; when there was text last */
 	bool dirty;
+	bool ended; /* when it was looked at last: what was read then is all of it */
+	bool flows; /* text follows text: it is looked at after each interval, and not armed in between */
 	UT_hash_handle hh;
 	uint32_t index;
 };
@@ -195,7 +198,7 @@ struct sl_hub_conn { /* likewise */
 	size_t big_at;
 	enum sl_hub_format format;
 	uint32_t flush_ms;
-	uint64_t flushed_ms;
+	uint64_t flushed_ms, next_ms;  /* next_ms: when topics it watches are flushed next, together */
 	struct sl_list subs, subs_due; /* subs_due: the ones to be looked at, longest waiting first */
 	struct sl_list in_dirty;
 	struct due due;

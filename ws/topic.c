@@ -246,6 +246,8 @@ static bool stream_seen(struct topic *t, struct sl_stream *s, uint64_t announced
 			return false;
 	}
 	p->stream = sl_stream_ref(s);
+	p->looked_at = p->news_ms = 0;
+	p->flows = false;
 	p->announced = announced;
 	p->void_from = 0;
 	mark_dirty(t, p);
@@ -387,12 +389,25 @@ void topic_fetch(struct topic *t, uint64_t after)
 	t->fetch_again = !t->fetching;
 }
 
+/* There is something for a subscription whose connection has an interval of its own: when that is over. */
+static void touch_private(struct sub *s)
+{
+	struct sl_hub_conn *c = s->conn;
+	sub_mark(s);
+	if (!c->due.set)
+		hub_schedule(c->hub, &c->due, c->flushed_ms + c->flush_ms);
+}
+
 static void touch_behind(struct topic *t)
 {
 	sl_list_each (it, &t->behind) {
 		struct sub *s = sl_list_entry(it, struct sub, in_topic);
-		if (s->state == SUB_BEHIND)
+		if (s->state != SUB_BEHIND)
+			continue;
+		if (s->conn->flush_ms == FLUSH_OF_HUB)
 			sub_touch(s);
+		else
+			touch_private(s);
 	}
 }
 
@@ -633,26 +648,33 @@ struct sl_bytes *topic_snapshot(struct topic *t, enum sl_hub_format format)
 
 /* ---- flushing ---- */
 
+/* What one socket watches is flushed together where it can: one wake-up and one write for many runs. Nobody waits
+ * longer for it than for the end of its own interval. */
+static uint64_t flush_at(const struct topic *t, uint64_t now, uint64_t latest)
+{
+	const struct sl_list *subs = sl_list_empty(&t->level) ? &t->behind : &t->level;
+	if (sl_list_empty(subs) || latest <= now)
+		return latest;
+	struct sl_hub_conn *c = sl_list_entry(subs->next, struct sub, in_topic)->conn;
+	if (c->next_ms <= now || c->next_ms > latest)
+		c->next_ms = latest;
+	return c->next_ms;
+}
+
 void topic_touched(struct topic *t)
 {
 	struct sl_hub *h = t->hub;
 	uint64_t now = hub_now(h);
 	if (t->state != TOPIC_READY)
 		return;
-	if (!t->due.set) {
-		uint64_t at = t->flushed_ms + h->flush_ms;
-		hub_schedule(h, &t->due, at > now ? at : now);
-	}
+	if (!t->due.set)
+		hub_schedule(h, &t->due, flush_at(t, now, t->flushed_ms + h->flush_ms));
 	if (!h->n_private)
 		return;
 	sl_list_each (it, &t->behind) {
 		struct sub *s = sl_list_entry(it, struct sub, in_topic);
-		struct sl_hub_conn *c = s->conn;
-		if (c->flush_ms == FLUSH_OF_HUB)
-			continue;
-		sub_mark(s);
-		if (!c->due.set)
-			hub_schedule(h, &c->due, c->flushed_ms + c->flush_ms);
+		if (s->conn->flush_ms != FLUSH_OF_HUB)
+			touch_private(s);
 	}
 }
 
@@ -665,20 +687,46 @@ void topic_stream_dirty(struct topic *t, uint32_t path)
 	topic_touched(t);
 }
 
-static void settle_streams(struct topic *t, const bool *ended)
+/* Before the stream is read: is text coming so fast that there will be more when the next interval ends? Then nobody
+ * need be woken for it. Else it is armed, and what comes after this reading says so. */
+static void stream_look(struct topic *t, struct path *p)
+{
+	const struct sl_hub *h = t->hub;
+	uint64_t length = sl_stream_length(p->stream), since = t->flushed_ms - p->news_ms;
+	bool more = length != p->looked_at;
+	if (h->n_private || !h->flush_ms) /* somebody wants each piece at once */
+		p->flows = false;
+	else
+		p->flows = more ? since <= 2ull * h->flush_ms : p->flows && since < h->flush_ms;
+	p->looked_at = length;
+	if (more)
+		p->news_ms = t->flushed_ms;
+	if (!p->flows)
+		sl_stream_rearm(p->stream);
+}
+
+static void settle_streams(struct topic *t)
 {
 	uint32_t kept = 0;
+	bool again = false;
 	for (uint32_t i = 0; i < t->n_dirty; i++) {
 		struct path *p = t->paths[t->dirty[i]];
 		if (p->announced > t->cur.order && t->cur.marks[p->index].open != sl_stream_attempt(p->stream)) {
 			t->dirty[kept++] = p->index; /* its beginning is still to be told */
 			continue;
 		}
+		if (p->flows && !p->ended) {
+			t->dirty[kept++] = p->index;
+			again = true;
+			continue;
+		}
 		p->dirty = false;
-		if (ended[i])
+		if (p->ended)
 			topic_unwatch_stream(p); /* all of it was read */
 	}
 	t->n_dirty = kept;
+	if (again)
+		topic_touched(t);
 }
 
 /* False: it cannot be on the log (too large for a frame, no memory): everyone is to be served singly. */
@@ -715,7 +763,6 @@ static bool encode_to_log(struct topic *t)
 void topic_flush(struct topic *t)
 {
 	struct sl_hub *h = t->hub;
-	bool few[64], *ended = t->n_dirty <= SL_COUNT_OF(few) ? few : malloc(t->n_dirty);
 
 	wheel_drop(&h->wheel, &t->due);
 	t->flushed_ms = hub_now(h);
@@ -723,19 +770,15 @@ void topic_flush(struct topic *t)
 	for (uint32_t i = 0; i < t->n_dirty; i++) { /* before anything is read: what comes later says so again */
 		struct path *p = t->paths[t->dirty[i]];
 		if (p->watch)
-			sl_stream_rearm(p->stream);
-		if (ended)
-			ended[i] = sl_stream_ended(p->stream);
+			stream_look(t, p);
+		p->ended = sl_stream_ended(p->stream);
 	}
 	uint64_t head = log_head(&t->log);
 	if (t->n_level && !encode_to_log(t))
 		log_everyone_off(t);
 	if (!t->n_level)
 		cursor_to_present(t, &t->cur);
-	if (ended)
-		settle_streams(t, ended);
-	if (ended != few)
-		free(ended);
+	settle_streams(t);
 	if (log_head(&t->log) != head)
 		topic_fan_out(t);
 	touch_behind(t);

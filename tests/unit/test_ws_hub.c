@@ -147,6 +147,64 @@ static void the_first_event_goes_at_once_later_ones_are_gathered(void **state)
 	fake_fini(&f);
 }
 
+static void text_that_flows_wakes_nobody_and_leaves_together(void **state)
+{
+	struct fake f;
+	struct client c = {0};
+	struct sl_hub_stats a, b;
+	fake_init(&f, 8, 25);
+	client_open(&c, &f);
+	for (size_t run = 0; run < 8; run++) {
+		fake_begin(&f.runs[run], 0);
+		client_subscribe(&c, run);
+	}
+	fake_settle(&f);
+	sl_hub_stats(f.hub, &a);
+	unsigned wakes = f.wakes;
+	for (int ms = 0; ms < 1000; ms++) {
+		f.now++;
+		if (ms % 2 == 0 && ms / 2 % 10 < 8) /* eight runs, a token each 20 ms, one after the other */
+			say(&f.runs[ms / 2 % 10], 0, "token ");
+		sl_hub_turn(f.hub);
+	}
+	sl_hub_stats(f.hub, &b);
+	assert_in_range(f.wakes - wakes, 8, 8 * 4);        /* of 400 tokens */
+	assert_in_range(b.writes - a.writes, 40, 40 + 16); /* once an interval, after the first of each */
+	fake_settle(&f);
+	wakes = f.wakes;
+	say(&f.runs[3], 0, "after a pause: at once");
+	assert_int_equal(f.wakes, wakes + 1);
+	sl_hub_turn(f.hub);
+	client_read(&c);
+	for (size_t run = 0; run < 8; run++)
+		client_check_whole(&c, run);
+	client_fini(&c);
+	fake_fini(&f);
+}
+
+static void an_interval_of_its_own_begins_in_the_middle_of_text(void **state)
+{
+	struct fake f;
+	struct client c = {0};
+	fake_init(&f, 1, 25);
+	fake_begin(&f.runs[0], 0);
+	client_open(&c, &f);
+	client_subscribe(&c, 0);
+	fake_settle(&f);
+	for (int i = 0; i < 20; i++, f.now += 10) {
+		say(&f.runs[0], 0, "flows ");
+		sl_hub_turn(f.hub);
+	}
+	client_say(&c, "{\"cmd\":\"set\",\"flush_ms\":0}");
+	sl_hub_turn(f.hub);
+	say(&f.runs[0], 0, "the last for a long while");
+	fake_settle(&f);
+	client_read(&c);
+	client_check_whole(&c, 0);
+	client_fini(&c);
+	fake_fini(&f);
+}
+
 static void level_subscribers_share_frames(void **state)
 {
 	struct fake f;
@@ -715,7 +773,7 @@ static void tell_something(struct fake *f, struct dice *d)
 	if (roll(d, 6) == 0)
 		fake_commit(r, "progress", "{}");
 	else
-		for (unsigned n = roll(d, 30) == 0 ? 3000 : 1; n; n--)
+		for (unsigned n = roll(d, 30) == 0 ? 2000 : 1; n; n--)
 			say(r, p, texts[roll(d, SL_COUNT_OF(texts))]);
 	if (roll(d, 2))
 		fake_publish(f, r, false);
@@ -737,7 +795,7 @@ static void and_take_it_or_not(struct client *c, struct dice *d)
 
 static void whenever_it_is_quiet_everyone_has_everything(void **state)
 {
-	for (uint64_t seed = 1; seed <= 12; seed++) {
+	for (uint64_t seed = 1; seed <= 6; seed++) {
 		struct dice d = {seed * 0x9e3779b97f4a7c15u + 7};
 		struct fake f;
 		struct client c[CLIENTS] = {0};
@@ -750,7 +808,7 @@ static void whenever_it_is_quiet_everyone_has_everything(void **state)
 			for (int i = 0; i < CLIENTS; i++)
 				client_subscribe(&c[i], run);
 		}
-		for (unsigned step = 0; step < 1200; step++) {
+		for (unsigned step = 0; step < 600; step++) {
 			tell_something(&f, &d);
 			and_take_it_or_not(&c[roll(&d, CLIENTS)], &d);
 			if (roll(&d, 2))
@@ -775,6 +833,8 @@ int main(void)
 		cmocka_unit_test(a_run_nobody_knows_is_not_found),
 		cmocka_unit_test(commands_are_answered_and_bad_ones_do_not_hurt),
 		cmocka_unit_test(the_first_event_goes_at_once_later_ones_are_gathered),
+		cmocka_unit_test(text_that_flows_wakes_nobody_and_leaves_together),
+		cmocka_unit_test(an_interval_of_its_own_begins_in_the_middle_of_text),
 		cmocka_unit_test(level_subscribers_share_frames),
 		cmocka_unit_test(a_slow_reader_gets_fewer_larger_chunks_and_all_of_it),
 		cmocka_unit_test(everything_that_happened_meanwhile_comes_from_the_journal),
