@@ -51,7 +51,8 @@ struct await {
 	struct sl_engine *engine;
 	struct sl_run *run;
 	struct sl_run_id id;
-	struct sl_run_id child; /* that was taken up from a journal and asks for its parent; zero: somebody else asks */
+	struct sl_run_id child; /* that asks for its parent; zero: somebody else asks, or it has only just been begun */
+	enum sl_command_kind hold; /* what it is told when that stands still */
 	sl_await_fn *fn;
 	void *arg;
 };
@@ -83,7 +84,8 @@ static void await_loaded(void *arg, enum sl_code rc, struct sl_stored_run *store
 		free(a);
 	} else if (rc == SL_OK) {
 		const struct sl_figures took = sl_state_figures(&state);
-		a->fn(a->arg, SL_UNAVAILABLE, "", NULL, &took, &(struct sl_error){.code = SL_UNAVAILABLE});
+		a->fn(a->arg, SL_UNAVAILABLE, sl_run_states[state.status].wire, NULL, &took,
+		      &(struct sl_error){.code = SL_UNAVAILABLE});
 		free(a);
 	} else {
 		await_end(a, rc);
@@ -120,7 +122,7 @@ static void await_run(struct sl_run *r, struct sl_msg *m)
 		*w = (struct sl_end_waiter){.next = r->ends, .fn = a->fn, .arg = a->arg};
 		r->ends = w;
 		if (!sl_run_id_eq(a->child, (struct sl_run_id){0}))
-			sl_child_follows(r, a->child);
+			sl_child_follows(r, a->child, a->hold);
 		free(a);
 	} else {
 		await_end(a, SL_NO_MEMORY);
@@ -128,13 +130,17 @@ static void await_run(struct sl_run *r, struct sl_msg *m)
 	sl_run_unref(r);
 }
 
-enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, struct sl_run_id child, sl_await_fn *fn,
+enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, const struct sl_run *child, sl_await_fn *fn,
 			     void *arg)
 {
 	struct await *a = calloc(1, sizeof(*a));
 	if (!a)
 		return SL_NO_MEMORY;
-	*a = (struct await){.engine = e, .id = id, .child = child, .fn = fn, .arg = arg, .run = sl_engine_find(e, id)};
+	*a = (struct await){.engine = e, .id = id, .fn = fn, .arg = arg, .run = sl_engine_find(e, id)};
+	if (child && (child->recoveries || child->parent_asked)) /* else the node that starts it tells it */
+		a->child = child->id;
+	if (child)
+		a->hold = sl_child_held_by(child);
 	if (a->run) {
 		a->msg.run = await_run;
 		a->msg.drop = await_drop;
@@ -153,5 +159,5 @@ enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, struct sl
 
 enum sl_code sl_engine_await(struct sl_engine *e, struct sl_run_id id, sl_await_fn *fn, void *arg)
 {
-	return sl_run_await_as(e, id, (struct sl_run_id){0}, fn, arg);
+	return sl_run_await_as(e, id, NULL, fn, arg);
 }

@@ -16,11 +16,25 @@
 #include "engine/exec_priv.h"
 
 #define CHILD_ASK_AGAIN_MS 2000 /* of a child that goes on in another server */
+#define PARENT_DOUBLINGS   3    /* a child asks ever less often for a parent elsewhere: at last every 16 s */
 
 /* [run] Its children are to stand still. */
 static bool is_held(const struct sl_run *r)
 {
 	return r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
+}
+
+/* The same of what sl_engine_await() has told of a run that is elsewhere. */
+static bool stands_still(const char *status)
+{
+	return strcmp(status, sl_run_states[SL_RUN_PAUSED].wire) == 0 ||
+	       strcmp(status, sl_run_states[SL_RUN_LOCKED].wire) == 0;
+}
+
+static bool goes_on(const char *status)
+{
+	return strcmp(status, sl_run_states[SL_RUN_RUNNING].wire) == 0 ||
+	       strcmp(status, sl_run_states[SL_RUN_WAITING].wire) == 0;
 }
 
 static void ordered(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
@@ -54,15 +68,59 @@ struct child {
 	bool tail;                  /* `earlier` still does what it did for the parent as it was */
 	bool started;               /* [run of the parent] the node knows of it */
 	bool dropped;               /* [run of the parent] */
+	bool cut;                   /* [run of the parent] it was paused `now`, or locked, when it last was */
 	uint64_t off_at_us;         /* when somebody asked for that; 0: nobody did. Set before `unwanted` */
 };
 
-void sl_child_follows(struct sl_run *parent, struct sl_run_id child)
+enum sl_command_kind sl_child_held_by(const struct sl_run *r)
 {
-	/* The order to pause may have been lost with the server, and the node that gave it is at rest. What the child
-	 * had under way was cut then, and has only just begun again. */
+	/* what it had under way was cut when it was taken up, and has only just begun again */
+	return r->recoveries && !r->parent_asked ? SL_CMD_PAUSE_NOW : SL_CMD_PAUSE_DRAIN;
+}
+
+void sl_child_follows(struct sl_run *parent, struct sl_run_id child, enum sl_command_kind hold)
+{
+	/* The order to pause may have been lost with the server, and the node that gave it is at rest. */
 	if (is_held(parent))
-		order(parent->engine, child, SL_CMD_PAUSE_NOW, 0);
+		order(parent->engine, child, hold, 0);
+}
+
+struct confirm {
+	struct sl_msg msg;
+	struct sl_run *parent;
+	struct sl_run_id child;
+};
+
+static void confirm_drop(struct sl_msg *m)
+{
+	struct confirm *c = SL_CONTAINER_OF(m, struct confirm, msg);
+	struct sl_run *parent = c->parent;
+	free(c);
+	sl_run_unref(parent);
+}
+
+/* [run of the parent] */
+static void confirm_run(struct sl_run *r, struct sl_msg *m)
+{
+	const struct confirm *c = SL_CONTAINER_OF(m, struct confirm, msg);
+	if (!r->lost && !sl_run_status_final(r->state.status))
+		order(r->engine, c->child, is_held(r) ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
+	confirm_drop(m);
+}
+
+void sl_child_confirm(struct sl_run *r)
+{
+	struct sl_run_id id;
+	if (!r->state.parent || !sl_uuid_parse(sl_str(r->state.parent), &id.u))
+		return;
+	struct sl_run *parent = sl_engine_find(r->engine, id);
+	struct confirm *c = parent ? calloc(1, sizeof(*c)) : NULL;
+	if (!c) { /* it is elsewhere; or there is no memory to ask, and the order is believed */
+		sl_run_unref(parent);
+		return;
+	}
+	*c = (struct confirm){.msg = {.run = confirm_run, .drop = confirm_drop}, .parent = parent, .child = r->id};
+	sl_run_post(parent, &c->msg);
 }
 
 static bool has_earlier(const struct child *c)
@@ -87,6 +145,7 @@ struct news {
 	struct sl_bytes *text; /* definition, or outputs */
 	enum earlier earlier;  /* what is to be done with it */
 	int32_t version;
+	const char *status; /* of a child that is elsewhere; "": not known */
 	struct sl_figures took;
 	bool has_took;
 	struct sl_run_id *left; /* took.open */
@@ -111,12 +170,15 @@ static void child_unref(struct child *c)
 /* ---- a child looks after its parent, too ---- */
 
 /* The node that started a child cancels it when it is called off. But the order may be lost with a crash, the node may
- * be at rest, or in another server. So each child waits for the end of its parent, and does not outlive it; and one
- * that is taken up again is paused when its parent is found to be. */
+ * be at rest, or in another server. So each child waits for the end of its parent, and does not outlive it; and it does
+ * not go on when its parent is found to stand still, as it is taken up again or, while the parent is elsewhere, each
+ * time it is asked for. That it goes on again is for the parent's node to say, which is at work then and looks, too
+ * (see agree()): so of two that look at each other's journal, one leads. */
 struct orphan {
 	struct sl_msg msg;
 	struct sl_engine *engine;
-	struct sl_run_id child;
+	struct sl_run_id child, parent;
+	bool held;          /* the parent, as its journal has it */
 	struct sl_run *run; /* while the message is on its way */
 };
 
@@ -125,17 +187,26 @@ static void watch_again(struct sl_run *r, void *arg)
 	sl_run_watch_parent(r);
 }
 
-/* [run of the child] The parent goes on elsewhere. */
+/* [run of the child] The parent goes on elsewhere, or did when it was looked at. */
 static void parent_elsewhere(struct sl_run *r, struct sl_msg *m)
 {
-	free(SL_CONTAINER_OF(m, struct orphan, msg));
-	uint64_t now = sl_clock_mono(r->engine->config.clock);
-	r->parent_asked = r->parent_asked < 5 ? r->parent_asked + 1 : 5; /* a minute at most */
-	if (!r->lost && !sl_run_status_final(r->state.status))
+	struct orphan *o = SL_CONTAINER_OF(m, struct orphan, msg);
+	uint64_t wait = (uint64_t)CHILD_ASK_AGAIN_MS << r->parent_asked;
+	enum sl_command_kind hold = sl_child_held_by(r);
+	bool ends = r->lost || sl_run_status_final(r->state.status);
+	struct sl_run *here = ends ? NULL : sl_engine_find(r->engine, o->parent);
+	r->parent_asked += r->parent_asked < PARENT_DOUBLINGS;
+	if (here) { /* it has come meanwhile: what is said here counts, in the order in which it is said */
+		sl_run_watch_parent(r);
+	} else if (!ends) {
+		if (o->held && goes_on(sl_run_states[r->state.status].wire))
+			order(r->engine, r->id, hold, 0);
 		/* without memory for it the child runs to its end */
-		SL_IGNORE(sl_run_timer_start(&r->parent_timer, r,
-					     now + ((uint64_t)CHILD_ASK_AGAIN_MS << r->parent_asked), watch_again,
-					     NULL));
+		SL_IGNORE(sl_run_timer_start(&r->parent_timer, r, sl_clock_mono(r->engine->config.clock) + wait,
+					     watch_again, NULL));
+	}
+	sl_run_unref(here);
+	free(o);
 	sl_run_unref(r);
 }
 
@@ -155,6 +226,7 @@ static void parent_ended(void *arg, enum sl_code rc, const char *status, struct 
 	struct sl_run *r = atomic_load(&e->stopping) ? NULL : sl_engine_find(e, o->child);
 	if (r && rc == SL_UNAVAILABLE) {
 		o->run = r;
+		o->held = stands_still(status);
 		o->msg.run = parent_elsewhere;
 		o->msg.drop = parent_elsewhere_drop;
 		sl_run_post(r, &o->msg);
@@ -176,9 +248,8 @@ void sl_run_watch_parent(struct sl_run *r)
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return; /* it runs to its end */
-	*o = (struct orphan){.engine = r->engine, .child = r->id};
-	/* a new one is told by the node that starts it */
-	if (sl_run_await_as(r->engine, parent, r->recoveries ? r->id : (struct sl_run_id){0}, parent_ended, o) != SL_OK)
+	*o = (struct orphan){.engine = r->engine, .child = r->id, .parent = parent};
+	if (sl_run_await_as(r->engine, parent, r, parent_ended, o) != SL_OK)
 		free(o);
 }
 
@@ -221,6 +292,7 @@ static struct news *news_new(struct child *c, enum sl_code rc)
 	struct news *n = calloc(1, sizeof(*n));
 	if (n) {
 		n->child = child_ref(c);
+		n->status = "";
 		n->rc = rc;
 		n->err.code = rc;
 	}
@@ -251,6 +323,16 @@ static void ask_again(struct sl_run *r, void *arg)
 	ask(n, n->child);
 	x->depth--;
 	sl_exec_settle(x);
+}
+
+/* [run of the parent] The child is elsewhere, and what it was told may have been lost on the way, or have come in
+ * another order: how both stand decides. */
+static void agree(struct sl_run *r, struct child *c, const char *status)
+{
+	if (is_held(r) && goes_on(status))
+		order(c->engine, c->id, c->cut ? SL_CMD_PAUSE_NOW : SL_CMD_PAUSE_DRAIN, 0);
+	else if (!is_held(r) && stands_still(status))
+		order(c->engine, c->id, SL_CMD_RESUME, 0); /* nothing, when a person has paused it */
 }
 
 /* What a child took is told with the end of the attempt that heard of its end. */
@@ -284,6 +366,7 @@ static void child_ended(struct sl_node *n, void *arg)
 		book(n, news);
 	if (news->rc == SL_UNAVAILABLE) {
 		struct sl_run *r = n->x->run;
+		agree(r, c, news->status);
 		if (!sl_run_timer_start(&c->again, r, sl_clock_mono(r->engine->config.clock) + CHILD_ASK_AGAIN_MS,
 					ask_again, n)) {
 			(void)sl_fail(&err, SL_NO_MEMORY, "no memory for a timer");
@@ -326,6 +409,7 @@ static void on_end(void *arg, enum sl_code rc, const char *status, struct sl_byt
 		if (err && rc == SL_OK)
 			n->err = *err;
 		n->text = sl_bytes_ref(outputs);
+		n->status = status; /* a constant */
 		note_took(n, took);
 		send(n, child_ended);
 	}
@@ -760,12 +844,48 @@ bool sl_exec_has_child(const struct sl_exec *x)
 	return x->node && x->node->child;
 }
 
-void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind)
+/* Is there a node that has begun with this child, and so has told it? */
+static bool is_at_work(const struct sl_run *r, struct sl_run_id child)
 {
 	for (uint32_t k = 0; k < r->state.n_scopes; k++)
 		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++) {
 			const struct sl_exec *x = r->state.scopes[k]->rt[i].exec;
-			if (x && sl_exec_has_child(x) && x->node->child->started)
-				order(r->engine, x->node->child->id, kind, r->off_reason ? r->off_at_us : 0);
+			if (x && sl_exec_has_child(x) && x->node->child->started &&
+			    sl_run_id_eq(x->node->child->id, child))
+				return true;
 		}
+	return false;
+}
+
+void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind)
+{
+	uint64_t at_us = r->off_reason ? r->off_at_us : 0;
+	uint32_t told = 0;
+	for (uint32_t k = 0; k < r->state.n_scopes; k++)
+		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++) {
+			const struct sl_exec *x = r->state.scopes[k]->rt[i].exec;
+			if (!x || !sl_exec_has_child(x))
+				continue;
+			struct child *c = x->node->child;
+			if (kind == SL_CMD_PAUSE_NOW || kind == SL_CMD_PAUSE_DRAIN)
+				c->cut = kind == SL_CMD_PAUSE_NOW;
+			if (!c->started)
+				continue;
+			order(r->engine, c->id, kind, at_us);
+			told += sl_state_is_open(&r->state, c->id);
+		}
+	/* Nodes that were at rest when the run was taken up have not begun again, but their children may go on. */
+	for (uint32_t i = 0; told < r->state.n_open && i < r->state.n_open; i++)
+		if (!is_at_work(r, r->state.open[i]))
+			order(r->engine, r->state.open[i], kind, at_us);
+}
+
+void sl_run_hold_children(struct sl_run *r)
+{
+	for (uint32_t i = 0; is_held(r) && i < r->state.n_open; i++) {
+		struct sl_run *here = sl_engine_find(r->engine, r->state.open[i]);
+		if (!here) /* else it looks for itself as it is taken up */
+			order(r->engine, r->state.open[i], SL_CMD_PAUSE_DRAIN, 0);
+		sl_run_unref(here);
+	}
 }

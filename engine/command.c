@@ -156,5 +156,7 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 	sl_run_off_end(r, off);
 	if (order->kind == SL_CMD_RESUME || order->kind == SL_CMD_UNLOCK)
 		sl_run_arm_deadline(r);
+	if (!cancels && sl_from_parent(order->by, order->reason))
+		sl_child_confirm(r);
 	return SL_OK;
 }

@@ -733,6 +733,9 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 		bool nothing = false;
 		status = sl_run_states[state.status].wire;
 		rc = sl_decide(&state, c->cmd.kind, &e, &nothing, &err);
+		if (rc == SL_OK && c->cmd.kind == SL_CMD_RESUME && !state.with_parent &&
+		    sl_from_parent(c->cmd.by, c->cmd.reason))
+			nothing = true; /* as sl_run_command() would say where the run is */
 		bool elsewhere = rc == SL_OK && !nothing;
 		sl_run_state_fini(&state);
 		if (elsewhere && !c->again && (c->run = sl_engine_find(c->engine, c->id))) {

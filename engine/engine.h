@@ -231,8 +231,8 @@ SL_MUST_USE enum sl_code sl_engine_fork(struct sl_engine *e, struct sl_run_id id
 
 /* How a run ended, once that is committed. fn [worker or store] once. SL_OK: it has, with `status`; outputs (JSON,
  * succeeded), err (failed: the code and the message) and what it took are lent. SL_UNAVAILABLE: it goes on somewhere
- * else, or cannot be read now (then fn may run in place); ask again later; took: so far, NULL when that is not known.
- * SL_NOT_FOUND. */
+ * else, or cannot be read now (then fn may run in place); ask again later; took: so far, and `status`: as it stands in
+ * the journal; NULL and "" when that is not known. SL_NOT_FOUND. */
 struct sl_figures; /* engine/run_state.h */
 typedef void sl_await_fn(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs,
 			 const struct sl_figures *took, const struct sl_error *err);

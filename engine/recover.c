@@ -185,6 +185,7 @@ static void adopted(struct sl_run *r, bool queued, enum sl_code why_not, const c
 	}
 	SL_CRASH_POINT("adopt.goes_on");
 	sl_run_go_on(r);
+	sl_run_hold_children(r);
 	sl_run_arm_deadline(r);
 }
 

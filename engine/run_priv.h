@@ -300,18 +300,26 @@ bool sl_rerun_full(const struct sl_run_state *s); /* no more is written into its
 
 /* await.c */
 void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */
-/* As sl_engine_await(), for a child that was taken up again and asks after its parent; zero: nobody's child asks. */
-SL_MUST_USE enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, struct sl_run_id child,
+/* As sl_engine_await(), for a child that asks after its parent [run of the child]; NULL: nobody's child asks. */
+SL_MUST_USE enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, const struct sl_run *child,
 					 sl_await_fn *fn, void *arg);
 /* At the end of the engine: whoever waits for a commit hears SL_CANCELLED, whoever waits for the end SL_UNAVAILABLE. */
 void sl_run_end_waits(struct sl_run *r);
 
 /* child.c */
-/* [run] A child is cancelled when its parent has ended; and paused when that is paused or locked while it is taken up.
- */
+/* [run] A child is cancelled when its parent has ended; and paused when that is found paused or locked as it is taken
+ * up, or elsewhere. */
 void sl_run_watch_parent(struct sl_run *r);
-void sl_child_follows(struct sl_run *parent, struct sl_run_id child);    /* [run of the parent] it was taken up again */
+enum sl_command_kind sl_child_held_by(const struct sl_run *r); /* [run] which way it is paused then */
+/* [run of the parent] It was taken up again, or the parent has come back to it. */
+void sl_child_follows(struct sl_run *parent, struct sl_run_id child, enum sl_command_kind hold);
 void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run] passes an order on */
+/* [run of the child] It has done what was ordered in its parent's name. If that is here it is asked whether it is so:
+ * the order may be of another server, which has not noticed yet that it lost the parent. */
+void sl_child_confirm(struct sl_run *r);
+/* [run] It has been taken up. When it stands still, those in other servers are told: what they were told before may be
+ * lost. */
+void sl_run_hold_children(struct sl_run *r);
 bool sl_exec_has_child(const struct sl_exec *x);
 
 /* view.c */

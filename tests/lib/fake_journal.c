@@ -302,6 +302,17 @@ void fake_journal_disown(struct fake_journal *j)
 		s->claimed = false;
 }
 
+void fake_journal_disown_one(struct fake_journal *j, struct sl_run_id id)
+{
+	stored_of(j, id)->claimed = false;
+}
+
+bool fake_journal_has(struct fake_journal *j, struct sl_run_id id, const struct fake_writer *w)
+{
+	const struct stored *s = stored_of(j, id);
+	return s && s->claimed && s->owner == w;
+}
+
 void fake_journal_elsewhere(struct fake_journal *j, struct sl_run_id id)
 {
 	struct stored *s = stored_of(j, id);

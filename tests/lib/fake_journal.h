@@ -28,6 +28,9 @@ void fake_writer_gone(struct fake_writer *w);
 /* Nobody has a run any more, as far as the journal knows; each is given with a new epoch to whoever claims it. */
 void fake_journal_disown(struct fake_journal *j);
 
+void fake_journal_disown_one(struct fake_journal *j, struct sl_run_id id); /* the same for one of them */
+bool fake_journal_has(struct fake_journal *j, struct sl_run_id id, const struct fake_writer *w); /* is it w's? */
+
 /* The oldest batch in flight is written and answered; false: there is none. */
 bool fake_journal_commit(struct fake_journal *j);
 /* The oldest one that is not written is, and its answer is on the way: fake_journal_commit() brings it. What is refused

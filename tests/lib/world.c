@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "engine/run_state.h"
 #include "tests/lib/fake_journal.h"
 #include "tests/lib/fake_nodes.h"
 #include "tests/lib/test.h"
 
 /* A server: the one that is alive, or one that was thought dead and is not. */
 struct life {
+	struct world *world;
 	struct fake_writer writer;
 	struct sl_engine *engine;
 	uint64_t wake; /* when its earliest timer is due */
@@ -31,7 +33,7 @@ struct world {
 	uint64_t mono, seed;
 	int64_t wall;
 	struct answer *answers;
-	bool auto_commit;
+	bool auto_commit, split, muted;
 	struct json_object *shown;
 	unsigned notices;
 	struct sl_admit_limits limits;
@@ -129,6 +131,24 @@ void world_only(const char *const *types)
 	only_types = types;
 }
 
+/* To the server that has the run. */
+static enum sl_code pass_on(void *ctx, struct sl_run_id id, const struct sl_order *order, sl_command_fn *fn, void *arg)
+{
+	struct life *from = ctx;
+	struct world *w = from->world;
+	struct life *to = w->life;
+	if (!w->split)
+		return SL_CONFLICT;
+	if (!fake_journal_has(w->journal, id, &to->writer))
+		for (to = w->zombies; to && !fake_journal_has(w->journal, id, &to->writer);)
+			to = to->next;
+	bool lost = w->muted && sl_str_is(order->by, SL_BY_PARENT);
+	if (to && to != from && !lost)
+		return sl_engine_command(to->engine, id, order, fn, arg);
+	fn(arg, SL_UNAVAILABLE, "", &(struct sl_error){.code = SL_UNAVAILABLE});
+	return SL_OK;
+}
+
 static void make_engine(struct world *w)
 {
 	SL_TEST_SPARED;
@@ -136,7 +156,7 @@ static void make_engine(struct world *w)
 	static const struct sl_middleware *middleware[64];
 	struct life *l = calloc(1, sizeof(*l));
 	size_t k = 0;
-	*l = (struct life){.writer = {w->journal}, .wake = UINT64_MAX};
+	*l = (struct life){.world = w, .writer = {w->journal}, .wake = UINT64_MAX};
 	w->life = l;
 	for (; sl_middlewares[k] && k < 60; k++)
 		middleware[k] = sl_middlewares[k];
@@ -147,6 +167,7 @@ static void make_engine(struct world *w)
 		.clock = &clock,
 		.journal = fake_writer_port(&l->writer),
 		.library = {library_find, w},
+		.elsewhere = {pass_on, l},
 		.bus = {bus_publish, w},
 		.services = fake_nodes_services(w->nodes),
 		.node_types = fake_nodes_types(only_types),
@@ -361,6 +382,27 @@ void world_take_over(struct world *w)
 	fake_journal_disown(w->journal);
 	make_engine(w);
 	recover(w);
+}
+
+void world_split(struct world *w, struct sl_run_id id)
+{
+	w->split = true;
+	w->life->next = w->zombies;
+	w->zombies = w->life;
+	fake_journal_disown_one(w->journal, id);
+	make_engine(w);
+	recover(w);
+}
+
+void world_zombies_lapse(struct world *w)
+{
+	for (struct life *l = w->zombies; l; l = l->next)
+		sl_engine_prove(l->engine);
+}
+
+void world_mute(struct world *w, bool on)
+{
+	w->muted = on;
 }
 
 bool world_zombies_step(struct world *w)

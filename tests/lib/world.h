@@ -55,8 +55,13 @@ void world_delete(struct world *w, struct sl_run_id id); /* one that has ended: 
 void world_crash(struct world *w); /* kill -9, start again, recover; what is left of others dies, too */
 /* Another server takes over all runs, while the one that was thought dead lives on. All orders go to the new one. */
 void world_take_over(struct world *w);
-bool world_zombies_step(struct world *w); /* each of those serves a mailbox, and its timers */
-void world_bury_zombies(struct world *w); /* what they had begun themselves is taken over */
+/* Another server takes this run over, the one there was goes on with all others as one of the zombies, and orders from
+ * one to the other arrive. Ours is the new one. */
+void world_split(struct world *w, struct sl_run_id id);
+void world_mute(struct world *w, bool on); /* from now on orders between servers are lost; not what others ask */
+void world_zombies_lapse(struct world *w); /* they notice that their leases had run out */
+bool world_zombies_step(struct world *w);  /* each of those serves a mailbox, and its timers */
+void world_bury_zombies(struct world *w);  /* what they had begun themselves is taken over */
 /* The journal of a run as it was when at most so many records were in it, and a crash. Batches stay whole. */
 void world_cut(struct world *w, struct sl_run_id id, size_t records);
 struct sl_run_head *world_head(struct world *w, struct sl_run_id id);  /* as stored; NULL: no such run */

@@ -293,6 +293,190 @@ static void a_child_does_not_go_on_under_a_parent_that_stands_still(void **state
 	world_middleware(NULL);
 }
 
+/* ---- parent and child in two servers ---- */
+
+static void go(struct world *w, uint64_t ms)
+{
+	for (uint64_t end = world_now(w) + ms; world_now(w) < end;) {
+		world_advance(w, 250);
+		while (world_zombies_step(w))
+			world_settle(w);
+	}
+}
+
+static void expect_both(struct world *w, struct sl_run_id id, struct sl_run_id sub, const char *status)
+{
+	expect_status(w, id, status);
+	expect_status(w, sub, status);
+}
+
+/* The parent is paused, which is written; before the child is told, its server goes down, and another one takes it. */
+static void a_child_asks_for_a_parent_elsewhere_as_it_is_taken_up(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	world_auto_commit(w, false);
+	world_ask(w, id, SL_CMD_PAUSE_DRAIN, NULL, NULL);
+	while (!is_written(w, id, "execution:paused")) {
+		sl_engine_step(world_engine(w));
+		world_commit_unanswered(w);
+	}
+	assert_false(is_written(w, sub, "execution:paused"));
+	world_auto_commit(w, true);
+	world_elsewhere(w, id);
+	world_crash(w);
+	world_settle(w);
+	expect_both(w, id, sub, "paused");
+	assert_string_equal(world_node_status(w, sub, "x"), "pending");
+	world_crash(w);
+	world_advance(w, 60000);
+	expect_status(w, sub, "paused");
+	world_take_over(w); /* both, by one server */
+	world_settle(w);
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	expect_both(w, id, sub, "running");
+	world_release(w, "x");
+	world_settle(w);
+	expect_status(w, id, "succeeded");
+}
+
+/* Orders from one server to the other are lost, or come in another order: what is in the journals decides. */
+static void a_child_follows_a_parent_elsewhere_whatever_messages_are_lost(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	world_split(w, sub);
+	go(w, 40000); /* the child asks for its parent as seldom as it ever does */
+	expect_both(w, id, sub, "running");
+	world_mute(w, true);
+	const struct world_answer *a = world_ask(w, id, SL_CMD_PAUSE_DRAIN, NULL, NULL);
+	go(w, 1000);
+	assert_int_equal(a->rc, SL_OK);
+	expect_status(w, id, "paused");
+	go(w, 20000); /* it sees that for itself */
+	expect_status(w, sub, "paused");
+	world_ask(w, id, SL_CMD_RESUME, NULL, NULL);
+	go(w, 20000);
+	expect_status(w, id, "running");
+	expect_status(w, sub, "paused"); /* that it goes on is for its parent to say */
+	world_mute(w, false);
+	go(w, 3000);
+	expect_status(w, sub, "running");
+
+	/* the order to go on finds a child that does, as far as is written, and the one to pause arrives after it */
+	world_ask(w, id, SL_CMD_PAUSE_DRAIN, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		while (world_zombies_step(w))
+			while (world_commit_one(w)) {
+			}
+		if (i == 0)
+			world_ask(w, id, SL_CMD_RESUME, NULL, NULL);
+	}
+	expect_status(w, id, "running");
+	go(w, 5000);
+	expect_both(w, id, sub, "running");
+
+	/* one that a person has paused is left alone */
+	assert_int_equal(world_command(w, sub, SL_CMD_PAUSE_NOW), SL_OK);
+	go(w, 10000);
+	expect_status(w, sub, "paused");
+	assert_int_equal(world_command(w, sub, SL_CMD_RESUME), SL_OK);
+
+	world_mute(w, true);
+	world_ask(w, id, SL_CMD_CANCEL, NULL, NULL);
+	go(w, 20000);
+	expect_both(w, id, sub, "cancelled");
+}
+
+/* The parent's server goes down, too, and it is taken up where the child is not: it says how it stands. */
+static void a_parent_that_is_taken_up_tells_a_child_elsewhere_that_it_stands_still(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	world_split(w, sub);
+	go(w, 40000);
+	world_mute(w, true);
+	world_ask(w, id, SL_CMD_PAUSE_DRAIN, NULL, NULL);
+	go(w, 250);
+	expect_status(w, id, "paused");
+	expect_status(w, sub, "running");
+	world_mute(w, false);
+	world_split(w, id);
+	go(w, 250);
+	expect_both(w, id, sub, "paused");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	go(w, 250);
+	expect_both(w, id, sub, "running");
+}
+
+/* Whatever is ordered, lost, taken over and crashes when: in the end the child is as its parent is. */
+static void parent_and_child_agree_in_the_end(void **state)
+{
+	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 100);
+	for (uint64_t seed = 1; seed <= rounds; seed++) {
+		struct world *w = world_new(seed);
+		uint64_t s = seed;
+		struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
+		world_settle(w);
+		struct sl_run_id sub = world_child(w, id);
+		unsigned crashes = 0;
+		world_auto_commit(w, false);
+		for (unsigned step = 0; step < 150; step++) {
+			unsigned what = rnd(&s) % 32;
+			if (what < 10)
+				sl_engine_step(world_engine(w));
+			else if (what < 18)
+				world_zombies_step(w);
+			else if (what < 25)
+				world_commit_one(w);
+			else if (what < 26)
+				world_hold(w, rnd(&s) % 3000);
+			else if (what < 28)
+				world_ask(w, id, rnd(&s) % 2 ? SL_CMD_PAUSE_DRAIN : SL_CMD_PAUSE_NOW, NULL, NULL);
+			else if (what < 30)
+				world_ask(w, id, SL_CMD_RESUME, NULL, NULL);
+			else if (what < 31)
+				world_mute(w, rnd(&s) % 2);
+			else if (crashes < SL_LIMIT_RECOVERIES - 1) {
+				crashes++;
+				if (rnd(&s) % 3)
+					world_split(w, rnd(&s) % 2 ? id : sub);
+				else
+					world_crash(w);
+			}
+		}
+		world_auto_commit(w, true);
+		world_mute(w, false);
+		world_zombies_lapse(w);
+		go(w, 40000);
+		char status[16];
+		(void)snprintf(status, sizeof(status), "%s", world_status(w, id));
+		if (strcmp(world_status(w, sub), status) != 0)
+			fail_msg("seed %llu: the parent is %s, its child %s", (unsigned long long)seed, status,
+				 world_status(w, sub));
+		world_ask(w, id, SL_CMD_RESUME, NULL, NULL);
+		go(w, 5000);
+		expect_both(w, id, sub, "running");
+		if (seed % 2) {
+			world_ask(w, id, SL_CMD_CANCEL, NULL, NULL);
+			go(w, 20000);
+			expect_both(w, id, sub, "cancelled");
+		} else {
+			while (world_is_held(w, "x"))
+				world_release(w, "x");
+			go(w, 10000);
+			expect_both(w, id, sub, "succeeded");
+		}
+		world_free(w);
+	}
+}
+
 static void there_is_one_child_whatever_crashes(void **state)
 {
 	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 300);
@@ -338,6 +522,10 @@ int main(void)
 		WORLD_TEST(a_child_does_not_outlive_its_parent),
 		WORLD_TEST(a_parent_that_cannot_be_read_now_is_asked_for_again),
 		cmocka_unit_test(a_child_does_not_go_on_under_a_parent_that_stands_still),
+		WORLD_TEST(a_child_asks_for_a_parent_elsewhere_as_it_is_taken_up),
+		WORLD_TEST(a_child_follows_a_parent_elsewhere_whatever_messages_are_lost),
+		WORLD_TEST(a_parent_that_is_taken_up_tells_a_child_elsewhere_that_it_stands_still),
+		cmocka_unit_test(parent_and_child_agree_in_the_end),
 		cmocka_unit_test(there_is_one_child_whatever_crashes),
 	};
 	return cmocka_run_group_tests(tests, library, NULL);
