@@ -36,7 +36,8 @@ struct sl_account { /* [lock engine->accounts.lock] */
 	uint32_t holds;
 	struct open_child *open;
 	uint32_t n_open, cap_open;
-	struct sl_list waiting; /* of struct sl_hold; at the top of a family only */
+	struct sl_list waiting; /* of struct sl_hold: for room here, in the order in which they came */
+	struct sl_list unknown; /* of struct sl_hold: for what is being looked up; at the top of a family only */
 };
 
 static struct sl_account *find(struct sl_engine *e, struct sl_run_id id)
@@ -141,6 +142,7 @@ static struct sl_account *make(struct sl_engine *e, struct sl_run_id id)
 		return NULL;
 	a->id = id;
 	sl_list_init(&a->waiting);
+	sl_list_init(&a->unknown);
 	HASH_ADD(hh, e->accounts.table, id, sizeof(a->id), a);
 	if (a->hh.tbl)
 		return a;
@@ -209,8 +211,24 @@ static enum sl_code attach(struct sl_engine *e, struct sl_account *a, struct sl_
 	a->parent = p;
 	p->refs++;
 	set_orphan(e, a, false);
-	move_all(&a->waiting, &top(p)->waiting);
+	move_all(&a->unknown, &top(p)->unknown);
 	return SL_OK;
+}
+
+/* Those of this list that ask for a, or for one below it. */
+static void move_of(struct sl_list *from, const struct sl_account *a, struct sl_list *to, struct sl_account *at)
+{
+	struct sl_list keep;
+	sl_list_init(&keep);
+	move_all(from, &keep);
+	while (!sl_list_empty(&keep)) {
+		struct sl_hold *h = sl_list_entry(keep.next, struct sl_hold, link);
+		bool its = is_below(h->of, a);
+		sl_list_drop(&h->link);
+		sl_list_append(its ? to : from, &h->link);
+		if (its)
+			h->at = at;
+	}
 }
 
 /* It goes on by itself, with what is below it; what they have spent so far stays with its parent. */
@@ -226,6 +244,8 @@ static void detach(struct sl_engine *e, struct sl_account *a)
 		up->held_tokens -= a->held_tokens;
 		up->held_microusd -= a->held_microusd;
 		up->holds -= a->holds;
+		move_of(&up->waiting, a, &a->waiting, a); /* their next look says whether they need to wait */
+		move_of(&up->unknown, a, &a->unknown, NULL);
 	}
 	a->parent = NULL;
 	drop(e, p);
@@ -356,7 +376,7 @@ struct told {
 	struct sl_run_id child;
 };
 
-static void wake_family(struct sl_engine *e, struct sl_account *a);
+static void wake_unknown(struct sl_engine *e, struct sl_account *a);
 
 static void child_told(struct sl_run *r, struct sl_run_id id)
 {
@@ -368,7 +388,7 @@ static void child_told(struct sl_run *r, struct sl_run_id id)
 		o->told = true;
 	pthread_mutex_unlock(&e->accounts.lock);
 	if (news)
-		wake_family(e, r->account);
+		wake_unknown(e, r->account);
 }
 
 /* [run or store] Written; or the run is not ours any more, and what others know of it counts. */
@@ -505,14 +525,44 @@ static void wake(struct sl_engine *e, struct sl_list *woken)
 	}
 }
 
-static void wake_family(struct sl_engine *e, struct sl_account *a)
+/* More is known: all who wait for that look again. */
+static void wake_unknown(struct sl_engine *e, struct sl_account *a)
 {
 	struct sl_list woken;
 	sl_list_init(&woken);
 	pthread_mutex_lock(&e->accounts.lock);
-	move_all(&top(a)->waiting, &woken);
+	move_all(&top(a)->unknown, &woken);
 	pthread_mutex_unlock(&e->accounts.lock);
 	wake(e, &woken);
+}
+
+/* Who is woken when the lock is open again. They keep their places until they have come for what they wait for. */
+struct firsts {
+	struct sl_waker *wakers[MOST_LEVELS + 2];
+	uint32_t n;
+};
+
+static void note_first(struct firsts *f, const struct sl_account *a)
+{
+	if (sl_list_empty(&a->waiting) || f->n == SL_COUNT_OF(f->wakers))
+		return;
+	const struct sl_hold *h = sl_list_entry(a->waiting.next, struct sl_hold, link);
+	if (h->waker)
+		f->wakers[f->n++] = sl_waker_ref(h->waker);
+}
+
+static void note_firsts(struct firsts *f, const struct sl_account *a)
+{
+	for (; a; a = a->parent)
+		note_first(f, a);
+}
+
+static void wake_firsts(struct firsts *f) /* without the lock */
+{
+	for (uint32_t i = 0; i < f->n; i++) {
+		sl_waker_wake(f->wakers[i]);
+		sl_waker_unref(f->wakers[i]);
+	}
 }
 
 void sl_accounts_recovering(struct sl_engine *e)
@@ -536,7 +586,7 @@ void sl_accounts_recovered(struct sl_engine *e)
 			(void)attach(e, a, p); /* without memory it is tried again before it is used */
 	}
 	HASH_ITER (hh, e->accounts.table, a, tmp)
-		move_all(&a->waiting, &woken);
+		move_all(&a->unknown, &woken);
 	pthread_mutex_unlock(&e->accounts.lock);
 	wake(e, &woken);
 }
@@ -605,7 +655,7 @@ static void look_end(struct look *l)
 	pthread_mutex_lock(&e->accounts.lock);
 	l->of->looking = false;
 	pthread_mutex_unlock(&e->accounts.lock);
-	wake_family(e, l->of);
+	wake_unknown(e, l->of);
 	pthread_mutex_lock(&e->accounts.lock);
 	drop(e, l->of);
 	pthread_mutex_unlock(&e->accounts.lock);
@@ -709,21 +759,36 @@ static void look_on(struct look *l)
 
 /* ---- holding ---- */
 
-static void leave_queue(struct sl_hold *h)
+/* Whoever is first then is woken: there may be room for it that was not enough for this one. */
+static void leave_queue(struct sl_hold *h, struct firsts *next)
 {
+	struct sl_account *at = h->at;
 	if (h->state != SL_HOLD_WAITS)
 		return;
+	bool first = at && at->waiting.next == &h->link;
 	sl_list_drop(&h->link);
 	h->state = SL_HOLD_NONE;
+	if (first)
+		note_first(next, at);
 }
 
-static void queue(struct sl_hold *h, struct sl_account *a, struct sl_waker *waker)
+/* at: NULL for what is being looked up. It keeps its place when it has one there. */
+static void queue(struct sl_hold *h, struct sl_account *of, struct sl_account *at, struct sl_waker *waker,
+		  struct firsts *next)
 {
-	if (h->state == SL_HOLD_WAITS)
+	if (h->state == SL_HOLD_WAITS && h->at == at)
 		return;
+	leave_queue(h, next);
 	h->state = SL_HOLD_WAITS;
 	h->waker = waker;
-	sl_list_append(&top(a)->waiting, &h->link);
+	h->of = of;
+	h->at = at;
+	sl_list_append(at ? &at->waiting : &top(of)->unknown, &h->link);
+}
+
+static bool is_first(const struct sl_account *a, const struct sl_hold *h)
+{
+	return sl_list_empty(&a->waiting) || a->waiting.next == &h->link;
 }
 
 static struct sl_standing level_of(const struct sl_account *a, bool own)
@@ -742,21 +807,22 @@ static struct sl_standing level_of(const struct sl_account *a, bool own)
 }
 
 static enum sl_held hold(struct sl_account *a, struct sl_hold *h, struct sl_waker *waker, struct sl_asked *asked,
-			 struct sl_standing *at)
+			 struct sl_standing *at, struct firsts *next)
 {
 	for (struct sl_account *up = a; up; up = up->parent) {
 		*at = level_of(up, up == a);
 		enum sl_fits fits = asked->fits(asked, at);
-		if (fits == SL_FITS)
+		if (fits == SL_FITS && is_first(up, h))
 			continue;
-		if (fits == SL_FITS_LATER && up->holds) { /* else there is nobody whose end could make it fit */
-			queue(h, a, waker);
+		/* else there is nobody whose end could make it fit */
+		if (fits == SL_FITS || (fits == SL_FITS_LATER && up->holds)) {
+			queue(h, a, up, waker, next);
 			return SL_HELD_LATER;
 		}
-		leave_queue(h);
+		leave_queue(h, next);
 		return SL_HELD_NEVER;
 	}
-	leave_queue(h);
+	leave_queue(h, next);
 	h->state = SL_HOLD_HELD;
 	h->tokens = asked->tokens;
 	h->microusd = asked->microusd;
@@ -787,6 +853,7 @@ enum sl_held sl_exec_hold(struct sl_exec *x, struct sl_hold *h, struct sl_waker 
 	struct sl_account *a = x->run->account;
 	struct missing m;
 	struct look *l = NULL;
+	struct firsts next = {.n = 0};
 	enum sl_held held;
 	if (!a)
 		return SL_HELD_NOTHING;
@@ -797,13 +864,13 @@ enum sl_held sl_exec_hold(struct sl_exec *x, struct sl_hold *h, struct sl_waker 
 	for (const struct sl_account *up = a; up; up = up->parent)
 		limited |= is_limited(up) || up->orphan;
 	if (!limited) {
-		leave_queue(h);
+		leave_queue(h, &next);
 		held = SL_HELD_NOTHING;
 	} else if (e->accounts.recovering && a->recovered) {
-		queue(h, a, waker);
+		queue(h, a, NULL, waker, &next);
 		held = SL_HELD_UNKNOWN;
 	} else if (misses(e, a, &m)) {
-		queue(h, a, waker);
+		queue(h, a, NULL, waker, &next);
 		held = SL_HELD_UNKNOWN;
 		if (!a->looking && (l = calloc(1, sizeof(*l)))) {
 			*l = (struct look){.engine = e, .of = a};
@@ -811,12 +878,13 @@ enum sl_held sl_exec_hold(struct sl_exec *x, struct sl_hold *h, struct sl_waker 
 			a->looking = true;
 		}
 	} else if (is_untold(a)) {
-		queue(h, a, waker);
+		queue(h, a, NULL, waker, &next);
 		held = SL_HELD_UNKNOWN;
 	} else {
-		held = hold(a, h, waker, asked, at);
+		held = hold(a, h, waker, asked, at, &next);
 	}
 	pthread_mutex_unlock(&e->accounts.lock);
+	wake_firsts(&next);
 	if (l)
 		look_on(l);
 	return held;
@@ -826,18 +894,20 @@ void sl_exec_let_go(struct sl_exec *x, struct sl_hold *h)
 {
 	struct sl_engine *e = x->run->engine;
 	struct sl_account *a = x->run->account;
+	struct firsts next = {.n = 0};
 	if (!a)
 		return;
 	pthread_mutex_lock(&e->accounts.lock);
 	bool held = h->state == SL_HOLD_HELD;
-	leave_queue(h);
+	leave_queue(h, &next);
 	for (struct sl_account *up = held ? a : NULL; up; up = up->parent) {
 		up->held_tokens -= h->tokens;
 		up->held_microusd -= h->microusd;
 		up->holds--;
 	}
 	h->state = SL_HOLD_NONE;
-	pthread_mutex_unlock(&e->accounts.lock);
 	if (held)
-		wake_family(e, a);
+		note_firsts(&next, a);
+	pthread_mutex_unlock(&e->accounts.lock);
+	wake_firsts(&next);
 }

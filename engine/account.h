@@ -8,6 +8,10 @@
  * What is spent is in the journals: each run has its own usage there, and what a child had taken when that ended. After
  * a restart, and when relatives are in another server, the journals are read before the first hold is given.
  *
+ * Who waits for room queues at the level that is full, first come first served. When something is given back the first
+ * of each level on the way up is woken, who wakes the next when it could go; so an end costs the same however many
+ * wait.
+ *
  * Owns      the accounts; they live as long as a run in memory needs them.
  * Thread    [run] for the functions here; the accounts [lock], none is held while somebody is called but `fits`.
  * Not for   deciding what fits: that is the caller's, who knows what a call may take.
@@ -17,6 +21,7 @@
 #include "base/id.h"
 #include "base/list.h"
 
+struct sl_account;
 struct sl_exec;
 struct sl_waker;
 
@@ -47,6 +52,7 @@ struct sl_asked {
 struct sl_hold {
 	struct sl_list link;
 	struct sl_waker *waker;
+	struct sl_account *of, *at; /* who asks; whose room it waits for, NULL: for what is being looked up */
 	uint64_t tokens;
 	int64_t microusd;
 	enum { SL_HOLD_NONE, SL_HOLD_WAITS, SL_HOLD_HELD } state;
@@ -55,7 +61,7 @@ struct sl_hold {
 enum sl_held {
 	SL_HELD,         /* also when it was before */
 	SL_HELD_NOTHING, /* no run on the way up has limits */
-	SL_HELD_LATER,   /* ask again when woken; *at is the level that is full now */
+	SL_HELD_LATER,   /* ask again when woken; *at is the level that is full now, or where others were first */
 	SL_HELD_UNKNOWN, /* likewise; what relatives have spent is being looked up */
 	SL_HELD_NEVER,   /* *at is the level that is too low */
 };

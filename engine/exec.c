@@ -364,7 +364,8 @@ void sl_exec_ask_again(struct sl_exec *x)
 	if (!x->delayed)
 		return;
 	if (x->run->state.status == SL_RUN_PAUSED || x->run->state.status == SL_RUN_LOCKED) {
-		x->recheck_due = true;
+		/* Others wait behind it, and what it has reserved is not used: it asks anew when the run goes on. */
+		sl_exec_cancel(x, SL_NODE_PENDING, "its turn came during a pause; it asks again when the run goes on");
 		return;
 	}
 	sl_run_timer_stop(&x->recheck);

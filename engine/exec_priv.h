@@ -66,7 +66,7 @@ struct watches {
 	struct sl_watch *list[];
 };
 
-void sl_exec_ask_again(struct sl_exec *x); /* the middleware that delays it, unless the run is held */
+void sl_exec_ask_again(struct sl_exec *x); /* the middleware that delays it; x may be gone: when the run is held */
 
 /* child.c */
 void sl_child_release(struct sl_node *n); /* [run] the attempt's end: forgets the child, which goes on */
@@ -93,7 +93,8 @@ struct sl_exec {
 	unsigned depth;
 	bool dead;        /* to be freed when depth is 0, without a word */
 	bool delayed;     /* a middleware said SL_DELAY */
-	bool recheck_due; /* it was woken while the run was paused */
+	bool recheck_due; /* it was to look again while the run was paused */
+	bool only_looks;  /* when its time has come: it is not its turn, but somebody may have been unable to say so */
 	bool retry_due;   /* came due while the run was paused */
 	bool cached;
 	uint32_t tries, earlier; /* earlier: of these, in lives before this one */

@@ -175,14 +175,29 @@ enum sl_code sl_exec_deadline(struct sl_exec *x, const struct sl_middleware *m, 
 
 static void recheck_due(struct sl_run *r, void *arg)
 {
-	sl_exec_ask_again(arg);
+	struct sl_exec *x = arg;
+	if (x->only_looks && (r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED))
+		x->recheck_due = true;
+	else
+		sl_exec_ask_again(x);
+}
+
+static void recheck(struct sl_exec *x, uint64_t ms, bool only_looks)
+{
+	struct sl_run *r = x->run;
+	x->only_looks = only_looks;
+	if (!sl_run_timer_start(&x->recheck, r, sl_clock_mono(r->engine->config.clock) + ms, recheck_due, x))
+		sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", x->path);
 }
 
 void sl_exec_recheck_ms(struct sl_exec *x, uint64_t ms)
 {
-	struct sl_run *r = x->run;
-	if (!sl_run_timer_start(&x->recheck, r, sl_clock_mono(r->engine->config.clock) + ms, recheck_due, x))
-		sl_run_fail(r, SL_NO_MEMORY, "no memory for a timer", x->path);
+	recheck(x, ms, false);
+}
+
+void sl_exec_look_again_ms(struct sl_exec *x, uint64_t ms)
+{
+	recheck(x, ms, true);
 }
 
 struct sl_waker *sl_exec_waker(struct sl_exec *x)

@@ -137,6 +137,8 @@ SL_MUST_USE enum sl_code sl_exec_deadline(struct sl_exec *x, const struct sl_mid
 
 /* With SL_DELAY: when to ask again. A wake-up may come early or for nothing, so enter looks for itself. */
 void sl_exec_recheck_ms(struct sl_exec *x, uint64_t ms);
+/* The same where a wake-up says when it is its turn, for the case that there was no memory for that. */
+void sl_exec_look_again_ms(struct sl_exec *x, uint64_t ms);
 struct sl_waker *sl_exec_waker(struct sl_exec *x); /* a reference of the caller's; NULL: no memory */
 void sl_waker_wake(struct sl_waker *w);            /* [any] does nothing once the execution is over */
 struct sl_waker *sl_waker_ref(struct sl_waker *w);

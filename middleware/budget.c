@@ -76,7 +76,7 @@ static struct sl_budget_need budget_need(struct sl_exec *x, const struct sl_rout
 static enum sl_verdict budget_delay(struct sl_exec *x, const char *reason)
 {
 	sl_exec_reason(x, reason);
-	sl_exec_recheck_ms(x, LOOK_MS);
+	sl_exec_look_again_ms(x, LOOK_MS);
 	return SL_DELAY;
 }
 

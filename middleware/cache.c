@@ -208,7 +208,7 @@ static enum sl_verdict cache_enter(struct sl_exec *x, struct sl_error *err)
 	}
 	case SL_CACHE_WAIT:
 		sl_exec_reason(x, "waits: the same is being asked right now");
-		sl_exec_recheck_ms(x, LOOK_MS);
+		sl_exec_look_again_ms(x, LOOK_MS);
 		return SL_DELAY;
 	case SL_CACHE_MISS:
 	case SL_CACHE_NONE:

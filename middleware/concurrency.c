@@ -70,7 +70,7 @@ static enum sl_verdict gate_enter(struct sl_exec *x, struct sl_error *err)
 	(void)snprintf(reason, sizeof(reason), "waits: profile '%s' makes %u calls at once", p->name,
 		       p->limit_concurrency);
 	sl_exec_reason(x, reason);
-	sl_exec_recheck_ms(x, LOOK_MS);
+	sl_exec_look_again_ms(x, LOOK_MS);
 	return SL_DELAY;
 }
 

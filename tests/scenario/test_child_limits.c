@@ -9,6 +9,10 @@
 #define CALL(id, more)                                                                                                 \
 	"{\"id\":\"" id "\",\"type\":\"fake\",\"params\":{\"prompt\":\"what is it?\",\"profile\":\"main\","            \
 	"\"text\":\"It is.\",\"max_tokens\":100,\"output_tokens\":100" more "}}"
+/* A tenth of what a run may take is the worst case of a call: ten go out at once, and the others wait. */
+#define BIG(id, more)                                                                                                  \
+	"{\"id\":\"" id "\",\"type\":\"fake\",\"params\":{\"prompt\":\"what is it?\",\"profile\":\"main\","            \
+	"\"text\":\"It is.\",\"max_tokens\":100000,\"output_tokens\":1" more "}}"
 #define SUB(id, name) "{\"id\":\"" id "\",\"type\":\"subworkflow\",\"params\":{\"workflow\":\"" name "\"}}"
 #define EDGE(a, b)    "{\"from\":\"" a "\",\"to\":\"" b "\"}"
 #define FLOW(name, limits, nodes, edges)                                                                               \
@@ -23,6 +27,9 @@ static int library(void **state)
 	world_workflow("one", FLOW("one", "", CALL("x", ""), ""));
 	world_workflow("held", FLOW("held", "", CALL("x", "") "," CALL("y", ",\"hold\":true"), EDGE("x", "y")));
 	world_workflow("holds", FLOW("holds", "", CALL("h", ",\"hold\":true"), ""));
+	world_workflow("big", FLOW("big", "", BIG("x", ",\"hold\":true"), ""));
+	world_workflow("both", FLOW("both", "\"max_tokens\":150000",
+				    BIG("x", ",\"hold\":true") "," BIG("y", ",\"hold\":true"), ""));
 	world_workflow("small", FLOW("small", "\"max_tokens\":50", CALL("x", ""), ""));
 	world_workflow("between", FLOW("between", "", SUB("g", "holds"), ""));
 	world_workflow("between2", FLOW("between2", "", SUB("g", "one") "," SUB("h", "held"), EDGE("g", "h")));
@@ -32,6 +39,14 @@ static int library(void **state)
 						   "\"fail\":\"provider_rejected\",\"fail_times\":1}}," CALL("y", ""),
 				     EDGE("x", "z") "," EDGE("z", "y")));
 	return 0;
+}
+
+static void new_world(struct limited *f, uint64_t seed)
+{
+	f->w = world_new(seed);
+	world_services(f->w)->llm = f->llm;
+	world_services(f->w)->governor = f->governor;
+	world_services(f->w)->cache = f->cache;
 }
 
 static int64_t taken(struct limited *f, struct sl_run_id id)
@@ -186,6 +201,150 @@ static void a_call_waits_for_what_a_grandchild_holds(void **state)
 	}
 	assert_int_equal(taken_by_all(f), 2 * TOOK);
 	assert_string_equal(world_status(f->w, id), "failed");
+}
+
+/* The items of a wide map wait for the budget of the run: one end, one further call, in the order in which they asked.
+ */
+static void calls_of_a_wide_map_go_on_in_their_order(void **state)
+{
+	struct limited *f = *state;
+	unsigned n = (unsigned)from_env("SLUICE_MAP_ITEMS", 100), n_waited = 0, n_began = 0;
+	char text[1024];
+	(void)snprintf(
+		text, sizeof(text),
+		FLOW("wide", "\"max_tokens\":%u",
+		     "{\"id\":\"m\",\"type\":\"map\",\"params\":{\"items\":\"{{ input.items }}\",\"concurrency\":"
+		     "1000,\"body\":{\"nodes\":[" BIG("x", ",\"hold\":true") "],\"edges\":[]}}}",
+		     ""),
+		1000000 + n * 20);
+	SL_BUF(inputs, 1 << 20);
+	sl_buf_adds(&inputs, "{\"items\":[");
+	for (unsigned i = 0; i < n; i++)
+		sl_buf_addf(&inputs, "%s%u", i ? "," : "", i);
+	sl_buf_adds(&inputs, "]}");
+	sl_buf_addc(&inputs, 0);
+	struct sl_run_id id = world_submit(f->w, text, inputs.data);
+	world_settle(f->w);
+	for (unsigned left = n; left; left--) {
+		unsigned go = left < 10 ? left : 10;
+		if (!world_held(f->w, go - 1) || world_held(f->w, go))
+			fail_msg("%u are left, and not %u of them are at work", left, go);
+		world_release(f->w, world_held(f->w, 0));
+		world_settle(f->w);
+	}
+	assert_string_equal(world_status(f->w, id), "succeeded");
+
+	char(*waited)[32] = calloc(n, sizeof(*waited));
+	const struct sl_record *r;
+	for (size_t i = 0, k = world_records(f->w, id, &r); i < k; i++) {
+		SL_AUTO_JSON data = NULL;
+		assert_int_equal(sl_json_parse(sl_bytes_str(r[i].data), &data, NULL), SL_OK);
+		const char *path = sl_json_get_z(data, "node_id"), *why = sl_json_get_z(data, "reason");
+		if (why && strncmp(why, "waits: ", 7) == 0 && n_waited < n)
+			(void)snprintf(waited[n_waited++], sizeof(*waited), "%s", path);
+		else if (n_began < n_waited && sl_str_is(sl_json_get_str(data, "status"), "running"))
+			assert_string_equal(path, waited[n_began++]);
+	}
+	free(waited);
+	assert_int_equal(n_waited, n - 10);
+	assert_int_equal(n_began, n_waited);
+}
+
+/* Who is first may be cancelled, or stand still, or wait for a limit further down: the turn is passed on at once. */
+static void a_turn_that_is_not_taken_is_passed_on(void **state)
+{
+	struct limited *f = *state;
+	struct sl_run_id id = world_submit(
+		f->w,
+		FLOW("top", "\"max_tokens\":150000",
+		     BIG("h",
+			 ",\"hold\":true") ",{\"id\":\"m\",\"type\":\"map\",\"params\":{\"items\":[1,2,3,4],"
+					   "\"concurrency\":4,\"on_item_error\":\"continue\",\"body\":{\"nodes\":[" SUB(
+						   "s", "big") "],\"edges\":[]}}}",
+		     ""),
+		"{}");
+	struct sl_run_id ids[8], child[4];
+	unsigned n_child = 0;
+	world_settle(f->w);
+	assert_true(world_is_held(f->w, "h"));
+	for (size_t i = world_runs(f->w, ids, 8); i-- > 0;) { /* the oldest first: so they queue */
+		const char *node = sl_json_get_z(world_run(f->w, ids[i]), "parent_node");
+		if (node)
+			child[n_child++] = ids[i];
+	}
+	assert_int_equal(n_child, 4);
+	assert_int_equal(world_command(f->w, child[0], SL_CMD_PAUSE_DRAIN), SL_OK);
+	assert_int_equal(world_command(f->w, child[1], SL_CMD_CANCEL), SL_OK);
+	world_release(f->w, "h");
+	world_settle(f->w);
+	assert_string_equal(world_node_status(f->w, child[2], "x"), "running");
+	assert_string_equal(world_node_status(f->w, child[3], "x"), "pending");
+	assert_int_equal(world_command(f->w, child[0], SL_CMD_RESUME), SL_OK);
+	assert_string_equal(world_node_status(f->w, child[0], "x"), "pending"); /* behind the last */
+	world_release(f->w, "x");
+	world_settle(f->w);
+	assert_string_equal(world_node_status(f->w, child[3], "x"), "running");
+	world_release(f->w, "x");
+	world_settle(f->w);
+	assert_string_equal(world_node_status(f->w, child[0], "x"), "running");
+	world_release(f->w, "x");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, child[0]), "succeeded");
+	assert_string_equal(world_status(f->w, id), "succeeded");
+}
+
+/* Two limits on the way up are full most of the time; who waits is paused, goes on and is cancelled. No time goes by,
+ * so whoever was not woken when it was its turn is left over. */
+static void no_turn_is_lost(void **state)
+{
+	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 60);
+	struct limited *f = *state;
+	world_free(f->w);
+	for (uint64_t seed = 1; seed <= rounds; seed++) {
+		uint64_t s = seed;
+		struct sl_run_id ids[32];
+		new_world(f, seed);
+		struct sl_run_id id = world_submit(
+			f->w,
+			FLOW("top", "\"max_tokens\":250000",
+			     "{\"id\":\"m\",\"type\":\"map\",\"params\":{\"items\":[1,2,3,4,5,6],\"concurrency\":6,"
+			     "\"on_item_error\":\"continue\",\"body\":{\"nodes\":[" SUB("s",
+											"both") "],\"edges\":[]}}}",
+			     ""),
+			"{}");
+		world_auto_commit(f->w, false);
+		for (unsigned step = 0; step < 300; step++) {
+			unsigned what = rnd(&s) % 32;
+			size_t n = world_runs(f->w, ids, SL_COUNT_OF(ids));
+			struct sl_run_id child = ids[rnd(&s) % n];
+			const char *held = world_held(f->w, rnd(&s) % 3);
+			if (what < 16)
+				sl_engine_step(world_engine(f->w));
+			else if (what < 24)
+				world_commit_one(f->w);
+			else if (what < 27 && held)
+				world_release(f->w, held);
+			else if (what < 29)
+				world_ask(f->w, child, rnd(&s) % 2 ? SL_CMD_PAUSE_DRAIN : SL_CMD_PAUSE_NOW, NULL, NULL);
+			else if (what < 31)
+				world_ask(f->w, child, SL_CMD_RESUME, NULL, NULL);
+			else if (!sl_run_id_eq(child, id) && rnd(&s) % 2)
+				world_ask(f->w, child, SL_CMD_CANCEL, NULL, NULL);
+		}
+		world_auto_commit(f->w, true);
+		world_settle(f->w);
+		for (size_t n = world_runs(f->w, ids, SL_COUNT_OF(ids)); n-- > 0;)
+			world_command(f->w, ids[n], SL_CMD_RESUME);
+		while (world_held(f->w, 0)) {
+			world_release(f->w, world_held(f->w, 0));
+			world_settle(f->w);
+		}
+		if (strcmp(world_status(f->w, id), "succeeded") != 0)
+			fail_msg("seed %llu: %s", (unsigned long long)seed,
+				 json_object_to_json_string(world_run(f->w, id)));
+		world_free(f->w);
+	}
+	f->w = world_new(1);
 }
 
 static void money_is_one_for_all_of_them_too(void **state)
@@ -366,14 +525,6 @@ static void in_a_random_order(struct limited *f, uint64_t *s, unsigned *crashes)
 	world_advance(f->w, 10000);
 }
 
-static void new_world(struct limited *f, uint64_t seed)
-{
-	f->w = world_new(seed);
-	world_services(f->w)->llm = f->llm;
-	world_services(f->w)->governor = f->governor;
-	world_services(f->w)->cache = f->cache;
-}
-
 static void a_child_that_is_gone_on_with_counts_once_whatever_crashes(void **state)
 {
 	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 60);
@@ -467,6 +618,9 @@ int main(void)
 		LIMITED_TEST(a_parent_that_is_not_written_step_by_step_has_children_that_call),
 		LIMITED_TEST(children_that_call_at_once_overspend_nothing),
 		LIMITED_TEST(a_call_waits_for_what_a_grandchild_holds),
+		LIMITED_TEST(calls_of_a_wide_map_go_on_in_their_order),
+		LIMITED_TEST(a_turn_that_is_not_taken_is_passed_on),
+		LIMITED_TEST(no_turn_is_lost),
 		LIMITED_TEST(money_is_one_for_all_of_them_too),
 		LIMITED_TEST(what_was_spent_is_known_after_a_crash),
 		LIMITED_TEST(a_child_that_ended_unheard_is_looked_up_before_anything_is_spent),

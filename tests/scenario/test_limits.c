@@ -258,6 +258,46 @@ static void a_gate_lets_so_many_in_at_once(void **state)
 		assert_string_equal(world_status(f->w, id[i]), "succeeded");
 }
 
+/* Whoever is first and stands still when its turn comes gives it to the next, and queues again when it goes on. */
+static void a_paused_run_that_is_first_in_a_queue_keeps_nobody_waiting(void **state)
+{
+	struct limited *f = *state;
+	struct sl_run_id id[3];
+	put(f, "main", PROFILE(",\"limits\":{\"max_concurrency\":1}"));
+	for (int i = 0; i < 3; i++)
+		id[i] = ask(f, "\"profile\":\"main\",\"text\":\"yes\",\"hold\":true");
+	world_settle(f->w);
+	assert_int_equal(world_command(f->w, id[1], SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_advance(f->w, 60000);
+	world_release(f->w, "a");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id[0]), "succeeded");
+	assert_string_equal(world_node_status(f->w, id[2], "a"), "running");
+	assert_string_equal(world_status(f->w, id[1]), "paused");
+	assert_int_equal(world_command(f->w, id[1], SL_CMD_RESUME), SL_OK);
+	assert_string_equal(world_node_status(f->w, id[1], "a"), "pending");
+	world_release(f->w, "a");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id[2]), "succeeded");
+	world_release(f->w, "a");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id[1]), "succeeded");
+	assert_int_equal(world_calls(f->w, "a"), 3);
+
+	/* a rate: its turn comes with time */
+	put(f, "main", PROFILE(",\"limits\":{\"rpm\":6}"));
+	for (int i = 0; i < 3; i++)
+		id[i] = ask(f, "\"profile\":\"main\",\"text\":\"yes\"");
+	world_settle(f->w);
+	assert_string_equal(world_status(f->w, id[0]), "succeeded");
+	assert_int_equal(world_command(f->w, id[1], SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_advance(f->w, 21000);
+	assert_string_equal(world_status(f->w, id[2]), "succeeded");
+	assert_int_equal(world_command(f->w, id[1], SL_CMD_RESUME), SL_OK);
+	world_advance(f->w, 10000);
+	assert_string_equal(world_status(f->w, id[1]), "succeeded");
+}
+
 /* ---- budgets ---- */
 
 /* The place of an event of node `a` in the journal; what is given may be NULL. 0: there is none. */
@@ -459,6 +499,7 @@ int main(void)
 		LIMITED_TEST(a_run_that_is_cancelled_while_it_waits_leaves_the_queue),
 		LIMITED_TEST(a_project_has_a_limit_of_its_own),
 		LIMITED_TEST(a_gate_lets_so_many_in_at_once),
+		LIMITED_TEST(a_paused_run_that_is_first_in_a_queue_keeps_nobody_waiting),
 		LIMITED_TEST(what_a_called_off_call_has_taken_is_booked_before_its_node_ends),
 		LIMITED_TEST(a_run_that_has_taken_its_tokens_fails_with_budget_exhausted),
 		LIMITED_TEST(a_hundred_runs_on_one_budget_overspend_nothing),
