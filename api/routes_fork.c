@@ -23,8 +23,7 @@ static void forked(struct sl_task *t)
 		return;
 	}
 	if (t->rc == SL_INVALID && t->json)
-		sl_answer_problem_with(r, 422, SL_INVALID, SL_STR("there are things to mend"), sl_bytes_str(t->json), 0,
-				       SL_STR(""));
+		sl_answer_problem_with(r, 422, SL_INVALID, sl_str(t->err.text), sl_bytes_str(t->json), 0, SL_STR(""));
 	else
 		sl_answer_error(r, t->rc, t->err.text[0] ? &t->err : NULL);
 	sl_task_free(t);
@@ -43,6 +42,7 @@ static void on_forked(void *arg, enum sl_code rc, struct sl_run_id id, bool same
 		SL_BUF(errors, 64 << 10);
 		sl_problems_json(&errors, problems, SL_STR(""), false);
 		t->json = sl_buf_bytes(&errors);
+		sl_things_to_mend(problems->errors, &t->err);
 	}
 	sl_task_back(t);
 }

@@ -99,6 +99,12 @@ bool sl_work_definition(struct sl_work *w, struct json_object *definition)
 	return w->rc == SL_OK;
 }
 
+void sl_things_to_mend(size_t errors, struct sl_error *out)
+{
+	SL_IGNORE(sl_fail(out, SL_INVALID, errors == 1 ? "there is %zu thing to mend" : "there are %zu things to mend",
+			  errors));
+}
+
 void sl_work_answer_problems(struct sl_work *w)
 {
 	struct sl_request *r = w->task->r;
@@ -111,10 +117,8 @@ void sl_work_answer_problems(struct sl_work *w)
 	sl_problems_json(&errors, &w->problems, w->prefix, false);
 	if (w->problems.dropped)
 		sl_buf_json_ku64(&members, "errors_left_out", w->problems.dropped);
-	char detail[96];
-	int n = snprintf(detail, sizeof(detail),
-			 w->problems.errors == 1 ? "there is %zu thing to mend" : "there are %zu things to mend",
-			 w->problems.errors);
-	sl_answer_problem_with(r, 422, SL_INVALID, sl_str_n(detail, (size_t)n),
+	struct sl_error detail;
+	sl_things_to_mend(w->problems.errors, &detail);
+	sl_answer_problem_with(r, 422, SL_INVALID, sl_str(detail.text),
 			       errors.failed ? SL_STR("") : sl_buf_str(&errors), 0, sl_buf_str(&members));
 }

@@ -38,3 +38,5 @@ void sl_work_problem(struct sl_work *w, const char *pointer, const char *message
 bool sl_work_definition(struct sl_work *w, struct json_object *definition);
 /* Answers 422 with all problems, or the error that ended the work. */
 void sl_work_answer_problems(struct sl_work *w);
+/* "there are 2 things to mend": the detail of an answer with so many errors. */
+void sl_things_to_mend(size_t errors, struct sl_error *out);

@@ -228,7 +228,7 @@ static bool flag_is(struct sl_str flag, const char *name)
 /* The row that is nearest in spelling, or n. */
 static size_t nearest(const struct sl_config *c, struct sl_str word, bool in_file)
 {
-	unsigned best = 4; /* further away is no typing error any more */
+	unsigned best = word.len < 3 ? 2 : word.len < 8 ? 3 : 4; /* this far away is no typing error any more */
 	size_t at = c->n;
 	for (size_t i = 0; i < c->n; i++) {
 		char name[64];

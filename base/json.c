@@ -186,6 +186,10 @@ static const char *missing(enum expect e, const struct scan *s, char c)
 		return "a key in double quotes belongs here";
 	if (e == A_COLON)
 		return "a colon belongs here";
+	if (e != WHAT_FOLLOWS && (c == '-' || (c >= '0' && c <= '9')))
+		return "no number of JSON, or a whole one of more than 64 bits";
+	if (e != WHAT_FOLLOWS && (unsigned char)c == 0xef)
+		return "a byte order mark, perhaps; save the text as UTF-8 without one";
 	if (e != WHAT_FOLLOWS)
 		return "no JSON value begins like this";
 	return s->depth ? "a comma is missing here, or the end" : "text after the end of the JSON value";

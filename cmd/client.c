@@ -7,6 +7,7 @@
 #include <curl/curl.h>
 #include <sodium.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "cmd/cli.h"
 #include "llm/sse.h"
@@ -259,12 +260,14 @@ struct follow {
 	struct sl_buf refusal; /* the body when the answer is no stream */
 	sl_client_event_fn *fn;
 	void *ctx;
+	uint64_t heard_ms;
 	enum sl_code rc;
 };
 
 static enum sl_code one_event(void *ctx, const struct sl_sse_event *e)
 {
 	struct follow *f = ctx;
+	f->heard_ms = sl_clock_mono_ms();
 	return f->fn(f->ctx, e);
 }
 
@@ -280,9 +283,10 @@ static size_t to_events(char *p, size_t one, size_t n, void *ctx)
 }
 
 enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_event_fn *fn, void *ctx,
-			      const volatile int *stop, struct sl_error *err)
+			      unsigned quiet_ms, const volatile int *stop, struct sl_error *err)
 {
-	struct follow f = {.curl = c->curl, .fn = fn, .ctx = ctx};
+	struct follow f = {.curl = c->curl, .fn = fn, .ctx = ctx, .heard_ms = sl_clock_mono_ms()};
+	bool quiet = false;
 	char url[8192];
 	int running = 1, left;
 	CURLcode result = CURLE_OK;
@@ -304,11 +308,12 @@ enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_e
 		sl_sse_fini(&f.sse);
 		return sl_fail(err, SL_NO_MEMORY, "client");
 	}
-	while (running && !*stop) {
+	while (running && !*stop && !quiet) {
 		if (curl_multi_perform(multi, &running) != CURLM_OK)
 			break;
 		if (running) /* a signal ends the wait at once */
 			curl_multi_poll(multi, NULL, 0, 500, NULL);
+		quiet = running && sl_clock_mono_ms() - f.heard_ms >= quiet_ms;
 	}
 	for (CURLMsg *m; (m = curl_multi_info_read(multi, &left));)
 		if (m->msg == CURLMSG_DONE)
@@ -323,6 +328,8 @@ enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_e
 		SL_IGNORE(sl_fail(err, rc, "%s", sl_code_wire(rc))); /* fn's own, it knows why */
 	else if (*stop)
 		rc = sl_fail(err, SL_CANCELLED, "stopped");
+	else if (quiet)
+		rc = sl_fail(err, SL_TIMEOUT, "no event for %u ms", quiet_ms);
 	else if (result != CURLE_OK)
 		rc = sl_fail(err, SL_UNAVAILABLE, "the connection to %s broke: %s", c->url, curl_easy_strerror(result));
 	else if (status != 200) {

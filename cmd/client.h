@@ -33,11 +33,12 @@ SL_MUST_USE enum sl_code sl_client_call_status(struct sl_client *c, const char *
 /* Of the call before, when it was refused with an `errors` array: that; else NULL. Lent until the next call. */
 struct json_object *sl_client_errors(const struct sl_client *c);
 
-/* Follows a text/event-stream until the server ends it, fn returns anything but SL_OK (that is the result), or *stop is
- * set (SL_CANCELLED). SL_UNAVAILABLE: the connection broke; SL_OK: the server ended it. */
+/* Follows a text/event-stream until the server ends it, fn returns anything but SL_OK (that is the result), *stop is
+ * set (SL_CANCELLED), or no event has come for quiet_ms (SL_TIMEOUT). SL_UNAVAILABLE: the connection broke; SL_OK: the
+ * server ended it. */
 typedef enum sl_code sl_client_event_fn(void *ctx, const struct sl_sse_event *e);
 SL_MUST_USE enum sl_code sl_client_follow(struct sl_client *c, const char *path, sl_client_event_fn *fn, void *ctx,
-					  const volatile int *stop, struct sl_error *err);
+					  unsigned quiet_ms, const volatile int *stop, struct sl_error *err);
 
 /* What most commands are: one call, and its answer as it is with --json, else in the words of show(). An answer without
  * content is show()'s in either case, as NULL. Returns the exit code. */

@@ -18,7 +18,10 @@
 
 #define FOLLOW_RETRY_LEAST_MS 200
 #define FOLLOW_RETRY_MOST_MS  3000
-#define FOLLOW_PATIENCE_MS    600000 /* no answer for this long: give up (the run itself does not) */
+#define FOLLOW_QUIET_LEAST_MS                                                                                          \
+	4000 /* a stream may say nothing for this long before the run is asked for; doubled each time */
+#define FOLLOW_QUIET_MOST_MS 16000
+#define FOLLOW_PATIENCE_MS   600000 /* no answer for this long: give up (the run itself does not) */
 
 static volatile sig_atomic_t interrupted;
 static volatile int stop;
@@ -88,33 +91,41 @@ static void pause_ms(unsigned ms)
 	nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L}, NULL);
 }
 
-/* Until the run has ended: *run is then its object. SL_CANCELLED: interrupted. */
+/* Until the run has ended: *run is then its object. SL_CANCELLED: interrupted.
+ *
+ * The live events of a run come from the server that has it. Any other one is silent about it for ever, but has its
+ * journal: so after a while of silence the run is asked for, and what was written meanwhile. */
 static enum sl_code follow_to_end(struct follow *f, struct sl_client *client, struct json_object **run,
 				  struct sl_error *err)
 {
-	unsigned wait_ms = FOLLOW_RETRY_LEAST_MS;
+	unsigned wait_ms = FOLLOW_RETRY_LEAST_MS, quiet_ms = FOLLOW_QUIET_LEAST_MS;
 	uint64_t last_good_ms = sl_clock_mono_ms();
-	bool told = false;
+	bool told = false, last = false;
 	char path[200];
 
 	for (;;) {
 		f->heard = false;
 		snprintf(path, sizeof(path), "/api/v1/runs/%s/events?after_seq=%llu", f->id,
 			 (unsigned long long)f->last_seq);
-		enum sl_code rc = sl_client_follow(client, path, on_event, f, &stop, err);
+		enum sl_code rc = sl_client_follow(client, path, on_event, f, quiet_ms, &stop, err);
 		if (interrupted)
 			return sl_fail(err, SL_CANCELLED, "interrupted");
 		if (f->heard) {
 			wait_ms = FOLLOW_RETRY_LEAST_MS;
 			last_good_ms = sl_clock_mono_ms();
 			told = false;
+			quiet_ms = FOLLOW_QUIET_LEAST_MS;
+		} else if (quiet_ms < FOLLOW_QUIET_MOST_MS) {
+			quiet_ms *= 2;
 		}
 		/* Whatever ended the stream, the run itself says if there is more to come. */
 		long status;
 		snprintf(path, sizeof(path), "/api/v1/runs/%s", f->id);
 		enum sl_code got = sl_client_call_status(client, "GET", path, NULL, NULL, run, &status, err);
-		if (got == SL_OK && sl_run_is_final(sl_json_get_z(*run, "status")))
+		bool final = got == SL_OK && sl_run_is_final(sl_json_get_z(*run, "status"));
+		if (final && (rc != SL_TIMEOUT || last))
 			return SL_OK;
+		last = final; /* how it came to that is in the journal, and read once more */
 		if (got == SL_OK) {
 			json_object_put(*run);
 			*run = NULL;
@@ -123,6 +134,8 @@ static enum sl_code follow_to_end(struct follow *f, struct sl_client *client, st
 			return got; /* it will not get better: no such run, no right to see it */
 		if (sl_clock_mono_ms() - last_good_ms > FOLLOW_PATIENCE_MS)
 			return got != SL_OK ? got : rc;
+		if (last)
+			continue;
 		if (got != SL_OK && !told && f->show) {
 			sl_show_note(f->show, "the server is away; waiting for it");
 			told = true;

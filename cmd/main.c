@@ -99,6 +99,13 @@ static bool is_help(const char *word)
 	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* An option where the command belongs. */
+static int too_early(const char *option)
+{
+	fprintf(stderr, "sluice: options stand behind the command: sluice COMMAND %s …\ntry: sluice --help\n", option);
+	return SL_EXIT_USAGE;
+}
+
 static int unknown(int argc, const char *const *argv, const struct sl_command *of)
 {
 	const char *first = of ? argv[1] : "", *word = of ? argv[2] : argv[1], *space = of ? " " : "";
@@ -133,6 +140,8 @@ int main(int argc, char **raw)
 		puts("sluice " SL_VERSION);
 		return SL_EXIT_DONE;
 	}
+	if (argv[1][0] == '-')
+		return too_early(argv[1]);
 	const struct sl_command *c = find(argc, argv, &words), *of = group(argv[1]);
 	if (c)
 		return asked ? sl_command_main(c, 1, help) : sl_command_main(c, argc - words, argv + words);

@@ -579,8 +579,12 @@ static int signal_main(struct sl_cli *cli)
 {
 	SL_AUTO_JSON body = json_object_new_object();
 	sl_json_set_str(body, "signal", sl_str(cli->args[1]));
-	if (cli->n_args > 2)
-		sl_json_set(body, "payload", value_of(sl_str(cli->args[2])));
+	if (cli->n_args > 2) {
+		struct json_object *payload = value_of(sl_str(cli->args[2]));
+		if (strchr("{[", cli->args[2][0]) && *cli->args[2] && json_object_is_type(payload, json_type_string))
+			fputs("note: the payload is no JSON, so it is sent as a text\n", stderr);
+		sl_json_set(body, "payload", payload);
+	}
 	return command(cli, "/signal", body);
 }
 

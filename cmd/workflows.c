@@ -27,33 +27,54 @@ static enum sl_code put_one(struct sl_client *client, struct json_object *defini
 	return rc;
 }
 
+/* Whether the other files may fare better. */
+static bool of_the_file(enum sl_code rc)
+{
+	return rc == SL_OK || rc == SL_INVALID || rc == SL_NOT_FOUND || rc == SL_TOO_LARGE || rc == SL_BAD_REQUEST ||
+	       rc == SL_CONFLICT;
+}
+
+static struct json_object *refusal(const char *file, const struct sl_error *err)
+{
+	struct json_object *o = json_object_new_object(), *e = json_object_new_object();
+	sl_json_set_str(e, "code", sl_str(sl_code_wire(err->code)));
+	sl_json_set_str(e, "message", sl_str(err->text));
+	sl_json_set_str(o, "file", sl_str(file));
+	sl_json_set(o, "error", e);
+	return o;
+}
+
 static int put_main(struct sl_cli *cli)
 {
 	SL_AUTO(sl_client) client = NULL;
 	SL_AUTO_JSON all = json_object_new_array();
 	struct sl_error err = {0};
 	enum sl_code rc = sl_client_new(cli, &client, &err);
-	for (size_t i = 0; rc == SL_OK && i < cli->n_args; i++) {
+	size_t refused = 0;
+	if (rc != SL_OK)
+		return sl_cli_fail(cli, &err);
+	for (size_t i = 0; i < cli->n_args; i++) {
 		SL_AUTO_JSON definition = NULL;
 		SL_AUTO_JSON made = NULL;
 		rc = sl_cli_read_json(cli->args[i], SL_LIMIT_BODY_BYTES, &definition, &err);
-		if (rc != SL_OK)
-			break;
-		rc = put_one(client, definition, &made, &err);
-		if (rc != SL_OK) {
+		if (rc == SL_OK && (rc = put_one(client, definition, &made, &err)) != SL_OK)
 			rc = sl_wrap(&err, rc, "%s", cli->args[i]);
-			break;
-		}
-		if (!cli->json)
+		refused += rc != SL_OK;
+		if (cli->json) {
+			json_object_array_add(all, rc == SL_OK ? SL_TAKE(made) : refusal(cli->args[i], &err));
+		} else if (rc == SL_OK) {
 			printf("%s is version %lld\n", sl_client_cell(definition, "name"),
 			       (long long)sl_json_get_i64(made, "version", 0));
-		json_object_array_add(all, SL_TAKE(made));
+			fflush(stdout); /* before what may be said of the next one */
+		} else {
+			(void)sl_cli_fail(cli, &err); /* the exit code is for all of them */
+		}
+		if (!of_the_file(rc))
+			break; /* the next ones would fare alike */
 	}
-	if (rc != SL_OK)
-		return sl_cli_fail(cli, &err);
 	if (cli->json)
 		sl_cli_put_json(all, false);
-	return SL_EXIT_DONE;
+	return refused ? SL_EXIT_FAILED : SL_EXIT_DONE;
 }
 
 static void row(struct json_object *w)
@@ -77,6 +98,8 @@ const struct sl_command sl_cmd_workflows[] = {
 	{.name = "workflows put",
 	 .args = "FILE …",
 	 .summary = "Stores workflows under their names; a changed one becomes a new version.",
+	 .more = "Each file by itself: one that is refused does not keep the others from it. Exit code: 1 when any "
+		 "was.",
 	 .options = options,
 	 .n_options = SL_COUNT_OF(options),
 	 .min_args = 1,

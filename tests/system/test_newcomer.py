@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 import unittest
 
-from rig import SLUICE, Case
+from rig import PATIENCE, SLUICE, Case
 
 GREET = {'sluice': 1, 'name': 'greet', 'nodes': [{'id': 't', 'type': 'template', 'params': {'text': 'hello {{ input.who }}'}}],
          'inputs': {'type': 'object', 'required': ['who'], 'properties': {'who': {'type': 'string'}, 'rounds': {'type': 'integer'}}}}
@@ -26,7 +26,8 @@ class Newcomer(Case):
 
     def says(self, code, *args):
         """Its two outputs, where its exit code is that."""
-        p = subprocess.run([os.path.abspath(SLUICE), *args], env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, text=True)
+        p = subprocess.run([os.path.abspath(SLUICE), *args], env={**os.environ, **self.env}, cwd=self.folder, capture_output=True, text=True,
+                           timeout=120 * PATIENCE)
         self.assertEqual(p.returncode, code, p.stdout + p.stderr)
         return p.stdout + p.stderr
 
@@ -34,6 +35,10 @@ class Newcomer(Case):
         self.assertIn('there is no command "runs shwo"; did you mean "runs show"?\ntry: sluice runs --help\n', self.says(2, 'runs', 'shwo'))
         self.assertIn('there is no command "estmate"; did you mean "estimate"?\ntry: sluice --help\n', self.says(2, 'estmate', 'x'))
         self.assertEqual(self.says(2, 'frobnicate'), 'sluice: there is no command "frobnicate"\ntry: sluice --help\n')
+        self.assertEqual(self.says(2, '--url', 'x', 'runs', 'list'),
+                         'sluice: options stand behind the command: sluice COMMAND --url …\ntry: sluice --help\n')
+        self.assertEqual(self.says(2, 'runs', 'cancel', '--reason', 'x'),  # --json is not near
+                         'sluice runs cancel: there is no option --reason\ntry: sluice runs cancel --help\n')
         self.assertEqual(self.says(0, 'help', 'runs', 'pause'), self.says(0, 'runs', 'pause', '--help'))
         self.assertEqual(self.says(0, 'help', 'runs'), self.says(0, 'runs', '--help'))
         listed = [line for line in self.says(0, 'help').split('\n') if line.startswith('  sluice ')]
@@ -99,6 +104,38 @@ class Newcomer(Case):
         self.assertIn('input rounds is declared as integer, so it is written as JSON', self.says(2, 'run', good, '--input', 'rounds=few'))
         self.assertEqual(self.says(1, 'runs', 'review', '01900000-0000-7000-8000-000000000000', 'ask', 'yes'),
                          'sluice runs review: /action: approve, modify, reject or skip\n')  # once
+
+    def test_of_several_workflows_each_is_stored_or_says_why_not(self):
+        s = self.server()
+        self.env = {'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token}
+        files = [self.file('first.json', {**GREET, 'name': 'first'}), self.file('scenario.json', {'sim': 1}), 'gone.json',
+                 self.file('last.json', {**GREET, 'name': 'last'})]
+        said = self.says(1, 'workflows', 'put', *files)
+        for line in ('first is version 1\n', 'last is version 1\n', 'scenario.json: the definition has no "name"\n', 'gone.json: No such file'):
+            self.assertIn(line, said)
+        out = json.loads(self.says(1, 'workflows', 'put', *files, '--json'))
+        self.assertEqual([o.get('name') or (o['file'], o['error']['code']) for o in out],
+                         ['first', ('scenario.json', 'invalid'), ('gone.json', 'not_found'), 'last'])
+        self.env['SLUICE_TOKEN'] = 'wrong'  # and that is said once
+        self.assertEqual(self.says(1, 'workflows', 'put', *files).count('the token is not valid'), 1)
+
+    def test_a_fork_that_cannot_be_says_how_many_things_there_are_to_mend(self):
+        s = self.server()
+        self.env = {'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token}
+        run = s.submit(GREET, {'who': 'you'})
+        s.wait_status(run, 'succeeded')
+        self.assertEqual(self.says(1, 'runs', 'fork', run, '--from', 'nope'),
+                         "sluice runs fork: there is 1 thing to mend\n  /from  the run has no node 'nope'\n")
+
+    def test_a_run_of_another_server_is_watched_to_its_end(self):
+        c = self.cluster(2)
+        self.env = {'SLUICE_URL': c[1].url, 'SLUICE_TOKEN': c[1].token}
+        run = c[0].submit({'sluice': 1, 'nodes': [{'id': 'pause', 'type': 'delay', 'params': {'seconds': 1}},
+                                                  {'id': 'word', 'type': 'template', 'params': {'text': 'done'}}],
+                           'edges': [{'from': 'pause', 'to': 'word'}]})
+        said = self.says(0, 'runs', 'watch', run)  # the journal has what this server was not told
+        self.assertIn('word + completed\n', said)
+        self.assertIn('\nsucceeded in ', said)
 
     def test_a_request_that_is_refused_says_where_in_the_request(self):
         s = self.server()

@@ -120,6 +120,9 @@ static void what_is_often_mistyped_is_named(void **state)
 		{"", "line 1, column 1: there is no JSON in it"},
 		{" \n", "line 2, column 1: there is no JSON in it"},
 		{"{\"a\": ", "line 1, column 7: the JSON text ends too early"},
+		{"[18446744073709551616]", "line 1, column 2: no number of JSON, or a whole one of more than 64 bits"},
+		{"{\"a\": -}", "line 1, column 7: no number of JSON, or a whole one of more than 64 bits"},
+		{"\xef\xbb\xbf{}", "line 1, column 1: a byte order mark, perhaps; save the text as UTF-8 without one"},
 		{"{'a': 1}", "line 1, column 2: strings are written in double quotes"},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
