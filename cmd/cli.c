@@ -126,5 +126,10 @@ int sl_command_main(const struct sl_command *command, int argc, const char *cons
 		return sl_cli_usage(&cli, "%s is missing", command->args);
 	if (cli.n_args > command->max_args)
 		return sl_cli_usage(&cli, "\"%s\" is one too many", cli.args[command->max_args]);
-	return command->run(&cli);
+	int code = command->run(&cli);
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	fprintf(stderr, "sluice %s: the output could not be written\n",
+		command->name); /* a full disk, or a closed pipe */
+	return code == SL_EXIT_DONE ? SL_EXIT_FAILED : code;
 }

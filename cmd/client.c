@@ -176,12 +176,14 @@ static enum sl_code problem(struct sl_client *c, long status, struct json_object
 		sl_code_from_wire(wire.p, wire.len, &code);
 	if (!text)
 		text = sl_json_get_z(doc, "title");
-	if (text)
+	struct json_object *errors = sl_json_get(doc, "errors");
+	size_t n = errors && json_object_is_type(errors, json_type_array) ? json_object_array_length(errors) : 0;
+	if (n > 1 && text && *text == '/') /* the first of them, which comes below anyway */
+		sl_buf_addf(&all, "there are %zu things to mend", n);
+	else if (text)
 		sl_buf_adds(&all, text);
 	else
 		sl_buf_addf(&all, "the server answered %ld", status);
-	struct json_object *errors = sl_json_get(doc, "errors");
-	size_t n = errors && json_object_is_type(errors, json_type_array) ? json_object_array_length(errors) : 0;
 	json_object_put(c->errors);
 	c->errors = n ? json_object_get(errors) : NULL;
 	for (size_t i = 0; i < n; i++) {

@@ -2,9 +2,11 @@
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -92,6 +94,24 @@ static void libraries(struct doctor *d)
 	}
 }
 
+/* Whoever serves a folder holds a lock on this file, and has written his process id into it. */
+static void in_use(struct doctor *d, const char *dir)
+{
+	char path[4200], text[4400], who[16] = "";
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+		ssize_t n = read(fd, who, sizeof(who) - 1);
+		who[n > 0 ? n : 0] = 0;
+		who[strcspn(who, "\n")] = 0;
+		snprintf(text, sizeof(text), "a server runs in %s (process %s)", dir, *who ? who : "unknown");
+		say(d, NOTE, "data", text, "a further one needs a folder of its own: --data");
+	}
+	close(fd);
+}
+
 static void data_folder(struct doctor *d)
 {
 	const char *dir = sl_config_z(d->cli->config, SL_SET_DATA);
@@ -110,6 +130,7 @@ static void data_folder(struct doctor *d)
 	}
 	snprintf(text, sizeof(text), "%s can be written", dir);
 	say(d, GOOD, "data", text, NULL);
+	in_use(d, dir);
 	if (statvfs(dir, &space) == 0) {
 		double free_gb = (double)space.f_bavail * (double)space.f_frsize / 1e9;
 		snprintf(text, sizeof(text), "%.1f GB are free in %s", free_gb, dir);

@@ -570,6 +570,9 @@ static void diff_text(const struct sl_cli *cli, struct json_object *d)
 static int diff_main(struct sl_cli *cli)
 {
 	SL_BUF(tail, 200);
+	struct sl_uuid other;
+	if (!sl_uuid_parse(sl_str(cli->args[1]), &other))
+		return sl_cli_usage(cli, "\"%s\" is no id of a run", cli->args[1]);
 	sl_buf_adds(&tail, "/diff?with=");
 	sl_client_escape(&tail, sl_str(cli->args[1]));
 	return call_run(cli, "GET", tail.data, NULL, diff_text);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "cmd/cli.h"
@@ -55,18 +56,29 @@ static const struct sl_setting options[OPTIONS] = {
 	[NO_RULES] = {.name = "no_rules", .type = SL_SETTING_BOOL, .help = "ignore every scenario"},
 };
 
-static int check(struct sl_cli *cli, struct sl_str scenario)
+/* As `sluice validate` tells of workflows. */
+static int check(struct sl_cli *cli, const char *path, struct sl_str scenario)
 {
 	struct sl_error err = {0};
 	SL_BUF(problems, SL_LIMIT_BODY_BYTES);
+	SL_BUF(list, SL_LIMIT_BODY_BYTES);
+	SL_AUTO_JSON all = NULL;
 	enum sl_code rc = sl_sim_check(scenario, &problems, &err);
+	sl_buf_addf(&list, "[%s]", problems.data ? problems.data : "");
 	if (cli->json)
-		printf("{\"valid\":%s,\"errors\":[%s]}\n", rc == SL_OK ? "true" : "false",
-		       problems.data ? problems.data : "");
+		printf("{\"valid\":%s,\"errors\":%s}\n", rc == SL_OK ? "true" : "false", list.data ? list.data : "[]");
 	else if (rc == SL_OK)
-		puts("valid");
-	else
-		return sl_cli_fail(cli, &err);
+		printf("%s: valid\n", path);
+	else if (sl_json_parse(sl_buf_str(&list), &all, NULL) != SL_OK || !json_object_array_length(all))
+		return sl_cli_fail(cli, &err); /* it is no JSON, so there are no places */
+	size_t n = all ? json_object_array_length(all) : 0;
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *one = json_object_array_get_idx(all, i);
+		const char *at = sl_json_get_z(one, "pointer"), *message = sl_json_get_z(one, "message");
+		printf("%s: %s%s%s\n", path, at ? at : "", at && *at ? "  " : "", message ? message : "");
+	}
+	if (n)
+		printf("%s: %zu error%s\n", path, n, n == 1 ? "" : "s");
 	return rc == SL_OK ? SL_EXIT_DONE : SL_EXIT_FAILED;
 }
 
@@ -90,7 +102,8 @@ static int sim_main(struct sl_cli *cli)
 	if (path && sl_cli_read_file(path, &scenario, &err) != SL_OK)
 		return sl_cli_fail(cli, &err);
 	if (sl_config_bool(cli->config, CHECK))
-		return path ? check(cli, sl_buf_str(&scenario)) : sl_cli_usage(cli, "--check needs --scenario FILE");
+		return path ? check(cli, path, sl_buf_str(&scenario))
+			    : sl_cli_usage(cli, "--check needs --scenario FILE");
 	if (!colon || (size_t)(colon - listen) >= sizeof(host) || !sl_str_u64(sl_str(colon + 1), &port) || port > 65535)
 		return sl_cli_usage(cli, "--listen needs HOST:PORT, not \"%s\"", listen);
 	struct sl_str numeric = sl_str_n(listen, (size_t)(colon - listen));

@@ -263,7 +263,8 @@ enum sl_code sl_agents_check(struct sl_str name, struct json_object *body, struc
 		      description = text_of(&l, body, "description", "/description", 2000),
 		      named = text_of(&l, body, "name", "/name", 64);
 	struct json_object *params = sl_json_get(body, "params"), *tools = sl_json_get(body, "tools");
-	if (system.len == 0)
+	struct json_object *said = sl_json_get(body, "system");
+	if (system.len == 0 && (!said || json_object_is_type(said, json_type_string)))
 		sl_problem(&l, "/system", "is missing: who is this?");
 	if (profile.len && !sl_profile_name_ok(profile))
 		sl_problem(&l, "/profile", "must be the name of a profile; leave it out for the default one");

@@ -51,6 +51,31 @@ class Newcomer(Case):
         for library in libraries.split(', '):
             self.assertRegex(library, r'^[a-z-]+ \d+\.\d+[\w.~+-]*\w$')
 
+    def test_the_doctor_sees_the_server_that_runs_here(self):
+        s = self.server()
+        said = [c['found'] for c in json.loads(self.says(0, 'doctor', '--json', '--data', s.data)) if c['check'] == 'data']
+        self.assertIn('a server runs in %s (process %d)' % (s.data, s.process.proc.pid), said)
+        self.assertNotIn('a server runs', self.says(0, 'doctor'))
+
+    def test_all_that_is_wrong_is_said_once(self):
+        s = self.server()
+        self.env = {'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token}
+        bad = self.file('bad.json', {'sim': 1, 'rules': [{'mach': {}}, {'fault': 'F99', 'answer': 'x'}]})
+        self.assertRegex(self.says(1, 'sim', '--check', '--scenario', bad),
+                         r'^bad.json: /rules/0/mach  [^\n]+\nbad.json: /rules/1/fault  [^\n]+\nbad.json: 2 errors\n$')
+        self.assertEqual(self.says(0, 'sim', '--check', '--scenario', self.file('good.json', {'sim': 1, 'rules': [{'answer': 'x'}]})), 'good.json: valid\n')
+        self.assertIn('line 1, column 1: ', self.says(1, 'sim', '--check', '--scenario', self.file('none.json', 'x')))
+        said = self.says(1, 'agents', 'put', 'a', self.file('agent.json', {'system': 5, 'profil': 'x'}))
+        self.assertEqual(said, 'sluice agents put: there are 2 things to mend\n  /profil  is not known; an agent has profile, system, description, '
+                               'params and tools\n  /system  must be a string\n')
+        self.assertIn('"x" is no id of a run\n', self.says(2, 'runs', 'diff', '01900000-0000-7000-8000-000000000000', 'x'))
+
+    def test_what_could_not_be_written_is_no_success(self):
+        good = self.file('good.json', GREET)
+        with open('/dev/full', 'wb') as full:
+            p = subprocess.run([os.path.abspath(SLUICE), 'validate', good], cwd=self.folder, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual((p.returncode, p.stderr), (1, 'sluice validate: the output could not be written\n'))
+
     def test_the_script_says_what_to_write_instead(self):
         for args, said in (('up --port', '--port needs a number up to 65535, as in --port 7071'),
                            ('up --port --once', '--port needs a number up to 65535, as in --port 7071'),
