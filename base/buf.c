@@ -63,11 +63,6 @@ void sl_buf_add(struct sl_buf *b, const void *p, size_t len)
 	b->data[b->len] = 0;
 }
 
-void sl_buf_adds(struct sl_buf *b, const char *z)
-{
-	sl_buf_add(b, z, strlen(z));
-}
-
 void sl_buf_addc(struct sl_buf *b, char c)
 {
 	sl_buf_add(b, &c, 1);

@@ -34,7 +34,10 @@ static inline void sl_buf_auto_(struct sl_buf *b)
 void sl_buf_reset(struct sl_buf *b); /* empties, forgets a failure, keeps the memory */
 bool sl_buf_reserve(struct sl_buf *b, size_t more);
 void sl_buf_add(struct sl_buf *b, const void *p, size_t len);
-void sl_buf_adds(struct sl_buf *b, const char *z);
+static inline void sl_buf_adds(struct sl_buf *b, const char *z)
+{
+	sl_buf_add(b, z, strlen(z)); /* of a constant: none at run time */
+}
 void sl_buf_addc(struct sl_buf *b, char c);
 void sl_buf_addf(struct sl_buf *b, const char *fmt, ...) SL_PRINTF(2, 3);
 void sl_buf_addu(struct sl_buf *b, uint64_t v);

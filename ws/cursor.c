@@ -113,10 +113,18 @@ void encode_finish(struct encode *e, struct sl_str *message)
 	}
 }
 
+/* Many pieces are told within one millisecond. */
+static const char *now_text(struct sl_hub *h)
+{
+	int64_t now = sl_clock_wall(h->config.clock);
+	if (!h->wall_text[0] || now != h->wall_ms)
+		sl_time_format(now, h->wall_text);
+	h->wall_ms = now;
+	return h->wall_text;
+}
+
 static void write_head(struct encode *e, const char *event)
 {
-	char ts[SL_TIME_TEXT_BYTES];
-	sl_time_format(sl_clock_wall(e->topic->hub->config.clock), ts);
 	if (e->format == SL_HUB_SSE) {
 		sl_buf_adds(e->out, "event: ");
 		sl_buf_adds(e->out, event);
@@ -127,7 +135,7 @@ static void write_head(struct encode *e, const char *event)
 	sl_buf_adds(e->out, "\",\"run_id\":\"");
 	sl_buf_adds(e->out, e->topic->run_text);
 	sl_buf_adds(e->out, "\",\"ts\":\"");
-	sl_buf_adds(e->out, ts);
+	sl_buf_adds(e->out, now_text(e->topic->hub));
 	sl_buf_adds(e->out, "\",\"data\":{\"node_id\":");
 }
 

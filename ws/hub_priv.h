@@ -230,6 +230,8 @@ struct sl_hub {
 	uint32_t flush_ms; /* now */
 	uint32_t turn_ms8; /* eight times the mean fan-out turn, in milliseconds of config.clock */
 	struct sl_buf payload, piece;
+	int64_t wall_ms; /* as wall_text says */
+	char wall_text[SL_TIME_TEXT_BYTES];
 	char **names; /* interned event names */
 	size_t n_names, names_size;
 	uint32_t n_private; /* connections with an interval of their own */
