@@ -72,7 +72,7 @@ const char *sl_api_url(const struct sl_api *a);     /* "http://127.0.0.1:41234" 
 
 #define SL_SETTING_PAUSED "paused" /* { "paused": bool }: of all servers on the database */
 
-/* [any] An operator's pause begins or ends here; `engine` NULL: there is none yet. The runs at work are not touched. */
+/* [any] An operator's pause begins or ends here; `engine` NULL: there is none yet. */
 void sl_api_paused(struct sl_api *a, struct sl_engine *engine, bool paused);
 /* [any, once it is started] Another server has changed what this one keeps in memory, or may have: read again, and
  * followed. */

@@ -2,16 +2,15 @@
  * let it go on, drain it.
  *
  * A pause is of all instances on the database, and outlives them: it is the setting SL_SETTING_PAUSED. New runs are
- * refused, nobody is admitted, and each instance pauses every run it has with ADMIN_REASON, which is how a later
- * resume, also after a restart, tells them from those somebody paused one by one. A drain is of this instance alone. */
+ * refused, nobody is admitted, and the engine of each instance pauses every run it has (engine/pause_all.c). The
+ * database orders pauses and resumes: each instance reads the setting after every change (follow.c), so all end with
+ * what was written last. A drain is of this instance alone. */
 #include "api/api_priv.h"
 #include "api/limits_doc.h"
 #include "engine/engine.h"
 #include "store/audit.h"
 #include "store/overview.h"
 #include "store/settings.h"
-
-#define ADMIN_REASON "the server was paused"
 
 void sl_route_audit(struct sl_api *a, struct sl_request *r)
 {
@@ -55,12 +54,11 @@ void sl_route_instances(struct sl_api *a, struct sl_request *r)
 
 /* ---- pause, resume, drain ---- */
 
-/* One command for each run of a list; the last answer ends it. Its task is the request's. */
+/* How many runs did it. Its task is the request's. */
 struct sweep {
 	struct sl_task *task;
-	enum sl_command_kind kind;
-	_Atomic size_t left, done, refused;
-	char by[64];
+	bool pause;
+	size_t done;
 };
 
 static void sweep_free(void *more)
@@ -68,33 +66,12 @@ static void sweep_free(void *more)
 	free(more);
 }
 
-static void sweep_one_less(struct sweep *w)
-{
-	if (atomic_fetch_sub(&w->left, 1) == 1)
-		sl_task_back(w->task);
-}
-
-static void on_commanded(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
+/* [worker or store] */
+static void on_swept(void *arg, size_t runs)
 {
 	struct sweep *w = arg;
-	/* A run that ended meanwhile refuses, and there is nothing left to do for it. */
-	atomic_fetch_add(rc == SL_OK ? &w->done : &w->refused, 1);
-	sweep_one_less(w);
-}
-
-static void on_ids(void *arg, enum sl_code rc, const struct sl_run_id *ids, size_t n)
-{
-	struct sweep *w = arg;
-	struct sl_engine *engine = w->task->api->parts.engine;
-	w->task->rc = rc;
-	atomic_store(&w->left, n + 1); /* one for this loop */
-	const struct sl_order order = {.kind = w->kind, .by = sl_str(w->by), .reason = SL_STR(ADMIN_REASON)};
-	for (size_t i = 0; rc == SL_OK && i < n; i++)
-		if (sl_engine_command(engine, ids[i], &order, on_commanded, w) != SL_OK) {
-			atomic_fetch_add(&w->refused, 1);
-			atomic_fetch_sub(&w->left, 1);
-		}
-	sweep_one_less(w);
+	w->done = runs;
+	sl_task_back(w->task);
 }
 
 static void answer_state(struct sl_api *a, struct sl_request *r, const char *count_name, size_t count)
@@ -116,42 +93,42 @@ static void answer_state(struct sl_api *a, struct sl_request *r, const char *cou
 static void swept(struct sl_task *t)
 {
 	struct sweep *w = t->more;
-	bool pause = w->kind == SL_CMD_PAUSE_DRAIN;
+	bool pause = w->pause;
 	if (!t->r && t->rc == SL_OK)
 		sl_log(SL_LOG_INFO, "api",
 		       pause ? "paused, as another server was told" : "goes on, as another server was told",
-		       SL_KU("runs", atomic_load(&w->done)));
+		       SL_KU("runs", w->done));
 	else if (!t->r)
 		sl_log(SL_LOG_ERROR, "api", "runs could not be paused or resumed as another server was told",
 		       SL_KS("code", sl_code_wire(t->rc)));
 	else if (t->rc == SL_OK)
-		answer_state(t->api, t->r, pause ? "runs_paused" : "runs_resumed", atomic_load(&w->done));
+		answer_state(t->api, t->r, pause ? "runs_paused" : "runs_resumed", w->done);
 	else
 		sl_answer_error(t->r, t->rc, NULL);
 	sl_task_free(t);
 }
 
-/* r NULL: nobody waits for it. */
-static void sweep(struct sl_api *a, struct sl_request *r, enum sl_command_kind kind)
+/* What is in force here from now on. r NULL: nobody waits for it. */
+static void sweep(struct sl_api *a, struct sl_request *r, bool pause)
 {
+	struct sl_engine *engine = a->parts.engine;
+	/* whoever submits is refused from now on, or is among those that are told */
+	atomic_store(&a->paused, pause);
 	struct sl_task *t = sl_task_new(a, r, swept);
 	struct sweep *w = t ? calloc(1, sizeof(*w)) : NULL;
-	if (!t)
-		return;
-	if (!w) {
-		sl_task_refuse(t, SL_NO_MEMORY);
-		return;
+	if (t && w) {
+		w->task = t;
+		w->pause = pause;
+		t->more = w;
+		t->more_free = sweep_free;
 	}
-	bool pause = kind == SL_CMD_PAUSE_DRAIN;
-	w->task = t;
-	w->kind = kind;
-	(void)snprintf(w->by, sizeof(w->by), "%s", r ? r->by : "");
-	t->more = w;
-	t->more_free = sweep_free;
-	enum sl_code rc = sl_store_own_runs(a->parts.store, pause ? SL_STORE_RUNS_GOING : SL_STORE_RUNS_PAUSED,
-					    pause ? SL_STR("") : SL_STR(ADMIN_REASON), on_ids, w);
-	if (rc != SL_OK)
-		sl_task_refuse(t, rc);
+	enum sl_code rc =
+		!engine ? SL_OK
+			: sl_engine_pause(engine, pause, r ? sl_str(r->by) : SL_STR(""), t && w ? on_swept : NULL, w);
+	if (t && (rc != SL_OK || !w))
+		sl_task_refuse(t, SL_NO_MEMORY);
+	else if (t && !engine)
+		sl_task_back(t);
 }
 
 static bool recorded(struct sl_task *t)
@@ -164,18 +141,16 @@ static bool recorded(struct sl_task *t)
 void sl_api_paused(struct sl_api *a, struct sl_engine *engine, bool paused)
 {
 	atomic_store(&a->paused, paused);
-	if (engine)
-		sl_engine_pause(engine, paused ? ADMIN_REASON : NULL);
+	if (engine && sl_engine_pause(engine, paused, SL_STR(""), NULL, NULL) != SL_OK)
+		sl_log(SL_LOG_ERROR, "api", "out of memory, runs at work do not hear of a pause or its end");
 }
 
 static void pause_recorded(struct sl_task *t)
 {
 	if (recorded(t)) {
 		sl_counts_audit(t->api, "admin.pause");
-		/* First: what is submitted from now on is refused, what was is in the list. */
-		sl_api_paused(t->api, t->api->parts.engine, true);
+		sweep(t->api, t->r, true);
 		sl_follow_own(t->api, SL_FOLLOW_PAUSED);
-		sweep(t->api, t->r, SL_CMD_PAUSE_DRAIN);
 	}
 	sl_task_free(t);
 }
@@ -184,10 +159,9 @@ static void resume_recorded(struct sl_task *t)
 {
 	if (recorded(t)) {
 		sl_counts_audit(t->api, "admin.resume");
-		sl_api_paused(t->api, t->api->parts.engine, false);
-		sl_follow_own(t->api, SL_FOLLOW_PAUSED);
 		atomic_store(&t->api->drained, false);
-		sweep(t->api, t->r, SL_CMD_RESUME);
+		sweep(t->api, t->r, false);
+		sl_follow_own(t->api, SL_FOLLOW_PAUSED);
 	}
 	sl_task_free(t);
 }
@@ -243,8 +217,6 @@ void sl_route_admin_drain(struct sl_api *a, struct sl_request *r)
 
 void sl_admin_follow(struct sl_api *a, bool paused)
 {
-	if (paused == atomic_load(&a->paused))
-		return;
-	sl_api_paused(a, a->parts.engine, paused);
-	sweep(a, NULL, paused ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME);
+	if (paused != atomic_load(&a->paused))
+		sweep(a, NULL, paused);
 }

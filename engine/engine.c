@@ -249,12 +249,6 @@ void sl_engine_limit(struct sl_engine *e, struct sl_admit_limits *l)
 	sl_admit_set(e->admit, l);
 }
 
-void sl_engine_pause(struct sl_engine *e, const char *reason)
-{
-	atomic_store(&e->paused, reason);
-	sl_admit_pause(e->admit, reason);
-}
-
 void sl_engine_limits_json(struct sl_engine *e, struct sl_buf *out)
 {
 	uint32_t workers = atomic_load(&e->workers);

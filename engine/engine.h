@@ -170,9 +170,14 @@ SL_MUST_USE enum sl_code sl_admit_limits_read(struct json_object *runs, struct s
 SL_MUST_USE enum sl_code sl_engine_validate(struct sl_engine *e, struct sl_str definition, const struct sl_str *inputs,
 					    struct sl_problems *out);
 
-/* An operator's pause: nothing new begins, and runs taken over from others are paused with that reason. NULL: it ends.
- * Runs that are at work already are the caller's to pause. Idempotent. */
-void sl_engine_pause(struct sl_engine *e, const char *reason); /* reason: constant */
+#define SL_PAUSED_ALL "the server was paused" /* the reason; it tells these from what people pause one by one */
+/* An operator's pause of everything begins or ends: nothing new is let in, and runs that are here, start, or are taken
+ * over are paused; afterwards exactly these go on, also those that are taken over later. What was said last counts.
+ * fn [worker or store, or here when there are no runs] once, unless SL_NO_MEMORY is returned: so many runs have done it
+ * now, which is committed. Those that the failure left out follow the next time. fn may be NULL. */
+typedef void sl_engine_paused_fn(void *arg, size_t runs);
+SL_MUST_USE enum sl_code sl_engine_pause(struct sl_engine *e, bool paused, struct sl_str by, sl_engine_paused_fn *fn,
+					 void *arg);
 
 /* Starts a run. Takes `head` (on any return): id and created_ms are set here, project and inputs get their defaults.
  * Returns SL_INVALID with `problems` filled when definition or inputs do not fit, SL_BUSY when too many runs are

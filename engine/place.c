@@ -12,6 +12,7 @@ static void start(struct sl_run *r)
 			sl_run_go_on(r);
 		sl_run_arm_deadline(r);
 		sl_run_log(r, SL_LOG_DEBUG, "a run starts", NULL);
+		(void)sl_run_follow_pause(r, NULL); /* its place was on the way, or it needs none */
 	}
 	SL_CRASH_POINT("run.started");
 }

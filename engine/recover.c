@@ -215,13 +215,8 @@ static void adopt_drop(struct sl_msg *m)
 static void adopt_run(struct sl_run *r, struct sl_msg *m)
 {
 	struct adopt_msg *a = SL_CONTAINER_OF(m, struct adopt_msg, msg);
-	char *paused = sl_z(atomic_load(&r->engine->paused));
-	if (paused && !a->text) { /* its last server had no time to pause it, or was not told */
-		const struct sl_order_copy order = {.kind = SL_CMD_PAUSE_DRAIN, .reason = paused};
-		struct sl_error err;
-		SL_IGNORE(sl_run_command(r, &order, &err)); /* one that only waits for its turn, or is held, stays so */
-	}
-	free(paused);
+	if (!a->text) /* its last server had no time for that, or was not told */
+		(void)sl_run_follow_pause(r, NULL);
 	adopted(r, a->queued, a->why_not, a->text);
 	adopt_drop(m);
 }

@@ -132,7 +132,7 @@ struct sl_engine {
 	struct sl_timers *timers;
 	struct sl_admit *admit;
 	_Atomic uint32_t max_unfinished; /* 0: SL_LIMIT_ACTIVE_RUNS */
-	_Atomic(const char *) paused;    /* why; NULL: not */
+	_Atomic bool paused;             /* all of it, by an operator */
 	_Atomic uint32_t workers;        /* set while it runs; 0: as configured */
 	pthread_mutex_t lock;
 	struct sl_run *runs;            /* [lock] hash by id */
@@ -223,6 +223,8 @@ void sl_run_start_at_once(struct sl_run *r); /* [run] a queued one: who waits fo
 void sl_run_tell_queued(struct sl_run *r);   /* [run] says why it waits, when it does */
 void sl_run_place_follows(struct sl_run *r); /* [run] its status has changed */
 void sl_run_leave_place(struct sl_run *r);   /* [any] for good; the caller has a reference */
+/* pause_all.c. [run] Pauses it when everything is paused, or lets it go on when it is not any more. True: it did. */
+bool sl_run_follow_pause(struct sl_run *r, const char *by);
 /* account.c */
 /* [nobody has found it] Opens the account of a run as its journal has it, if it needs one. */
 SL_MUST_USE enum sl_code sl_run_open_account(struct sl_run *r);

@@ -138,41 +138,6 @@ enum sl_code sl_store_reviews(struct sl_store *s, struct sl_str project, struct 
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
-/* ---- own runs ---- */
-
-static void ids_done(struct sl_job *j, enum sl_code rc)
-{
-	sl_store_run_ids_fn *fn = (sl_store_run_ids_fn *)j->fn;
-	const PGresult *r = j->results[0];
-	size_t n = rc == SL_OK ? (size_t)PQntuples(r) : 0;
-	struct sl_run_id *ids = calloc(n + 1, sizeof(*ids));
-	if (!ids)
-		rc = SL_NO_MEMORY;
-	for (size_t i = 0; rc == SL_OK && i < n; i++)
-		ids[i].u = sl_row_uuid(r, (int)i, 0);
-	fn(j->arg, rc, rc == SL_OK ? ids : NULL, rc == SL_OK ? n : 0);
-	free(ids);
-}
-
-enum sl_code sl_store_own_runs(struct sl_store *s, enum sl_store_runs which, struct sl_str reason,
-			       sl_store_run_ids_fn *fn, void *arg)
-{
-	struct sl_job *j = sl_job_new(s, SL_JOB_READ,
-				      which == SL_STORE_RUNS_PAUSED
-					      ? "SELECT id FROM runs WHERE owner = $1::bigint AND NOT done AND status "
-						"= 'paused' AND ($2 = '' "
-						"OR reason = $2) ORDER BY id LIMIT 20000"
-					      : "SELECT id FROM runs WHERE owner = $1::bigint AND NOT done AND status "
-						"IN ('queued', 'running', "
-						"'waiting') AND ($2 = '' OR reason = $2) ORDER BY id LIMIT 20000",
-				      ids_done);
-	if (!j)
-		return SL_NO_MEMORY;
-	sl_job_i64(j, s->instance);
-	sl_job_str(j, reason);
-	return sl_job_submit(j, (void (*)(void))fn, arg);
-}
-
 /* ---- today ---- */
 
 static void today_done(struct sl_job *j, enum sl_code rc)

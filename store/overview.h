@@ -14,13 +14,6 @@ SL_MUST_USE enum sl_code sl_store_instances(struct sl_store *s, sl_store_json_fn
 SL_MUST_USE enum sl_code sl_store_reviews(struct sl_store *s, struct sl_str project, struct sl_str cursor,
 					  uint32_t limit, sl_store_json_fn *fn, void *arg);
 
-/* Unfinished runs of this instance. reason empty: any. At most 20000, oldest first; borrowed for the time of the call.
- */
-typedef void sl_store_run_ids_fn(void *arg, enum sl_code rc, const struct sl_run_id *ids, size_t n);
-enum sl_store_runs { SL_STORE_RUNS_GOING, SL_STORE_RUNS_PAUSED };
-SL_MUST_USE enum sl_code sl_store_own_runs(struct sl_store *s, enum sl_store_runs which, struct sl_str reason,
-					   sl_store_run_ids_fn *fn, void *arg);
-
 /* Of all runs created today (UTC), on every instance. */
 struct sl_store_today {
 	int64_t cost_microusd, input_tokens, output_tokens;

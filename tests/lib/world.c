@@ -33,7 +33,7 @@ struct world {
 	uint64_t mono, seed;
 	int64_t wall;
 	struct answer *answers;
-	bool auto_commit, split, muted;
+	bool auto_commit, split, muted, paused;
 	struct json_object *shown;
 	unsigned notices;
 	struct sl_admit_limits limits;
@@ -186,6 +186,14 @@ static void make_engine(struct world *w)
 	fake_nodes_serve(w->nodes, w->engine);
 	struct sl_admit_limits limits = w->limits;
 	sl_engine_limit(w->engine, &limits);
+	if (w->paused)
+		SL_IGNORE(sl_engine_pause(w->engine, true, SL_STR(""), NULL, NULL)); /* nobody is there yet */
+}
+
+void world_pause_all(struct world *w, bool on)
+{
+	w->paused = on;
+	assert_int_equal(sl_engine_pause(w->engine, on, SL_STR("tester"), NULL, NULL), SL_OK);
 }
 
 void world_limits(struct world *w, const struct sl_admit_limits *l)

@@ -40,6 +40,7 @@ void world_set_clock(struct world *w, int64_t by_ms); /* somebody sets the clock
 int64_t world_wall(struct world *w);
 void world_auto_commit(struct world *w, bool on); /* default on */
 bool world_commit_one(struct world *w);           /* the oldest batch in flight; false: none */
+void world_pause_all(struct world *w, bool on);   /* in this life and all later ones */
 /* What may be at work, in this life and all later ones; without names. */
 void world_limits(struct world *w, const struct sl_admit_limits *l);
 /* The oldest batch that is not written is written, and its answer is on the way: the next world_commit_one() brings it,

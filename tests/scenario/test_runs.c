@@ -699,9 +699,97 @@ static void a_run_that_fails_is_in_the_log(void **state)
 	}
 }
 
+/* ---- a pause of everything ---- */
+
+static const char holds[] = "{\"sluice\":1,\"name\":\"holds\",\"nodes\":[{\"id\":\"x\",\"type\":\"fake\",\"params\":{"
+			    "\"answer\":1,\"hold\":true}}]}";
+
+/* Nothing that was decided is written when the next thing is said. */
+static void what_was_said_last_to_all_runs_counts(void **state)
+{
+	struct world *w = *state;
+	world_auto_commit(w, false);
+	struct sl_run_id id = world_submit(w, holds, "{}");
+	while (sl_engine_step(world_engine(w))) { /* it has started, which is not written yet */
+	}
+	world_pause_all(w, true);
+	world_auto_commit(w, true);
+	world_settle(w);
+	expect_status(w, id, "paused");
+	world_auto_commit(w, false);
+	for (int i = 0; i < 5; i++) {
+		world_pause_all(w, i % 2);
+		if (i == 2)
+			while (sl_engine_step(world_engine(w))) {
+			}
+	}
+	world_auto_commit(w, true);
+	world_settle(w);
+	expect_status(w, id, "running");
+
+	/* what a person has paused is not let go on by that */
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_pause_all(w, true);
+	world_pause_all(w, false);
+	world_settle(w);
+	expect_status(w, id, "paused");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+
+	/* its server goes down during the pause, and the pause ends before another one takes it over */
+	world_pause_all(w, true);
+	world_settle(w);
+	expect_status(w, id, "paused");
+	world_elsewhere(w, id);
+	world_crash(w);
+	world_pause_all(w, false);
+	world_settle(w);
+	expect_status(w, id, "paused");
+	world_take_over(w);
+	world_settle(w);
+	expect_status(w, id, "running");
+}
+
+static void all_runs_end_as_was_said_last_whatever_crashes(void **state)
+{
+	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 200);
+	for (uint64_t seed = 1; seed <= rounds; seed++) {
+		struct world *w = world_new(seed);
+		uint64_t s = seed;
+		struct sl_run_id ids[4];
+		unsigned n = 0, crashes = 0;
+		bool paused = false;
+		world_auto_commit(w, false);
+		for (unsigned step = 0; step < 120; step++) {
+			unsigned what = rnd(&s) % 16;
+			if (what < 6)
+				sl_engine_step(world_engine(w));
+			else if (what < 10)
+				world_commit_one(w);
+			else if (what < 12 && n < SL_COUNT_OF(ids))
+				ids[n++] = world_submit(w, holds, "{}");
+			else if (what < 15)
+				world_pause_all(w, paused = rnd(&s) % 2);
+			else if (crashes++ < 3)
+				world_crash(w);
+		}
+		world_auto_commit(w, true);
+		world_settle(w);
+		for (unsigned i = 0; i < n; i++) {
+			const char *is = world_status(w, ids[i]);
+			bool stands = strcmp(is, "paused") == 0 || strcmp(is, "queued") == 0;
+			if (stands != paused || (!paused && strcmp(is, "running") != 0))
+				fail_msg("seed %llu: %s, and a run is %s", (unsigned long long)seed,
+					 paused ? "all is paused" : "all goes on", is);
+		}
+		world_free(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		WORLD_TEST(what_was_said_last_to_all_runs_counts),
+		cmocka_unit_test(all_runs_end_as_was_said_last_whatever_crashes),
 		WORLD_TEST(the_judge_runs_once_after_both_sides),
 		WORLD_TEST(a_run_that_fails_is_in_the_log),
 		WORLD_TEST(an_any_join_cancels_the_loser),

@@ -1,6 +1,7 @@
 """Several servers on one PostgreSQL: what one of them leaves, another goes on with."""
 import json
 import signal
+import threading
 import time
 import unittest
 
@@ -105,6 +106,26 @@ class Cluster(Case):
         self.assertEqual(c[1].run(by_hand)['status'], 'paused')
         wait_for('the others to take runs', lambda: all(s.metrics()['sluice_paused'] == 0 for s in c.servers))
         for run in runs + [by_hand]:
+            c[1].call('POST', '/runs/%s/cancel' % run)
+
+    def test_a_pause_and_a_resume_of_all_at_once_end_in_what_was_written_last(self):
+        sim = self.sim({'sim': 1, 'defaults': {'tps': 5, 'first_ms': 5, 'jitter': 0}, 'rules': [{'answer': 'word ' * 3000}]})
+        c = self.cluster(2, sim=sim)
+        runs = [s.submit(chain(1)) for s in c.servers for _ in range(3)]
+        for run in runs:
+            c[0].wait_status(run, 'running')
+        for _ in range(12):
+            orders = [threading.Thread(target=c[i % 2].call, args=('POST', '/admin/' + what))
+                      for i, what in enumerate(('pause', 'resume', 'resume', 'pause'))]
+            for o in orders:
+                o.start()
+            for o in orders:
+                o.join()
+            paused = json.loads(c.pg.value("SELECT value FROM settings WHERE key = 'paused'"))['paused']
+            wanted = 'paused' if paused else 'running'
+            wait_for('all servers to agree', lambda: all(s.metrics()['sluice_paused'] == int(paused) for s in c.servers))
+            wait_for('all runs to be ' + wanted, lambda: all(c[0].run(r)['status'] == wanted for r in runs))
+        for run in runs:
             c[1].call('POST', '/runs/%s/cancel' % run)
 
     def test_limits_reach_the_other_servers_at_once(self):
