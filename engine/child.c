@@ -512,7 +512,7 @@ static void child_found(struct sl_node *n, void *arg)
 	struct sl_error err;
 	if (news->rc != SL_OK) {
 		(void)sl_fail(&err, news->rc,
-			      news->rc == SL_NOT_FOUND ? "there is no workflow '%s' in that version"
+			      news->rc == SL_NOT_FOUND ? "there is no workflow '%s', or not in that version"
 						       : "the workflow '%s' could not be read",
 			      c->head->workflow);
 		child_end(n, c, NULL, &err);

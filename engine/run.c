@@ -592,7 +592,8 @@ static enum sl_code outputs_of(struct sl_run *r, struct json_object **out, struc
 {
 	if (r->workflow->outputs) {
 		struct sl_env env = sl_scope_env(&r->state.root);
-		return sl_template_eval(r->workflow->outputs, &env, out, err);
+		enum sl_code rc = sl_template_eval(r->workflow->outputs, &env, out, err);
+		return rc == SL_OK ? rc : sl_wrap(err, rc, "outputs of the run");
 	}
 	const struct sl_graph *g = r->workflow->root;
 	struct json_object *all = json_object_new_object();

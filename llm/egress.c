@@ -130,7 +130,8 @@ static enum sl_code check_kind(const struct sl_address *a, enum sl_egress_reason
 		return SL_OK;
 	*reason = SL_EGRESS_ADDRESS;
 	return sl_fail(err, SL_EGRESS,
-		       "the host's address is not of the public internet (%s); the operator can allow host:port",
+		       "the host's address is not of the public internet (%s); the operator can allow host:port "
+		       "(SLUICE_EGRESS_ALLOW)",
 		       sl_address_kind_text(kind));
 }
 
@@ -143,11 +144,15 @@ static enum sl_code judge(const struct sl_egress *e, const struct sl_url *u, boo
 	if (*allowed)
 		return SL_OK;
 	if (e->only_allowed)
-		return deny(reason, SL_EGRESS_PAIR, err, "only hosts that the operator has allowed can be reached");
+		return deny(reason, SL_EGRESS_PAIR, err,
+			    "only hosts that the operator has allowed can be reached (SLUICE_EGRESS_ALLOW)");
 	if (!u->tls && !e->plain_http)
-		return deny(reason, SL_EGRESS_SCHEME, err, "plain http is not allowed here: use https");
+		return deny(
+			reason, SL_EGRESS_SCHEME, err,
+			"plain http is not allowed here: use https (the operator can allow it: SLUICE_EGRESS_HTTP)");
 	if (!port_is_listed(e, u))
-		return deny(reason, SL_EGRESS_PORT, err, "this port is not among those that can be reached");
+		return deny(reason, SL_EGRESS_PORT, err,
+			    "this port is not among those that can be reached (SLUICE_EGRESS_PORTS)");
 	if (is_local_name(u))
 		return deny(reason, SL_EGRESS_NAME, err, "a name of the local network cannot be reached");
 	return u->literal && sl_address_parse(u->host, u->port, &a) ? check_kind(&a, reason, err) : SL_OK;

@@ -152,6 +152,17 @@ class Newcomer(Case):
         self.assertEqual(self.says(1, 'runs', 'fork', run, '--from', 'nope'),
                          "sluice runs fork: there is 1 thing to mend\n  /from  the run has no node 'nope'\n")
 
+    def test_a_run_that_fails_says_where_and_what_can_be_set(self):
+        s = self.server()
+        self.env = {'SLUICE_URL': s.url, 'SLUICE_TOKEN': s.token}
+        text = {'id': 'n', 'type': 'template', 'params': {'text': 'x'}}
+        for node, more, said in (
+                (text, {'outputs': {'o': '{{ nodes.n.text.b.c }}'}}, 'failed: outputs of the run: /o: in {{ … }} at column 1: nodes.n.text is a text'),
+                ({'id': 'n', 'type': 'subworkflow', 'params': {'workflow': 'nope'}}, {}, "there is no workflow 'nope', or not in that version"),
+                ({'id': 'n', 'type': 'http', 'params': {'url': 'http://example.org/'}}, {}, 'use https (the operator can allow it: SLUICE_EGRESS_HTTP)'),
+                ({'id': 'n', 'type': 'http', 'params': {'url': 'https://10.0.0.1/'}}, {}, 'the operator can allow host:port (SLUICE_EGRESS_ALLOW)')):
+            self.assertIn(said, self.says(1, 'run', self.file('fails.json', {'sluice': 1, 'nodes': [node], **more})))
+
     def test_a_run_of_another_server_is_watched_to_its_end(self):
         c = self.cluster(2)
         self.env = {'SLUICE_URL': c[1].url, 'SLUICE_TOKEN': c[1].token}
