@@ -9,6 +9,8 @@
 #include "store/runs.h"
 #include "store/workflows.h"
 
+#define READ_HERE_BYTES 1024 /* of a body: waking another thread would cost more than reading it */
+
 static bool run_id(struct sl_request *r, struct sl_run_id *out)
 {
 	if (sl_uuid_parse(r->params[0], &out->u))
@@ -126,13 +128,17 @@ static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *w
 	sl_task_back(t);
 }
 
+static void read_body(struct sl_work *w)
+{
+	SL_AUTO_JSON body = NULL;
+	if (sl_work_parse(w, &body))
+		sl_run_request_read(w, body, NULL);
+}
+
 /* [pool] */
 static void read_request(struct sl_work *w)
 {
-	SL_AUTO_JSON body = NULL;
-	if (!sl_work_parse(w, &body))
-		return;
-	sl_run_request_read(w, body, NULL);
+	read_body(w);
 	if (w->rc == SL_OK && w->has_definition)
 		submit(w);
 }
@@ -182,7 +188,15 @@ void sl_route_run_start(struct sl_api *a, struct sl_request *r)
 	if (!w)
 		return;
 	w->key = key.len ? sl_str_dup(key) : NULL;
-	sl_work_go(w, read_request, request_read);
+	if (r->body.len > READ_HERE_BYTES) {
+		sl_work_go(w, read_request, request_read);
+		return;
+	}
+	read_body(w);
+	if (w->rc == SL_OK && w->has_definition)
+		sl_work_go(w, submit, sl_run_submitted);
+	else
+		request_read(w);
 }
 
 /* ---- look ---- */

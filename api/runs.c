@@ -117,10 +117,10 @@ void sl_run_request_read(struct sl_work *w, struct json_object *body, const char
 	if (inputs && !json_object_is_type(inputs, json_type_object))
 		sl_work_problem(w, "/inputs", "inputs are an object");
 	w->inputs = inputs ? text_of(inputs) : sl_bytes_new("{}", 2);
-	w->digest = digest_of(w);
+	w->digest = w->key ? digest_of(w) : NULL;
 	if (definition && w->rc == SL_OK) /* what is found from here on is found in it */
 		w->prefix = SL_STR("/definition");
-	if (!w->inputs || !w->digest || !w->project)
+	if (!w->inputs || !w->project || (w->key && !w->digest))
 		w->rc = sl_fail(&w->err, SL_NO_MEMORY, "out of memory");
 }
 

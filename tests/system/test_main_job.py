@@ -108,6 +108,26 @@ class MainJob(Case):
         status, _, data = s.raw('POST', '/api/v1/runs', {'definition': debate(), 'inputs': {'topic': 'other'}}, {'Idempotency-Key': 'same'})
         self.assertEqual((status, json.loads(data)['code']), (422, 'idempotency_key_reused'))
 
+    def test_a_request_is_read_alike_whatever_its_length(self):
+        """Short ones are read where they arrive, longer ones by another thread."""
+        s = self.server()
+        add = {'sluice': 1, 'name': 'add', 'nodes': [{'id': 'n', 'type': 'transform', 'params': {'expr': 'input.n + 1'}}], 'outputs': {'n': '{{ nodes.n.value }}'}}
+        s.call('POST', '/workflows', add)
+        takes = {'sluice': 1, 'name': 'takes', 'nodes': [], 'inputs': {'type': 'object', 'required': ['n']}}
+        cases = [(202, {'workflow': 'add', 'inputs': {'n': 1}}), (202, {'definition': add, 'inputs': {'n': 1}}), (422, {'workflow': 'none'}),
+                 (422, {'workflow': 'add', 'version': 7}), (422, {'definition': takes}), (422, {'workflow': 'add', 'colour': 'red'}), (400, '{"workflow"]'), (400, '[]')]
+        for i, (status, body) in enumerate(cases):
+            text = body if isinstance(body, str) else json.dumps(body)
+            answers = []
+            for length in (len(text), 1024, 1025, 9000):
+                got, _, data = s.raw('POST', '/api/v1/runs', text.ljust(length), {'Idempotency-Key': 'case-%d' % i})
+                self.assertEqual(got, status, (text, length, data))
+                answers.append({k: v for k, v in json.loads(data).items() if k not in ('request_id', 'status')})
+            self.assertEqual(answers[1:], answers[:1] * 3)
+            if status == 202:
+                self.assertEqual(s.wait_status(answers[0]['id'], 'succeeded')['outputs'], {'n': 2})
+        self.assertEqual(s.raw('POST', '/api/v1/runs', '{}', {'Content-Type': 'text/plain'})[0], 415)
+
     def test_live_events_over_sse_resume_by_id(self):
         s = self.server(self.sim(scenario(tps=100)))
         run_id = s.submit(debate(), {'topic': 'tea'})
