@@ -34,8 +34,8 @@ static inline unsigned hub_hash(const void *key, size_t len)
 
 #define RECORDS_KEPT       4096 /* of one topic, by reference; older ones are read from the journal */
 #define RECORDS_KEPT_BYTES (4u << 20)
-#define PAGE_RECORDS       512 /* read from the journal at once */
-#define LOG_BYTES_MIN      (4u << 10)
+#define PAGE_RECORDS       512        /* read from the journal at once */
+#define LOG_BYTES_MIN      (1u << 10) /* what a topic keeps: ten thousand have one each */
 #define LOG_BYTES_MAX      (256u << 10)
 #define LAG_BYTES          (16u << 10) /* behind by more: merged frames of its own are cheaper than the log's */
 #define FRAME_BYTES_MAX    (60u << 10) /* payload of one frame; a larger event travels in fragments */

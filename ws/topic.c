@@ -94,7 +94,7 @@ static void rec_classify(struct topic *t, struct rec *r)
 
 static bool recs_grow(struct topic *t)
 {
-	size_t size = t->rec_size ? t->rec_size * 2 : 32;
+	size_t size = t->rec_size ? t->rec_size * 2 : 8;
 	struct rec *recs = malloc(size * sizeof(*recs));
 	if (!recs)
 		return false;
@@ -794,6 +794,8 @@ void topic_live(struct topic *t)
 		t->fetch_again = false;
 		touch_behind(t);
 	}
+	sl_bytes_unref(t->snapshot); /* as large as the view; those who come together share it */
+	t->snapshot = NULL;
 	if (t->log.len == 0 && t->log.cap > LOG_BYTES_MIN) {
 		free(t->log.data);
 		t->log.data = NULL;
