@@ -97,6 +97,19 @@ static bool within_rate(struct sl_api *a, struct sl_request *r, enum sl_rate_kin
 	return false;
 }
 
+/* False: there is something in the query that nobody would look at, and it was answered. */
+static bool query_ok(struct sl_request *r)
+{
+	struct sl_str name;
+	const char *names = r->route->query;
+	if (!sl_router_stranger(r, &name))
+		return true;
+	sl_answer_problem(r, SL_BAD_REQUEST, "the query has '%.*s', which is not known here; %s%s",
+			  (int)(name.len < 40 ? name.len : 40), name.p, names ? "there are: " : "nothing is",
+			  names ? names : "");
+	return false;
+}
+
 /* The role is known: may it? True: go on. */
 static bool may(struct sl_api *a, struct sl_request *r)
 {
@@ -120,7 +133,7 @@ static bool may(struct sl_api *a, struct sl_request *r)
 		return false;
 	if (sl_auth_age_ms(a->auth) > TOKENS_STALE_MS && !sl_uuid_eq(r->token, (struct sl_uuid){{0}}))
 		sl_follow_read(a, SL_FOLLOW_TOKENS);
-	return true;
+	return query_ok(r);
 }
 
 /* Who asks. SL_OK: known; SL_UNAUTHORIZED: answered; SL_NOT_FOUND: ask the database. */

@@ -100,3 +100,31 @@ enum sl_code sl_router_find(const struct sl_route *routes, size_t n, struct sl_r
 	}
 	return allow[0] ? SL_METHOD : SL_NOT_FOUND;
 }
+
+static bool is_listed(const char *list, struct sl_str name)
+{
+	struct sl_str rest = sl_str(list ? list : ""), one;
+	while (sl_str_cut(rest, ' ', &one, &rest))
+		if (sl_str_eq(one, name))
+			return true;
+	return rest.len && sl_str_eq(rest, name);
+}
+
+bool sl_router_stranger(const struct sl_request *r, struct sl_str *name)
+{
+	struct sl_str rest = r->head.query, pair, value;
+	if (strncmp(r->route->pattern, "/api/", strlen("/api/")) != 0) /* others' protocols, and the UI's files */
+		return false;
+	while (rest.len) {
+		if (!sl_str_cut(rest, '&', &pair, &rest)) {
+			pair = rest;
+			rest = SL_STR("");
+		}
+		if (!sl_str_cut(pair, '=', name, &value))
+			*name = pair;
+		bool page = r->route->method == SL_GET && is_listed("limit cursor", *name);
+		if (pair.len && !page && !is_listed(r->route->query, *name))
+			return true;
+	}
+	return false;
+}

@@ -22,6 +22,7 @@ struct sl_route {
 	enum sl_role role;   /* the least that may; SL_ROLE_NONE: everyone, without a token */
 	unsigned flags;
 	sl_handler_fn *handler;
+	const char *query; /* names its query may have, by spaces; see sl_router_stranger() */
 };
 extern const struct sl_route sl_routes[];
 extern const size_t sl_n_routes;
@@ -31,6 +32,10 @@ extern const size_t sl_n_routes;
 #define SL_ROUTER_ALLOW_BYTES 64
 enum sl_code sl_router_find(const struct sl_route *routes, size_t n, struct sl_request *r,
 			    char allow[SL_ROUTER_ALLOW_BYTES]);
+
+/* The first name in the query of r that its route does not know: below /api/ such a request is refused. Those of paging
+ * are known to every GET; lists that are short by nature come whole. False: it knows all of them. */
+bool sl_router_stranger(const struct sl_request *r, struct sl_str *name);
 
 const char *sl_role_name(enum sl_role role); /* "viewer"; "none" */
 bool sl_role_parse(struct sl_str name, enum sl_role *out);

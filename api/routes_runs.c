@@ -188,6 +188,11 @@ void sl_route_run_start(struct sl_api *a, struct sl_request *r)
 	if (!w)
 		return;
 	w->key = key.len ? sl_str_dup(key) : NULL;
+	if (key.len && !w->key) {
+		sl_answer_error(r, SL_NO_MEMORY, NULL);
+		sl_work_free(w);
+		return;
+	}
 	if (r->body.len > READ_HERE_BYTES) {
 		sl_work_go(w, read_request, request_read);
 		return;

@@ -231,6 +231,23 @@ static void another_method_is_405_with_the_ones_there_are(void **state)
 	assert_int_equal(ask(g, "GET", "/api/v1/workflows/%zz", "", NULL), 400);
 }
 
+static void what_nobody_looks_at_in_a_query_is_refused(void **state)
+{
+	struct rig *g = *state;
+	SL_BUF(answer, 1 << 20);
+	const char *admin = "Authorization: Bearer " ADMIN "\r\n";
+	assert_int_equal(ask(g, "GET", "/api/v1/runs?statsu=failed&limit=1", admin, &answer), 400);
+	assert_non_null(
+		strstr(answer.data, "the query has 'statsu', which is not known here; there are: status workflow"));
+	assert_int_equal(ask(g, "GET", "/api/v1/session?now", admin, &answer), 400);
+	assert_non_null(strstr(answer.data, "the query has 'now', which is not known here; nothing is"));
+	assert_int_equal(ask(g, "GET", "/api/v1/session?", admin, NULL), 200);
+	assert_int_equal(ask(g, "GET", "/api/v1/session?&", admin, NULL), 200);
+	assert_int_equal(ask(g, "GET", "/api/v1/session?limit=5&cursor=", admin, NULL), 200); /* as every list */
+	assert_int_equal(ask(g, "GET", "/api/v1/session?now", "", NULL), 401); /* first of all: who asks */
+	assert_int_equal(ask(g, "GET", "/livez?verbose", "", NULL), 200);      /* probes are as others like them */
+}
+
 static void a_foreign_host_name_is_refused(void **state)
 {
 	struct rig *g = *state;
@@ -561,6 +578,18 @@ static void openapi_and_the_routes_say_the_same(void **state)
 			if (!found)
 				fail_msg("%s %s: a placeholder is not described", method, route->pattern);
 		}
+		/* and the names of its query are those of the table, in that order */
+		char names[200] = "";
+		struct json_object *params = sl_json_get(op, "parameters");
+		for (size_t k = 0; params && k < json_object_array_length(params); k++) {
+			struct json_object *one = json_object_array_get_idx(params, k);
+			size_t len = strlen(names);
+			if (sl_str_is(sl_json_get_str(one, "in"), "query"))
+				snprintf(names + len, sizeof(names) - len, "%s%s", len ? " " : "",
+					 sl_json_get_z(one, "name"));
+		}
+		if (strcmp(names, route->query ? route->query : "") != 0)
+			fail_msg("%s %s: the query is described as '%s'", method, route->pattern, names);
 	}
 	json_object_object_foreach (paths, path, item) {
 		(void)path;
@@ -607,6 +636,7 @@ int main(void)
 		DOOR(whoever_has_the_role_or_more_is_let_through),
 		DOOR(what_everyone_may_see_needs_no_token),
 		DOOR(another_method_is_405_with_the_ones_there_are),
+		DOOR(what_nobody_looks_at_in_a_query_is_refused),
 		DOOR(a_foreign_host_name_is_refused),
 		DOOR(a_session_reads_everywhere_and_writes_only_from_our_pages),
 		DOOR(a_session_ends_with_its_token),
