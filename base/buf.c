@@ -65,7 +65,12 @@ void sl_buf_add(struct sl_buf *b, const void *p, size_t len)
 
 void sl_buf_addc(struct sl_buf *b, char c)
 {
-	sl_buf_add(b, &c, 1);
+	if (b->failed || b->len + 1 >= b->cap) {
+		sl_buf_add(b, &c, 1);
+		return;
+	}
+	b->data[b->len++] = c;
+	b->data[b->len] = 0;
 }
 
 void sl_buf_addf(struct sl_buf *b, const char *fmt, ...)
@@ -139,13 +144,41 @@ struct sl_bytes *sl_buf_bytes(struct sl_buf *b)
 	return bytes;
 }
 
+#define EACH_BYTE(c) (0x0101010101010101u * (c))
+#define HIGH_BITS    EACH_BYTE(0x80u)
+
+static uint64_t zero_bytes(uint64_t w) /* not 0 when there is one */
+{
+	return (w - EACH_BYTE(1u)) & ~w & HIGH_BITS;
+}
+
+/* How many bytes stand for themselves in JSON: ASCII without controls, quotes and backslashes. Eight at a time, so it
+ * may be a few less. */
+static size_t plain_prefix(const char *p, size_t len)
+{
+	size_t i = 0;
+	for (uint64_t w; len - i >= 8; i += 8) {
+		memcpy(&w, p + i, 8);
+		uint64_t below_space = (w - EACH_BYTE(0x20u)) & ~w;
+		if (((w | below_space) & HIGH_BITS) | zero_bytes(w ^ EACH_BYTE('"')) | zero_bytes(w ^ EACH_BYTE('\\')))
+			return i;
+	}
+	while (i < len && (unsigned char)p[i] - 0x20u < 0x60u && p[i] != '"' && p[i] != '\\')
+		i++;
+	return i;
+}
+
 void sl_buf_json_str(struct sl_buf *b, struct sl_str s)
 {
 	static const char hex[] = "0123456789abcdef";
 	if (!sl_buf_reserve(b, s.len + 2))
 		return;
-	sl_buf_addc(b, '"');
-	size_t i = 0;
+	size_t i = plain_prefix(s.p, s.len);
+	b->data[b->len++] = '"';
+	if (i)
+		memcpy(b->data + b->len, s.p, i);
+	b->len += i;
+	b->data[b->len] = 0;
 	while (i < s.len) {
 		size_t ok = i + sl_utf8_prefix(s.p + i, s.len - i);
 		while (i < ok) {
@@ -189,7 +222,8 @@ void sl_buf_json_str(struct sl_buf *b, struct sl_str s)
 
 void sl_buf_json_comma(struct sl_buf *b)
 {
-	if (b->len && !strchr("{[,:", b->data[b->len - 1]))
+	char last = b->len ? b->data[b->len - 1] : '{';
+	if (last != '{' && last != '[' && last != ',' && last != ':')
 		sl_buf_addc(b, ',');
 }
 

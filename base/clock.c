@@ -35,21 +35,36 @@ static int64_t real_wall(void *ctx)
 
 const struct sl_clock sl_clock_real = {real_mono, real_wall, NULL};
 
+/* Nearly all times that are written are of this second, so its text is kept. */
 void sl_time_format(int64_t wall_ms, char out[SL_TIME_TEXT_BYTES])
 {
+	static _Thread_local struct {
+		int64_t secs;
+		size_t len; /* 19 bytes up to the year 9999; 0: nothing yet */
+		char text[SL_TIME_TEXT_BYTES - 6];
+	} last;
 	int64_t ms = wall_ms % 1000;
 	int64_t secs = wall_ms / 1000;
 	if (ms < 0)
 		ms += 1000, secs--;
-	time_t t = (time_t)secs;
-	struct tm tm;
-	if (!gmtime_r(&t, &tm)) {
-		(void)snprintf(out, SL_TIME_TEXT_BYTES, "1970-01-01T00:00:00.000Z");
-		return;
+	if (!last.len || last.secs != secs) {
+		time_t t = (time_t)secs;
+		struct tm tm;
+		last.secs = secs;
+		last.len = gmtime_r(&t, &tm) ? strftime(last.text, sizeof(last.text), "%Y-%m-%dT%H:%M:%S", &tm) : 0;
+		if (!last.len) {
+			(void)snprintf(out, SL_TIME_TEXT_BYTES, "1970-01-01T00:00:00.000Z");
+			return;
+		}
 	}
-	char day[24];
-	(void)strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm); /* 19 bytes up to the year 9999 */
-	(void)snprintf(out, SL_TIME_TEXT_BYTES, "%s.%03dZ", day, (int)ms);
+	memcpy(out, last.text, last.len);
+	char *end = out + last.len;
+	*end++ = '.';
+	*end++ = (char)('0' + ms / 100);
+	*end++ = (char)('0' + ms / 10 % 10);
+	*end++ = (char)('0' + ms % 10);
+	*end++ = 'Z';
+	*end = 0;
 }
 
 static bool digits(struct sl_str s, size_t at, size_t n, int *out)

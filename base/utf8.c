@@ -52,7 +52,7 @@ size_t sl_utf8_prefix(const char *s, size_t len)
 				continue;
 			}
 		}
-		int n = char_len(p + i, len - i);
+		int n = p[i] < 0x80 ? 1 : char_len(p + i, len - i);
 		if (n <= 0)
 			break;
 		i += (size_t)n;

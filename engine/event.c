@@ -5,6 +5,8 @@
 #include "base/limits.h"
 #include "engine/run_state.h"
 
+#define ROOM_BYTES 500 /* most data, and most details, are shorter */
+
 static const char *const names[SL_EVENT_KINDS] = {
 	[SL_EV_CREATED] = "execution:created",
 	[SL_EV_QUEUED] = "execution:queued",
@@ -223,6 +225,7 @@ enum sl_code sl_event_encode(const struct sl_event *e, struct sl_record *r)
 	if (e->kind == SL_EV_CUSTOM && !e->data)
 		return SL_NO_MEMORY; /* an object that could not be made; as null it could not be read again */
 	r->event = e->kind == SL_EV_CUSTOM ? e->name : names[e->kind];
+	(void)sl_buf_reserve(&b, ROOM_BYTES); /* or it grows when it must */
 	put_data(&b, e);
 	r->data = sl_buf_bytes(&b);
 	sl_buf_reset(&b);
@@ -231,11 +234,13 @@ enum sl_code sl_event_encode(const struct sl_event *e, struct sl_record *r)
 		r->detail = sl_buf_bytes(&b);
 	bool once = e->kind == SL_EV_NODE && e->status == SL_NODE_COMPLETED;
 	if (once) { /* a path has no @ */
-		SL_BUF(key, 8192);
-		sl_buf_adds(&key, e->path);
-		if (e->generation > 1)
-			sl_buf_addf(&key, "@%u", e->generation);
-		r->once = sl_buf_bytes(&key);
+		if (e->generation > 1) {
+			sl_buf_reset(&b);
+			sl_buf_addf(&b, "%s@%u", e->path, e->generation);
+			r->once = sl_buf_bytes(&b);
+		} else {
+			r->once = sl_bytes_new(e->path, strlen(e->path));
+		}
 	}
 	if (!r->data || (detail && !r->detail) || (once && !r->once)) {
 		sl_record_fini(r);

@@ -1,6 +1,10 @@
 #include "tests/lib/test.h"
 
+#include <stdio.h>
+#include <time.h>
+
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/utf8.h"
@@ -177,6 +181,58 @@ static void writer_places_commas_and_replaces_bad_bytes(void **state)
 	assert_string_equal(b.data, "{\"a\":\"x\xef\xbf\xbdy\",\"b\":-9223372036854775808,\"c\":null}");
 }
 
+/* Every byte at every place of texts of every short length, among letters: written in steps of eight, or one by one. */
+static void every_byte_is_escaped_at_every_place(void **state)
+{
+	for (size_t len = 1; len <= 20; len++)
+		for (size_t at = 0; at < len; at++)
+			for (unsigned c = 0; c < 256; c++) {
+				char text[20], want[64];
+				SL_BUF(b, 1000);
+				memset(text, 'x', sizeof(text));
+				text[at] = (char)c;
+				const char *as = c == '"'    ? "\\\""
+						 : c == '\\' ? "\\\\"
+						 : c == '\n' ? "\\n"
+						 : c == '\r' ? "\\r"
+						 : c == '\t' ? "\\t"
+						 : c >= 0x80 ? "\xef\xbf\xbd" /* alone it is no character */
+							     : NULL;
+				char other[8];
+				(void)snprintf(other, sizeof(other), c < 0x20 ? "\\u%04x" : "%c", c);
+				int n = snprintf(want, sizeof(want), "\"%.*s%s%.*s\"", (int)at, "xxxxxxxxxxxxxxxxxxxx",
+						 as ? as : other, (int)(len - at - 1), "xxxxxxxxxxxxxxxxxxxx");
+				sl_buf_json_str(&b, sl_str_n(text, len));
+				assert_int_equal(b.len, n);
+				assert_string_equal(b.data, want);
+			}
+}
+
+static void times_are_written_one_after_another(void **state)
+{
+	static const int64_t secs[] = {0,  0,          -1,         951782399,   951782400,    1700000000,
+				       -1, 1700000000, 1700000001, -2208988800, 253402300799, 0};
+	static const int ms[] = {0, 7, 42, 999};
+	for (size_t i = 0; i < SL_COUNT_OF(secs); i++)
+		for (size_t k = 0; k < SL_COUNT_OF(ms); k++) {
+			char got[SL_TIME_TEXT_BYTES], want[64], day[32];
+			time_t t = (time_t)secs[i];
+			struct tm tm;
+			int64_t back;
+			assert_int_equal(strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", gmtime_r(&t, &tm)), 19);
+			(void)snprintf(want, sizeof(want), "%s.%03dZ", day, ms[k]);
+			sl_time_format(secs[i] * 1000 + ms[k], got);
+			assert_string_equal(got, want);
+			assert_true(sl_time_parse(sl_str(got), &back));
+			assert_int_equal(back, secs[i] * 1000 + ms[k]);
+		}
+	char text[SL_TIME_TEXT_BYTES];
+	sl_time_format(INT64_MAX, text); /* a year of nine digits */
+	assert_true(strlen(text) < sizeof(text));
+	sl_time_format(1700000000123, text);
+	assert_string_equal(text, "2023-11-14T22:13:20.123Z");
+}
+
 static void a_full_buffer_fails_whole(void **state)
 {
 	SL_BUF(b, 5);
@@ -212,6 +268,8 @@ int main(void)
 		cmocka_unit_test(depth_bombs_are_refused),
 		cmocka_unit_test(survives_every_failed_allocation),
 		cmocka_unit_test(writer_places_commas_and_replaces_bad_bytes),
+		cmocka_unit_test(every_byte_is_escaped_at_every_place),
+		cmocka_unit_test(times_are_written_one_after_another),
 		cmocka_unit_test(a_full_buffer_fails_whole),
 		cmocka_unit_test(utf8_is_cut_between_characters),
 	};
