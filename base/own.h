@@ -4,6 +4,9 @@
  */
 #pragma once
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/error.h"
 #include "base/point.h"
 
@@ -29,6 +32,15 @@ void sl_auto_mem_(void *p); /* p is the address of a malloc'd pointer */
 
 #define SL_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define SL_COUNT_OF(a)                     (sizeof(a) / sizeof((a)[0]))
+
+/* calloc(1, bytes) for what is made and freed with every step: glibc's calloc passes by the thread's own cache and
+ * locks the heap. NULL: no memory. */
+static inline void *sl_zalloc(size_t bytes)
+{
+	void *p = malloc(bytes);
+	__asm__("" : "+r"(p)); /* else gcc sees the pair, and makes a calloc of it */
+	return p ? memset(p, 0, bytes) : NULL;
+}
 
 /* Size sums that cannot wrap. false on overflow, *out is then untouched. */
 static inline bool sl_add_size(size_t a, size_t b, size_t *out)

@@ -42,7 +42,7 @@ void sl_projection_fini(struct sl_projection *p)
 
 struct sl_batch *sl_batch_new(size_t n_records)
 {
-	struct sl_batch *b = calloc(1, sizeof(*b));
+	struct sl_batch *b = sl_zalloc(sizeof(*b));
 	if (!b)
 		return NULL;
 	b->records = calloc(n_records ? n_records : 1, sizeof(*b->records));

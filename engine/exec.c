@@ -62,7 +62,7 @@ static void leave(struct sl_exec *x, bool inner, const struct sl_outcome *o)
 		const struct sl_middleware *m = mw_of(x, i);
 		if (is_inner(m) != inner || !x->mw[i].entered)
 			continue;
-		sl_run_timer_stop(&x->mw[i].deadline);
+		sl_exec_drop_deadline(&x->mw[i]);
 		x->mw[i].entered = false;
 		if (m->leave)
 			m->leave(x, o);
@@ -91,7 +91,7 @@ static void exec_free(struct sl_exec *x)
 	sl_run_timer_stop(&x->recheck);
 	sl_waker_unref(x->waker);
 	for (size_t i = 0; i < x->n_mw; i++) {
-		sl_run_timer_stop(&x->mw[i].deadline);
+		sl_exec_drop_deadline(&x->mw[i]);
 		free(x->mw[i].state);
 	}
 	node_free(x->node);
@@ -228,7 +228,7 @@ bool sl_exec_taken(struct sl_scope *sc, uint32_t node, const char *kase, struct 
 	*n = 0;
 	if (!def->n_out)
 		return true;
-	*taken = calloc(def->n_out, sizeof(**taken));
+	*taken = sl_zalloc(def->n_out * sizeof(**taken));
 	if (!*taken) {
 		(void)sl_fail(err, SL_NO_MEMORY, "edges of '%s'", def->id);
 		return false;
@@ -525,7 +525,7 @@ static void start_node(struct sl_exec *x)
 {
 	struct sl_node_state *ns = &x->scope->nodes[x->index];
 	struct sl_error err = {0};
-	struct sl_node *n = calloc(1, sizeof(*n));
+	struct sl_node *n = sl_zalloc(sizeof(*n));
 	node_free(x->node);
 	x->node = n;
 	x->phase = PH_RUNNING;
@@ -673,7 +673,7 @@ static struct sl_exec *exec_new(struct sl_scope *sc, uint32_t node, enum sl_exec
 {
 	struct sl_run *r = sl_scope_run(sc);
 	struct sl_engine *e = r->engine;
-	struct sl_exec *x = calloc(1, sizeof(*x) + e->n_middleware * sizeof(x->mw[0]));
+	struct sl_exec *x = sl_zalloc(sizeof(*x) + e->n_middleware * sizeof(x->mw[0]));
 	char *path = x ? sl_scope_path(sc, node) : NULL;
 	if (!path) {
 		free(x);

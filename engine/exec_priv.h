@@ -73,12 +73,17 @@ void sl_child_release(struct sl_node *n); /* [run] the attempt's end: forgets th
 
 enum phase { PH_OUTER, PH_INNER, PH_RUNNING, PH_BACKOFF };
 
+/* Set by a middleware, see sl_exec_deadline(). Apart from its slot: few executions have one, and it is large. */
+struct mw_deadline {
+	struct sl_exec *exec;
+	struct sl_run_timer *timer;
+	struct sl_error err;
+};
+
 struct mw_slot {
 	bool entered;
 	void *state;
-	struct sl_run_timer *deadline;
-	struct sl_error deadline_err;
-	struct sl_exec *deadline_exec;
+	struct mw_deadline *deadline; /* NULL: none */
 };
 
 struct sl_exec {
@@ -116,6 +121,8 @@ struct sl_exec {
 	size_t n_mw;
 	struct mw_slot mw[];
 };
+
+void sl_exec_drop_deadline(struct mw_slot *s); /* middleware.c. Does nothing when there is none */
 
 /* exec.c. After every call into a node type, with depth back to what it was: does what was asked for meanwhile. x may
  * be gone. */

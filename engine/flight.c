@@ -50,7 +50,7 @@ void sl_notice_unref(struct sl_notice *n)
 static void publish(struct flight *f, struct sl_batch *b)
 {
 	struct sl_engine *e = f->run->engine;
-	struct sl_notice *n = calloc(1, sizeof(*n));
+	struct sl_notice *n = sl_zalloc(sizeof(*n));
 	if (!n) {
 		sl_log(SL_LOG_ERROR, "engine", "out of memory, watchers of a run miss events until they come back");
 		return;
@@ -345,7 +345,7 @@ static void send(struct sl_run *r)
 {
 	struct sl_engine *e = r->engine;
 	r->sent_bytes = r->state.bytes;
-	struct flight *f = calloc(1, sizeof(*f));
+	struct flight *f = sl_zalloc(sizeof(*f));
 	struct sl_batch *b = sl_batch_new(r->n_out);
 	if (!f || !b) {
 		free(f);

@@ -142,8 +142,8 @@ void *sl_exec_state(struct sl_exec *x, const struct sl_middleware *m, size_t byt
 
 static void deadline_hit(struct sl_run *r, void *arg)
 {
-	struct mw_slot *s = arg;
-	struct sl_exec *x = s->deadline_exec;
+	struct mw_deadline *d = arg;
+	struct sl_exec *x = d->exec;
 	struct sl_node *n = x->node;
 	if (!n || n->ended)
 		return;
@@ -152,7 +152,7 @@ static void deadline_hit(struct sl_run *r, void *arg)
 	if (n->started && sl_node_type_of(n)->cancel)
 		sl_node_type_of(n)->cancel(n);
 	sl_run_off_end(r, off);
-	sl_node_end(n, s->deadline_err.code, &s->deadline_err, NULL);
+	sl_node_end(n, d->err.code, &d->err, NULL);
 	x->depth--;
 	sl_exec_settle(x);
 }
@@ -168,9 +168,21 @@ enum sl_code sl_exec_deadline(struct sl_exec *x, const struct sl_middleware *m, 
 		int64_t gone = sl_clock_wall(c) - ns->attempt_ms;
 		ms = gone > 0 && (uint64_t)gone < ms ? ms - (uint64_t)gone : gone > 0 ? 0 : ms;
 	}
-	s->deadline_err = *err;
-	s->deadline_exec = x;
-	return sl_run_timer_start(&s->deadline, x->run, sl_clock_mono(c) + ms, deadline_hit, s) ? SL_OK : SL_NO_MEMORY;
+	if (!s->deadline && !(s->deadline = calloc(1, sizeof(*s->deadline))))
+		return SL_NO_MEMORY;
+	s->deadline->exec = x;
+	s->deadline->err = *err;
+	return sl_run_timer_start(&s->deadline->timer, x->run, sl_clock_mono(c) + ms, deadline_hit, s->deadline)
+		       ? SL_OK
+		       : SL_NO_MEMORY;
+}
+
+void sl_exec_drop_deadline(struct mw_slot *s)
+{
+	if (!s->deadline)
+		return;
+	sl_run_timer_stop(&s->deadline->timer);
+	free(SL_TAKE(s->deadline));
 }
 
 static void recheck_due(struct sl_run *r, void *arg)
