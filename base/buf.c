@@ -43,6 +43,8 @@ bool sl_buf_reserve(struct sl_buf *b, size_t more)
 	size_t cap = b->cap ? b->cap : 128;
 	while (cap < need + 1)
 		cap = cap * 2;
+	if (cap - 1 > b->max_bytes)
+		cap = b->max_bytes + 1; /* so what fits into the memory is allowed */
 	char *data = realloc(b->data, cap);
 	if (!data) {
 		b->failed = b->no_memory = true;

@@ -244,6 +244,44 @@ static void a_full_buffer_fails_whole(void **state)
 	assert_null(sl_buf_bytes(&b));
 }
 
+static void append(struct sl_buf *b, int how)
+{
+	switch (how) {
+	case 0:
+		sl_buf_addc(b, 'c');
+		break;
+	case 1:
+		sl_buf_adds(b, "seven b");
+		break;
+	case 2:
+		sl_buf_addf(b, "%d", 12345);
+		break;
+	case 3:
+		sl_buf_addu(b, 987);
+		break;
+	case 4:
+		sl_buf_json_str(b, SL_STR("a \"quoted\" word\x01"));
+		break;
+	default:
+		sl_buf_json_comma(b);
+	}
+}
+
+static void no_way_of_appending_passes_the_cap(void **state)
+{
+	for (size_t max = 0; max <= 600; max++)
+		for (int how = 0; how < 7; how++) { /* the last one: each in turn */
+			SL_BUF(b, max);
+			for (int i = 0; i < 700 && !b.failed; i++)
+				append(&b, how < 6 ? how : i % 6);
+			assert_true(b.len <= max);
+			if (how != 5) { /* that one writes at most once */
+				assert_true(b.failed);
+				assert_false(b.no_memory);
+			}
+		}
+}
+
 static void utf8_is_cut_between_characters(void **state)
 {
 	const char *s = "aé\xf0\x9f\x98\x80z"; /* 1 + 2 + 4 + 1 bytes */
@@ -271,6 +309,7 @@ int main(void)
 		cmocka_unit_test(every_byte_is_escaped_at_every_place),
 		cmocka_unit_test(times_are_written_one_after_another),
 		cmocka_unit_test(a_full_buffer_fails_whole),
+		cmocka_unit_test(no_way_of_appending_passes_the_cap),
 		cmocka_unit_test(utf8_is_cut_between_characters),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
