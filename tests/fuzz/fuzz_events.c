@@ -121,7 +121,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		if (!sl_str_cut(body, '\t', &body, &detail))
 			detail = sl_str_n(NULL, 0);
-		struct sl_record r = {.seq = ++seq, .wall_ms = 1700000000000 + (int64_t)seq, .event = name};
+		seq++;
+		struct sl_record r = {.seq = seq, .wall_ms = 1700000000000 + (int64_t)seq, .event = name};
 		r.data = sl_bytes_new(body.p, body.len);
 		r.detail = detail.len ? sl_bytes_new(detail.p, detail.len) : NULL;
 		more = r.data && feed(&s, &twin, &r) && more;
