@@ -7,6 +7,14 @@
 
 #define ANTHROPIC_MAX_TOKENS 8192 /* it must be said; what fits every model but the oldest */
 
+static void write_text(struct sl_str text, struct sl_buf *b)
+{
+	sl_buf_json_comma(b);
+	sl_buf_adds(b, "{\"type\":\"text\"");
+	sl_buf_json_kstr(b, "text", text);
+	sl_buf_addc(b, '}');
+}
+
 static enum sl_code write_parts(struct json_object *content, struct sl_buf *b, struct sl_error *err)
 {
 	for (size_t i = 0; i < sl_wish_parts(content); i++) {
@@ -27,10 +35,7 @@ static enum sl_code write_parts(struct json_object *content, struct sl_buf *b, s
 			}
 			sl_buf_adds(b, "}}");
 		} else if (part.text.len) { /* empty blocks are refused */
-			sl_buf_json_comma(b);
-			sl_buf_adds(b, "{\"type\":\"text\"");
-			sl_buf_json_kstr(b, "text", part.text);
-			sl_buf_addc(b, '}');
+			write_text(part.text, b);
 		}
 	}
 	return SL_OK;
@@ -38,13 +43,12 @@ static enum sl_code write_parts(struct json_object *content, struct sl_buf *b, s
 
 static enum sl_code write_tool_uses(struct json_object *m, struct sl_buf *b, struct sl_error *err)
 {
-	struct json_object *calls = sl_json_get(m, "tool_calls");
-	for (size_t i = 0; json_object_is_type(calls, json_type_array) && i < json_object_array_length(calls); i++) {
-		struct json_object *call = json_object_array_get_idx(calls, i), *f = sl_json_get(call, "function");
-		struct json_object *extra = sl_json_get(sl_json_get(call, "extra_content"), "anthropic");
-		SL_AUTO_JSON args = sl_wish_arguments(f);
-		if (!args)
-			return sl_fail(err, SL_INVALID, "messages: the arguments of a tool call are no JSON object");
+	for (size_t i = 0; i < sl_wish_calls(m); i++) {
+		struct sl_wish_call c;
+		enum sl_code rc = sl_wish_call(m, i, &c, err);
+		if (rc != SL_OK)
+			return rc;
+		struct json_object *extra = sl_json_get(sl_json_get(c.call, "extra_content"), "anthropic");
 		if (i == 0 && json_object_is_type(extra, json_type_array)) /* its thinking wants to be seen again */
 			for (size_t k = 0; k < json_object_array_length(extra); k++) {
 				sl_buf_json_comma(b);
@@ -52,78 +56,46 @@ static enum sl_code write_tool_uses(struct json_object *m, struct sl_buf *b, str
 			}
 		sl_buf_json_comma(b);
 		sl_buf_adds(b, "{\"type\":\"tool_use\"");
-		sl_buf_json_kstr(b, "id", sl_json_get_str(call, "id"));
-		sl_buf_json_kstr(b, "name", sl_json_get_str(f, "name"));
+		sl_buf_json_kstr(b, "id", sl_json_get_str(c.call, "id"));
+		sl_buf_json_kstr(b, "name", sl_json_get_str(c.function, "name"));
 		sl_buf_json_key(b, "input");
-		sl_json_write(b, args);
+		sl_json_write(b, c.arguments);
 		sl_buf_addc(b, '}');
+		json_object_put(c.arguments);
 	}
 	return SL_OK;
 }
 
-static void write_tool_result(struct json_object *m, struct sl_buf *b)
+static enum sl_code write_tool_result(struct json_object *m, struct sl_buf *b, struct sl_error *err)
 {
-	SL_BUF(text, 16u << 20);
+	SL_BUF(text, b->max_bytes);
 	sl_wish_text(sl_json_get(m, "content"), &text);
 	sl_buf_json_comma(b);
 	sl_buf_adds(b, "{\"type\":\"tool_result\"");
 	sl_buf_json_kstr(b, "tool_use_id", sl_json_get_str(m, "tool_call_id"));
 	sl_buf_json_kstr(b, "content", sl_buf_str(&text));
 	sl_buf_addc(b, '}');
+	return sl_wish_whole(&text, err);
 }
 
-/* Two turns of the same side become one: results of several tools belong together. */
-static enum sl_code write_messages(const struct sl_wish *w, const struct sl_chat_request *req, struct sl_buf *b,
-				   bool *system_said, struct sl_error *err)
+static enum sl_code write_message(const struct sl_wish *w, size_t i, struct sl_buf *b, struct sl_error *err)
 {
-	const char *open = NULL;
-	size_t n = json_object_array_length(w->messages);
-	sl_buf_json_key(b, "messages");
-	sl_buf_addc(b, '[');
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *m = json_object_array_get_idx(w->messages, i);
-		bool tool = sl_wish_is_tool(m), assistant = sl_str_is(sl_json_get_str(m, "role"), "assistant");
-		const char *side = assistant ? "assistant" : "user";
-		enum sl_code rc = SL_OK;
-		SL_BUF(blocks, b->max_bytes);
-		if (sl_wish_is_system(m))
-			continue;
-		if (tool)
-			write_tool_result(m, &blocks);
-		else
-			rc = write_parts(sl_json_get(m, "content"), &blocks, err);
-		if (rc == SL_OK && assistant)
-			rc = write_tool_uses(m, &blocks, err);
-		if (rc != SL_OK)
-			return rc;
-		if (blocks.failed)
-			return sl_fail(err, SL_NO_MEMORY, "messages");
-		if (blocks.len == 0)
-			continue;
-		if (open && strcmp(open, side) == 0) {
-			sl_buf_addc(b, ',');
-		} else {
-			sl_buf_adds(b, open ? "]}," : "");
-			sl_buf_addf(b, "{\"role\":\"%s\",\"content\":[", side);
-		}
-		open = side;
-		sl_buf_add(b, blocks.data, blocks.len);
-	}
-	if (open) {
-		sl_buf_adds(b, "]}");
-	} else { /* nothing but a system text: somebody has to speak */
-		SL_BUF(system, 16u << 20);
-		sl_wish_system(w, req, SL_STR(""), &system);
-		if (system.len == 0)
-			return sl_fail(err, SL_INVALID, "messages: all of them are empty");
-		sl_buf_adds(b, "{\"role\":\"user\",\"content\":");
-		sl_buf_json_str(b, sl_buf_str(&system));
-		sl_buf_addc(b, '}');
-		*system_said = true;
-	}
-	sl_buf_addc(b, ']');
-	return SL_OK;
+	struct json_object *m = json_object_array_get_idx(w->messages, i);
+	if (sl_wish_is_tool(m))
+		return write_tool_result(m, b, err);
+	enum sl_code rc = write_parts(sl_json_get(m, "content"), b, err);
+	if (rc == SL_OK && sl_str_is(sl_json_get_str(m, "role"), "assistant"))
+		rc = write_tool_uses(m, b, err);
+	return rc;
 }
+
+static const struct sl_wish_turns turns = {
+	.list = "messages",
+	.blocks = "content",
+	.assistant = "assistant",
+	.message = write_message,
+	.text = write_text,
+};
 
 /* Structured output knows a part of JSON Schema: objects are closed, and limits on numbers, texts and lists are left
  * out. The node checks the answer against the whole schema. */
@@ -264,27 +236,23 @@ static enum sl_code build(struct sl_wish *w, const struct sl_chat_request *req, 
 			  struct sl_error *err)
 {
 	unsigned version = sl_model_version(sl_str(model), "claude-");
-	bool native = w->schema && version >= 405, system_said = false, thinks = w->thinking.len != 0;
+	bool native = w->schema && version >= 405, thinks = w->thinking.len != 0;
 	bool effort = thinks && version >= 406;
 	int64_t max_tokens = w->max_tokens ? w->max_tokens : version && version < 305 ? 4096 : ANTHROPIC_MAX_TOKENS;
-	SL_BUF(note, 1u << 20);
-	SL_BUF(system, 16u << 20);
+	SL_BUF(note, b->max_bytes);
+	SL_BUF(system, b->max_bytes);
+	if (!native)
+		sl_wish_json_note(w, &note);
 	sl_buf_addc(b, '{');
 	sl_buf_json_kz(b, "model", model);
-	enum sl_code rc = write_messages(w, req, b, &system_said, err);
+	enum sl_code rc = sl_wish_whole(&note, err);
+	if (rc == SL_OK)
+		rc = sl_wish_write_turns(w, req, &turns, sl_buf_str(&note), &system, b, err);
 	if (rc == SL_OK && thinks)
 		rc = write_thinking(w, model, version, &max_tokens, b, err);
 	if (rc != SL_OK)
 		return rc;
 	sl_buf_json_ki64(b, "max_tokens", max_tokens);
-	if (!native)
-		sl_wish_json_note(w, &note);
-	if (system_said)
-		sl_buf_add(&system, note.data, note.len);
-	else
-		sl_wish_system(w, req, sl_buf_str(&note), &system);
-	if (system.failed || note.failed)
-		return sl_fail(err, SL_NO_MEMORY, "messages");
 	if (system.len)
 		sl_buf_json_kstr(b, "system", sl_buf_str(&system));
 	if (native || effort) {
@@ -314,16 +282,11 @@ static enum sl_code build(struct sl_wish *w, const struct sl_chat_request *req, 
 	write_tools(w, b);
 	sl_buf_json_kbool(b, "stream", req->mode == SL_CHAT_STREAM);
 	sl_buf_addc(b, '}');
-	return b->failed ? sl_fail(err, SL_TOO_LARGE, "a request of more than %zu bytes", b->max_bytes) : SL_OK;
+	return SL_OK;
 }
 
 enum sl_code sl_anthropic_build(const struct sl_chat_request *req, const struct sl_profile *p, const char *model,
 				struct sl_buf *b, struct sl_error *err)
 {
-	struct sl_wish w;
-	enum sl_code rc = sl_wish_read(&w, req, p, err);
-	if (rc == SL_OK)
-		rc = build(&w, req, model, b, err);
-	sl_wish_fini(&w);
-	return rc;
+	return sl_wish_build(req, p, model, build, b, err);
 }

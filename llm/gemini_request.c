@@ -1,9 +1,15 @@
 /* llm/gemini_request.c: a call as Gemini's generateContent wants it. */
-#include <math.h>
-
 #include "llm/gemini.h"
 #include "llm/profile.h"
 #include "llm/request.h"
+
+static void write_text(struct sl_str text, struct sl_buf *b)
+{
+	sl_buf_json_comma(b);
+	sl_buf_addc(b, '{');
+	sl_buf_json_kstr(b, "text", text);
+	sl_buf_addc(b, '}');
+}
 
 static enum sl_code write_parts(struct json_object *content, struct sl_buf *b, struct sl_error *err)
 {
@@ -24,10 +30,7 @@ static enum sl_code write_parts(struct json_object *content, struct sl_buf *b, s
 			sl_buf_json_kstr(b, "fileUri", part.url);
 			sl_buf_adds(b, "}}");
 		} else if (part.text.len) {
-			sl_buf_json_comma(b);
-			sl_buf_addc(b, '{');
-			sl_buf_json_kstr(b, "text", part.text);
-			sl_buf_addc(b, '}');
+			write_text(part.text, b);
 		}
 	}
 	return SL_OK;
@@ -35,23 +38,23 @@ static enum sl_code write_parts(struct json_object *content, struct sl_buf *b, s
 
 static enum sl_code write_calls(struct json_object *m, struct sl_buf *b, struct sl_error *err)
 {
-	struct json_object *calls = sl_json_get(m, "tool_calls");
-	for (size_t i = 0; json_object_is_type(calls, json_type_array) && i < json_object_array_length(calls); i++) {
-		struct json_object *call = json_object_array_get_idx(calls, i), *f = sl_json_get(call, "function");
-		struct sl_str signature =
-			sl_json_get_str(sl_json_get(sl_json_get(call, "extra_content"), "google"), "thought_signature");
-		SL_AUTO_JSON args = sl_wish_arguments(f);
-		if (!args)
-			return sl_fail(err, SL_INVALID, "messages: the arguments of a tool call are no JSON object");
+	for (size_t i = 0; i < sl_wish_calls(m); i++) {
+		struct sl_wish_call c;
+		enum sl_code rc = sl_wish_call(m, i, &c, err);
+		if (rc != SL_OK)
+			return rc;
+		struct sl_str signature = sl_json_get_str(sl_json_get(sl_json_get(c.call, "extra_content"), "google"),
+							  "thought_signature");
 		sl_buf_json_comma(b);
 		sl_buf_adds(b, "{\"functionCall\":{");
-		sl_buf_json_kstr(b, "name", sl_json_get_str(f, "name"));
+		sl_buf_json_kstr(b, "name", sl_json_get_str(c.function, "name"));
 		sl_buf_json_key(b, "args");
-		sl_json_write(b, args);
+		sl_json_write(b, c.arguments);
 		sl_buf_addc(b, '}');
 		if (signature.len)
 			sl_buf_json_kstr(b, "thoughtSignature", signature);
 		sl_buf_addc(b, '}');
+		json_object_put(c.arguments);
 	}
 	return SL_OK;
 }
@@ -61,9 +64,9 @@ static struct sl_str name_of_call(const struct sl_wish *w, size_t before, struct
 {
 	struct sl_str id = sl_json_get_str(result, "tool_call_id"), name = sl_json_get_str(result, "name");
 	for (size_t i = before; name.len == 0 && i-- > 0;) {
-		struct json_object *calls = sl_json_get(json_object_array_get_idx(w->messages, i), "tool_calls");
-		for (size_t k = 0; json_object_is_type(calls, json_type_array) && k < json_object_array_length(calls);
-		     k++) {
+		struct json_object *m = json_object_array_get_idx(w->messages, i),
+				   *calls = sl_json_get(m, "tool_calls");
+		for (size_t k = 0; k < sl_wish_calls(m); k++) {
 			struct json_object *call = json_object_array_get_idx(calls, k);
 			if (sl_str_eq(sl_json_get_str(call, "id"), id))
 				name = sl_json_get_str(sl_json_get(call, "function"), "name");
@@ -72,10 +75,11 @@ static struct sl_str name_of_call(const struct sl_wish *w, size_t before, struct
 	return name;
 }
 
-static void write_result(const struct sl_wish *w, size_t at, struct json_object *m, struct sl_buf *b)
+static enum sl_code write_result(const struct sl_wish *w, size_t at, struct json_object *m, struct sl_buf *b,
+				 struct sl_error *err)
 {
 	SL_AUTO_JSON doc = NULL;
-	SL_BUF(text, 16u << 20);
+	SL_BUF(text, b->max_bytes);
 	sl_wish_text(sl_json_get(m, "content"), &text);
 	bool object =
 		sl_json_parse(sl_buf_str(&text), &doc, NULL) == SL_OK && json_object_is_type(doc, json_type_object);
@@ -91,58 +95,37 @@ static void write_result(const struct sl_wish *w, size_t at, struct json_object 
 		sl_buf_addc(b, '}');
 	}
 	sl_buf_adds(b, "}}");
+	return sl_wish_whole(&text, err);
 }
 
-static enum sl_code write_contents(const struct sl_wish *w, const struct sl_chat_request *req, struct sl_buf *b,
-				   bool *system_said, struct sl_error *err)
+static enum sl_code write_message(const struct sl_wish *w, size_t i, struct sl_buf *b, struct sl_error *err)
 {
-	const char *open = NULL;
-	sl_buf_json_key(b, "contents");
-	sl_buf_addc(b, '[');
-	for (size_t i = 0; i < json_object_array_length(w->messages); i++) {
-		struct json_object *m = json_object_array_get_idx(w->messages, i);
-		bool assistant = sl_str_is(sl_json_get_str(m, "role"), "assistant");
-		const char *side = assistant ? "model" : "user";
-		enum sl_code rc = SL_OK;
-		SL_BUF(parts, b->max_bytes);
-		if (sl_wish_is_system(m))
-			continue;
-		if (sl_wish_is_tool(m))
-			write_result(w, i, m, &parts);
-		else
-			rc = write_parts(sl_json_get(m, "content"), &parts, err);
-		if (rc == SL_OK && assistant)
-			rc = write_calls(m, &parts, err);
-		if (rc != SL_OK)
-			return rc;
-		if (parts.failed)
-			return sl_fail(err, SL_NO_MEMORY, "messages");
-		if (parts.len == 0)
-			continue;
-		if (open && strcmp(open, side) == 0) {
-			sl_buf_addc(b, ',');
-		} else {
-			sl_buf_adds(b, open ? "]}," : "");
-			sl_buf_addf(b, "{\"role\":\"%s\",\"parts\":[", side);
-		}
-		open = side;
-		sl_buf_add(b, parts.data, parts.len);
-	}
-	if (open) {
-		sl_buf_adds(b, "]}");
-	} else { /* nothing but a system text: somebody has to speak */
-		SL_BUF(system, 16u << 20);
-		sl_wish_system(w, req, SL_STR(""), &system);
-		if (system.len == 0)
-			return sl_fail(err, SL_INVALID, "messages: all of them are empty");
-		sl_buf_adds(b, "{\"role\":\"user\",\"parts\":[{");
-		sl_buf_json_kstr(b, "text", sl_buf_str(&system));
-		sl_buf_adds(b, "}]}");
-		*system_said = true;
-	}
-	sl_buf_addc(b, ']');
-	return SL_OK;
+	struct json_object *m = json_object_array_get_idx(w->messages, i);
+	if (sl_wish_is_tool(m))
+		return write_result(w, i, m, b, err);
+	enum sl_code rc = write_parts(sl_json_get(m, "content"), b, err);
+	if (rc == SL_OK && sl_str_is(sl_json_get_str(m, "role"), "assistant"))
+		rc = write_calls(m, b, err);
+	return rc;
 }
+
+static const struct sl_wish_turns turns = {
+	.list = "contents",
+	.blocks = "parts",
+	.assistant = "model",
+	.message = write_message,
+	.text = write_text,
+};
+
+static const struct sl_wish_names names = {
+	.temperature = "temperature",
+	.top_p = "topP",
+	.frequency_penalty = "frequencyPenalty",
+	.presence_penalty = "presencePenalty",
+	.max_tokens = "maxOutputTokens",
+	.seed = "seed",
+	.stop = "stopSequences",
+};
 
 static void write_tools(const struct sl_wish *w, struct sl_buf *b)
 {
@@ -209,46 +192,27 @@ static enum sl_code build(struct sl_wish *w, const struct sl_chat_request *req, 
 	unsigned version = sl_model_version(sl_str(model), "gemini-");
 	/* tools and an answer in JSON exclude each other before 3; full JSON Schema came with 2.5 */
 	bool json = w->json && (!w->tools || version >= 300);
-	bool native = json && w->schema && (version == 0 || version >= 205), system_said = false;
-	SL_BUF(note, 1u << 20);
-	SL_BUF(system, 16u << 20);
+	bool native = json && w->schema && (version == 0 || version >= 205);
+	SL_BUF(note, b->max_bytes);
+	SL_BUF(system, b->max_bytes);
 	if (!native)
 		sl_wish_json_note(w, &note);
 	sl_buf_addc(b, '{');
-	enum sl_code rc = write_contents(w, req, b, &system_said, err);
+	enum sl_code rc = sl_wish_whole(&note, err);
+	if (rc == SL_OK)
+		rc = sl_wish_write_turns(w, req, &turns, sl_buf_str(&note), &system, b, err);
 	if (rc != SL_OK)
 		return rc;
-	if (system_said)
-		sl_buf_add(&system, note.data, note.len);
-	else
-		sl_wish_system(w, req, sl_buf_str(&note), &system);
-	if (system.failed || note.failed)
-		return sl_fail(err, SL_NO_MEMORY, "messages");
 	if (system.len) {
 		sl_buf_json_key(b, "systemInstruction");
-		sl_buf_adds(b, "{\"parts\":[{");
-		sl_buf_json_kstr(b, "text", sl_buf_str(&system));
-		sl_buf_adds(b, "}]}");
+		sl_buf_adds(b, "{\"parts\":[");
+		write_text(sl_buf_str(&system), b);
+		sl_buf_adds(b, "]}");
 	}
 	write_tools(w, b);
 	sl_buf_json_key(b, "generationConfig");
 	sl_buf_addc(b, '{');
-	if (!isnan(w->temperature))
-		sl_buf_json_kf64(b, "temperature", w->temperature);
-	if (!isnan(w->top_p))
-		sl_buf_json_kf64(b, "topP", w->top_p);
-	if (!isnan(req->frequency_penalty))
-		sl_buf_json_kf64(b, "frequencyPenalty", req->frequency_penalty);
-	if (!isnan(req->presence_penalty))
-		sl_buf_json_kf64(b, "presencePenalty", req->presence_penalty);
-	if (w->max_tokens > 0)
-		sl_buf_json_ki64(b, "maxOutputTokens", w->max_tokens);
-	if (req->has_seed)
-		sl_buf_json_ki64(b, "seed", req->seed);
-	if (w->stop) {
-		sl_buf_json_key(b, "stopSequences");
-		sl_json_write(b, w->stop);
-	}
+	sl_wish_write_tuning(w, req, &names, b);
 	if (json)
 		sl_buf_json_kz(b, "responseMimeType", "application/json");
 	if (native) {
@@ -258,16 +222,11 @@ static enum sl_code build(struct sl_wish *w, const struct sl_chat_request *req, 
 	if (w->thinking.len && (rc = write_thinking(w, model, version, b, err)) != SL_OK)
 		return rc;
 	sl_buf_adds(b, "}}");
-	return b->failed ? sl_fail(err, SL_TOO_LARGE, "a request of more than %zu bytes", b->max_bytes) : SL_OK;
+	return SL_OK;
 }
 
 enum sl_code sl_gemini_build(const struct sl_chat_request *req, const struct sl_profile *p, const char *model,
 			     struct sl_buf *b, struct sl_error *err)
 {
-	struct sl_wish w;
-	enum sl_code rc = sl_wish_read(&w, req, p, err);
-	if (rc == SL_OK)
-		rc = build(&w, req, model, b, err);
-	sl_wish_fini(&w);
-	return rc;
+	return sl_wish_build(req, p, model, build, b, err);
 }

@@ -1,6 +1,4 @@
 /* llm/ollama_request.c: a call as Ollama's /api/chat wants it. */
-#include <math.h>
-
 #include "llm/ollama.h"
 #include "llm/profile.h"
 #include "llm/request.h"
@@ -26,7 +24,7 @@ static enum sl_code write_content(struct json_object *m, struct sl_buf *b, struc
 	if (images.len)
 		sl_buf_addc(&images, ']');
 	if (text.failed || images.failed)
-		return sl_fail(err, SL_NO_MEMORY, "messages");
+		return sl_wish_whole(text.failed ? &text : &images, err);
 	sl_buf_json_kstr(b, "content", sl_buf_str(&text));
 	if (images.len)
 		sl_buf_json_kraw(b, "images", sl_buf_str(&images));
@@ -35,7 +33,6 @@ static enum sl_code write_content(struct json_object *m, struct sl_buf *b, struc
 
 static enum sl_code write_message(struct json_object *m, struct sl_buf *b, struct sl_error *err)
 {
-	struct json_object *calls = sl_json_get(m, "tool_calls");
 	bool tool = sl_wish_is_tool(m);
 	struct sl_str role = tool                   ? SL_STR("tool")
 			     : sl_wish_is_system(m) ? SL_STR("system")
@@ -49,25 +46,23 @@ static enum sl_code write_message(struct json_object *m, struct sl_buf *b, struc
 		sl_buf_json_kstr(b, "tool_name", sl_json_get_str(m, "name"));
 	if (tool && sl_json_get_str(m, "tool_call_id").len)
 		sl_buf_json_kstr(b, "tool_call_id", sl_json_get_str(m, "tool_call_id"));
-	if (json_object_is_type(calls, json_type_array) && json_object_array_length(calls)) {
+	if (sl_wish_calls(m)) {
 		sl_buf_json_key(b, "tool_calls");
 		sl_buf_addc(b, '[');
-		for (size_t i = 0; i < json_object_array_length(calls); i++) {
-			struct json_object *call = json_object_array_get_idx(calls, i),
-					   *f = sl_json_get(call, "function");
-			SL_AUTO_JSON args = sl_wish_arguments(f);
-			if (!args)
-				return sl_fail(err, SL_INVALID,
-					       "messages: the arguments of a tool call are no JSON object");
+		for (size_t i = 0; i < sl_wish_calls(m); i++) {
+			struct sl_wish_call c;
+			if ((rc = sl_wish_call(m, i, &c, err)) != SL_OK)
+				return rc;
 			sl_buf_adds(b, i ? ",{" : "{");
-			if (sl_json_get_str(call, "id").len)
-				sl_buf_json_kstr(b, "id", sl_json_get_str(call, "id"));
+			if (sl_json_get_str(c.call, "id").len)
+				sl_buf_json_kstr(b, "id", sl_json_get_str(c.call, "id"));
 			sl_buf_json_key(b, "function");
 			sl_buf_addc(b, '{');
-			sl_buf_json_kstr(b, "name", sl_json_get_str(f, "name"));
+			sl_buf_json_kstr(b, "name", sl_json_get_str(c.function, "name"));
 			sl_buf_json_key(b, "arguments"); /* an object here, not its text */
-			sl_json_write(b, args);
+			sl_json_write(b, c.arguments);
 			sl_buf_adds(b, "}}");
+			json_object_put(c.arguments);
 		}
 		sl_buf_addc(b, ']');
 	}
@@ -96,6 +91,16 @@ static enum sl_code write_tools(const struct sl_wish *w, struct sl_buf *b, struc
 	sl_buf_addc(b, ']');
 	return SL_OK;
 }
+
+static const struct sl_wish_names names = {
+	.temperature = "temperature",
+	.top_p = "top_p",
+	.frequency_penalty = "frequency_penalty",
+	.presence_penalty = "presence_penalty",
+	.max_tokens = "num_predict",
+	.seed = "seed",
+	.stop = "stop",
+};
 
 static enum sl_code build(struct sl_wish *w, const struct sl_chat_request *req, const char *model, struct sl_buf *b,
 			  struct sl_error *err)
@@ -132,35 +137,15 @@ static enum sl_code build(struct sl_wish *w, const struct sl_chat_request *req, 
 		sl_buf_json_kbool(b, "think", !sl_str_is(w->thinking, "minimal"));
 	sl_buf_json_key(b, "options");
 	sl_buf_addc(b, '{');
-	if (!isnan(w->temperature))
-		sl_buf_json_kf64(b, "temperature", w->temperature);
-	if (!isnan(w->top_p))
-		sl_buf_json_kf64(b, "top_p", w->top_p);
-	if (!isnan(req->frequency_penalty))
-		sl_buf_json_kf64(b, "frequency_penalty", req->frequency_penalty);
-	if (!isnan(req->presence_penalty))
-		sl_buf_json_kf64(b, "presence_penalty", req->presence_penalty);
-	if (w->max_tokens > 0)
-		sl_buf_json_ki64(b, "num_predict", w->max_tokens);
-	if (req->has_seed)
-		sl_buf_json_ki64(b, "seed", req->seed);
-	if (w->stop) {
-		sl_buf_json_key(b, "stop");
-		sl_json_write(b, w->stop);
-	}
+	sl_wish_write_tuning(w, req, &names, b);
 	sl_buf_addc(b, '}');
 	sl_buf_json_kbool(b, "stream", req->mode == SL_CHAT_STREAM);
 	sl_buf_addc(b, '}');
-	return b->failed ? sl_fail(err, SL_TOO_LARGE, "a request of more than %zu bytes", b->max_bytes) : SL_OK;
+	return SL_OK;
 }
 
 enum sl_code sl_ollama_build(const struct sl_chat_request *req, const struct sl_profile *p, const char *model,
 			     struct sl_buf *b, struct sl_error *err)
 {
-	struct sl_wish w;
-	enum sl_code rc = sl_wish_read(&w, req, p, err);
-	if (rc == SL_OK)
-		rc = build(&w, req, model, b, err);
-	sl_wish_fini(&w);
-	return rc;
+	return sl_wish_build(req, p, model, build, b, err);
 }

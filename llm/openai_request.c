@@ -147,7 +147,7 @@ enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_
 	int64_t max_tokens = req->max_tokens ? req->max_tokens : p->max_tokens;
 	struct sl_str thinking = req->thinking.len ? req->thinking : sl_str(p->thinking);
 	SL_AUTO_JSON format = NULL;
-	SL_BUF(note, 1u << 20);
+	SL_BUF(note, b->max_bytes);
 	enum sl_code rc;
 
 	if (req->response_format.len) {
@@ -164,7 +164,9 @@ enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_
 	}
 	sl_buf_addc(b, '{');
 	sl_buf_json_kz(b, "model", model);
-	rc = write_messages(req, sl_buf_str(&note), b, err);
+	rc = sl_wish_whole(&note, err);
+	if (rc == SL_OK)
+		rc = write_messages(req, sl_buf_str(&note), b, err);
 	if (rc != SL_OK)
 		return rc;
 	if (!isnan(temperature) && model_samples(provider, model))
@@ -194,5 +196,5 @@ enum sl_code sl_openai_build(const struct sl_chat_request *req, const struct sl_
 	if (req->mode == SL_CHAT_STREAM)
 		sl_buf_json_kraw(b, "stream_options", SL_STR("{\"include_usage\":true}"));
 	sl_buf_addc(b, '}');
-	return b->failed ? sl_fail(err, SL_TOO_LARGE, "a request of more than %zu bytes", b->max_bytes) : SL_OK;
+	return sl_wish_whole(b, err);
 }

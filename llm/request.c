@@ -55,8 +55,8 @@ static enum sl_code read_stop(struct sl_wish *w, struct sl_str text, struct sl_e
 	return SL_OK;
 }
 
-enum sl_code sl_wish_read(struct sl_wish *w, const struct sl_chat_request *req, const struct sl_profile *p,
-			  struct sl_error *err)
+static enum sl_code read_wishes(struct sl_wish *w, const struct sl_chat_request *req, const struct sl_profile *p,
+				struct sl_error *err)
 {
 	*w = (struct sl_wish){
 		.temperature = isnan(req->temperature) ? p->temperature : req->temperature,
@@ -91,7 +91,7 @@ enum sl_code sl_wish_read(struct sl_wish *w, const struct sl_chat_request *req, 
 	return SL_OK;
 }
 
-void sl_wish_fini(struct sl_wish *w)
+static void wish_fini(struct sl_wish *w)
 {
 	json_object_put(w->messages);
 	json_object_put(w->stop);
@@ -99,6 +99,27 @@ void sl_wish_fini(struct sl_wish *w)
 	json_object_put(w->tool_choice);
 	json_object_put(w->format);
 	*w = (struct sl_wish){0};
+}
+
+enum sl_code sl_wish_build(const struct sl_chat_request *req, const struct sl_profile *p, const char *model,
+			   sl_wish_writer *write, struct sl_buf *b, struct sl_error *err)
+{
+	struct sl_wish w;
+	enum sl_code rc = read_wishes(&w, req, p, err);
+	if (rc == SL_OK)
+		rc = write(&w, req, model, b, err);
+	if (rc == SL_OK)
+		rc = sl_wish_whole(b, err);
+	wish_fini(&w);
+	return rc;
+}
+
+enum sl_code sl_wish_whole(const struct sl_buf *b, struct sl_error *err)
+{
+	if (!b->failed)
+		return SL_OK;
+	return b->no_memory ? sl_fail(err, SL_NO_MEMORY, "messages")
+			    : sl_fail(err, SL_TOO_LARGE, "a request of more than %zu bytes", b->max_bytes);
 }
 
 bool sl_wish_is_system(struct json_object *message)
@@ -131,18 +152,90 @@ static void add_paragraph(struct sl_buf *out, struct sl_str s)
 	sl_buf_add(out, s.p, s.len);
 }
 
-void sl_wish_system(const struct sl_wish *w, const struct sl_chat_request *req, struct sl_str note, struct sl_buf *out)
+/* The request's text, then the messages that are the system's. */
+static enum sl_code gather_system(const struct sl_wish *w, const struct sl_chat_request *req, struct sl_buf *out,
+				  struct sl_error *err)
 {
 	add_paragraph(out, req->system);
 	for (size_t i = 0; i < json_object_array_length(w->messages); i++) {
 		struct json_object *m = json_object_array_get_idx(w->messages, i);
-		SL_BUF(text, 16u << 20);
+		SL_BUF(text, out->max_bytes);
 		if (!sl_wish_is_system(m))
 			continue;
 		sl_wish_text(sl_json_get(m, "content"), &text);
+		if (text.failed)
+			return sl_wish_whole(&text, err);
 		add_paragraph(out, sl_buf_str(&text));
 	}
-	add_paragraph(out, note);
+	return sl_wish_whole(out, err);
+}
+
+static void open_turn(const struct sl_wish_turns *how, const char *side, struct sl_buf *b)
+{
+	sl_buf_addf(b, "{\"role\":\"%s\",\"%s\":[", side, how->blocks);
+}
+
+enum sl_code sl_wish_write_turns(const struct sl_wish *w, const struct sl_chat_request *req,
+				 const struct sl_wish_turns *how, struct sl_str note, struct sl_buf *system,
+				 struct sl_buf *b, struct sl_error *err)
+{
+	const char *open = NULL;
+	enum sl_code rc = gather_system(w, req, system, err);
+	if (rc != SL_OK)
+		return rc;
+	sl_buf_json_key(b, how->list);
+	sl_buf_addc(b, '[');
+	for (size_t i = 0; i < json_object_array_length(w->messages); i++) {
+		struct json_object *m = json_object_array_get_idx(w->messages, i);
+		bool assistant = sl_str_is(sl_json_get_str(m, "role"), "assistant");
+		const char *side = assistant ? how->assistant : "user";
+		SL_BUF(blocks, b->max_bytes);
+		if (sl_wish_is_system(m))
+			continue;
+		if ((rc = how->message(w, i, &blocks, err)) != SL_OK || (rc = sl_wish_whole(&blocks, err)) != SL_OK)
+			return rc;
+		if (blocks.len == 0)
+			continue;
+		if (open && strcmp(open, side) == 0) {
+			sl_buf_addc(b, ',');
+		} else {
+			sl_buf_adds(b, open ? "]}," : "");
+			open_turn(how, side, b);
+		}
+		open = side;
+		sl_buf_add(b, blocks.data, blocks.len);
+	}
+	if (!open) { /* somebody has to speak */
+		if (system->len == 0)
+			return sl_fail(err, SL_INVALID, "messages: all of them are empty");
+		open_turn(how, "user", b);
+		how->text(sl_buf_str(system), b);
+		sl_buf_reset(system);
+	}
+	sl_buf_adds(b, "]}]");
+	add_paragraph(system, note);
+	return sl_wish_whole(system, err);
+}
+
+void sl_wish_write_tuning(const struct sl_wish *w, const struct sl_chat_request *req, const struct sl_wish_names *names,
+			  struct sl_buf *b)
+{
+	if (!isnan(w->temperature))
+		sl_buf_json_kf64(b, names->temperature, w->temperature);
+	if (!isnan(w->top_p))
+		sl_buf_json_kf64(b, names->top_p, w->top_p);
+	if (!isnan(req->frequency_penalty))
+		sl_buf_json_kf64(b, names->frequency_penalty, req->frequency_penalty);
+	if (!isnan(req->presence_penalty))
+		sl_buf_json_kf64(b, names->presence_penalty, req->presence_penalty);
+	if (w->max_tokens > 0)
+		sl_buf_json_ki64(b, names->max_tokens, w->max_tokens);
+	if (req->has_seed)
+		sl_buf_json_ki64(b, names->seed, req->seed);
+	if (w->stop) {
+		sl_buf_json_key(b, names->stop);
+		sl_json_write(b, w->stop);
+	}
 }
 
 void sl_wish_json_note(const struct sl_wish *w, struct sl_buf *out)
@@ -195,20 +288,29 @@ enum sl_code sl_wish_part(struct json_object *content, size_t i, struct sl_wish_
 	return SL_OK;
 }
 
-struct json_object *sl_wish_arguments(struct json_object *function)
+size_t sl_wish_calls(struct json_object *message)
 {
-	struct json_object *args = sl_json_get(function, "arguments"), *doc = NULL;
+	struct json_object *calls = sl_json_get(message, "tool_calls");
+	return json_object_is_type(calls, json_type_array) ? json_object_array_length(calls) : 0;
+}
+
+enum sl_code sl_wish_call(struct json_object *message, size_t i, struct sl_wish_call *out, struct sl_error *err)
+{
+	out->call = json_object_array_get_idx(sl_json_get(message, "tool_calls"), i);
+	out->function = sl_json_get(out->call, "function");
+	struct json_object *args = sl_json_get(out->function, "arguments");
 	struct sl_str text = sl_str_trim(sl_json_str(args));
+	SL_AUTO_JSON doc = NULL;
 	if (json_object_is_type(args, json_type_object))
-		return json_object_get(args);
-	if (text.len == 0)
-		return json_object_new_object();
-	if (sl_json_parse(text, &doc, NULL) != SL_OK)
-		return NULL;
-	if (json_object_is_type(doc, json_type_object))
-		return doc;
-	json_object_put(doc);
-	return NULL;
+		doc = json_object_get(args);
+	else if (text.len == 0)
+		doc = json_object_new_object();
+	else if (sl_json_parse(text, &doc, NULL) != SL_OK)
+		doc = NULL;
+	out->arguments = json_object_is_type(doc, json_type_object) ? json_object_get(doc) : NULL;
+	if (!out->arguments)
+		return sl_fail(err, SL_INVALID, "messages: the arguments of a tool call are no JSON object");
+	return SL_OK;
 }
 
 enum sl_wish_choice sl_wish_choice(const struct sl_wish *w, struct sl_str *name)

@@ -113,6 +113,67 @@ static void each_provider_is_asked_in_its_own_words(void **state)
 		check(json_object_array_get_idx(list, i));
 }
 
+/* A request with more in it than fits, in each of the places text comes from. */
+static void too_much_text_is_refused_and_never_left_out(void **state)
+{
+	static const char *const providers[] = {"openai", "deepseek", "anthropic", "gemini", "ollama"};
+	static const struct {
+		const char *before, *after; /* the text is between; NULL: in none of them */
+	} messages[] = {
+		{"[{\"role\":\"user\",\"content\":\"", "\"}]"},
+		{"[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"", "\"}]}]"},
+		{"[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"system\",\"content\":\"", "\"}]"},
+		{"[{\"role\":\"system\",\"content\":\"", "\"}]"},
+		{"[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"",
+		 "\"}]"},
+		{"[{\"role\":\"user\",\"content\":\"hi\"}]"}, /* in the system text, below */
+		{"[{\"role\":\"user\",\"content\":\"hi\"}]"}, /* in the schema */
+		{"[]"},                                       /* in the system text, which is all there is */
+	};
+	const uint8_t secret[32] = {1};
+	char big[5001];
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = 0;
+	for (size_t i = 0; i < SL_COUNT_OF(providers); i++)
+		for (size_t k = 0; k < SL_COUNT_OF(messages); k++) {
+			struct sl_profiles *ps = NULL;
+			struct sl_profile_row stored;
+			struct sl_error err = {0};
+			struct sl_chat_request r = SL_CHAT_REQUEST;
+			SL_AUTO_JSON profile = json_object_new_object();
+			SL_BUF(said, 8192);
+			SL_BUF(schema, 8192);
+			SL_BUF(body, 4096);
+			sl_json_set_z(profile, "provider", providers[i]);
+			sl_json_set_z(profile, "model", "m");
+			assert_int_equal(sl_profiles_new(secret, &ps), SL_OK);
+			assert_int_equal(sl_profiles_put(ps, sl_str("p"), profile, &stored, NULL, &err), SL_OK);
+			sl_profile_row_fini(&stored);
+			struct sl_profile *p = sl_profiles_get(ps, sl_str("p"));
+			sl_buf_adds(&said, messages[k].before);
+			if (messages[k].after) {
+				sl_buf_adds(&said, big);
+				sl_buf_adds(&said, messages[k].after);
+			}
+			sl_buf_addf(&schema,
+				    "{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\","
+				    "\"description\":\"%s\"}}",
+				    big);
+			r.messages = sl_buf_str(&said);
+			if (k == 5 || k == 7)
+				r.system = sl_str(big);
+			if (k == 6)
+				r.response_format = sl_buf_str(&schema);
+			enum sl_code rc =
+				sl_provider_find(sl_str(providers[i]))->protocol->build(&r, p, p->model, &body, &err);
+			if (rc != SL_TOO_LARGE || !strstr(err.text, "a request of more than 4096 bytes"))
+				fail_msg("%s, %zu: %s, %s", providers[i], k, sl_code_wire(rc), err.text);
+			assert_true(body.len <= 4096);
+			sl_profile_unref(p);
+			sl_profiles_free(ps);
+		}
+}
+
 static void versions_are_read_from_models_names(void **state)
 {
 	static const struct {
@@ -140,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_provider_is_asked_in_its_own_words),
+		cmocka_unit_test(too_much_text_is_refused_and_never_left_out),
 		cmocka_unit_test(versions_are_read_from_models_names),
 	};
 	return cmocka_run_group_tests_name("llm requests", tests, NULL, NULL);
