@@ -1,6 +1,7 @@
 /* engine/graph_params.c: the parameters of a node, as its type's schema and x- keywords want them, and everything else
  * that is compiled: expressions and templates. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/graph_priv.h"
 
@@ -10,6 +11,7 @@ struct found { /* named expressions, gathered while the marks are walked */
 	size_t params_at; /* the pointer's length at params */
 	struct sl_graph *g;
 	struct sl_node_def *d;
+	bool open; /* a template where a fixed value must be */
 };
 
 struct sl_expr *sl_read_expr(struct sl_reading *rd, struct sl_str source, enum sl_expr_kind kind)
@@ -89,23 +91,25 @@ struct sl_template *sl_read_template(struct sl_reading *rd, struct json_object *
 	return NULL;
 }
 
-static void no_braces_below(struct sl_reading *rd, struct json_object *value)
+static void no_braces_below(struct sl_reading *rd, struct found *f, struct json_object *value)
 {
 	if (!value)
 		return;
 	if (json_object_is_type(value, json_type_string)) {
-		if (sl_template_in(sl_json_str(value)))
+		if (sl_template_in(sl_json_str(value))) {
 			sl_bad(rd, "this must be a fixed value without {{ }}: it is needed before the node starts");
+			f->open = true;
+		}
 	} else if (json_object_is_type(value, json_type_object)) {
 		json_object_object_foreach (value, key, member) {
 			size_t at = sl_enter(rd, key);
-			no_braces_below(rd, member);
+			no_braces_below(rd, f, member);
 			sl_leave(rd, at);
 		}
 	} else if (json_object_is_type(value, json_type_array)) {
 		for (size_t i = 0; i < json_object_array_length(value); i++) {
 			size_t at = sl_enter_index(rd, i);
-			no_braces_below(rd, json_object_array_get_idx(value, i));
+			no_braces_below(rd, f, json_object_array_get_idx(value, i));
 			sl_leave(rd, at);
 		}
 	}
@@ -137,7 +141,7 @@ static void walk_marks(struct sl_reading *rd, struct found *f, const struct sl_m
 	if (!value)
 		return;
 	if (m->constant)
-		no_braces_below(rd, value);
+		no_braces_below(rd, f, value);
 	if (m->expr && json_object_is_type(value, json_type_string))
 		add_expr(rd, f, m, value);
 	if (m->graph && json_object_is_type(value, json_type_object)) {
@@ -211,11 +215,25 @@ static struct json_object *for_template(struct sl_reading *rd, const struct sl_m
 	return copy;
 }
 
+/* Whoever reads the definition sees no nodes but his own: what was told since, stands at the parameters. */
+static void place_at(struct sl_reading *rd, size_t told)
+{
+	for (size_t i = told; i < rd->problems->n; i++) {
+		char *at = strndup(sl_buf_str(&rd->pointer).p, rd->pointer.len);
+		rd->no_memory |= !at;
+		if (!at)
+			continue;
+		free(rd->problems->items[i].pointer);
+		rd->problems->items[i].pointer = at;
+	}
+}
+
 /* A body that the type makes from the parameters. What is wrong in it is told where they stand. */
 static void expand(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def *d, struct json_object *params)
 {
 	struct json_object *graph = NULL;
 	struct sl_error err;
+	size_t told = rd->problems->n;
 	enum sl_code rc = d->type->expand(params, &graph, &err);
 	if (rc == SL_OK && !graph)
 		return; /* with these parameters it has none */
@@ -229,6 +247,8 @@ static void expand(struct sl_reading *rd, struct sl_graph *g, struct sl_node_def
 		d->body = sl_read_graph(rd, graph, g, d->index,
 					g->provides | SL_PROVIDES_ITEM |
 						sl_registry_marks(rd->registry, d->type)->provides);
+	if (rc == SL_OK)
+		place_at(rd, told);
 	else if (rc == SL_NO_MEMORY)
 		rd->no_memory = true;
 	else
@@ -244,10 +264,11 @@ void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_de
 	rd->no_memory |= !sl_schema_defaults(schema, params);
 	d->params_json = params;
 	bool fits = sl_schema_check(schema, params, SL_SCHEMA_TEMPLATES, sl_buf_str(&rd->pointer), rd->problems);
-	d->params_fit = fits;
 
 	struct found f = {.params_at = rd->pointer.len, .g = g, .d = d};
 	walk_marks(rd, &f, marks, params);
+	fits &= !f.open; /* such a one need not have the type that the schema promises */
+	d->params_fit = fits;
 	d->exprs = sl_reading_alloc(rd, f.n, sizeof(*d->exprs));
 	for (uint32_t i = 0; i < f.n; i++)
 		if (d->exprs)
@@ -263,8 +284,10 @@ void sl_read_params(struct sl_reading *rd, struct sl_graph *g, struct sl_node_de
 	} else {
 		d->params = sl_read_template(rd, params);
 	}
-	if (fits && d->type->check && d->type->check(params, &err) != SL_OK)
+	if (fits && d->type->check && d->type->check(params, &err) != SL_OK) {
 		sl_bad(rd, "%s", err.text);
+		fits = false; /* and makes no body */
+	}
 	if (fits && d->type->expand)
 		expand(rd, g, d, params);
 	sl_leave(rd, at);

@@ -134,6 +134,12 @@ static void parameters_that_do_not_are_refused_with_a_way_out(void **state)
 		{"vote", "{\"voters\":[\"a\"],\"question\":\"x\",\"threshold\":0.4}", "/nodes/2/params/threshold"},
 		{"vote", "{\"voters\":[\"a\"],\"question\":\"x\",\"threshold\":1.1}", "/nodes/2/params/threshold"},
 		{"vote", "{\"voters\":[\"a\"],\"question\":\"x\",\"quorum\":0}", "/nodes/2/params/quorum"},
+		{"vote", "{\"voters\":\"{{ input.who }}\",\"question\":\"x\"}", "/nodes/2/params/voters this must be"},
+		{"vote", "{\"voters\":[\"a {{ input.who }}\"],\"question\":\"x\"}",
+		 "/nodes/2/params/voters/0 this must be"},
+		{"vote", "{\"voters\":[{\"name\":\"a\"}],\"question\":\"x\"}",
+		 "/nodes/2/params voter 1 needs exactly one"},
+		{"vote", "{\"voters\":[\"\"],\"question\":\"x\"}", "/nodes/2/params must not be empty"},
 		{"fact_check", "{}", "content"},
 		{"fact_check", "{\"content\":\"x\",\"sources\":[]}", "/nodes/2/params/sources"},
 		{"fact_check", "{\"content\":\"x\",\"sources\":[\"tv\"]}", "/nodes/2/params/sources/0"},
@@ -153,6 +159,31 @@ static void parameters_that_do_not_are_refused_with_a_way_out(void **state)
 		const char *p = problem(rows[i].type, rows[i].params);
 		if (!p || !strstr(p, rows[i].words))
 			fail_msg("%s %s: %s", rows[i].type, rows[i].params, p ? p : "accepted");
+	}
+}
+
+/* A template passes the schema, whatever type that asks for: what reads the parameters must not take it at its word. */
+static void a_template_in_the_place_of_any_parameter_is_read_or_refused(void **state)
+{
+	for (size_t i = 0; sl_node_types[i]; i++) {
+		SL_AUTO_JSON schema = NULL;
+		struct sl_error err;
+		assert_int_equal(sl_json_parse(sl_str(sl_node_types[i]->params_schema), &schema, &err), SL_OK);
+		struct json_object *properties = sl_json_get(schema, "properties"),
+				   *required = sl_json_get(schema, "required");
+		json_object_object_foreach (properties, key, p) {
+			char params[2000];
+			size_t n = (size_t)snprintf(params, sizeof(params), "{\"%s\":\"{{ input.x }}\"", key);
+			for (size_t k = 0; k < (required ? json_object_array_length(required) : 0); k++) {
+				const char *name = json_object_get_string(json_object_array_get_idx(required, k));
+				if (strcmp(name, key) != 0)
+					n += (size_t)snprintf(params + n, sizeof(params) - n,
+							      ",\"%s\":\"{{ input.x }}\"", name);
+			}
+			snprintf(params + n, sizeof(params) - n, "}");
+			(void)p;
+			(void)problem(sl_node_types[i]->name, params);
+		}
 	}
 }
 
@@ -325,6 +356,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parameters_that_make_sense_are_accepted),
 		cmocka_unit_test(parameters_that_do_not_are_refused_with_a_way_out),
+		cmocka_unit_test(a_template_in_the_place_of_any_parameter_is_read_or_refused),
 		cmocka_unit_test(every_parameter_has_a_title_for_forms_and_no_stranger_passes),
 		cmocka_unit_test(the_docs_describe_every_type_and_parameter),
 		cmocka_unit_test(the_examples_and_the_one_in_the_docs_are_flawless),
