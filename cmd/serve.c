@@ -1,9 +1,9 @@
 /* cmd/serve.c: `sluice serve`: what is started in which order, and stopped in the opposite one.
  *
  * Up:    settings, log → secrets → database (embedded or given), migrations → store → profiles, models, simulator,
- * memory → api and sockets (made, not listening) → engine → recovery → listening. Down:  readiness says no, and after a
- * while the doors are closed → engine → our runs are given back → models → api and sockets → memory → store → loops →
- * simulator → database.
+ * memory → api and sockets (made, not listening) → engine → the port is ours → runs are claimed → requests are
+ * answered. Who cannot have its port has taken nobody's runs. Down: readiness says no, and after a while the doors are
+ * closed → engine → our runs are given back → models → api and sockets → memory → store → loops → simulator → database.
  */
 #include <errno.h>
 #include <semaphore.h>
@@ -59,7 +59,7 @@
 
 #define SERVE_DATABASE_MS 60000 /* how long a given database may take to answer at the start */
 #define SERVE_TELL_MS     10000 /* how often the log says that it does not answer yet */
-#define SERVE_RECOVER_MS  60000 /* how long the claiming of unfinished runs may hold up listening */
+#define SERVE_RECOVER_MS  60000 /* how long the claiming of unfinished runs may hold up answers */
 #define SERVE_STOP_S      28    /* all of stopping; then the process ends as it is, and the journal has what it has */
 #define SERVE_LEDGER_MS   2000  /* for what the ledger of calls still has to write */
 #define SERVE_SETTLE_MS   2000  /* for requests under way */
@@ -550,9 +550,32 @@ static enum sl_code up_engine(struct serve *s, struct sl_error *err)
 		limits_in_force(s);
 	if (rc == SL_OK && s->paused)
 		sl_api_paused(s->api, s->engine, true);
-	if (rc == SL_OK && (rc = sl_wire_start(&s->wire, s->engine)) != SL_OK)
-		rc = sl_fail(err, rc, "timer");
 	return rc;
+}
+
+/* The port is taken, and only that: who connects waits in the kernel's queue until the front loop turns. To bind it
+ * would not do, because two that have bound the same one are told apart when they listen. */
+static enum sl_code up_listen(struct serve *s, struct sl_error *err)
+{
+	const struct sl_api_parts parts = {.engine = s->engine,
+					   .registry = s->registry,
+					   .store = s->store,
+					   .llm = s->llm,
+					   .memory = s->memory,
+					   .agents = s->agents,
+					   .governor = s->governor,
+					   .cache = s->cache,
+					   .egress = s->egress,
+					   .ws = s->ws,
+					   .tools = sl_tools,
+					   .services = &s->services};
+	s->step = SL_START_LISTEN;
+	enum sl_code rc = sl_api_start(s->api, &parts, err);
+	if (rc != SL_OK)
+		return rc;
+	s->step = SL_START_OTHER;
+	keep_egress_out(s);
+	return SL_OK;
 }
 
 static void on_recovered(void *arg, enum sl_code rc, size_t runs)
@@ -570,12 +593,16 @@ static struct answer recovered;
 
 static enum sl_code up_recovery(struct serve *s, struct sl_error *err)
 {
+	enum sl_code rc =
+		sl_wire_start(&s->wire, s->engine); /* what other servers leave is claimed from here on, too */
+	if (rc != SL_OK)
+		return sl_fail(err, rc, "timer");
 	sem_init(&recovered.came, 0, 0);
-	enum sl_code rc = sl_engine_recover(s->engine, on_recovered, &recovered);
+	rc = sl_engine_recover(s->engine, on_recovered, &recovered);
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "unfinished runs could not be claimed");
 	if (!wait_for(&recovered, SERVE_RECOVER_MS))
-		sl_log(SL_LOG_WARN, "cmd", "unfinished runs are still being claimed; listening meanwhile");
+		sl_log(SL_LOG_WARN, "cmd", "unfinished runs are still being claimed; answering meanwhile");
 	return SL_OK;
 }
 
@@ -632,23 +659,9 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 	if (rc == SL_OK)
 		rc = up_engine(s, err);
 	if (rc == SL_OK)
+		rc = up_listen(s, err);
+	if (rc == SL_OK)
 		rc = up_recovery(s, err);
-	if (rc != SL_OK)
-		return rc;
-	const struct sl_api_parts parts = {.engine = s->engine,
-					   .registry = s->registry,
-					   .store = s->store,
-					   .llm = s->llm,
-					   .memory = s->memory,
-					   .agents = s->agents,
-					   .governor = s->governor,
-					   .cache = s->cache,
-					   .egress = s->egress,
-					   .ws = s->ws,
-					   .tools = sl_tools,
-					   .services = &s->services};
-	s->step = SL_START_LISTEN;
-	rc = sl_api_start(s->api, &parts, err);
 	if (rc == SL_OK && (rc = sl_loop_start(s->front)) != SL_OK)
 		rc = sl_fail(err, rc, "front loop");
 	if (rc != SL_OK)
@@ -657,7 +670,6 @@ static enum sl_code up(struct serve *s, struct sl_error *err)
 	for (int news = 0; news < SL_STORE_NEWS_KINDS && !s->cluster; news++)
 		sl_api_news(s->api, (enum sl_store_news)news); /* what came between reading and listening for changes */
 	s->front_turns = s->listening = true;
-	keep_egress_out(s);
 	announce(s, true);
 	sl_log(SL_LOG_INFO, "cmd", "listening", SL_KS("address", sl_api_address(s->api)),
 	       SL_KS("url", sl_api_url(s->api)));

@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from rig import PATIENCE, SLUICE, Case, Postgres
+from rig import PATIENCE, SLUICE, Case, Postgres, wait_for
 
 
 class Start(Case):
@@ -102,6 +102,22 @@ class Start(Case):
         self.assertEqual(lines[2], '  instead: start the version of Sluice that has used this database last, or name another database')
         said = self.machine(SLUICE_DATABASE_URL=pg.url)
         self.assertEqual((said['code'], said['instead']), ('conflict', lines[2][11:]))
+
+    def test_who_cannot_have_its_port_takes_over_no_runs(self):
+        c = self.cluster(1, env={'SLUICE_LEASE_S': '5'})
+        run = c[0].submit({'sluice': 1, 'name': 'w', 'nodes': [{'id': 'go', 'type': 'wait_signal', 'params': {'signal': 'go'}}]})
+        c[0].wait_status(run, 'waiting')
+        c[0].kill()
+        owned = 'SELECT owner, epoch, recoveries FROM runs'
+        before = c.pg.sql(owned)
+        wait_for('its lease to run out', lambda: c.pg.value('SELECT bool_and(expires_at < now()) FROM instances') == 't')
+        with socket.create_server(('127.0.0.1', 0)) as taken:
+            said = self.machine('--listen', '127.0.0.1:%d' % taken.getsockname()[1], SLUICE_DATABASE_URL=c.url)
+        self.assertEqual(said['code'], 'unavailable')
+        self.assertEqual(c.pg.sql(owned), before)
+        c.add()
+        c[1].call('POST', '/runs/%s/signal' % run, {'signal': 'go'})
+        c[1].wait_status(run, 'succeeded')
 
 
 if __name__ == '__main__':
