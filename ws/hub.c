@@ -166,10 +166,22 @@ void sub_touch(struct sub *s)
 	conn_touch(s->conn);
 }
 
+/* *now gets what is in *from: what comes there meanwhile has its turn next time, so a turn ends. */
+static void take_all(struct sl_list *from, struct sl_list *now)
+{
+	sl_list_init(now);
+	sl_list_each_safe (it, next, from) {
+		sl_list_drop(it);
+		sl_list_append(now, it);
+	}
+}
+
 static void serve_ready(struct sl_hub *h)
 {
-	while (!sl_list_empty(&h->ready)) {
-		struct due *d = sl_list_entry(h->ready.next, struct due, link);
+	struct sl_list now;
+	take_all(&h->ready, &now);
+	while (!sl_list_empty(&now)) {
+		struct due *d = sl_list_entry(now.next, struct due, link);
 		wheel_drop(&h->wheel, d);
 		if (!d->is_conn) {
 			topic_flush(SL_CONTAINER_OF(d, struct topic, due));
@@ -184,12 +196,8 @@ static void serve_ready(struct sl_hub *h)
 
 static void serve_dirty(struct sl_hub *h)
 {
-	struct sl_list now; /* what is touched meanwhile has its turn next time */
-	sl_list_init(&now);
-	sl_list_each_safe (it, next, &h->dirty_conns) {
-		sl_list_drop(it);
-		sl_list_append(&now, it);
-	}
+	struct sl_list now;
+	take_all(&h->dirty_conns, &now);
 	while (!sl_list_empty(&now)) {
 		struct sl_hub_conn *c = sl_list_entry(now.next, struct sl_hub_conn, in_dirty);
 		sl_list_drop(&c->in_dirty);

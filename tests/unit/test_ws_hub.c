@@ -205,6 +205,62 @@ static void an_interval_of_its_own_begins_in_the_middle_of_text(void **state)
 	fake_fini(&f);
 }
 
+/* Writing takes so long that what was flushed first is due again before the last has had its turn. */
+static struct {
+	struct fake *f;
+	const struct sl_hub_sink_ops *real;
+	unsigned writes, flowing; /* flowing: writes during which text still comes */
+} tedious;
+
+static enum sl_sink_result tedious_write(struct sl_hub_sink *s, const char *bytes, size_t len)
+{
+	tedious.f->now += 5;
+	for (size_t run = 0; tedious.writes < tedious.flowing && run < tedious.f->n_runs; run++)
+		say(&tedious.f->runs[run], 0, "meanwhile ");
+	tedious.writes++;
+	return tedious.real->write(s, bytes, len);
+}
+
+static void a_turn_ends_even_when_text_flows_faster_than_it_is_written(void **state)
+{
+	struct fake f;
+	struct client c[6] = {0};
+	fake_init(&f, 6, 25);
+	for (size_t i = 0; i < 6; i++) {
+		fake_begin(&f.runs[i], 0);
+		client_open(&c[i], &f);
+		client_subscribe(&c[i], i);
+	}
+	fake_settle(&f);
+	struct sl_hub_sink_ops slow = *c[0].sink.ops;
+	for (int ms = 0; ms < 100; ms++, f.now++) {
+		for (size_t i = 0; i < 6; i++)
+			say(&f.runs[i], 0, "flows ");
+		sl_hub_turn(f.hub);
+	}
+	tedious.f = &f;
+	tedious.real = c[0].sink.ops;
+	tedious.writes = 0;
+	tedious.flowing = 300;
+	slow.write = tedious_write;
+	for (size_t i = 0; i < 6; i++)
+		c[i].sink.ops = &slow;
+	f.now = f.wake_at;
+	sl_hub_turn(f.hub);
+	assert_in_range(tedious.writes, 1, 6); /* each once; others of the loop have their turn, too */
+	assert_true(f.wake_at <= f.now);       /* and this one comes back at once */
+	tedious.flowing = 0;
+	for (size_t i = 0; i < 6; i++)
+		c[i].sink.ops = tedious.real;
+	fake_settle(&f);
+	for (size_t i = 0; i < 6; i++) {
+		client_read(&c[i]);
+		client_check_whole(&c[i], i);
+		client_fini(&c[i]);
+	}
+	fake_fini(&f);
+}
+
 static void level_subscribers_share_frames(void **state)
 {
 	struct fake f;
@@ -835,6 +891,7 @@ int main(void)
 		cmocka_unit_test(the_first_event_goes_at_once_later_ones_are_gathered),
 		cmocka_unit_test(text_that_flows_wakes_nobody_and_leaves_together),
 		cmocka_unit_test(an_interval_of_its_own_begins_in_the_middle_of_text),
+		cmocka_unit_test(a_turn_ends_even_when_text_flows_faster_than_it_is_written),
 		cmocka_unit_test(level_subscribers_share_frames),
 		cmocka_unit_test(a_slow_reader_gets_fewer_larger_chunks_and_all_of_it),
 		cmocka_unit_test(everything_that_happened_meanwhile_comes_from_the_journal),
