@@ -361,7 +361,12 @@ static struct json_object *build_number(struct build *b)
 		return without_memory(b);
 	errno = 0;
 	if (strpbrk(z, ".eE")) {
-		o = json_object_new_double_s(strtod(z, NULL), z);
+		double d = strtod(z, NULL);
+		if (!isfinite(d)) { /* it would be written as null */
+			b->rc = misplaced(b->t, begin, "a number larger than any double", b->err);
+			return NULL;
+		}
+		o = json_object_new_double_s(d, z);
 	} else {
 		long long v = strtoll(z, NULL, 10);
 		o = errno == ERANGE && *z != '-' ? json_object_new_uint64(strtoull(z, NULL, 10))

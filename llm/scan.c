@@ -57,8 +57,8 @@ static const char *scan_number(const struct scan *s, const char *p)
 	begin = p;
 	while (p < s->end && *p >= '0' && *p <= '9')
 		p++;
-	if (p == begin || (*begin == '0' && p - begin > 1))
-		return NULL;
+	if (p == begin || (*begin == '0' && p - begin > 1) || p - begin > 18)
+		return NULL; /* no number; or one that 64 bits may not hold, which is for the parser to say */
 	if (p < s->end && *p == '.') {
 		begin = ++p;
 		while (p < s->end && *p >= '0' && *p <= '9')

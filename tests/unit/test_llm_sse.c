@@ -138,6 +138,8 @@ static const struct {
 	{"{\"choices\":[{\"delta\":{\"content\":\"x\"}}]} trailing", SL_SCAN_OTHER, NULL},
 	{"{\"choices\":[{\"delta\":{\"content\":\"x\"}}],}", SL_SCAN_OTHER, NULL},
 	{"{\"a\":01,\"choices\":[{\"delta\":{\"content\":\"x\"}}]}", SL_SCAN_OTHER, NULL},
+	{"{\"a\":123456789012345678.5,\"choices\":[{\"delta\":{\"content\":\"x\"}}]}", SL_SCAN_TEXT, "x"},
+	{"{\"a\":99999999999999999999,\"choices\":[{\"delta\":{\"content\":\"x\"}}]}", SL_SCAN_OTHER, NULL},
 	{"{\"choices\":[]}", SL_SCAN_OTHER, NULL},
 	{"[]", SL_SCAN_OTHER, NULL},
 	{"", SL_SCAN_OTHER, NULL},
