@@ -124,6 +124,10 @@ void sl_task_refuse(struct sl_task *t, enum sl_code rc);
 /* Callbacks for the store's two usual shapes; arg is the task. */
 void sl_task_from_store(void *arg, enum sl_code rc);
 void sl_task_json_from_store(void *arg, enum sl_code rc, struct sl_bytes *json);
+void sl_task_workflow_from_store(void *arg, enum sl_code rc, struct sl_stored_workflow *workflow);
+/* And for the engine's: a view, and a run that has been started. */
+void sl_task_view(void *arg, enum sl_code rc, struct sl_view *view);
+void sl_task_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request);
 bool sl_run_status_known(struct sl_str s);   /* is it the name of one, as clients see it? */
 void sl_task_answer_json(struct sl_task *t); /* a `then`: 200 with t->json, or the problem */
 

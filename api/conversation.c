@@ -16,12 +16,7 @@ void sl_conversation_fini(struct sl_conversation *c)
 
 static enum sl_code refuse(struct sl_buf *errors, struct sl_error *err, const char *pointer, const char *message)
 {
-	if (errors->len)
-		sl_buf_addc(errors, ',');
-	sl_buf_addc(errors, '{');
-	sl_buf_json_kz(errors, "pointer", pointer);
-	sl_buf_json_kz(errors, "message", message);
-	sl_buf_addc(errors, '}');
+	sl_buf_json_problem(errors, sl_str(pointer), message);
 	return sl_fail(err, SL_INVALID, "the request cannot be served");
 }
 

@@ -9,12 +9,7 @@
 
 static void problem(struct sl_buf *errors, const char *pointer, const char *message)
 {
-	if (errors->len)
-		sl_buf_addc(errors, ',');
-	sl_buf_addc(errors, '{');
-	sl_buf_json_kz(errors, "pointer", pointer);
-	sl_buf_json_kz(errors, "message", message);
-	sl_buf_addc(errors, '}');
+	sl_buf_json_problem(errors, sl_str(pointer), message);
 }
 
 static struct sl_str cut(struct sl_str s, size_t most)

@@ -77,11 +77,8 @@ static bool know_tools(struct sl_api *a, struct json_object *tools, struct sl_bu
 			continue;
 		sl_buf_adds(&pointer, "/tools");
 		sl_pointer_add(&pointer, sl_str(key));
-		sl_buf_json_comma(problems);
-		sl_buf_addc(problems, '{');
-		sl_buf_json_kstr(problems, "pointer", sl_buf_str(&pointer));
-		sl_buf_json_kz(problems, "message", "there is no such tool; GET /api/v1/tools lists them");
-		sl_buf_addc(problems, '}');
+		sl_buf_json_problem(problems, sl_buf_str(&pointer),
+				    "there is no such tool; GET /api/v1/tools lists them");
 		if (all)
 			SL_IGNORE(
 				sl_fail(err, SL_INVALID, "/tools/%s: there is no such tool", key)); /* fills the text */

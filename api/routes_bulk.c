@@ -62,12 +62,7 @@ static void bulk_free(void *more)
 
 static void problem(struct sl_buf *out, const char *pointer, const char *message)
 {
-	if (out->len)
-		sl_buf_addc(out, ',');
-	sl_buf_addc(out, '{');
-	sl_buf_json_kz(out, "pointer", pointer);
-	sl_buf_json_kz(out, "message", message);
-	sl_buf_addc(out, '}');
+	sl_buf_json_problem(out, sl_str(pointer), message);
 }
 
 static bool keep(struct bulk *b, struct sl_str text, struct sl_str *out)

@@ -65,11 +65,8 @@ void sl_route_cache_clear(struct sl_api *a, struct sl_request *r)
 	}
 	if (wrong) {
 		SL_BUF(errors, 256);
-		sl_buf_addc(&errors, '{');
-		sl_buf_json_kz(&errors, "pointer", wrong);
-		sl_buf_json_kz(&errors, "message",
-			       "there is the cache `response`; a `scope` is one of those that its figures list");
-		sl_buf_addc(&errors, '}');
+		sl_buf_json_problem(&errors, sl_str(wrong),
+				    "there is the cache `response`; a `scope` is one of those that its figures list");
 		sl_answer_problem_with(r, 422, SL_INVALID, SL_STR("there is no such cache"), sl_buf_str(&errors), 0,
 				       SL_STR(""));
 		return;

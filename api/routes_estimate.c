@@ -77,14 +77,6 @@ static void told(struct sl_work *w)
 	sl_work_free(w);
 }
 
-static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *stored)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	t->workflow = stored;
-	sl_task_back(t);
-}
-
 static void found(struct sl_task *t)
 {
 	if (t->rc != SL_OK) {
@@ -117,7 +109,8 @@ static void was_read(struct sl_work *w)
 	t->more = w;
 	t->more_free = work_free;
 	t->then = found;
-	enum sl_code rc = sl_store_workflow_get(t->api->parts.store, t->r->params[0], w->version, on_workflow, t);
+	enum sl_code rc =
+		sl_store_workflow_get(t->api->parts.store, t->r->params[0], w->version, sl_task_workflow_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }

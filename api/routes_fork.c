@@ -131,14 +131,6 @@ static void differed(void *arg)
 	sl_task_free(t);
 }
 
-static void on_view(void *arg, enum sl_code rc, struct sl_view *v)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	t->view = v;
-	sl_task_back(t);
-}
-
 static bool refused(struct sl_task *t, const char *nobody)
 {
 	if (t->rc == SL_OK)
@@ -167,7 +159,7 @@ static void have_one(struct sl_task *t)
 		return;
 	p->a = SL_TAKE(t->view);
 	t->then = have_both;
-	enum sl_code rc = sl_engine_view(t->api->parts.engine, p->other, SL_VIEW_ONCE, on_view, t);
+	enum sl_code rc = sl_engine_view(t->api->parts.engine, p->other, SL_VIEW_ONCE, sl_task_view, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }
@@ -199,7 +191,7 @@ void sl_route_run_diff(struct sl_api *a, struct sl_request *r)
 	}
 	t->more = p;
 	t->more_free = pair_free;
-	enum sl_code rc = sl_engine_view(a->parts.engine, id, SL_VIEW_ONCE, on_view, t);
+	enum sl_code rc = sl_engine_view(a->parts.engine, id, SL_VIEW_ONCE, sl_task_view, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }

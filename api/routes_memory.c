@@ -54,11 +54,7 @@ struct body {
 
 static void problem(struct body *b, const char *pointer, const char *message)
 {
-	sl_buf_json_comma(&b->problems);
-	sl_buf_addc(&b->problems, '{');
-	sl_buf_json_kz(&b->problems, "pointer", pointer);
-	sl_buf_json_kz(&b->problems, "message", message);
-	sl_buf_addc(&b->problems, '}');
+	sl_buf_json_problem(&b->problems, sl_str(pointer), message);
 }
 
 static void only(struct body *b, const char *const *known)

@@ -333,22 +333,10 @@ static void running(struct sl_task *t)
 	sl_task_free(t);
 }
 
-static void on_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	t->run = id;
-	sl_task_back(t);
-}
-
 /* [pool] w has definition and inputs. */
 static void submit(struct sl_work *w)
 {
-	struct sl_task *t = w->task;
-	t->then = running; /* before: the answer may come before the call returns */
-	sl_run_submit(t->api->parts.engine, w, on_submitted, t);
-	if (w->rc == SL_OK)
-		w->task = NULL; /* it is on its way back, and no longer ours */
+	sl_work_submit(w, running);
 }
 
 static void submitted(struct sl_work *w)
@@ -394,14 +382,6 @@ static void workflow_came(struct sl_task *t)
 	w->definition = sl_bytes_ref(t->workflow->definition);
 	(void)snprintf(w->name, sizeof(w->name), "%s", k->asked.name);
 	sl_work_go(w, map_workflow, submitted);
-}
-
-static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *w)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	t->workflow = w;
-	sl_task_back(t);
 }
 
 /* [pool] */
@@ -450,7 +430,8 @@ static void body_read(struct sl_work *w)
 	w->task = NULL;
 	sl_work_free(w);
 	t->then = workflow_came;
-	enum sl_code rc = sl_store_workflow_get(t->api->parts.store, sl_str(k->asked.name), 0, on_workflow, t);
+	enum sl_code rc =
+		sl_store_workflow_get(t->api->parts.store, sl_str(k->asked.name), 0, sl_task_workflow_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }

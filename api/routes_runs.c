@@ -45,21 +45,13 @@ static void repeated(struct sl_task *t)
 	sl_task_free(t);
 }
 
-static void on_view(void *arg, enum sl_code rc, struct sl_view *v)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	t->view = v;
-	sl_task_back(t);
-}
-
 void sl_run_started(struct sl_task *t)
 {
 	if (t->rc == SL_OK) {
 		answer_started(t, "queued");
 	} else if (t->rc == SL_CONFLICT && t->same_request) {
 		t->then = repeated;
-		if (sl_engine_view(t->api->parts.engine, t->run, SL_VIEW_ONCE, on_view, t) == SL_OK)
+		if (sl_engine_view(t->api->parts.engine, t->run, SL_VIEW_ONCE, sl_task_view, t) == SL_OK)
 			return;
 		t->rc = SL_NO_MEMORY;
 		repeated(t);
@@ -72,23 +64,10 @@ void sl_run_started(struct sl_task *t)
 	sl_task_free(t);
 }
 
-static void on_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	t->run = id;
-	t->same_request = same_request;
-	sl_task_back(t);
-}
-
 /* [pool] */
 static void submit(struct sl_work *w)
 {
-	struct sl_task *t = w->task;
-	t->then = sl_run_started; /* before: the answer may come before the call returns */
-	sl_run_submit(t->api->parts.engine, w, on_submitted, t);
-	if (w->rc == SL_OK)
-		w->task = NULL; /* it is on its way back, and no longer ours */
+	sl_work_submit(w, sl_run_started);
 }
 
 void sl_run_submitted(struct sl_work *w)
@@ -118,14 +97,6 @@ static void workflow_came(struct sl_task *t)
 		w->definition = sl_bytes_ref(t->workflow->definition);
 		sl_work_go(w, submit, sl_run_submitted);
 	}
-}
-
-static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *w)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	t->workflow = w;
-	sl_task_back(t);
 }
 
 static void read_body(struct sl_work *w)
@@ -158,7 +129,8 @@ static void request_read(struct sl_work *w)
 	t->more = w;
 	t->more_free = work_free;
 	t->then = workflow_came;
-	enum sl_code rc = sl_store_workflow_get(t->api->parts.store, sl_str(w->name), w->version, on_workflow, t);
+	enum sl_code rc =
+		sl_store_workflow_get(t->api->parts.store, sl_str(w->name), w->version, sl_task_workflow_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }
@@ -274,7 +246,7 @@ static void show_run(struct sl_task *t)
 static void view_then_show(struct sl_task *t)
 {
 	t->then = show_run;
-	enum sl_code rc = sl_engine_view(t->api->parts.engine, t->run, SL_VIEW_ONCE, on_view, t);
+	enum sl_code rc = sl_engine_view(t->api->parts.engine, t->run, SL_VIEW_ONCE, sl_task_view, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }

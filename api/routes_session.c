@@ -152,12 +152,7 @@ static void token_made(struct sl_task *t)
 
 static void field(struct sl_buf *errors, const char *pointer, const char *message)
 {
-	if (errors->len)
-		sl_buf_addc(errors, ',');
-	sl_buf_addc(errors, '{');
-	sl_buf_json_kz(errors, "pointer", pointer);
-	sl_buf_json_kz(errors, "message", message);
-	sl_buf_addc(errors, '}');
+	sl_buf_json_problem(errors, sl_str(pointer), message);
 }
 
 /* What stands in the body, or the problems with it. */

@@ -185,14 +185,6 @@ void sl_route_workflow_validate(struct sl_api *a, struct sl_request *r)
 
 /* ---- look, archive ---- */
 
-static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *w)
-{
-	struct sl_task *t = arg;
-	t->rc = rc;
-	t->workflow = w;
-	sl_task_back(t);
-}
-
 static void show(struct sl_task *t)
 {
 	if (t->rc == SL_OK) {
@@ -217,7 +209,8 @@ void sl_route_workflow_get(struct sl_api *a, struct sl_request *r)
 	struct sl_task *t = sl_task_new(a, r, show);
 	if (!t)
 		return;
-	enum sl_code rc = sl_store_workflow_get(a->parts.store, r->params[0], (int32_t)version, on_workflow, t);
+	enum sl_code rc =
+		sl_store_workflow_get(a->parts.store, r->params[0], (int32_t)version, sl_task_workflow_from_store, t);
 	if (rc != SL_OK)
 		sl_task_refuse(t, rc);
 }

@@ -156,3 +156,12 @@ void sl_run_submit(struct sl_engine *e, struct sl_work *w, sl_submit_fn *fn, voi
 		return;
 	w->rc = sl_engine_submit(e, SL_TAKE(head), &w->problems, fn, arg, &w->err);
 }
+
+void sl_work_submit(struct sl_work *w, void (*then)(struct sl_task *t))
+{
+	struct sl_task *t = w->task;
+	t->then = then; /* before: the answer may come before the call returns */
+	sl_run_submit(t->api->parts.engine, w, sl_task_submitted, t);
+	if (w->rc == SL_OK)
+		w->task = NULL;
+}

@@ -68,6 +68,31 @@ void sl_task_json_from_store(void *arg, enum sl_code rc, struct sl_bytes *json)
 	sl_task_back(t);
 }
 
+void sl_task_workflow_from_store(void *arg, enum sl_code rc, struct sl_stored_workflow *workflow)
+{
+	struct sl_task *t = arg;
+	t->rc = rc;
+	t->workflow = workflow;
+	sl_task_back(t);
+}
+
+void sl_task_view(void *arg, enum sl_code rc, struct sl_view *view)
+{
+	struct sl_task *t = arg;
+	t->rc = rc;
+	t->view = view;
+	sl_task_back(t);
+}
+
+void sl_task_submitted(void *arg, enum sl_code rc, struct sl_run_id id, bool same_request)
+{
+	struct sl_task *t = arg;
+	t->rc = rc;
+	t->run = id;
+	t->same_request = same_request;
+	sl_task_back(t);
+}
+
 void sl_task_answer_json(struct sl_task *t)
 {
 	if (t->rc == SL_OK)
@@ -147,11 +172,6 @@ void sl_problems_json(struct sl_buf *b, const struct sl_problems *p, struct sl_s
 		SL_BUF(pointer, 4096);
 		sl_buf_add(&pointer, prefix.p, prefix.len);
 		sl_buf_adds(&pointer, p->items[i].pointer ? p->items[i].pointer : "");
-		if (b->len && b->data[b->len - 1] == '}')
-			sl_buf_addc(b, ',');
-		sl_buf_addc(b, '{');
-		sl_buf_json_kstr(b, "pointer", sl_buf_str(&pointer));
-		sl_buf_json_kz(b, "message", p->items[i].message ? p->items[i].message : "");
-		sl_buf_addc(b, '}');
+		sl_buf_json_problem(b, sl_buf_str(&pointer), p->items[i].message ? p->items[i].message : "");
 	}
 }

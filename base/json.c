@@ -715,3 +715,12 @@ void sl_pointer_add_index(struct sl_buf *pointer, size_t index)
 	sl_buf_addc(pointer, '/');
 	sl_buf_addu(pointer, index);
 }
+
+void sl_buf_json_problem(struct sl_buf *list, struct sl_str pointer, const char *message)
+{
+	sl_buf_json_comma(list);
+	sl_buf_addc(list, '{');
+	sl_buf_json_kstr(list, "pointer", pointer);
+	sl_buf_json_kz(list, "message", message);
+	sl_buf_addc(list, '}');
+}

@@ -44,3 +44,5 @@ const char *sl_json_type_name(struct json_object *o); /* "object", "string", "in
 /* Appends /token to a JSON Pointer (RFC 6901 escaping). */
 void sl_pointer_add(struct sl_buf *pointer, struct sl_str token);
 void sl_pointer_add_index(struct sl_buf *pointer, size_t index);
+/* Appends {"pointer": …, "message": …} to a list, with a comma where it needs one. */
+void sl_buf_json_problem(struct sl_buf *list, struct sl_str pointer, const char *message);
