@@ -267,6 +267,7 @@ static void on_commanded(void *arg, enum sl_code rc, const char *status, const s
 static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, const struct sl_order_row *row,
 			  struct json_object *args, sl_ws_reply_fn *reply, void *arg, struct sl_error *err)
 {
+	static const char *const around[] = {"cmd", "id", "run_id", NULL};
 	struct sl_run_id id;
 	struct sl_order_text text;
 	SL_BUF(errors, 4096);
@@ -283,7 +284,7 @@ static enum sl_code steer(struct sl_api *a, const struct sl_ws_identity *who, co
 	c->row = row;
 	c->run = id;
 	(void)snprintf(c->by, sizeof(c->by), "%s", who->name);
-	enum sl_code rc = sl_order_read(row, args, sl_str(c->by), &text, &errors, err);
+	enum sl_code rc = sl_order_read(row, args, around, sl_str(c->by), &text, &errors, err);
 	if (rc == SL_OK) {
 		c->text = text.detail.len ? sl_bytes_new(text.detail.data, text.detail.len) : NULL;
 		rc = sl_engine_command(a->parts.engine, id, &text.order, on_commanded, c);

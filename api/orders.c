@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/utf8.h"
 
+#define OTHERS       10 /* unknown members that are told */
 #define REASON_BYTES 1000
 #define TEXT_BYTES   (64u << 10) /* of a justification, or of what a person interjects */
 
@@ -18,18 +19,13 @@ static struct sl_str cut(struct sl_str s, size_t most)
 	return s;
 }
 
-static void take_reason(struct json_object *body, struct sl_order_text *out)
+static void read_reason(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
 {
+	if (sl_json_get(body, "reason") && !json_object_is_type(sl_json_get(body, "reason"), json_type_string))
+		problem(errors, "/reason", "is a text");
 	out->order.reason = cut(sl_json_get_str(body, "reason"), REASON_BYTES);
 	if (out->order.reason.len)
 		sl_buf_json_kstr(&out->detail, "reason", out->order.reason);
-}
-
-static void read_reason(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
-{
-	if (sl_json_get(body, "mode"))
-		problem(errors, "/mode", "only a pause has a mode");
-	take_reason(body, out);
 }
 
 static void read_pause(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors)
@@ -40,7 +36,7 @@ static void read_pause(struct json_object *body, struct sl_order_text *out, stru
 	else if (sl_json_get(body, "mode") && !sl_str_is(mode, "drain"))
 		problem(errors, "/mode", "drain or now");
 	sl_buf_json_kz(&out->detail, "mode", out->order.kind == SL_CMD_PAUSE_NOW ? "now" : "drain");
-	take_reason(body, out);
+	read_reason(body, out, errors);
 }
 
 /* The operator says in writing why it is safe, or ticks all three checks. */
@@ -131,14 +127,26 @@ static void read_input(struct json_object *body, struct sl_order_text *out, stru
 }
 
 const struct sl_order_row sl_order_rows[] = {
-	{"pause", "pause", SL_CMD_PAUSE_DRAIN, SL_ROLE_RUNNER, "run.pause", read_pause},
-	{"resume", "resume", SL_CMD_RESUME, SL_ROLE_RUNNER, "run.resume", read_reason},
-	{"cancel", "cancel", SL_CMD_CANCEL, SL_ROLE_RUNNER, "run.cancel", read_reason},
-	{"retry", "retry", SL_CMD_RETRY, SL_ROLE_RUNNER, "run.retry", read_retry},
-	{"unlock", "unlock", SL_CMD_UNLOCK, SL_ROLE_ADMIN, "run.unlock", read_unlock},
-	{"review", "review", SL_CMD_REVIEW, SL_ROLE_RUNNER, "run.review", read_review},
-	{"signal", "signal", SL_CMD_SIGNAL, SL_ROLE_RUNNER, "run.signal", read_signal},
-	{"input", "user_input", SL_CMD_INPUT, SL_ROLE_RUNNER, "run.input", read_input},
+	{"pause", "pause", SL_CMD_PAUSE_DRAIN, SL_ROLE_RUNNER, "run.pause", read_pause, {"mode", "reason"}},
+	{"resume", "resume", SL_CMD_RESUME, SL_ROLE_RUNNER, "run.resume", read_reason, {"reason"}},
+	{"cancel", "cancel", SL_CMD_CANCEL, SL_ROLE_RUNNER, "run.cancel", read_reason, {"reason"}},
+	{"retry", "retry", SL_CMD_RETRY, SL_ROLE_RUNNER, "run.retry", read_retry, {"from"}},
+	{"unlock",
+	 "unlock",
+	 SL_CMD_UNLOCK,
+	 SL_ROLE_ADMIN,
+	 "run.unlock",
+	 read_unlock,
+	 {"justification", "confirmations"}},
+	{"review",
+	 "review",
+	 SL_CMD_REVIEW,
+	 SL_ROLE_RUNNER,
+	 "run.review",
+	 read_review,
+	 {"node", "action", "content", "reason"}},
+	{"signal", "signal", SL_CMD_SIGNAL, SL_ROLE_RUNNER, "run.signal", read_signal, {"signal", "payload"}},
+	{"input", "user_input", SL_CMD_INPUT, SL_ROLE_RUNNER, "run.input", read_input, {"text"}},
 };
 const size_t sl_n_order_rows = SL_COUNT_OF(sl_order_rows);
 
@@ -158,6 +166,31 @@ const struct sl_order_row *sl_order_find_ws(const char *name)
 	return NULL;
 }
 
+static bool known(const char *const *names, const char *key)
+{
+	while (names && *names && strcmp(*names, key) != 0)
+		names++;
+	return names && *names;
+}
+
+static void refuse_others(const struct sl_order_row *row, struct json_object *body, const char *const *around,
+			  struct sl_buf *errors)
+{
+	unsigned told = 0;
+	SL_BUF(message, 256);
+	sl_buf_adds(&message, "is not known here; there is ");
+	for (size_t i = 0; row->fields[i]; i++)
+		sl_buf_addf(&message, "%s%s", i ? ", " : "", row->fields[i]);
+	json_object_object_foreach (body, key, value) {
+		(void)value;
+		if (known(row->fields, key) || known(around, key) || told++ >= OTHERS)
+			continue;
+		SL_BUF(pointer, 256);
+		sl_pointer_add(&pointer, sl_str(key));
+		problem(errors, pointer.failed ? "" : pointer.data, message.data ? message.data : "is not known here");
+	}
+}
+
 static enum sl_code first_problem(const struct sl_buf *errors, struct sl_error *err)
 {
 	SL_AUTO_JSON first = NULL;
@@ -170,14 +203,15 @@ static enum sl_code first_problem(const struct sl_buf *errors, struct sl_error *
 	return sl_fail(err, SL_INVALID, "this cannot be asked of a run");
 }
 
-enum sl_code sl_order_read(const struct sl_order_row *row, struct json_object *body, struct sl_str by,
-			   struct sl_order_text *out, struct sl_buf *errors, struct sl_error *err)
+enum sl_code sl_order_read(const struct sl_order_row *row, struct json_object *body, const char *const *around,
+			   struct sl_str by, struct sl_order_text *out, struct sl_buf *errors, struct sl_error *err)
 {
 	*out = (struct sl_order_text){.order = {.kind = row->kind, .by = by}};
 	sl_buf_init(&out->payload, SL_LIMIT_PAYLOAD_BYTES);
 	sl_buf_init(&out->detail, SL_LIMIT_PAYLOAD_BYTES);
 	sl_buf_addc(&out->detail, '{');
 	row->read(body, out, errors);
+	refuse_others(row, body, around, errors);
 	if (out->detail.len > 1)
 		sl_buf_addc(&out->detail, '}');
 	else

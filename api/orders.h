@@ -27,6 +27,8 @@ struct sl_order_row {
 	/* Fills the order, and the detail between the braces; problems as members of an errors array. NULL in `body`:
 	 * never. */
 	void (*read)(struct json_object *body, struct sl_order_text *out, struct sl_buf *errors);
+	const char
+		*fields[5]; /* what a body may have, NULL-terminated; any other member is a problem: it is misspelt */
 };
 extern const struct sl_order_row sl_order_rows[];
 extern const size_t sl_n_order_rows;
@@ -34,8 +36,10 @@ extern const size_t sl_n_order_rows;
 const struct sl_order_row *sl_order_find_rest(struct sl_str name); /* NULL: there is none */
 const struct sl_order_row *sl_order_find_ws(const char *name);     /* NULL: there is none */
 
-/* SL_INVALID: `errors` gets the members of an errors array, err the first message. The caller ends with
+/* `around`, NULL-terminated or NULL: further members that the body may have, and that are no affair of the order.
+ * SL_INVALID: `errors` gets the members of an errors array, err the first message. The caller ends with
  * sl_order_text_fini() in any case. */
-SL_MUST_USE enum sl_code sl_order_read(const struct sl_order_row *row, struct json_object *body, struct sl_str by,
-				       struct sl_order_text *out, struct sl_buf *errors, struct sl_error *err);
+SL_MUST_USE enum sl_code sl_order_read(const struct sl_order_row *row, struct json_object *body,
+				       const char *const *around, struct sl_str by, struct sl_order_text *out,
+				       struct sl_buf *errors, struct sl_error *err);
 void sl_order_text_fini(struct sl_order_text *t);

@@ -395,7 +395,7 @@ void sl_route_run_order(struct sl_api *a, struct sl_request *r)
 	SL_AUTO_JSON body = sl_request_json(r);
 	if (!body)
 		return;
-	enum sl_code rc = sl_order_read(row, body, sl_str(r->by), &text, &errors, &err);
+	enum sl_code rc = sl_order_read(row, body, NULL, sl_str(r->by), &text, &errors, &err);
 	if (rc != SL_OK) {
 		sl_answer_problem_with(r, sl_code_http(rc), rc, sl_str(err.text), sl_buf_str(&errors), 0, SL_STR(""));
 		sl_order_text_fini(&text);

@@ -44,6 +44,16 @@ static void bodies_are_read_or_refused_with_a_pointer(void **state)
 		{"input", "{\"text\":\" hello \"}", NULL, "{\"text\":\"hello\"}"},
 		{"input", "{\"text\":\" \"}", "/text", NULL},
 		{"input", "{\"text\":7}", "/text", NULL},
+		/* what is misspelt must not be taken for left out */
+		{"pause", "{\"mod\":\"now\"}", "/mod", NULL},
+		{"pause", "{\"reason\":7}", "/reason", NULL},
+		{"resume", "{\"by\":\"me\"}", "/by", NULL},
+		{"cancel", "{\"reson\":\"r\"}", "/reson", NULL},
+		{"retry", "{\"form\":\"a\"}", "/form", NULL},
+		{"unlock", "{\"justification\":\"fine\",\"reason\":\"r\"}", "/reason", NULL},
+		{"review", "{\"node\":\"n\",\"action\":\"approve\",\"contnet\":\"x\"}", "/contnet", NULL},
+		{"signal", "{\"signal\":\"go\",\"pay/load\":1}", "/pay~1load", NULL},
+		{"input", "{\"text\":\"hi\",\"cmd\":\"user_input\"}", "/cmd", NULL},
 	};
 	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
 		SL_AUTO_JSON body = NULL;
@@ -53,7 +63,7 @@ static void bodies_are_read_or_refused_with_a_pointer(void **state)
 		assert_int_equal(sl_json_parse(sl_str(rows[i].body), &body, &err), SL_OK);
 		const struct sl_order_row *row = sl_order_find_rest(sl_str(rows[i].order));
 		assert_non_null(row);
-		enum sl_code rc = sl_order_read(row, body, SL_STR("ann"), &text, &errors, &err);
+		enum sl_code rc = sl_order_read(row, body, NULL, SL_STR("ann"), &text, &errors, &err);
 		if (rc != (rows[i].pointer ? SL_INVALID : SL_OK))
 			fail_msg("%s %s: %s", rows[i].order, rows[i].body, sl_code_wire(rc));
 		if (rows[i].pointer) {
@@ -96,7 +106,7 @@ static void each_order_has_its_line_of_the_trail_without_what_was_said(void **st
 		size_t known = 0;
 		assert_int_equal(sl_json_parse(sl_str(rows[i].body), &body, &err), SL_OK);
 		const struct sl_order_row *row = sl_order_find_rest(sl_str(rows[i].order));
-		assert_int_equal(sl_order_read(row, body, SL_STR("ann"), &text, &errors, &err), SL_OK);
+		assert_int_equal(sl_order_read(row, body, NULL, SL_STR("ann"), &text, &errors, &err), SL_OK);
 		assert_non_null(row->audit);
 		assert_string_equal(row->audit, rows[i].audit);
 		assert_string_equal(text.detail.len ? text.detail.data : "", rows[i].detail);
@@ -116,7 +126,7 @@ static void a_pause_says_how(void **state)
 	struct sl_error err = {0};
 	SL_BUF(errors, 4096);
 	assert_int_equal(sl_json_parse(SL_STR("{\"mode\":\"now\",\"reason\":\"lunch\"}"), &body, &err), SL_OK);
-	assert_int_equal(sl_order_read(sl_order_find_ws("pause"), body, SL_STR(""), &text, &errors, &err), SL_OK);
+	assert_int_equal(sl_order_read(sl_order_find_ws("pause"), body, NULL, SL_STR(""), &text, &errors, &err), SL_OK);
 	assert_int_equal(text.order.kind, SL_CMD_PAUSE_NOW);
 	assert_true(sl_str_is(text.order.reason, "lunch"));
 	sl_order_text_fini(&text);
