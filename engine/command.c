@@ -24,6 +24,24 @@ static enum sl_code unlock_payload(struct json_object *payload, struct json_obje
 	return SL_OK;
 }
 
+/* Whoever comes second is told who was first. False: nobody has decided there. */
+static bool who_decided(const struct sl_node_state *n, const char *path, struct sl_error *err)
+{
+	const char *action = n ? sl_json_get_z(n->output, "action") : NULL,
+		   *who = n ? sl_json_get_z(n->output, "reviewer") : NULL;
+	if (action && who)
+		SL_IGNORE(sl_fail(err, SL_CONFLICT, "'%s' has been decided: %s, by %s", path, action, who)); /* text */
+	return action && who;
+}
+
+void sl_command_refused(struct sl_run_state *s, const struct sl_order_copy *order, struct sl_error *err)
+{
+	struct sl_scope *sc;
+	uint32_t i;
+	if (order->kind == SL_CMD_REVIEW && order->node)
+		(void)who_decided(sl_state_find(s, sl_str(order->node), &sc, &i), order->node, err);
+}
+
 static enum sl_code review(struct sl_run *r, const struct sl_order_copy *order, struct sl_error *err)
 {
 	struct sl_scope *sc;
@@ -38,9 +56,8 @@ static enum sl_code review(struct sl_run *r, const struct sl_order_copy *order, 
 		SL_CRASH_POINT_OF("order.review", path);
 	if (rc != SL_NOT_FOUND)
 		return rc;
-	const char *action = sl_json_get_z(n->output, "action"), *who = sl_json_get_z(n->output, "reviewer");
-	if (action && who)
-		return sl_fail(err, SL_CONFLICT, "'%s' has been decided: %s, by %s", path, action, who);
+	if (who_decided(n, path, err))
+		return SL_CONFLICT;
 	return sl_fail(err, SL_CONFLICT, "'%s' is %s and waits for no review", path, sl_node_states[n->status].wire);
 }
 
@@ -124,6 +141,8 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 	if (order->kind == SL_CMD_RESUME && sl_from_parent(order->by, order->reason))
 		sl_run_start_at_once(r); /* a child that a person has retried, and now its parent, too */
 	enum sl_code rc = sl_decide(&r->state, order->kind, &e, &nothing, err);
+	if (rc == SL_CONFLICT)
+		sl_command_refused(&r->state, order, err);
 	if (rc != SL_OK || nothing)
 		return rc;
 	/* What a person has paused goes on when a person says so: parents pass on that they go on, and after a restart

@@ -731,6 +731,8 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 		    sl_from_parent(c->cmd.by, c->cmd.reason))
 			nothing = true; /* as sl_run_command() would say where the run is */
 		bool elsewhere = rc == SL_OK && !nothing;
+		if (rc == SL_CONFLICT)
+			sl_command_refused(&state, &c->cmd, &err);
 		sl_run_state_fini(&state);
 		if (elsewhere && !c->again && (c->run = sl_engine_find(c->engine, c->id))) {
 			c->again = true; /* it was taken up while it was read */

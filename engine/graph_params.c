@@ -142,6 +142,11 @@ static void walk_marks(struct sl_reading *rd, struct found *f, const struct sl_m
 		return;
 	if (m->constant)
 		no_braces_below(rd, f, value);
+	if (m->schema && !rd->stored && json_object_is_type(value, json_type_object)) {
+		SL_AUTO(sl_schema) s = NULL;
+		if (sl_schema_compile(value, sl_buf_str(&rd->pointer), &s, rd->problems) != SL_OK)
+			rd->no_memory = true;
+	}
 	if (m->expr && json_object_is_type(value, json_type_string))
 		add_expr(rd, f, m, value);
 	if (m->graph && json_object_is_type(value, json_type_object)) {

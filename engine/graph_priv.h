@@ -16,7 +16,7 @@
 /* What the x- keywords of a parameter schema say, as a tree beside the schema's own. */
 struct sl_mark {
 	const char *key; /* the member it stands at; NULL for the root and for items */
-	bool expr, code, graph, constant;
+	bool expr, code, graph, constant, schema;
 	bool rewrites; /* an expr or graph at or below this: the template is made of a changed copy */
 	uint32_t provides;
 	struct sl_mark *sub, *items;

@@ -4,8 +4,9 @@
  * source for validation, the form in the UI, the docs and OpenAPI. Besides JSON Schema's own keywords it may say of a
  * property: "x-expr": "value" | "code"   the string is Lua, not a template; fetched with sl_node_eval() "x-graph": true
  * the object is a nested graph { nodes, edges } "x-constant": true           no {{ }} allowed: the value is needed
- * before the node starts "x-provides": [names]        at an x-graph: what its nodes see besides (loop, item, index). At
- * an x-expr: likewise ("item" and "index" when it is fetched with sl_node_eval_item()); "body" adds the body's nodes
+ * before the node starts "x-schema": true the object is a JSON Schema itself, and checked to be one "x-provides":
+ * [names]        at an x-graph: what its nodes see besides (loop, item, index). At an x-expr: likewise ("item" and
+ * "index" when it is fetched with sl_node_eval_item()); "body" adds the body's nodes
  *
  * Thread    every slot and every sl_node_* call: [run], the worker that serves the run's mailbox. Only struct sl_remote
  * is [any]. Lifetime  struct sl_node lives from start until it is completed, failed or cancelled; never keep a pointer

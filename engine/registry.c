@@ -61,6 +61,7 @@ static enum sl_code read_marks(struct sl_arena *a, struct json_object *schema, u
 		m->rewrites |= m->graph;
 	}
 	m->constant = sl_json_get_bool(schema, "x-constant", false);
+	m->schema = sl_json_get_bool(schema, "x-schema", false);
 	if ((v = sl_json_get(schema, "x-provides")) && (rc = read_provides(v, &m->provides, err)) != SL_OK)
 		return rc;
 	if (m->provides && !m->expr && !m->graph && depth) /* at the top it is for a graph that the type makes */

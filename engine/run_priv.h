@@ -214,6 +214,8 @@ struct sl_order_copy {
 	uint64_t at_us;              /* monotonic: when it came */
 };
 SL_MUST_USE enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *cmd, struct sl_error *err);
+/* [any] The state has refused it: says more of the reason, where there is more to say. */
+void sl_command_refused(struct sl_run_state *s, const struct sl_order_copy *order, struct sl_error *err);
 /* place.c */
 SL_MUST_USE enum sl_code sl_places_new(struct sl_engine *e);
 SL_MUST_USE enum sl_code sl_run_join(struct sl_run *r); /* before anybody can find it */

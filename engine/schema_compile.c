@@ -454,6 +454,7 @@ static const struct keyword {
 	{"x-expr", key_note, 0},
 	{"x-graph", key_note, 0},
 	{"x-constant", key_note, 0},
+	{"x-schema", key_note, 0},
 	{"x-provides", key_note, 0},
 	{"x-ui", key_note, 0},
 };

@@ -220,7 +220,7 @@ const struct sl_node_type sl_node_type_human_review = {
 		"    \"description\": \"A person may skip it, and a deadline that passes takes the draft as it is "
 		"instead "
 		"of failing.\" },"
-		"  \"fields\": { \"type\": \"object\", \"x-constant\": true, \"title\": \"Form\","
+		"  \"fields\": { \"type\": \"object\", \"x-constant\": true, \"x-schema\": true, \"title\": \"Form\","
 		"    \"description\": \"A JSON Schema of the form the person fills in; what is approved or modified "
 		"must fit it. Without it the draft is edited "
 		"as "

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/limits.h"
+#include "engine/expr.h"
 #include "engine/node.h"
 
 struct map_state { /* [run] */
@@ -124,6 +125,20 @@ static enum sl_code map_fold(struct sl_node *n, struct map_state *s, uint32_t nu
 	return SL_OK;
 }
 
+/* Lua's empty table may have been meant as a list, and comes as an object. */
+static bool map_is_empty(struct json_object *items)
+{
+	return json_object_is_type(items, json_type_object) && json_object_object_length(items) == 0;
+}
+
+static enum sl_code map_check(struct json_object *params, struct sl_error *err)
+{
+	struct json_object *items = sl_json_get(params, "items");
+	if (json_object_is_type(items, json_type_array) || map_is_empty(items) || sl_template_in(sl_json_str(items)))
+		return SL_OK;
+	return sl_fail(err, SL_INVALID, "`items` must be a list, or a {{ template }} that gives one");
+}
+
 static enum sl_step map_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
 {
 	struct map_state *s = sl_node_state(n, sizeof(*s));
@@ -132,18 +147,19 @@ static enum sl_step map_start(struct sl_node *n, struct json_object *params, str
 		(void)sl_fail(err, SL_NO_MEMORY, "no memory for a map");
 		return SL_FAILED;
 	}
-	if (!json_object_is_type(items, json_type_array)) {
-		(void)sl_fail(err, SL_INVALID, "`items` is a %s, not a list", sl_json_type_name(items));
+	bool empty = map_is_empty(items);
+	if (!empty && !json_object_is_type(items, json_type_array)) {
+		(void)sl_fail(err, SL_INVALID, "`items` is not a list but of type %s", sl_json_type_name(items));
 		return SL_FAILED;
 	}
-	if (json_object_array_length(items) > SL_LIMIT_BODIES) {
+	if (!empty && json_object_array_length(items) > SL_LIMIT_BODIES) {
 		(void)sl_fail(err, SL_LIMIT, "`items` has %zu items; at most %d are taken",
 			      json_object_array_length(items), SL_LIMIT_BODIES);
 		return SL_FAILED;
 	}
 	s->params = json_object_get(params);
 	s->items = items;
-	s->count = (uint32_t)json_object_array_length(items);
+	s->count = empty ? 0 : (uint32_t)json_object_array_length(items);
 	/* what an earlier life of the server has begun */
 	enum sl_code rc = SL_OK;
 	for (uint32_t i = 1; rc == SL_OK && i <= sl_node_bodies(n) && i <= s->count; i++) {
@@ -205,5 +221,6 @@ const struct sl_node_type sl_node_type_map = {
 	.keep = SL_BODY_KEEP_RESULT,
 	.start = map_start,
 	.body = map_body,
+	.check = map_check,
 	.cancel = map_cancel,
 };

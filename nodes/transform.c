@@ -7,7 +7,18 @@ static enum sl_step transform_start(struct sl_node *n, struct json_object *param
 	enum sl_code rc = sl_node_eval(n, sl_json_get(params, "code") ? "/code" : "/expr", &value, err);
 	if (rc != SL_OK)
 		return SL_FAILED;
-	if (!value || !json_object_is_type(value, json_type_object)) {
+	bool object = json_object_is_type(value, json_type_object);
+	if (object && json_object_object_length(value) == 0) {
+		/* Lua has one empty table for both; with named fields it would be the output itself, so it is a list */
+		json_object_put(value);
+		value = json_object_new_array();
+		object = false;
+		if (!value) {
+			sl_fail(err, SL_NO_MEMORY, "the transformed value");
+			return SL_FAILED;
+		}
+	}
+	if (!object) {
 		struct json_object *output = json_object_new_object();
 		if (!output) {
 			json_object_put(value);

@@ -392,6 +392,9 @@ static void an_empty_list_is_done_at_once_and_no_list_is_an_error(void **state)
 	struct sl_run_id id = world_submit(w, mapped("'concurrency':2", "'answer':1"), q("{'list':[]}"));
 	world_settle(w);
 	expect_v(w, id, "{\"items\":[],\"count\":0,\"failed\":0}");
+	id = world_submit(w, mapped("'concurrency':2", "'answer':1"), q("{'list':{}}")); /* Lua's empty table */
+	world_settle(w);
+	expect_v(w, id, "{\"items\":[],\"count\":0,\"failed\":0}");
 	id = world_submit(w, mapped("'concurrency':2", "'answer':1"), q("{'list':'abc'}"));
 	world_settle(w);
 	expect_status(w, id, "failed");

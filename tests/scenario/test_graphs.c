@@ -229,6 +229,7 @@ static void texts_and_values_are_composed(void **state)
 	       COMPOSE("transform", "\"code\":\"local t = {{1,2},{3}} return { sizes = { #t[1], #t[2] } }\"", "sizes"),
 	       "{}", "[2,1]");
 	expect(*state, COMPOSE("transform", "\"expr\":\"{ 1, 2 }\"", "value"), "{}", "[1,2]");
+	expect(*state, COMPOSE("transform", "\"code\":\"local found = {} return found\"", "value"), "{}", "[]");
 }
 
 static void a_moment_that_has_passed_does_not_wait(void **state)

@@ -38,6 +38,16 @@ static void a_run_waits_for_its_reviewer(void **state)
 	assert_string_equal(v_of(w, id),
 			    "{\"action\":\"approve\",\"content\":\"a draft\",\"reviewer\":\"tester\",\"text\":"
 			    "\"a draft\"}");
+	/* also when the run has ended by it, and after a restart: who was first */
+	for (int life = 0; life < 2; life++) {
+		assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("{'action':'reject','reason':'r'}")),
+				 SL_CONFLICT);
+		assert_string_equal(world_told(w), "'ask' has been decided: approve, by tester");
+		assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "nobody", q("{'action':'approve'}")), SL_CONFLICT);
+		assert_string_equal(world_told(w), "a run that is succeeded cannot be reviewed");
+		world_crash(w);
+		world_settle(w);
+	}
 	SL_AUTO_JSON twice = event(w, id, "human_review:requested", 1); /* asked once, whatever crashed */
 	assert_null(twice);
 	SL_AUTO_JSON done = event(w, id, "human_review:resolved", 0);

@@ -70,6 +70,8 @@ static void parameters_that_make_sense_are_accepted(void **state)
 		 "{\"url\":\"{{ input.url }}\",\"method\":\"PUT\",\"body\":{\"a\":[1]},\"expect\":[200,\"300-399\","
 		 "\"json\"],\"headers\":{\"X-A\":\"b\"},\"query\":{\"q\":1},\"follow\":3}"},
 		{"http", "{\"url\":\"http://x.example.com\",\"expect\":\"{{ input.status }}\"}"},
+		{"human_review",
+		 "{\"draft\":1,\"fields\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}}}}"},
 		{"delay", "{\"seconds\":0.5}"},
 		{"delay", "{\"seconds\":\"{{ input.wait }}\"}"},
 		{"delay", "{\"until\":\"2026-01-31T12:00:00+01:00\"}"},
@@ -93,6 +95,8 @@ static void parameters_that_make_sense_are_accepted(void **state)
 #define LOOP(more)                                                                                                     \
 	"{\"max_rounds\":2,\"body\":{\"nodes\":[{\"id\":\"r\",\"type\":\"template\",\"params\":{\"text\":\"x\"}}]}"    \
 	"," more "}"
+
+#define BODY(more) "{\"body\":{\"nodes\":[{\"id\":\"r\",\"type\":\"template\",\"params\":{\"text\":\"x\"}}]}," more "}"
 
 static void parameters_that_do_not_are_refused_with_a_way_out(void **state)
 {
@@ -140,6 +144,12 @@ static void parameters_that_do_not_are_refused_with_a_way_out(void **state)
 		{"vote", "{\"voters\":[{\"name\":\"a\"}],\"question\":\"x\"}",
 		 "/nodes/2/params voter 1 needs exactly one"},
 		{"vote", "{\"voters\":[\"\"],\"question\":\"x\"}", "/nodes/2/params must not be empty"},
+		{"human_review", "{\"draft\":1,\"fields\":{\"type\":\"objekt\"}}", "/nodes/2/params/fields/type"},
+		{"human_review", "{\"draft\":1,\"fields\":{\"properties\":{\"a\":{\"type\":\"strin\"}}}}",
+		 "/nodes/2/params/fields/properties/a/type unknown type 'strin', did you mean 'string'?"},
+		{"map", BODY("\"items\":5"), "`items` must be a list"},
+		{"map", BODY("\"items\":\"abc\""), "`items` must be a list"},
+		{"map", BODY("\"items\":{\"a\":1}"), "`items` must be a list"},
 		{"fact_check", "{}", "content"},
 		{"fact_check", "{\"content\":\"x\",\"sources\":[]}", "/nodes/2/params/sources"},
 		{"fact_check", "{\"content\":\"x\",\"sources\":[\"tv\"]}", "/nodes/2/params/sources/0"},
