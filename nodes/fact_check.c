@@ -17,6 +17,7 @@
 #include "llm/evidence.h"
 #include "llm/services.h"
 #include "llm/sources.h"
+#include "nodes/awaited.h"
 
 #define RESULTS       3           /* of one query */
 #define EXCERPT_BYTES 300         /* of what a claim rests on, as it is told */
@@ -42,21 +43,6 @@ struct check { /* [run] */
 	const char *why_not; /* the present claim could not be looked up everywhere */
 	bool model;
 };
-
-/* An answer of a source on its way to the run. */
-struct answer {
-	struct sl_remote *remote;
-	enum sl_code rc;
-	struct sl_bytes *json;
-};
-
-static void answer_free(void *arg)
-{
-	struct answer *a = arg;
-	sl_remote_unref(a->remote);
-	sl_bytes_unref(a->json);
-	free(a);
-}
 
 static void let_go(struct check *s)
 {
@@ -190,9 +176,8 @@ static void keep_found(struct check *s, struct sl_str source, struct json_object
 	}
 }
 
-static void on_answer(struct sl_node *n, void *arg) /* [run] */
+static void on_answer(struct sl_node *n, struct sl_awaited *a) /* [run] */
 {
-	struct answer *a = arg;
 	struct check *s = sl_node_state(n, sizeof(*s));
 	SL_AUTO_JSON doc = NULL;
 	struct sl_str source = source_at(s, s->source);
@@ -207,21 +192,9 @@ static void on_answer(struct sl_node *n, void *arg) /* [run] */
 		degrade(s, why);
 		s->why_not = "a source could not be asked";
 	}
-	answer_free(a);
 	s->source++;
 	sl_node_busy(n, false);
 	go_on(n, s);
-}
-
-static void answered(void *arg, enum sl_code rc, const struct sl_error *err, struct sl_bytes *json) /* [any] */
-{
-	struct answer *a = arg;
-	struct sl_remote *remote = SL_TAKE(a->remote);
-	a->rc = rc;
-	a->json = rc == SL_OK ? sl_bytes_ref(json) : NULL;
-	if (sl_remote_call(remote, on_answer, answer_free, a) != SL_OK)
-		answer_free(a); /* no memory to say that there is none: the node's timeout, or the run's, ends it */
-	sl_remote_unref(remote);
 }
 
 /* The source, or NULL, then why_not says why. */
@@ -255,7 +228,6 @@ static bool look_up(struct sl_node *n, struct check *s)
 	size_t sources = json_object_array_length(sl_json_get(s->params, "sources"));
 	for (; s->source < sources; s->source++) {
 		const struct sl_source *source = source_open(n, s);
-		struct answer *a = source ? calloc(1, sizeof(*a)) : NULL;
 		if (!source)
 			continue;
 		struct json_object *e = json_object_new_object();
@@ -274,14 +246,13 @@ static bool look_up(struct sl_node *n, struct check *s)
 			.run = sl_node_run(n),
 			.path = sl_str(sl_node_path(n)),
 		};
-		enum sl_code rc = a && (a->remote = sl_node_remote(n)) ? source->search(source->ctx, &q, answered, a)
-								       : SL_NO_MEMORY;
+		struct sl_awaited *a = sl_awaited_new(n, on_answer);
+		enum sl_code rc = a ? source->search(source->ctx, &q, sl_awaited_come, a) : SL_NO_MEMORY;
 		if (rc == SL_OK) {
 			sl_node_busy(n, true);
 			return true;
 		}
-		if (a)
-			answer_free(a);
+		sl_awaited_free(a);
 		degrade(s, "a source could not be asked");
 		s->why_not = "a source could not be asked";
 	}

@@ -8,26 +8,9 @@
 #include "engine/node.h"
 #include "llm/services.h"
 #include "memory/memory.h"
+#include "nodes/awaited.h"
 
 #define EXCERPT_BYTES 160
-
-/* The answer on its way to the run. */
-struct answer {
-	struct sl_remote *remote;
-	enum sl_code rc;
-	struct sl_error err;
-	struct sl_bytes *json;
-	char *query;
-};
-
-static void answer_free(void *arg)
-{
-	struct answer *a = arg;
-	sl_remote_unref(a->remote);
-	sl_bytes_unref(a->json);
-	free(a->query);
-	free(a);
-}
 
 /* Each memory with what is known of its worth, so that a prompt can weigh it. */
 static void text_of(struct sl_buf *b, struct json_object *items)
@@ -42,7 +25,7 @@ static void text_of(struct sl_buf *b, struct json_object *items)
 	}
 }
 
-static void tell(struct sl_node *n, const struct answer *a, struct json_object *items, const char *degraded)
+static void tell(struct sl_node *n, const struct sl_awaited *a, struct json_object *items, const char *degraded)
 {
 	struct json_object *event = json_object_new_object(), *list = json_object_new_array();
 	struct sl_str query = sl_str(a->query);
@@ -72,9 +55,8 @@ static void tell(struct sl_node *n, const struct answer *a, struct json_object *
 	sl_node_event(n, "memory_retrieved", event);
 }
 
-static void finished(struct sl_node *n, void *arg) /* [run] */
+static void finished(struct sl_node *n, struct sl_awaited *a) /* [run] */
 {
-	struct answer *a = arg;
 	struct sl_error err = a->err;
 	SL_AUTO_JSON doc = NULL;
 	struct json_object *out = json_object_new_object();
@@ -103,19 +85,6 @@ static void finished(struct sl_node *n, void *arg) /* [run] */
 		err.code = rc;
 		sl_node_fail(n, &err);
 	}
-	answer_free(a);
-}
-
-static void on_answer(void *arg, enum sl_code rc, const struct sl_error *err, struct sl_bytes *json) /* [memory] */
-{
-	struct answer *a = arg;
-	struct sl_remote *remote = SL_TAKE(a->remote);
-	a->rc = rc;
-	a->err = *err;
-	a->json = rc == SL_OK ? sl_bytes_ref(json) : NULL;
-	if (sl_remote_call(remote, finished, answer_free, a) != SL_OK)
-		answer_free(a); /* no memory to say that there is none: the node's timeout, or the run's, ends it */
-	sl_remote_unref(remote);
 }
 
 static char *query_of(struct json_object *params)
@@ -133,15 +102,13 @@ static enum sl_step memory_retrieval_start(struct sl_node *n, struct json_object
 {
 	struct sl_services *services = sl_node_services(n);
 	struct json_object *tiers = sl_json_get(params, "tiers");
-	struct answer *a = calloc(1, sizeof(*a));
 	if (!services || !services->memory) {
-		free(a);
 		SL_IGNORE(sl_fail(err, SL_UNAVAILABLE, "this server has no memory")); /* fills the text */
 		return SL_FAILED;
 	}
-	if (!a || !(a->query = query_of(params)) || !(a->remote = sl_node_remote(n))) {
-		if (a)
-			answer_free(a);
+	struct sl_awaited *a = sl_awaited_new(n, finished);
+	if (!a || !(a->query = query_of(params))) {
+		sl_awaited_free(a);
 		SL_IGNORE(sl_fail(err, SL_NO_MEMORY, "no memory for a search"));
 		return SL_FAILED;
 	}
@@ -163,9 +130,9 @@ static enum sl_step memory_retrieval_start(struct sl_node *n, struct json_object
 		q.working |= sl_str_is(tier, "working");
 		q.long_term |= sl_str_is(tier, "long_term");
 	}
-	enum sl_code rc = sl_memory_search(services->memory, &q, on_answer, a);
+	enum sl_code rc = sl_memory_search(services->memory, &q, sl_awaited_come, a);
 	if (rc != SL_OK) {
-		answer_free(a);
+		sl_awaited_free(a);
 		SL_IGNORE(sl_fail(err, rc, "the memory could not be searched"));
 		return SL_FAILED;
 	}

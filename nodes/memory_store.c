@@ -7,26 +7,10 @@
 #include "engine/node.h"
 #include "llm/services.h"
 #include "memory/memory.h"
+#include "nodes/awaited.h"
 
-/* The answer on its way to the run. */
-struct answer {
-	struct sl_remote *remote;
-	enum sl_code rc;
-	struct sl_error err;
-	struct sl_bytes *json;
-};
-
-static void answer_free(void *arg)
+static void finished(struct sl_node *n, struct sl_awaited *a) /* [run] */
 {
-	struct answer *a = arg;
-	sl_remote_unref(a->remote);
-	sl_bytes_unref(a->json);
-	free(a);
-}
-
-static void finished(struct sl_node *n, void *arg) /* [run] */
-{
-	struct answer *a = arg;
 	struct sl_error err = a->err;
 	SL_AUTO_JSON doc = NULL;
 	struct json_object *out = json_object_new_object(), *event = json_object_new_object();
@@ -60,19 +44,6 @@ static void finished(struct sl_node *n, void *arg) /* [run] */
 		err.code = rc;
 		sl_node_fail(n, &err);
 	}
-	answer_free(a);
-}
-
-static void on_answer(void *arg, enum sl_code rc, const struct sl_error *err, struct sl_bytes *json) /* [memory] */
-{
-	struct answer *a = arg;
-	struct sl_remote *remote = SL_TAKE(a->remote);
-	a->rc = rc;
-	a->err = *err;
-	a->json = rc == SL_OK ? sl_bytes_ref(json) : NULL;
-	if (sl_remote_call(remote, finished, answer_free, a) != SL_OK)
-		answer_free(a); /* no memory to say that there is none: the node's timeout, or the run's, ends it */
-	sl_remote_unref(remote);
 }
 
 static enum sl_step memory_store_start(struct sl_node *n, struct json_object *params, struct sl_error *err) /* [run] */
@@ -106,16 +77,14 @@ static enum sl_step memory_store_start(struct sl_node *n, struct json_object *pa
 	};
 	SL_IGNORE(sl_memory_tier_parse(sl_json_get_str(params, "tier"), &item.tier) ? SL_OK
 										    : SL_INVALID); /* not given */
-	struct answer *a = calloc(1, sizeof(*a));
-	enum sl_code rc =
-		!a || written.failed || about.failed || !(a->remote = sl_node_remote(n)) ? SL_NO_MEMORY : SL_OK;
+	struct sl_awaited *a = sl_awaited_new(n, finished);
+	enum sl_code rc = !a || written.failed || about.failed ? SL_NO_MEMORY : SL_OK;
 	if (rc == SL_OK)
 		SL_CRASH_POINT_OF("memory.store", sl_node_path(n));
 	if (rc == SL_OK)
-		rc = sl_memory_store(services->memory, &item, on_answer, a);
+		rc = sl_memory_store(services->memory, &item, sl_awaited_come, a);
 	if (rc != SL_OK) {
-		if (a)
-			answer_free(a);
+		sl_awaited_free(a);
 		SL_IGNORE(rc == SL_TOO_LARGE
 				  ? sl_fail(err, rc, "a memory holds at most %u bytes", SL_LIMIT_MEMORY_BYTES)
 				  : sl_fail(err, rc, "the memory could not be stored"));
