@@ -242,6 +242,7 @@ void sl_run_child_ended(struct sl_run *r, struct sl_run_id id, const struct sl_f
 void sl_run_child_reopened(struct sl_run *r, struct json_object *took);
 /* [run] A child that goes on in another server had taken that much when it was looked at. */
 void sl_run_child_seen(struct sl_run *r, struct sl_run_id id, const struct sl_figures *f);
+/* account_look.c */
 /* From the first claim of a recovery to the last: holds of what is taken up wait until all are there. */
 void sl_accounts_recovering(struct sl_engine *e);
 void sl_accounts_recovered(struct sl_engine *e);
