@@ -6,11 +6,27 @@
 
 #include "engine/account_priv.h"
 
+/* One that is in memory, as a part of a; else NULL. */
+static struct sl_account *below(struct sl_engine *e, struct sl_account *a, struct sl_run_id id)
+{
+	struct sl_account *live = sl_account_find(e, id);
+	return live && sl_account_is_below(live, a) ? live : NULL;
+}
+
 static void add_up(struct sl_account *a, uint64_t tokens, int64_t microusd)
 {
 	for (; a; a = a->parent) {
 		a->tokens += tokens; /* less than nothing wraps around */
 		a->microusd += microusd;
+	}
+}
+
+void sl_account_hold(struct sl_account *a, uint64_t tokens, int64_t microusd, uint32_t holds)
+{
+	for (; a; a = a->parent) {
+		a->held_tokens += tokens; /* likewise */
+		a->held_microusd += microusd;
+		a->holds += holds;
 	}
 }
 
@@ -126,15 +142,11 @@ enum sl_code sl_account_attach(struct sl_engine *e, struct sl_account *a, struct
 		o = open_add(e, p, a->id);
 	add_up(p, a->tokens - o->tokens, a->microusd - o->microusd);
 	sl_account_know(e, o);
-	if (!o->ended)
+	if (!o->ended) {
 		o->tokens = 0;
-	if (!o->ended)
 		o->microusd = 0;
-	for (struct sl_account *up = p; up; up = up->parent) {
-		up->held_tokens += a->held_tokens;
-		up->held_microusd += a->held_microusd;
-		up->holds += a->holds;
 	}
+	sl_account_hold(p, a->held_tokens, a->held_microusd, a->holds);
 	a->parent = p;
 	p->refs++;
 	set_orphan(e, a, false);
@@ -167,10 +179,8 @@ static void detach(struct sl_engine *e, struct sl_account *a)
 		o->tokens = a->tokens;
 		o->microusd = a->microusd;
 	}
+	sl_account_hold(p, -a->held_tokens, -a->held_microusd, -a->holds);
 	for (struct sl_account *up = p; up; up = up->parent) {
-		up->held_tokens -= a->held_tokens;
-		up->held_microusd -= a->held_microusd;
-		up->holds -= a->holds;
 		move_of(&up->waiting, a, &a->waiting, a); /* their next look says whether they need to wait */
 		move_of(&up->unknown, a, &a->unknown, NULL);
 	}
@@ -214,8 +224,8 @@ static bool stand(struct sl_engine *e, struct sl_account *a, const struct sl_run
 	open_all(e, a, s->open, s->n_open);
 	for (uint32_t i = a->n_open; i-- > 0;) {
 		const struct open_child *o = &a->open[i];
-		const struct sl_account *live = sl_account_find(e, o->id);
-		if (live && sl_account_is_below(live, a)) {
+		const struct sl_account *live = below(e, a, o->id);
+		if (live) {
 			tokens += live->tokens - (o->ended ? o->tokens : 0);
 			microusd += live->microusd - (o->ended ? o->microusd : 0);
 		} else if (!o->ended && sl_state_is_open(s, o->id)) {
@@ -273,10 +283,9 @@ enum sl_code sl_account_found_child(struct sl_engine *e, struct sl_account *at, 
 				    const struct sl_run_state *s)
 {
 	struct open_child *o = sl_account_child(at, id);
-	const struct sl_account *live = sl_account_find(e, id);
 	if (!o || o->known)
 		return SL_OK;
-	if (s && !(live && sl_account_is_below(live, at))) {
+	if (s && !below(e, at, id)) {
 		const struct sl_figures f = sl_state_figures(s);
 		if (!room_for(at, s->n_open))
 			return SL_NO_MEMORY;
@@ -383,13 +392,6 @@ void sl_run_child_started(struct sl_run *r, struct sl_run_id id)
 	}
 	*t = (struct told){.waiter = {.seq = r->state.last_seq, .fn = started_committed}, .run = r, .child = id};
 	sl_run_wait(r, &t->waiter);
-}
-
-/* One that is in memory, as a part of a; else NULL. */
-static struct sl_account *below(struct sl_engine *e, struct sl_account *a, struct sl_run_id id)
-{
-	struct sl_account *live = sl_account_find(e, id);
-	return live && sl_account_is_below(live, a) ? live : NULL;
 }
 
 void sl_run_child_ended(struct sl_run *r, struct sl_run_id id, const struct sl_figures *f,

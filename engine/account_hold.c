@@ -131,11 +131,7 @@ static enum sl_held hold(struct sl_account *a, struct sl_hold *h, struct sl_wake
 	h->state = SL_HOLD_HELD;
 	h->tokens = asked->tokens;
 	h->microusd = asked->microusd;
-	for (struct sl_account *up = a; up; up = up->parent) {
-		up->held_tokens += h->tokens;
-		up->held_microusd += h->microusd;
-		up->holds++;
-	}
+	sl_account_hold(a, h->tokens, h->microusd, 1);
 	return SL_HELD;
 }
 
@@ -200,14 +196,11 @@ void sl_exec_let_go(struct sl_exec *x, struct sl_hold *h)
 	pthread_mutex_lock(&e->accounts.lock);
 	bool held = h->state == SL_HOLD_HELD;
 	leave_queue(h, &next);
-	for (struct sl_account *up = held ? a : NULL; up; up = up->parent) {
-		up->held_tokens -= h->tokens;
-		up->held_microusd -= h->microusd;
-		up->holds--;
-	}
 	h->state = SL_HOLD_NONE;
-	if (held)
+	if (held) {
+		sl_account_hold(a, -h->tokens, -h->microusd, -1u);
 		note_firsts(&next, a);
+	}
 	pthread_mutex_unlock(&e->accounts.lock);
 	wake_firsts(&next);
 }

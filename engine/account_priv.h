@@ -88,6 +88,8 @@ static inline void sl_holds_move(struct sl_list *from, struct sl_list *to)
 }
 
 /* account.c */
+/* So much more, in so many holds more, is held in it and all above it; less wraps around. */
+void sl_account_hold(struct sl_account *a, uint64_t tokens, int64_t microusd, uint32_t holds);
 void sl_account_know(struct sl_engine *e, struct open_child *o);
 void sl_account_drop(struct sl_engine *e, struct sl_account *a); /* a reference */
 /* What it has spent becomes a part of what p has. SL_CONFLICT: they cannot be relatives. */
