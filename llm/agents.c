@@ -148,9 +148,12 @@ void sl_agents_retain(struct sl_agents *a, const struct sl_str *names, size_t n)
 
 /* ---- bodies ---- */
 
+#define AGENT_MODEL_BYTES 200 /* of a model's name, as in the prices */
+
 static bool is_text(struct json_object *v)
 {
-	return json_object_is_type(v, json_type_string) && json_object_get_string_len(v) > 0;
+	struct sl_str s = sl_json_str(v);
+	return s.len > 0 && s.len <= AGENT_MODEL_BYTES && !memchr(s.p, 0, s.len);
 }
 static bool is_temperature(struct json_object *v)
 {
@@ -212,7 +215,8 @@ static void check_params(struct sl_problem_list *l, struct json_object *params)
 	}
 }
 
-#define AGENT_TOOLS 128 /* switches of one agent; more is invalid */
+#define AGENT_TOOLS      128 /* switches of one agent; more is invalid */
+#define AGENT_TOOL_BYTES 128 /* of a tool's name, with the NUL; longer is invalid */
 
 static void check_tools(struct sl_problem_list *l, struct json_object *tools)
 {
@@ -225,6 +229,8 @@ static void check_tools(struct sl_problem_list *l, struct json_object *tools)
 		sl_problem(l, "/tools", "at most %d tools", AGENT_TOOLS);
 	json_object_object_foreach (tools, key, value) {
 		(void)snprintf(pointer, sizeof(pointer), "/tools/%.100s", key);
+		if (strlen(key) >= AGENT_TOOL_BYTES)
+			sl_problem(l, pointer, "a tool's name has less than %d bytes", AGENT_TOOL_BYTES);
 		if (!json_object_is_type(value, json_type_boolean))
 			sl_problem(l, pointer, "must be true (it may use the tool) or false");
 	}
@@ -239,6 +245,8 @@ static struct sl_str text_of(struct sl_problem_list *l, struct json_object *body
 	struct sl_str s = sl_json_str(v);
 	if (s.len > most)
 		sl_problem(l, pointer, "at most %zu bytes", most);
+	if (s.len && memchr(s.p, 0, s.len))
+		sl_problem(l, pointer, "must not have a NUL in it");
 	return s;
 }
 
@@ -246,7 +254,7 @@ enum sl_code sl_agents_check(struct sl_str name, struct json_object *body, struc
 			     struct sl_buf *problems, struct sl_error *err)
 {
 	struct sl_problem_list l = {problems, err, 0};
-	SL_BUF(out, 2 * SL_AGENT_SYSTEM_BYTES);
+	SL_BUF(out, 8 * SL_AGENT_SYSTEM_BYTES); /* each byte of it may take six */
 	if (!sl_profile_name_ok(name))
 		sl_problem(&l, "", "an agent's name has small letters, digits, _ and -, at most 64");
 	json_object_object_foreach (body, key, value) {
@@ -390,7 +398,7 @@ enum sl_agent_tool sl_agents_tool(struct sl_agents *a, struct sl_str agent, stru
 {
 	SL_AUTO(sl_agent) one = a && agent.len ? sl_agents_get(a, agent) : NULL;
 	SL_AUTO_JSON tools = NULL;
-	char name[128];
+	char name[AGENT_TOOL_BYTES];
 	if (!one || !one->tools || tool.len >= sizeof(name) ||
 	    sl_json_parse(sl_bytes_str(one->tools), &tools, NULL) != SL_OK)
 		return SL_AGENT_TOOL_UNSAID;

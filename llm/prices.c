@@ -155,10 +155,10 @@ static void check_item(struct sl_problem_list *l, struct json_object *items, siz
 	struct sl_str model = sl_json_get_str(item, "model"), provider = sl_json_get_str(item, "provider"),
 		      as_of = sl_json_get_str(item, "as_of");
 	(void)snprintf(pointer, sizeof(pointer), "/items/%zu/model", i);
-	if (model.len == 0 || model.len > 200)
+	if (model.len == 0 || model.len > 200 || memchr(model.p, 0, model.len))
 		sl_problem(l, pointer, "must be the name of a model, or its beginning");
 	(void)snprintf(pointer, sizeof(pointer), "/items/%zu/provider", i);
-	if (provider.len > 64)
+	if (provider.len > 64 || (provider.len && memchr(provider.p, 0, provider.len)))
 		sl_problem(l, pointer, "must be the name of a provider; leave it out for all");
 	(void)snprintf(pointer, sizeof(pointer), "/items/%zu/as_of", i);
 	if (sl_json_get(item, "as_of") && !is_date(as_of))

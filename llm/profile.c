@@ -11,6 +11,8 @@
 #include "llm/protocol.h"
 #include "llm/seal.h"
 
+#define PROFILE_BYTES (64u << 10) /* of a stored one, without its keys; more is refused */
+
 struct sl_profile *sl_profile_new(struct sl_str name)
 {
 	struct sl_profile *one = calloc(1, sizeof(*one));
@@ -299,7 +301,7 @@ static enum sl_code take_keys(struct sl_profiles *p, struct sl_profile *one, str
 
 static enum sl_code write_row(const struct sl_profile *one, struct sl_profile_row *row)
 {
-	SL_BUF(body, 1u << 16);
+	SL_BUF(body, PROFILE_BYTES);
 	SL_BUF(keys, 1u << 18);
 	sl_buf_addc(&body, '{');
 	sl_profile_write_body(one, &body);
@@ -315,6 +317,8 @@ static enum sl_code write_row(const struct sl_profile *one, struct sl_profile_ro
 		sl_buf_json_str(&keys, sl_str(one->keys[i].sealed));
 	}
 	sl_buf_addc(&keys, ']');
+	if (body.failed && !body.no_memory)
+		return SL_TOO_LARGE;
 	*row = (struct sl_profile_row){strdup(one->name), sl_buf_bytes(&body), sl_buf_bytes(&keys)};
 	if (row->name && row->body && row->keys)
 		return SL_OK;
@@ -340,6 +344,8 @@ static enum sl_code make(struct sl_profiles *p, struct sl_str name, struct json_
 	rc = take_keys(p, one, sl_json_get(body, "api_keys"));
 	if (rc == SL_OK)
 		rc = write_row(one, row);
+	if (rc == SL_TOO_LARGE)
+		return sl_fail(err, rc, "profile '%s': larger than %u bytes", one->name, PROFILE_BYTES);
 	if (rc != SL_OK)
 		return sl_fail(err, rc, "profile '%s': its keys cannot be sealed", one->name);
 	*out = SL_TAKE(one);

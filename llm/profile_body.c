@@ -51,10 +51,16 @@ static struct json_object *member(struct sl_problem_list *l, struct json_object 
 				  enum json_type type)
 {
 	struct json_object *v = sl_json_get(o, key);
-	if (!v || json_object_is_type(v, type))
+	struct sl_str text = sl_json_str(v);
+	bool fits = !v || json_object_is_type(v, type), nul = text.len && memchr(text.p, 0, text.len);
+	if (fits && !nul)
 		return v;
 	char pointer[128];
 	(void)snprintf(pointer, sizeof(pointer), "%s/%s", at, key); /* both are constants of ours */
+	if (fits) {
+		sl_problem(l, pointer, "must not have a NUL in it");
+		return NULL;
+	}
 	sl_problem(l, pointer, "must be %s %s, not %s",
 		   type == json_type_array || type == json_type_object ? "an" : "a", json_type_to_name(type),
 		   sl_json_type_name(v));
@@ -75,7 +81,7 @@ static bool number(struct sl_problem_list *l, struct json_object *o, const char 
 		sl_problem(l, pointer, "must be %s from %.10g to %.10g", whole ? "an integer" : "a number", low, high);
 		return false;
 	}
-	*out = d;
+	*out = d == 0 ? 0 : d; /* -0 is read back as 0 */
 	return true;
 }
 
@@ -94,7 +100,8 @@ static void read_url(struct sl_problem_list *l, struct sl_profile *one, struct j
 	if (u.len == 0)
 		return;
 	struct sl_str http = SL_STR("http://"), https = SL_STR("https://");
-	bool ok = (sl_str_starts(u, http) && u.len > http.len) || (sl_str_starts(u, https) && u.len > https.len);
+	size_t host = sl_str_starts(u, http) ? http.len : https.len;
+	bool ok = (host == http.len || sl_str_starts(u, https)) && u.len > host && u.p[host] != '/';
 	for (size_t i = 0; i < u.len; i++)
 		ok = ok && (unsigned char)u.p[i] > ' ' && u.p[i] != '@' && u.p[i] != '#' && u.p[i] != '?' &&
 		     u.p[i] != 127;

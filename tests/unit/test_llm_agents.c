@@ -67,6 +67,46 @@ static void a_body_is_checked_member_by_member(void **state)
 	}
 }
 
+/* The longest there may be, of what takes most room when it is written; and one more. */
+static void what_is_accepted_has_room_where_it_is_kept(void **state)
+{
+	static char text[SL_AGENT_SYSTEM_BYTES + 1];
+	memset(text, '\n', sizeof(text));
+	for (size_t more = 0; more <= 1; more++) {
+		SL_AUTO_JSON body = json_object_new_object();
+		SL_AUTO(sl_bytes) row = NULL;
+		SL_AUTO(sl_agents) a = NULL;
+		struct sl_error err = {0};
+		sl_json_set_str(body, "system", sl_str_n(text, SL_AGENT_SYSTEM_BYTES + more));
+		assert_int_equal(sl_agents_check(sl_str("judge"), body, &row, NULL, &err), more ? SL_INVALID : SL_OK);
+		if (more)
+			continue;
+		assert_int_equal(sl_agents_new(&a), SL_OK);
+		assert_int_equal(sl_agents_load(a, sl_str("judge"), sl_bytes_str(row), &err), SL_OK);
+		SL_AUTO(sl_agent) one = sl_agents_get(a, sl_str("judge"));
+		assert_int_equal(strlen(one->system), SL_AGENT_SYSTEM_BYTES);
+	}
+}
+
+static void names_that_nobody_has_are_not_kept(void **state)
+{
+	static char name[300 << 10];
+	memset(name, 'x', sizeof(name) - 1);
+	for (int of_tool = 0; of_tool <= 1; of_tool++) {
+		SL_AUTO_JSON body = json_object_new_object();
+		SL_AUTO(sl_bytes) row = NULL;
+		struct json_object *inner = json_object_new_object();
+		struct sl_error err = {0};
+		sl_json_set_str(body, "system", SL_STR("x"));
+		if (of_tool)
+			sl_json_set_bool(inner, name, true);
+		else
+			sl_json_set_z(inner, "model", name);
+		sl_json_set(body, of_tool ? "tools" : "params", inner);
+		assert_int_equal(sl_agents_check(sl_str("judge"), body, &row, NULL, &err), SL_INVALID);
+	}
+}
+
 static void a_persona_goes_under_what_the_call_says(void **state)
 {
 	static const struct {
@@ -207,6 +247,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_body_is_checked_member_by_member),
+		cmocka_unit_test(what_is_accepted_has_room_where_it_is_kept),
+		cmocka_unit_test(names_that_nobody_has_are_not_kept),
 		cmocka_unit_test(a_persona_goes_under_what_the_call_says),
 		cmocka_unit_test(a_call_without_an_agent_is_left_alone_and_an_unknown_one_is_an_error),
 		cmocka_unit_test(agents_are_listed_by_name_and_a_prefix_is_another_name),

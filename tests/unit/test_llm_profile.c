@@ -223,6 +223,21 @@ static void a_bad_body_gets_every_problem_with_its_pointer(void **state)
 	sl_profiles_free(p);
 }
 
+static void a_profile_too_long_to_be_kept_is_told_so(void **state)
+{
+	static char model[70000];
+	struct sl_profiles *p = fresh();
+	struct sl_profile_row row;
+	struct sl_error err = {0};
+	SL_AUTO_JSON body = json_object_new_object();
+	memset(model, 'm', sizeof(model) - 1);
+	sl_json_set_z(body, "provider", "openai");
+	sl_json_set_z(body, "model", model);
+	assert_int_equal(sl_profiles_put(p, sl_str("x"), body, &row, NULL, &err), SL_TOO_LARGE);
+	assert_int_equal(err.code, SL_TOO_LARGE);
+	sl_profiles_free(p);
+}
+
 static const char *fake_env(const char *name)
 {
 	static const char *const vars[][2] = {
@@ -578,6 +593,7 @@ int main(void)
 		cmocka_unit_test(the_stored_profiles_are_followed_row_by_row),
 		cmocka_unit_test(keys_stay_when_not_given_but_do_not_follow_to_another_host),
 		cmocka_unit_test(a_bad_body_gets_every_problem_with_its_pointer),
+		cmocka_unit_test(a_profile_too_long_to_be_kept_is_told_so),
 		cmocka_unit_test(the_environment_makes_profiles_and_the_first_is_the_default),
 		cmocka_unit_test(the_latest_that_asks_is_the_default),
 		cmocka_unit_test(a_profile_in_use_outlives_its_replacement),
