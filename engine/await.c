@@ -51,18 +51,25 @@ struct await {
 	struct sl_engine *engine;
 	struct sl_run *run;
 	struct sl_run_id id;
-	struct sl_run_id child; /* that asks for its parent; zero: somebody else asks, or it has only just been begun */
+	struct sl_run_id child;    /* that asks for its parent, if `node` is not NULL */
+	char *node;                /* that started it; NULL: somebody else asks, or it has only just been begun */
 	enum sl_command_kind hold; /* what it is told when that stands still */
 	sl_await_fn *fn;
 	void *arg;
 };
+
+static void await_free(struct await *a)
+{
+	free(a->node);
+	free(a);
+}
 
 static void await_end(struct await *a, enum sl_code rc)
 {
 	if (rc == SL_BUSY)
 		rc = SL_UNAVAILABLE; /* it cannot be read now: ask again, as for one that is elsewhere */
 	a->fn(a->arg, rc, "", NULL, NULL, &(struct sl_error){.code = rc});
-	free(a);
+	await_free(a);
 }
 
 /* [store] */
@@ -79,14 +86,15 @@ static void await_loaded(void *arg, enum sl_code rc, struct sl_stored_run *store
 		await_end(a, rc);
 		return;
 	}
-	if (rc == SL_OK && sl_run_status_final(state.status)) {
+	bool left = rc == SL_OK && a->node && !sl_child_is_wanted(&state, a->node, a->child);
+	if (rc == SL_OK && (left || sl_run_status_final(state.status))) {
 		tell_end(a->fn, a->arg, &state);
-		free(a);
+		await_free(a);
 	} else if (rc == SL_OK) {
 		const struct sl_figures took = sl_state_figures(&state);
 		a->fn(a->arg, SL_UNAVAILABLE, sl_run_states[state.status].wire, NULL, &took,
 		      &(struct sl_error){.code = SL_UNAVAILABLE});
-		free(a);
+		await_free(a);
 	} else {
 		await_end(a, rc);
 	}
@@ -117,13 +125,13 @@ static void await_run(struct sl_run *r, struct sl_msg *m)
 		await_load(a);
 	} else if (sl_run_status_final(r->state.status) && r->committed_seq == r->state.last_seq) {
 		tell_end(a->fn, a->arg, &r->state);
-		free(a);
+		await_free(a);
 	} else if ((w = calloc(1, sizeof(*w)))) {
 		*w = (struct sl_end_waiter){.next = r->ends, .fn = a->fn, .arg = a->arg};
 		r->ends = w;
-		if (!sl_run_id_eq(a->child, (struct sl_run_id){0}))
-			sl_child_follows(r, a->child, a->hold);
-		free(a);
+		if (a->node)
+			sl_child_follows(r, a->child, a->node, a->hold);
+		await_free(a);
 	} else {
 		await_end(a, SL_NO_MEMORY);
 	}
@@ -137,10 +145,11 @@ enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, const str
 	if (!a)
 		return SL_NO_MEMORY;
 	*a = (struct await){.engine = e, .id = id, .fn = fn, .arg = arg, .run = sl_engine_find(e, id)};
-	if (child && (child->recoveries || child->parent_asked)) /* else the node that starts it tells it */
+	if (child && (child->recoveries || child->parent_asked)) { /* else the node that starts it tells it */
 		a->child = child->id;
-	if (child)
+		a->node = sl_z(child->state.parent_node); /* without memory it hears of the end */
 		a->hold = sl_child_held_by(child);
+	}
 	if (a->run) {
 		a->msg.run = await_run;
 		a->msg.drop = await_drop;
@@ -153,7 +162,7 @@ enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, const str
 		return SL_OK;
 	}
 	if (rc != SL_OK)
-		free(a);
+		await_free(a);
 	return rc;
 }
 

@@ -78,10 +78,60 @@ enum sl_command_kind sl_child_held_by(const struct sl_run *r)
 	return r->recoveries && !r->parent_asked ? SL_CMD_PAUSE_NOW : SL_CMD_PAUSE_DRAIN;
 }
 
-void sl_child_follows(struct sl_run *parent, struct sl_run_id child, enum sl_command_kind hold)
+bool sl_child_is_wanted(struct sl_run_state *parent, const char *node, struct sl_run_id child)
 {
-	/* The order to pause may have been lost with the server, and the node that gave it is at rest. */
-	if (is_held(parent))
+	struct sl_scope *sc = NULL;
+	uint32_t i;
+	if (!parent->root.graph->n_nodes) /* of a definition that cannot be read nothing is known of nodes */
+		return true;
+	const struct sl_node_state *n = sl_state_find(parent, sl_str(node), &sc, &i);
+	if (!n) /* that its body has begun may not be written yet */
+		return !(sc && sc->folded);
+	if (sl_node_status_final(n->status) || (n->status == SL_NODE_PENDING && sl_scope_closed(sc)))
+		return false;
+	return !n->child || sl_run_id_eq(n->child->now, (struct sl_run_id){0}) || sl_run_id_eq(n->child->now, child);
+}
+
+struct leave {
+	struct sl_waiter waiter;
+	struct sl_engine *engine;
+	struct sl_run_id child;
+};
+
+/* [run of the parent, or store] As dropped(), for a child that no node is at work with. */
+static void left(struct sl_waiter *w, enum sl_code rc)
+{
+	struct leave *l = SL_CONTAINER_OF(w, struct leave, waiter);
+	if (rc == SL_OK && !atomic_load(&l->engine->stopping))
+		order(l->engine, l->child, SL_CMD_CANCEL, 0);
+	free(l);
+}
+
+static void leave_when_written(struct sl_run *parent, struct sl_run_id child, uint64_t seq)
+{
+	struct leave *l = calloc(1, sizeof(*l));
+	if (!l) { /* at the latest it ends with its parent */
+		sl_log(SL_LOG_WARN, "engine", "out of memory, a child run is not cancelled");
+		return;
+	}
+	*l = (struct leave){.waiter = {.seq = seq, .fn = left}, .engine = parent->engine, .child = child};
+	sl_run_wait(parent, &l->waiter);
+}
+
+void sl_run_leave_child(struct sl_scope *sc, uint32_t node, uint64_t seq)
+{
+	const struct sl_node_child *c = sc->nodes[node].child;
+	struct sl_run *r = sl_scope_run(sc);
+	if (c && sl_state_is_open(&r->state, c->now))
+		leave_when_written(r, c->now, seq);
+}
+
+void sl_child_follows(struct sl_run *parent, struct sl_run_id child, const char *node, enum sl_command_kind hold)
+{
+	/* The order may have been lost with the server, and the node that gave it is at rest. */
+	if (!sl_child_is_wanted(&parent->state, node, child))
+		leave_when_written(parent, child, parent->state.last_seq);
+	else if (is_held(parent))
 		order(parent->engine, child, hold, 0);
 }
 
@@ -171,9 +221,9 @@ static void child_unref(struct child *c)
 
 /* The node that started a child cancels it when it is called off. But the order may be lost with a crash, the node may
  * be at rest, or in another server. So each child waits for the end of its parent, and does not outlive it; and it does
- * not go on when its parent is found to stand still, as it is taken up again or, while the parent is elsewhere, each
- * time it is asked for. That it goes on again is for the parent's node to say, which is at work then and looks, too
- * (see agree()): so of two that look at each other's journal, one leads. */
+ * not go on when its parent is found to stand still, or its node not to wait for it any more, as it is taken up again
+ * or, while the parent is elsewhere, each time it is asked for. That it goes on again is for the parent's node to say,
+ * which is at work then and looks, too (see agree()): so of two that look at each other's journal, one leads. */
 struct orphan {
 	struct sl_msg msg;
 	struct sl_engine *engine;

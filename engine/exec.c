@@ -321,6 +321,7 @@ static void finish(struct sl_exec *x, enum sl_code code, const struct sl_error *
 	release(x);
 	if (sl_run_emit(r, &e)) {
 		SL_CRASH_POINT("node.folded");
+		sl_run_leave_child(sc, index, r->state.last_seq); /* one it has not heard of the end of */
 		sl_run_node_ended(sc, index);
 	}
 }
@@ -848,6 +849,7 @@ void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to, const char *reaso
 	e.reason = sl_z(reason);
 	if (x->node && !x->node->announced && !x->node->started)
 		e.attempt = sc->nodes[index].attempt;
+	bool told = sl_exec_has_child(x); /* it is, by the node */
 	call_off(x);
 	e.stream = stream_record(x->node, NULL);
 	detach(x); /* first, so that nothing below finds it again */
@@ -855,8 +857,11 @@ void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to, const char *reaso
 		emit_usage(x->node); /* what a called-off call has cost counts, too */
 	release(x);
 	sl_run_cancel_bodies(sc, index, reason);
-	if (sl_run_emit(r, &e) && to == SL_NODE_CANCELLED)
+	if (sl_run_emit(r, &e) && to == SL_NODE_CANCELLED) {
+		if (!told)
+			sl_run_leave_child(sc, index, r->state.last_seq);
 		sl_run_node_ended(sc, index);
+	}
 }
 
 void sl_exec_kill(struct sl_exec *x)

@@ -370,7 +370,11 @@ bool sl_run_emit_node(struct sl_scope *sc, uint32_t node, enum sl_node_status st
 	struct sl_event e = {.kind = SL_EV_NODE, .status = status, .attempt = attempt, .type = def->type->name};
 	e.path = sl_scope_path(sc, node);
 	e.reason = sl_z(reason);
-	return sl_run_emit(sl_scope_run(sc), &e);
+	if (!sl_run_emit(sl_scope_run(sc), &e))
+		return false;
+	if (sl_node_status_final(status)) /* at rest since the run was taken up, it has not begun again with it */
+		sl_run_leave_child(sc, node, sc->home->last_seq);
+	return true;
 }
 
 /* Stops what runs in this scope, with one event each; what is in bodies below goes before what is around it. */
@@ -385,6 +389,8 @@ static void cancel_scope(struct sl_scope *sc, const char *reason)
 			 n->status == SL_NODE_RETRYING) {
 			sl_run_cancel_bodies(sc, i, reason);
 			sl_run_emit_node(sc, i, SL_NODE_CANCELLED, n->attempt, reason);
+		} else if (n->status == SL_NODE_PENDING) { /* nothing is told of it, and it will not begin again */
+			sl_run_leave_child(sc, i, sc->home->last_seq + 1);
 		}
 	}
 }

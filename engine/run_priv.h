@@ -305,7 +305,8 @@ bool sl_rerun_full(const struct sl_run_state *s); /* no more is written into its
 
 /* await.c */
 void sl_run_tell_ends(struct sl_run *r, enum sl_code rc); /* [run, or nobody has it] all who wait for the end */
-/* As sl_engine_await(), for a child that asks after its parent [run of the child]; NULL: nobody's child asks. */
+/* As sl_engine_await(), for a child that asks after its parent [run of the child]; NULL: nobody's child asks. For a
+ * child a parent elsewhere has also ended when the node that started it does not wait for it any more. */
 SL_MUST_USE enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id id, const struct sl_run *child,
 					 sl_await_fn *fn, void *arg);
 /* At the end of the engine: whoever waits for a commit hears SL_CANCELLED, whoever waits for the end SL_UNAVAILABLE. */
@@ -313,11 +314,16 @@ void sl_run_end_waits(struct sl_run *r);
 
 /* child.c */
 /* [run] A child is cancelled when its parent has ended; and paused when that is found paused or locked as it is taken
- * up, or elsewhere. */
+ * up, or elsewhere; and cancelled when its node is then found not to wait for it. */
 void sl_run_watch_parent(struct sl_run *r);
 enum sl_command_kind sl_child_held_by(const struct sl_run *r); /* [run] which way it is paused then */
 /* [run of the parent] It was taken up again, or the parent has come back to it. */
-void sl_child_follows(struct sl_run *parent, struct sl_run_id child, enum sl_command_kind hold);
+void sl_child_follows(struct sl_run *parent, struct sl_run_id child, const char *node, enum sl_command_kind hold);
+/* Does that node of its parent wait for it, or may it, as far as the state tells? Pure. */
+bool sl_child_is_wanted(struct sl_run_state *parent, const char *node, struct sl_run_id child);
+/* [run] What is decided with event `seq` leaves the node without the run it had started: if that has not ended, as far
+ * as it was told, it is cancelled when that event is written. */
+void sl_run_leave_child(struct sl_scope *sc, uint32_t node, uint64_t seq);
 void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run] passes an order on */
 /* [run of the child] It has done what was ordered in its parent's name. If that is here it is asked whether it is so:
  * the order may be of another server, which has not noticed yet that it lost the parent. */

@@ -415,46 +415,173 @@ static void a_parent_that_is_taken_up_tells_a_child_elsewhere_that_it_stands_sti
 	expect_both(w, id, sub, "running");
 }
 
+/* ---- a parent that goes on without its child ---- */
+
+/* The child is in a race that `y` decides; then the parent goes on with `z`. */
+static const char race[] = "{\"sluice\":1,\"name\":\"race\",\"nodes\":[{\"id\":\"sub\",\"type\":\"subworkflow\","
+			   "\"params\":{\"workflow\":\"child\",\"inputs\":{\"n\":7}}},"
+			   "{\"id\":\"y\",\"type\":\"fake\",\"params\":{\"answer\":1,\"hold\":true}},"
+			   "{\"id\":\"first\",\"type\":\"join\",\"params\":{\"wait\":\"any\",\"cancel_rest\":true}},"
+			   "{\"id\":\"z\",\"type\":\"fake\",\"params\":{\"answer\":1,\"hold\":true}}],"
+			   "\"edges\":[{\"from\":\"sub\",\"to\":\"first\"},{\"from\":\"y\",\"to\":\"first\"},"
+			   "{\"from\":\"first\",\"to\":\"z\"}]}";
+
+static void expect_left(struct world *w, struct sl_run_id id, struct sl_run_id sub)
+{
+	expect_status(w, id, "running");
+	assert_string_equal(world_node_status(w, id, "sub"), "cancelled");
+	expect_status(w, sub, "cancelled");
+	while (world_is_held(w, "z"))
+		world_release(w, "z");
+	go(w, 1000);
+	expect_status(w, id, "succeeded");
+}
+
+/* That the parent does not want it any more is written, and the order to the child is lost with the server. */
+static void a_child_nobody_wants_does_not_go_on_because_its_cancel_was_lost(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, race, "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	world_auto_commit(w, false);
+	world_release(w, "y");
+	while (world_count(w, id, "sub", "cancelled") == 0) {
+		sl_engine_step(world_engine(w));
+		world_commit_unanswered(w);
+	}
+	assert_false(is_written(w, sub, "execution:cancelled"));
+	world_auto_commit(w, true);
+	world_crash(w);
+	world_settle(w);
+	expect_left(w, id, sub);
+}
+
+/* The same in two servers, and in three, which the parent has seen one after the other. */
+static void a_child_elsewhere_that_nobody_wants_does_not_go_on(void **state)
+{
+	for (unsigned moves = 0; moves < 2; moves++) {
+		struct world *w = world_new(moves);
+		struct sl_run_id id = world_submit(w, race, "{}");
+		world_settle(w);
+		struct sl_run_id sub = world_child(w, id);
+		world_split(w, sub);
+		go(w, 40000); /* it asks for its parent as seldom as it ever does */
+		world_mute(w, true);
+		world_release(w, "y");
+		go(w, 500);
+		assert_string_equal(world_node_status(w, id, "sub"), "cancelled");
+		expect_status(w, sub, "running");
+		if (moves)
+			world_split(w, id);
+		go(w, 20000); /* it finds out for itself */
+		expect_left(w, id, sub);
+		world_free(w);
+	}
+	(void)state;
+}
+
+/* Its node is at rest, because the parent was paused when the server went away, and the race is decided before it
+ * begins again. */
+static void a_child_whose_node_is_at_rest_is_cancelled_with_it(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, race, "{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_release(w, "y");
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "y"), "completed");
+	world_crash(w);
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "sub"), "pending");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	expect_left(w, id, sub);
+}
+
+/* One that its parent has begun but not told of yet, or waits for again after a crash, is wanted. */
+static void a_child_that_is_waited_for_goes_on_whatever_crashes(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(w, race, "{}");
+	world_auto_commit(w, false);
+	struct sl_run_id ids[2];
+	while (world_runs(w, ids, 2) < 2) {
+		while (sl_engine_step(world_engine(w))) {
+		}
+		world_commit_one(w);
+	}
+	struct sl_run_id sub = ids[0];
+	assert_false(is_written(w, id, "subworkflow:started"));
+	world_auto_commit(w, true);
+	for (unsigned lives = 0; lives < 2; lives++) {
+		world_crash(w);
+		go(w, 5000);
+		world_split(w, sub);
+		go(w, 20000);
+		expect_both(w, id, sub, "running");
+	}
+	while (world_is_held(w, "x"))
+		world_release(w, "x");
+	go(w, 5000);
+	expect_status(w, sub, "succeeded");
+	assert_string_equal(world_node_status(w, id, "sub"), "completed");
+}
+
+/* Orders, lost messages, servers that change and crash: 150 steps; `y`, if there is one, ends at any of them. */
+static void play(struct world *w, uint64_t *s, struct sl_run_id id, struct sl_run_id sub)
+{
+	unsigned crashes = 0;
+	world_auto_commit(w, false);
+	for (unsigned step = 0; step < 150; step++) {
+		unsigned what = rnd(s) % 32;
+		if (what < 10)
+			sl_engine_step(world_engine(w));
+		else if (what < 18)
+			world_zombies_step(w);
+		else if (what < 25)
+			world_commit_one(w);
+		else if (what < 26)
+			world_hold(w, rnd(s) % 3000);
+		else if (what < 28)
+			world_ask(w, id, rnd(s) % 2 ? SL_CMD_PAUSE_DRAIN : SL_CMD_PAUSE_NOW, NULL, NULL);
+		else if (what < 30)
+			world_ask(w, id, SL_CMD_RESUME, NULL, NULL);
+		else if (what < 31)
+			world_mute(w, rnd(s) % 2);
+		else if (rnd(s) % 4 == 0 && world_is_held(w, "y"))
+			world_release(w, "y");
+		else if (crashes < SL_LIMIT_RECOVERIES - 1) {
+			crashes++;
+			if (rnd(s) % 3)
+				world_split(w, rnd(s) % 2 ? id : sub);
+			else
+				world_crash(w);
+		}
+	}
+	world_auto_commit(w, true);
+	world_mute(w, false);
+	world_zombies_lapse(w);
+	go(w, 40000);
+}
+
+static uint64_t first_seed(void)
+{
+	return from_env("SLUICE_SIM_FROM", 1);
+}
+
 /* Whatever is ordered, lost, taken over and crashes when: in the end the child is as its parent is. */
 static void parent_and_child_agree_in_the_end(void **state)
 {
 	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 100);
-	for (uint64_t seed = 1; seed <= rounds; seed++) {
+	for (uint64_t seed = first_seed(); seed < first_seed() + rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
 		struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":7}"), "{}");
 		world_settle(w);
 		struct sl_run_id sub = world_child(w, id);
-		unsigned crashes = 0;
-		world_auto_commit(w, false);
-		for (unsigned step = 0; step < 150; step++) {
-			unsigned what = rnd(&s) % 32;
-			if (what < 10)
-				sl_engine_step(world_engine(w));
-			else if (what < 18)
-				world_zombies_step(w);
-			else if (what < 25)
-				world_commit_one(w);
-			else if (what < 26)
-				world_hold(w, rnd(&s) % 3000);
-			else if (what < 28)
-				world_ask(w, id, rnd(&s) % 2 ? SL_CMD_PAUSE_DRAIN : SL_CMD_PAUSE_NOW, NULL, NULL);
-			else if (what < 30)
-				world_ask(w, id, SL_CMD_RESUME, NULL, NULL);
-			else if (what < 31)
-				world_mute(w, rnd(&s) % 2);
-			else if (crashes < SL_LIMIT_RECOVERIES - 1) {
-				crashes++;
-				if (rnd(&s) % 3)
-					world_split(w, rnd(&s) % 2 ? id : sub);
-				else
-					world_crash(w);
-			}
-		}
-		world_auto_commit(w, true);
-		world_mute(w, false);
-		world_zombies_lapse(w);
-		go(w, 40000);
+		play(w, &s, id, sub);
 		char status[16];
 		(void)snprintf(status, sizeof(status), "%s", world_status(w, id));
 		if (strcmp(world_status(w, sub), status) != 0)
@@ -477,10 +604,45 @@ static void parent_and_child_agree_in_the_end(void **state)
 	}
 }
 
+/* The same of one that its parent may have to do without: it ends with its node, and goes on as long as that waits. */
+static void a_child_is_as_its_node_is_in_the_end(void **state)
+{
+	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 100), left = 0;
+	for (uint64_t seed = first_seed(); seed < first_seed() + rounds; seed++) {
+		struct world *w = world_new(seed);
+		uint64_t s = seed;
+		struct sl_run_id id = world_submit(w, race, "{}");
+		world_settle(w);
+		struct sl_run_id sub = world_child(w, id);
+		play(w, &s, id, sub);
+		world_ask(w, id, SL_CMD_RESUME, NULL, NULL);
+		go(w, 40000);
+		expect_status(w, id, "running");
+		char node[16];
+		(void)snprintf(node, sizeof(node), "%s", world_node_status(w, id, "sub"));
+		if (strcmp(world_status(w, sub), node) != 0)
+			fail_msg("seed %llu: the node is %s, its child %s", (unsigned long long)seed, node,
+				 world_status(w, sub));
+		left += strcmp(node, "cancelled") == 0;
+		while (world_is_held(w, "x"))
+			world_release(w, "x");
+		while (world_is_held(w, "z"))
+			world_release(w, "z");
+		go(w, 10000);
+		while (world_is_held(w, "z"))
+			world_release(w, "z");
+		go(w, 10000);
+		expect_status(w, id, "succeeded");
+		expect_status(w, sub, strcmp(node, "running") == 0 ? "succeeded" : node);
+		world_free(w);
+	}
+	assert_true(rounds < 100 || (left > rounds / 10 && left < rounds * 9 / 10)); /* there were both */
+}
+
 static void there_is_one_child_whatever_crashes(void **state)
 {
 	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 300);
-	for (uint64_t seed = 1; seed <= rounds; seed++) {
+	for (uint64_t seed = first_seed(); seed < first_seed() + rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
 		struct sl_run_id id = world_submit(w, parent_of("\"workflow\":\"child\",\"inputs\":{\"n\":4}"), "{}");
@@ -525,7 +687,12 @@ int main(void)
 		WORLD_TEST(a_child_asks_for_a_parent_elsewhere_as_it_is_taken_up),
 		WORLD_TEST(a_child_follows_a_parent_elsewhere_whatever_messages_are_lost),
 		WORLD_TEST(a_parent_that_is_taken_up_tells_a_child_elsewhere_that_it_stands_still),
+		WORLD_TEST(a_child_nobody_wants_does_not_go_on_because_its_cancel_was_lost),
+		cmocka_unit_test(a_child_elsewhere_that_nobody_wants_does_not_go_on),
+		WORLD_TEST(a_child_whose_node_is_at_rest_is_cancelled_with_it),
+		WORLD_TEST(a_child_that_is_waited_for_goes_on_whatever_crashes),
 		cmocka_unit_test(parent_and_child_agree_in_the_end),
+		cmocka_unit_test(a_child_is_as_its_node_is_in_the_end),
 		cmocka_unit_test(there_is_one_child_whatever_crashes),
 	};
 	return cmocka_run_group_tests(tests, library, NULL);
