@@ -44,31 +44,24 @@ enum sl_code sl_store_audit(struct sl_store *s, struct sl_str actor, struct sl_s
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
+static void list_item(struct sl_buf *b, const PGresult *r, int i)
+{
+	sl_buf_json_ki64(b, "id", sl_row_i64(r, i, 0));
+	sl_buf_json_ktime(b, "at", sl_row_ms(r, i, 1));
+	sl_row_json_str(b, "actor", r, i, 2);
+	sl_row_json_str(b, "action", r, i, 3);
+	sl_row_json_str(b, "target", r, i, 4);
+	sl_buf_json_kraw(b, "detail", sl_row_str(r, i, 5)); /* NULL has no length, and that writes null */
+}
+
+static void list_key(struct sl_buf *b, const PGresult *r, int i)
+{
+	sl_buf_addi(b, sl_row_i64(r, i, 0));
+}
+
 static void list_done(struct sl_job *j, enum sl_code rc)
 {
-	const PGresult *r = j->results[0];
-	SL_BUF(b, SL_LIMIT_RUN_BYTES);
-	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
-	sl_buf_adds(&b, "{\"items\":[");
-	for (int i = 0; i < n && i < limit; i++) {
-		sl_buf_adds(&b, i ? ",{" : "{");
-		sl_buf_json_ki64(&b, "id", sl_row_i64(r, i, 0));
-		sl_buf_json_ktime(&b, "at", sl_row_ms(r, i, 1));
-		sl_row_json_str(&b, "actor", r, i, 2);
-		sl_row_json_str(&b, "action", r, i, 3);
-		sl_row_json_str(&b, "target", r, i, 4);
-		sl_buf_json_kraw(&b, "detail", sl_row_str(r, i, 5)); /* NULL has no length, and that writes null */
-		sl_buf_addc(&b, '}');
-	}
-	sl_buf_adds(&b, "],\"next_cursor\":");
-	if (n > limit) {
-		char id[24];
-		snprintf(id, sizeof(id), "%lld", (long long)sl_row_i64(r, limit - 1, 0));
-		sl_cursor_write(&b, sl_str(id));
-	} else
-		sl_buf_adds(&b, "null");
-	sl_buf_addc(&b, '}');
-	sl_job_end_json(j, rc, &b);
+	sl_job_end_page(j, rc, list_item, list_key);
 }
 
 enum sl_code sl_store_audit_list(struct sl_store *s, const struct sl_audit_filter *f, sl_store_json_fn *fn, void *arg)

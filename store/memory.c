@@ -294,24 +294,7 @@ static void item_members(struct sl_buf *b, const PGresult *r, int i)
 
 static void list_done(struct sl_job *j, enum sl_code rc)
 {
-	const PGresult *r = j->results[0];
-	SL_BUF(b, SL_LIMIT_RUN_BYTES);
-	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
-	sl_buf_adds(&b, "{\"items\":[");
-	for (int i = 0; i < n && i < limit; i++) {
-		sl_buf_adds(&b, i ? ",{" : "{");
-		item_members(&b, r, i);
-		sl_buf_addc(&b, '}');
-	}
-	sl_buf_adds(&b, "],\"next_cursor\":");
-	if (n > limit) {
-		char id[SL_UUID_TEXT_BYTES];
-		sl_uuid_format(sl_row_uuid(r, limit - 1, 0), id);
-		sl_cursor_write(&b, sl_str(id));
-	} else
-		sl_buf_adds(&b, "null");
-	sl_buf_addc(&b, '}');
-	sl_job_end_json(j, rc, &b);
+	sl_job_end_page(j, rc, item_members, sl_row_uuid_text);
 }
 
 enum sl_code sl_store_memory_list(struct sl_store *s, const struct sl_memory_filter *f, sl_store_json_fn *fn, void *arg)

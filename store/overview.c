@@ -57,43 +57,37 @@ static void member(struct sl_buf *b, struct json_object *data, const char *key)
 	sl_json_write(b, sl_json_get(data, key));
 }
 
+static void review(struct sl_buf *b, const PGresult *r, int i)
+{
+	SL_AUTO_JSON data = NULL;
+	char id[SL_UUID_TEXT_BYTES];
+	if (sl_json_parse(sl_row_str(r, i, 5), &data, NULL) != SL_OK) /* ours: only a torn database has such */
+		data = NULL;
+	sl_uuid_format(sl_row_uuid(r, i, 0), id);
+	sl_buf_json_kz(b, "run_id", id);
+	sl_buf_json_key(b, "node");
+	sl_json_write(b, sl_json_get(data, "node_id"));
+	sl_row_json_str(b, "workflow", r, i, 2);
+	sl_row_json_str(b, "project", r, i, 3);
+	sl_buf_json_ktime(b, "requested_at", sl_row_ms(r, i, 4));
+	member(b, data, "deadline_at");
+	member(b, data, "draft");
+	member(b, data, "instructions");
+	member(b, data, "fields");
+	sl_buf_json_kbool(b, "allow_skip", sl_json_get_bool(data, "allow_skip", false));
+}
+
+static void review_key(struct sl_buf *b, const PGresult *r, int i)
+{
+	sl_buf_addi(b, sl_row_i64(r, i, 6));
+	sl_buf_addc(b, ':');
+	sl_row_uuid_text(b, r, i);
+	sl_buf_addf(b, ":%d", (int)sl_row_i32(r, i, 1));
+}
+
 static void reviews_done(struct sl_job *j, enum sl_code rc)
 {
-	const PGresult *r = j->results[0];
-	SL_BUF(b, SL_LIMIT_RUN_BYTES);
-	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
-	sl_buf_adds(&b, "{\"items\":[");
-	for (int i = 0; i < n && i < limit; i++) {
-		SL_AUTO_JSON data = NULL;
-		char id[SL_UUID_TEXT_BYTES];
-		if (sl_json_parse(sl_row_str(r, i, 5), &data, NULL) != SL_OK) /* ours: only a torn database has such */
-			data = NULL;
-		sl_uuid_format(sl_row_uuid(r, i, 0), id);
-		sl_buf_adds(&b, i ? ",{" : "{");
-		sl_buf_json_kz(&b, "run_id", id);
-		sl_buf_json_key(&b, "node");
-		sl_json_write(&b, sl_json_get(data, "node_id"));
-		sl_row_json_str(&b, "workflow", r, i, 2);
-		sl_row_json_str(&b, "project", r, i, 3);
-		sl_buf_json_ktime(&b, "requested_at", sl_row_ms(r, i, 4));
-		member(&b, data, "deadline_at");
-		member(&b, data, "draft");
-		member(&b, data, "instructions");
-		member(&b, data, "fields");
-		sl_buf_json_kbool(&b, "allow_skip", sl_json_get_bool(data, "allow_skip", false));
-		sl_buf_addc(&b, '}');
-	}
-	sl_buf_adds(&b, "],\"next_cursor\":");
-	if (n > limit) {
-		char id[SL_UUID_TEXT_BYTES], key[REVIEW_KEY_BYTES];
-		sl_uuid_format(sl_row_uuid(r, limit - 1, 0), id);
-		(void)snprintf(key, sizeof(key), "%lld:%s:%d", (long long)sl_row_i64(r, limit - 1, 6), id,
-			       (int)sl_row_i32(r, limit - 1, 1));
-		sl_cursor_write(&b, sl_str(key));
-	} else
-		sl_buf_adds(&b, "null");
-	sl_buf_addc(&b, '}');
-	sl_job_end_json(j, rc, &b);
+	sl_job_end_page(j, rc, review, review_key);
 }
 
 /* A request is over with its decision, with the end of its node, and when its run is done again from some node. A node

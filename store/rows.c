@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 
-#define PG_EPOCH_MS 946684800000 /* 2000-01-01 in ms since 1970; a timestamptz counts microseconds since then */
+#define CURSOR_BYTES 256
+#define PG_EPOCH_MS  946684800000 /* 2000-01-01 in ms since 1970; a timestamptz counts microseconds since then */
 
 static uint64_t read_be(const char *p, int n)
 {
@@ -111,10 +113,40 @@ bool sl_cursor_read(struct sl_str cursor, char *out, size_t out_bytes)
 	return true;
 }
 
-void sl_cursor_write(struct sl_buf *b, struct sl_str key)
+static void write_cursor(struct sl_buf *b, struct sl_str key)
 {
 	sl_buf_addc(b, '"');
 	for (size_t i = 0; i < key.len; i++)
 		sl_buf_addf(b, "%02x", (unsigned char)key.p[i]);
 	sl_buf_addc(b, '"');
+}
+
+void sl_row_uuid_text(struct sl_buf *b, const PGresult *r, int row)
+{
+	char id[SL_UUID_TEXT_BYTES];
+	sl_uuid_format(sl_row_uuid(r, row, 0), id);
+	sl_buf_adds(b, id);
+}
+
+void sl_job_end_page(struct sl_job *j, enum sl_code rc, sl_row_writer *item, sl_row_writer *key)
+{
+	const PGresult *r = j->results[0];
+	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
+	SL_BUF(b, SL_LIMIT_RUN_BYTES);
+	sl_buf_adds(&b, "{\"items\":[");
+	for (int i = 0; i < n && i < limit; i++) {
+		sl_buf_adds(&b, i ? ",{" : "{");
+		item(&b, r, i);
+		sl_buf_addc(&b, '}');
+	}
+	sl_buf_adds(&b, "],\"next_cursor\":");
+	if (n > limit) {
+		SL_BUF(last, CURSOR_BYTES);
+		key(&last, r, limit - 1);
+		write_cursor(&b, sl_buf_str(&last));
+	} else {
+		sl_buf_adds(&b, "null");
+	}
+	sl_buf_addc(&b, '}');
+	sl_job_end_json(j, rc, &b);
 }

@@ -18,7 +18,6 @@ static void list_item(struct sl_buf *b, const PGresult *r, int i)
 	char id[SL_UUID_TEXT_BYTES];
 	int64_t cost = sl_row_i64(r, i, 13);
 	sl_uuid_format(sl_row_uuid(r, i, 0), id);
-	sl_buf_addc(b, '{');
 	sl_buf_json_kz(b, "id", id);
 	if (!sl_row_null(r, i, 19))
 		sl_buf_json_kraw(b, "forked_from", sl_row_str(r, i, 19));
@@ -44,29 +43,11 @@ static void list_item(struct sl_buf *b, const PGresult *r, int i)
 	sl_buf_json_kraw(b, "tags", sl_row_null(r, i, 10) ? SL_STR("[]") : sl_row_str(r, i, 10));
 	sl_buf_json_ki64(b, "priority", sl_row_i32(r, i, 17));
 	sl_buf_json_kbool(b, "simulated", sl_row_bool(r, i, 18));
-	sl_buf_addc(b, '}');
 }
 
 static void list_done(struct sl_job *j, enum sl_code rc)
 {
-	const PGresult *r = j->results[0];
-	SL_BUF(b, SL_LIMIT_RUN_BYTES);
-	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
-	sl_buf_adds(&b, "{\"items\":[");
-	for (int i = 0; i < n && i < limit; i++) {
-		if (i)
-			sl_buf_addc(&b, ',');
-		list_item(&b, r, i);
-	}
-	sl_buf_adds(&b, "],\"next_cursor\":");
-	if (n > limit) {
-		char id[SL_UUID_TEXT_BYTES];
-		sl_uuid_format(sl_row_uuid(r, limit - 1, 0), id);
-		sl_cursor_write(&b, sl_str(id));
-	} else
-		sl_buf_adds(&b, "null");
-	sl_buf_addc(&b, '}');
-	sl_job_end_json(j, rc, &b);
+	sl_job_end_page(j, rc, list_item, sl_row_uuid_text);
 }
 
 /* Of whom a run is a fork is in the first record of its journal. Looked up for the rows of a page only. */

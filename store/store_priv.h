@@ -171,7 +171,12 @@ int64_t sl_pg_time(int64_t wall_ms); /* the number a binary timestamptz holds */
 
 /* Cursors are opaque to clients: a short text in hex. false: not one of ours. */
 bool sl_cursor_read(struct sl_str cursor, char *out, size_t out_bytes);
-void sl_cursor_write(struct sl_buf *b, struct sl_str key); /* as a JSON string */
+/* Ends the job of a list with a page of it: { items, next_cursor }. It asked for one row more than job.number: when
+ * that is there, `key` writes the text of the cursor from the last row shown. `item` writes what is between its braces.
+ */
+typedef void sl_row_writer(struct sl_buf *b, const PGresult *r, int row);
+void sl_job_end_page(struct sl_job *j, enum sl_code rc, sl_row_writer *item, sl_row_writer *key);
+void sl_row_uuid_text(struct sl_buf *b, const PGresult *r, int row); /* a `key`: the UUID of the first column */
 
 /* ---- journal (journal.c), lease (lease.c) ---- */
 enum sl_code sl_lanes_new(struct sl_store *s);

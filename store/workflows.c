@@ -107,28 +107,24 @@ enum sl_code sl_store_workflow_archive(struct sl_store *s, struct sl_str name, s
 	return sl_job_submit(j, (void (*)(void))fn, arg);
 }
 
+static void list_item(struct sl_buf *b, const PGresult *r, int i)
+{
+	sl_row_json_str(b, "name", r, i, 0);
+	sl_row_json_str(b, "description", r, i, 1);
+	sl_buf_json_ki64(b, "version", sl_row_i32(r, i, 2));
+	sl_buf_json_ktime(b, "created_at", sl_row_ms(r, i, 3));
+	sl_buf_json_ktime(b, "updated_at", sl_row_ms(r, i, 4));
+}
+
+static void list_key(struct sl_buf *b, const PGresult *r, int i)
+{
+	struct sl_str name = sl_row_str(r, i, 0);
+	sl_buf_add(b, name.p, name.len);
+}
+
 static void list_done(struct sl_job *j, enum sl_code rc)
 {
-	const PGresult *r = j->results[0];
-	SL_BUF(b, SL_LIMIT_RUN_BYTES);
-	int n = rc == SL_OK ? PQntuples(r) : 0, limit = (int)j->number;
-	sl_buf_adds(&b, "{\"items\":[");
-	for (int i = 0; i < n && i < limit; i++) {
-		sl_buf_adds(&b, i ? ",{" : "{");
-		sl_row_json_str(&b, "name", r, i, 0);
-		sl_row_json_str(&b, "description", r, i, 1);
-		sl_buf_json_ki64(&b, "version", sl_row_i32(r, i, 2));
-		sl_buf_json_ktime(&b, "created_at", sl_row_ms(r, i, 3));
-		sl_buf_json_ktime(&b, "updated_at", sl_row_ms(r, i, 4));
-		sl_buf_addc(&b, '}');
-	}
-	sl_buf_adds(&b, "],\"next_cursor\":");
-	if (n > limit)
-		sl_cursor_write(&b, sl_row_str(r, limit - 1, 0));
-	else
-		sl_buf_adds(&b, "null");
-	sl_buf_addc(&b, '}');
-	sl_job_end_json(j, rc, &b);
+	sl_job_end_page(j, rc, list_item, list_key);
 }
 
 enum sl_code sl_store_workflow_list(struct sl_store *s, struct sl_str cursor, uint32_t limit, sl_store_json_fn *fn,
