@@ -342,16 +342,13 @@ static enum sl_code serve(struct sl_hub_conn *c, const struct sl_ws_command *cmd
 	return rc;
 }
 
-void sl_hub_message(struct sl_hub_conn *c, struct sl_str text)
+static void take_command(struct sl_hub_conn *c, struct json_object *o)
 {
 	struct sl_ws_command cmd;
 	struct sl_error err = {0};
 
-	if (c->closing)
-		return;
-	sl_hub_heard(c);
 	c->hub->stats.commands++;
-	enum sl_code rc = sl_ws_command_parse(text, &cmd, &err);
+	enum sl_code rc = sl_ws_command_read(o, &cmd, &err);
 	if (rc != SL_OK)
 		c->hub->stats.bad_commands++;
 	else
@@ -361,6 +358,30 @@ void sl_hub_message(struct sl_hub_conn *c, struct sl_str text)
 		conn_error(c, id, cmd.has_run ? &cmd.run : NULL, rc, err.text, err.retry_after_ms);
 	}
 	sl_ws_command_fini(&cmd);
+}
+
+/* One command, or an array of them, which are served in their order. */
+void sl_hub_message(struct sl_hub_conn *c, struct sl_str text)
+{
+	SL_AUTO_JSON doc = NULL;
+	struct sl_error err = {0};
+
+	if (c->closing)
+		return;
+	sl_hub_heard(c);
+	enum sl_code rc = sl_json_parse(text, &doc, &err);
+	bool many = rc == SL_OK && json_object_is_type(doc, json_type_array);
+	size_t n = many ? json_object_array_length(doc) : 1;
+	if (n < 1 || n > SL_LIMIT_WS_SUBSCRIPTIONS)
+		rc = sl_fail(&err, SL_INVALID, "an array has 1 to %d commands", SL_LIMIT_WS_SUBSCRIPTIONS);
+	if (rc != SL_OK) {
+		c->hub->stats.commands++;
+		c->hub->stats.bad_commands++;
+		conn_error(c, NULL, NULL, rc, err.text, 0);
+		return;
+	}
+	for (size_t i = 0; i < n && !c->closing; i++)
+		take_command(c, many ? json_object_array_get_idx(doc, i) : doc);
 }
 
 void sl_hub_bad_message(struct sl_hub_conn *c, const char *why)

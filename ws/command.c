@@ -14,8 +14,9 @@ static const struct row {
 	const char *name;
 	enum sl_ws_cmd cmd;
 	bool needs_run;
+	const char *more[2]; /* what it may have beside cmd, id and, when it needs one, run_id */
 } rows[] = {
-	{"subscribe", SL_WS_SUBSCRIBE, true},
+	{"subscribe", SL_WS_SUBSCRIBE, true, {"after_seq", "streams"}},
 	{"unsubscribe", SL_WS_UNSUBSCRIBE, true},
 	{"subscribe_all", SL_WS_SUBSCRIBE_ALL, false},
 	{"unsubscribe_all", SL_WS_UNSUBSCRIBE_ALL, false},
@@ -29,7 +30,7 @@ static const struct row {
 	{"review", SL_WS_FORWARD, true},
 	{"signal", SL_WS_FORWARD, true},
 	{"user_input", SL_WS_FORWARD, true},
-	{"set", SL_WS_SET, false},
+	{"set", SL_WS_SET, false, {"flush_ms"}},
 	{"ping", SL_WS_PING, false},
 };
 
@@ -75,6 +76,24 @@ static enum sl_code read_streams(struct json_object *streams, struct sl_error *e
 	return SL_OK;
 }
 
+/* Who serves a command that is forwarded knows what it may have. */
+static enum sl_code refuse_others(const struct row *row, struct json_object *o, struct sl_error *err)
+{
+	json_object_object_foreach (o, key, value) {
+		bool known = row->cmd == SL_WS_FORWARD || strcmp(key, "cmd") == 0 || strcmp(key, "id") == 0 ||
+			     (row->needs_run && strcmp(key, "run_id") == 0);
+		(void)value;
+		for (size_t i = 0; i < SL_COUNT_OF(row->more) && row->more[i]; i++)
+			known |= strcmp(key, row->more[i]) == 0;
+		if (!known)
+			return sl_fail(err, SL_INVALID, "'%s' has no '%.*s'%s%s%s%s", row->name,
+				       (int)sl_utf8_cut(key, strlen(key), 40), key,
+				       row->more[0] ? "; it may have " : "", row->more[0] ? row->more[0] : "",
+				       row->more[1] ? " and " : "", row->more[1] ? row->more[1] : "");
+	}
+	return SL_OK;
+}
+
 static enum sl_code read_fields(struct sl_ws_command *c, const struct row *row, struct sl_error *err)
 {
 	struct json_object *o = c->object, *v;
@@ -107,21 +126,24 @@ static enum sl_code read_fields(struct sl_ws_command *c, const struct row *row, 
 			return sl_fail(err, SL_INVALID, "'flush_ms' is a whole number from 0 to %d", FLUSH_MS_MAX);
 		c->flush_ms = (uint32_t)n;
 	}
-	return SL_OK;
+	return refuse_others(row, o, err);
 }
 
 enum sl_code sl_ws_command_parse(struct sl_str text, struct sl_ws_command *out, struct sl_error *err)
 {
+	SL_AUTO_JSON o = NULL;
 	*out = (struct sl_ws_command){0};
-	struct json_object *o = NULL, *id;
 	enum sl_code rc = sl_json_parse(text, &o, err);
-	if (rc != SL_OK)
-		return rc;
-	if (!json_object_is_type(o, json_type_object)) {
-		json_object_put(o);
+	return rc == SL_OK ? sl_ws_command_read(o, out, err) : rc;
+}
+
+enum sl_code sl_ws_command_read(struct json_object *o, struct sl_ws_command *out, struct sl_error *err)
+{
+	struct json_object *id;
+	*out = (struct sl_ws_command){0};
+	if (!json_object_is_type(o, json_type_object))
 		return sl_fail(err, SL_INVALID, "a command is a JSON object: { \"cmd\": NAME, \"id\"?, … }");
-	}
-	out->object = o;
+	out->object = json_object_get(o);
 	if ((id = sl_json_get(o, "id"))) {
 		bool text_id = json_object_is_type(id, json_type_string) && json_object_get_string_len(id) <= 128;
 		bool number = json_object_is_type(id, json_type_int);

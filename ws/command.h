@@ -35,6 +35,8 @@ struct sl_ws_command {
  * text was an object (so that its id can be told). Call sl_ws_command_fini() either way. SL_INVALID is the usual
  * failure. */
 SL_MUST_USE enum sl_code sl_ws_command_parse(struct sl_str text, struct sl_ws_command *out, struct sl_error *err);
+/* The same of what was parsed already; takes a reference of its own. */
+SL_MUST_USE enum sl_code sl_ws_command_read(struct json_object *o, struct sl_ws_command *out, struct sl_error *err);
 void sl_ws_command_fini(struct sl_ws_command *c);
 void sl_ws_command_print(struct sl_buf *b, const struct sl_ws_command *c); /* parses to the same again */
 

@@ -81,6 +81,10 @@ static void commands_say_what_is_wrong_with_them(void **state)
 		{"{\"cmd\":\"subscribe\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\",\"streams\":{\"x\":1.5}}",
 		 "'x'"},
 		{"{\"cmd\":\"set\",\"flush_ms\":2000}", "0 to 1000"},
+		{"{\"cmd\":\"subscribe\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\",\"afer_seq\":1}",
+		 "'subscribe' has no 'afer_seq'; it may have after_seq and streams"},
+		{"{\"cmd\":\"set\",\"flush_ms\":20,\"flush\":1}", "no 'flush'; it may have flush_ms"},
+		{"{\"cmd\":\"ping\",\"run_id\":\"0190a2b4-1111-7222-8333-444455556666\"}", "'ping' has no 'run_id'"},
 		{"\"ping\"", "JSON object"},
 		{"{\"id\":1}", "name"},
 	};

@@ -114,6 +114,38 @@ static void commands_are_answered_and_bad_ones_do_not_hurt(void **state)
 	fake_fini(&f);
 }
 
+/* A frame holds a command or an array of them: what is wrong with one is no affair of the others. */
+static void many_commands_come_in_one_frame(void **state)
+{
+	struct fake f;
+	struct client c = {0};
+	SL_BUF(most, 1u << 16);
+	fake_init(&f, 1, 25);
+	client_open(&c, &f);
+	client_say(&c,
+		   "[{\"cmd\":\"ping\",\"id\":1},{\"cmd\":\"fly\"},7,[],{\"cmd\":\"set\",\"flush_ms\":100,\"id\":2},"
+		   "{\"cmd\":\"ping\",\"id\":3}]");
+	sl_hub_turn(f.hub);
+	client_read(&c);
+	assert_int_equal(c.pongs, 2);
+	assert_int_equal(c.acks, 1);
+	assert_int_equal(c.errors, 3);
+	for (int over = 0; over < 2; over++) { /* no more than the runs it may watch */
+		sl_buf_reset(&most);
+		for (int i = 0; i < SL_LIMIT_WS_SUBSCRIPTIONS + over; i++)
+			sl_buf_addf(&most, "%s{\"cmd\":\"ping\",\"id\":1}", i ? "," : "[");
+		sl_buf_addc(&most, ']');
+		sl_hub_message(c.conn, sl_buf_str(&most));
+		sl_hub_turn(f.hub);
+		client_read(&c);
+		assert_int_equal(c.pongs, 2 + SL_LIMIT_WS_SUBSCRIPTIONS);
+		assert_int_equal(c.errors, 3 + over);
+	}
+	assert_int_equal(c.closed, 0);
+	client_fini(&c);
+	fake_fini(&f);
+}
+
 static void the_first_event_goes_at_once_later_ones_are_gathered(void **state)
 {
 	struct fake f;
@@ -888,6 +920,7 @@ int main(void)
 		cmocka_unit_test(a_subscriber_gets_a_snapshot_then_every_event_and_token),
 		cmocka_unit_test(a_run_nobody_knows_is_not_found),
 		cmocka_unit_test(commands_are_answered_and_bad_ones_do_not_hurt),
+		cmocka_unit_test(many_commands_come_in_one_frame),
 		cmocka_unit_test(the_first_event_goes_at_once_later_ones_are_gathered),
 		cmocka_unit_test(text_that_flows_wakes_nobody_and_leaves_together),
 		cmocka_unit_test(an_interval_of_its_own_begins_in_the_middle_of_text),
