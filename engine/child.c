@@ -547,8 +547,7 @@ static void submit(struct sl_node *n, struct child *c)
 	if (rc != SL_OK)
 		child_unref(c);
 	if (rc != SL_OK && problems.n)
-		(void)sl_fail(&err, rc, "%s: %s: %s", err.text[0] ? "the child run" : "", problems.items[0].pointer,
-			      problems.items[0].message);
+		(void)sl_fail(&err, rc, SL_PROBLEM_FMT, SL_PROBLEM_ARG(problems));
 	sl_problems_fini(&problems);
 	if (rc != SL_OK)
 		child_end(n, c, NULL, &err);

@@ -161,6 +161,11 @@ struct sl_problems {
 	size_t n, dropped; /* dropped: beyond SL_LIMIT_DEFINITION_ERRORS */
 	size_t errors;     /* how many are no warnings, dropped ones included */
 };
+/* The first of them in one sentence: its place, when it has one below where was looked, and what it is. */
+#define SL_PROBLEM_FMT "%s%s%s"
+#define SL_PROBLEM_ARG(p)                                                                                              \
+	(p).n ? (p).items[0].pointer : "", (p).n && (p).items[0].pointer[0] ? ": " : "",                               \
+		(p).n ? (p).items[0].message : ""
 void sl_problems_fini(struct sl_problems *p);
 void sl_problems_add(struct sl_problems *p, bool warning, struct sl_str pointer, const char *fmt, ...) SL_PRINTF(4, 5);
 /* The section `runs` of the limits. SL_OK also when there are problems; else no memory. */

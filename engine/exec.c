@@ -713,8 +713,7 @@ static enum sl_code params_of(struct sl_exec *x, struct sl_error *err)
 	if (!sl_schema_check(sl_registry_schema(x->run->engine->registry, x->def->type), x->params, SL_SCHEMA_STRICT,
 			     sl_buf_str(&pointer), &problems) &&
 	    problems.n)
-		rc = sl_fail(err, SL_INVALID, "parameters of '%s': %s: %s", x->path, problems.items[0].pointer,
-			     problems.items[0].message);
+		rc = sl_fail(err, SL_INVALID, "parameters of '%s': " SL_PROBLEM_FMT, x->path, SL_PROBLEM_ARG(problems));
 	sl_problems_fini(&problems);
 	return rc;
 }

@@ -333,8 +333,7 @@ enum sl_step sl_node_as(struct sl_node *n, const char *type, struct json_object 
 	}
 	bool fits = sl_schema_check(sl_registry_schema(registry, t), params, SL_SCHEMA_STRICT, SL_STR(""), &problems);
 	if (!fits)
-		(void)sl_fail(err, SL_INVALID, "%s: %s", problems.n ? problems.items[0].pointer : "",
-			      problems.n ? problems.items[0].message : "these parameters do not fit");
+		(void)sl_fail(err, SL_INVALID, SL_PROBLEM_FMT, SL_PROBLEM_ARG(problems));
 	sl_problems_fini(&problems);
 	if (!fits)
 		return SL_FAILED;

@@ -148,10 +148,10 @@ static enum sl_code review_fits(struct json_object *fields, struct json_object *
 	if (rc == SL_OK && schema &&
 	    !sl_schema_check(schema, taken, SL_SCHEMA_STRICT, as_drafted ? SL_STR("/draft") : SL_STR("/content"),
 			     &problems))
-		rc = sl_fail(err, SL_INVALID, "the %s: %s: %s",
+		rc = sl_fail(err, SL_INVALID, "the %s: " SL_PROBLEM_FMT,
 			     as_drafted ? "draft does not fit the form (send what does with \"modify\")"
 					: "content does not fit the form",
-			     problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
+			     SL_PROBLEM_ARG(problems));
 	sl_problems_fini(&problems);
 	return rc;
 }

@@ -102,8 +102,8 @@ static enum sl_code parse_json(struct json_object *format, struct sl_str text, s
 	struct sl_problems problems = {0};
 	rc = sl_schema_compile(schema, SL_STR("/response_format/schema"), &s, &problems);
 	if (rc == SL_OK && s && !sl_schema_check(s, *out, SL_SCHEMA_STRICT, SL_STR(""), &problems))
-		rc = sl_fail(err, SL_OUTPUT_INVALID, "the model's JSON does not fit the schema: %s: %s",
-			     problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
+		rc = sl_fail(err, SL_OUTPUT_INVALID, "the model's JSON does not fit the schema: " SL_PROBLEM_FMT,
+			     SL_PROBLEM_ARG(problems));
 	sl_problems_fini(&problems);
 	return rc;
 }

@@ -152,8 +152,7 @@ static enum sl_code tool_arguments(const struct sl_tool *tool, struct json_objec
 	if (rc == SL_OK)
 		rc = sl_schema_compile(schema_json, SL_STR(""), &schema, &problems);
 	if (rc == SL_OK && schema && !sl_schema_check(schema, *out, SL_SCHEMA_STRICT, SL_STR(""), &problems))
-		rc = sl_fail(err, SL_INVALID, "the arguments do not fit: %s: %s",
-			     problems.n ? problems.items[0].pointer : "", problems.n ? problems.items[0].message : "");
+		rc = sl_fail(err, SL_INVALID, "the arguments do not fit: " SL_PROBLEM_FMT, SL_PROBLEM_ARG(problems));
 	sl_problems_fini(&problems);
 	return rc;
 }

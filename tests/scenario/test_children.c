@@ -74,6 +74,9 @@ static void what_is_wrong_with_a_child_is_said_by_its_node(void **state)
 		world_settle(w);
 		assert_string_equal(world_status(w, id), "failed");
 		assert_string_equal(sl_json_get_z(error_of(w, id), "code"), rows[i].code);
+		if (i == 2)
+			assert_string_equal(sl_json_get_z(error_of(w, id), "message"),
+					    "the child run: /inputs/n: must be a number, not a text");
 		if (!strstr(sl_json_get_z(error_of(w, id), "message"), rows[i].words))
 			fail_msg("row %zu: %s", i, sl_json_get_z(error_of(w, id), "message"));
 	}

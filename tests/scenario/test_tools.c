@@ -197,7 +197,7 @@ static void what_is_wrong_with_a_call_the_model_is_told(void **state)
 		{"{'name':'calculate','arguments':'[1]'}",
 		 "error: invalid: the arguments are of type array, not an object"},
 		{"{'name':'calculate','arguments':{'expresion':'1'}}",
-		 "error: invalid: the arguments do not fit: : 'expression' is missing"},
+		 "error: invalid: the arguments do not fit: 'expression' is missing"},
 		{"{'name':'calculate','arguments':{'expression':'os.exit()'}}", "error: invalid: 'os' is no function"},
 		{"{'name':'calculate','arguments':{'expression':'1 +'}}", "error: invalid: "},
 		{"{'name':'rm_rf','arguments':{}}", "error: not_found: there is no tool 'rm_rf'"},
