@@ -55,14 +55,17 @@ SANITIZER = re.compile(r'(Thread|Address|Leak|UndefinedBehavior)Sanitizer|runtim
 MOST_AGAIN = 3
 
 
-def entries(build, name):
-    log = build / 'meson-logs' / name
-    return [json.loads(line) for line in log.read_text(errors='replace').splitlines()] if log.exists() else []
+def entries(build, *names):
+    logs = [build / 'meson-logs' / name for name in names]
+    return [json.loads(line) for log in logs if log.exists() for line in log.read_text(errors='replace').splitlines()]
+
+
+LANES = ('testlog.json', 'testlog-computing.json')  # what ./dev test runs side by side
 
 
 def again(build):
     """Names of the programs worth another try."""
-    bad = [e for e in entries(build, 'testlog.json') if e['result'] != 'SKIP' and count(e)[1]]
+    bad = [e for e in entries(build, *LANES) if e['result'] != 'SKIP' and count(e)[1]]
     if len(bad) > MOST_AGAIN:
         return []
     return [e['name'].split(' / ')[-1] for e in bad if not SANITIZER.search((e.get('stdout') or '') + (e.get('stderr') or ''))]
@@ -78,7 +81,7 @@ def main():
     second = {}
     for entry in entries(build, 'again.json'):
         second.setdefault(entry['name'], []).append(count(entry))
-    for entry in entries(build, 'testlog.json'):
+    for entry in entries(build, *LANES):
         if entry['result'] == 'SKIP':
             print('skipped: %s' % entry['name'])
             continue

@@ -58,6 +58,14 @@ class Sum(unittest.TestCase):
         self.log('again.json', entry('b', True))
         self.assertEqual(self.run_tool()[0], 1)
 
+    def test_both_lanes_count(self):
+        self.log('testlog.json', entry('a', True))
+        self.log('testlog-computing.json', entry('b', True), entry('c', False, 'wrong'))
+        rc, lines = self.run_tool()
+        self.assertEqual((rc, lines[-1]), (1, '2 passed, 1 failed'))
+        self.assertIn('failed: sluice:unit / c (fail)', lines)
+        self.assertEqual(self.run_tool('--again')[1], ['c'])
+
     def test_worth_another_try(self):
         self.log('testlog.json', entry('a', True), entry('b', False, 'too late'), entry('c', False, RACE))
         self.assertEqual(self.run_tool('--again')[1], ['b'])
