@@ -33,5 +33,5 @@ bool is_over(struct world *w, struct sl_run_id id);                      /* its 
 void every_prefix_is_a_state(struct world *w, struct sl_run_id id);
 
 unsigned rnd(uint64_t *s); /* 31 bits; same seed, same numbers */
-/* A number of the environment (SLUICE_SEED, SLUICE_SIM_…). */
+/* A number of the environment (SLUICE_SEED); how often to play: sl_test_rounds(). */
 unsigned long from_env(const char *name, unsigned long otherwise);

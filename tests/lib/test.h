@@ -8,6 +8,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+/* How often a random test plays: what the variable `name` of the environment says, else `usually`, or an Nth of it (at
+ * least one) with SLUICE_FEWER=N, where the same has been played in whole in another build. */
+unsigned long sl_test_rounds(const char *name, unsigned long usually);
+
 /* Reruns body(arg) failing its 1st, 2nd, 3rd … allocation until a run needs no failure any more. The body must survive
  * every one of them and leak nothing (the address sanitizer looks). Returns how many were failed. Call it only while
  * no other thread allocates. */

@@ -472,7 +472,7 @@ static void what_has_a_body_is_not_retried_as_a_whole(void **state)
  * round told once. */
 static void any_crash_leaves_bodies_that_complete(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 500);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 500);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
@@ -542,7 +542,7 @@ static const char *folding(void)
 
 static void any_crash_about_a_fold_leaves_the_same_loop(void **state)
 {
-	unsigned schedules = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 500) / 25;
+	unsigned schedules = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 500) / 25;
 	char expected[32768] = "", held[32];
 	(void)snprintf(held, sizeof(held), "r#%u/a", SL_KEEP_BODIES - 1);
 	for (uint64_t seed = 0; seed <= schedules; seed++) { /* the first one is not disturbed */

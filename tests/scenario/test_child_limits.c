@@ -297,7 +297,7 @@ static void a_turn_that_is_not_taken_is_passed_on(void **state)
  * so whoever was not woken when it was its turn is left over. */
 static void no_turn_is_lost(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 60);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 60);
 	struct limited *f = *state;
 	world_free(f->w);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
@@ -527,7 +527,7 @@ static void in_a_random_order(struct limited *f, uint64_t *s, unsigned *crashes)
 
 static void a_child_that_is_gone_on_with_counts_once_whatever_crashes(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 60);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 60);
 	struct limited *f = *state;
 	world_free(f->w);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
@@ -562,7 +562,7 @@ static void a_child_that_is_gone_on_with_counts_once_whatever_crashes(void **sta
 /* What is spent for all to see is never more than the limit, whatever crashes when. */
 static void crashes_make_no_room(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 60);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 60);
 	struct limited *f = *state;
 	world_free(f->w);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {

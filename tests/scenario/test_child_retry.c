@@ -563,7 +563,7 @@ static void a_crash_at_any_commit_costs_nothing_that_was_done(void **state)
 /* Retries at any moment, crashes, and servers that are thought dead and go on. */
 static void whoever_retries_and_whatever_crashes_it_is_one_child(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 300);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 300);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		char where[64];
 		(void)snprintf(where, sizeof(where), "seed %llu", (unsigned long long)seed);

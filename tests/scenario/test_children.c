@@ -577,7 +577,7 @@ static uint64_t first_seed(void)
 /* Whatever is ordered, lost, taken over and crashes when: in the end the child is as its parent is. */
 static void parent_and_child_agree_in_the_end(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 100);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 100);
 	for (uint64_t seed = first_seed(); seed < first_seed() + rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
@@ -610,7 +610,7 @@ static void parent_and_child_agree_in_the_end(void **state)
 /* The same of one that its parent may have to do without: it ends with its node, and goes on as long as that waits. */
 static void a_child_is_as_its_node_is_in_the_end(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 100), left = 0;
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 100), left = 0;
 	for (uint64_t seed = first_seed(); seed < first_seed() + rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
@@ -644,7 +644,7 @@ static void a_child_is_as_its_node_is_in_the_end(void **state)
 
 static void there_is_one_child_whatever_crashes(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 300);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 300);
 	for (uint64_t seed = first_seed(); seed < first_seed() + rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;

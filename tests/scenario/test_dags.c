@@ -178,7 +178,8 @@ static void draw(struct dag *d, uint64_t seed)
 
 static void every_graph_ends_as_the_oracle_says(void **state)
 {
-	unsigned first = from_env("SLUICE_SEED", 1), n = getenv("SLUICE_SEED") ? 1 : from_env("SLUICE_SIM_DAGS", 500);
+	unsigned first = from_env("SLUICE_SEED", 1),
+		 n = getenv("SLUICE_SEED") ? 1 : sl_test_rounds("SLUICE_SIM_DAGS", 500);
 	for (uint64_t seed = first; seed < first + n; seed++) {
 		struct dag d;
 		char why[WHY] = "", small[WHY] = "";

@@ -223,7 +223,7 @@ static void what_was_held_back_is_written_when_the_server_stops(void **state)
 
 static void any_crash_leaves_a_run_that_completes(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 300);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 300);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;

@@ -479,8 +479,8 @@ static bool play(uint64_t seed, char *why)
 
 static void orders_do_what_the_table_says(void **state)
 {
-	const char *more = getenv("SLUICE_ORDERS"), *one = getenv("SLUICE_SEED");
-	unsigned long first = one ? strtoul(one, NULL, 10) : 1, n = one ? 1 : more ? strtoul(more, NULL, 10) : 1000;
+	const char *one = getenv("SLUICE_SEED");
+	unsigned long first = one ? strtoul(one, NULL, 10) : 1, n = one ? 1 : sl_test_rounds("SLUICE_ORDERS", 1000);
 	static const char *const types[] = {"human_review", "wait_signal", "delay", NULL};
 	char why[WHY];
 	sl_log_setup(SL_LOG_ERROR, SL_LOG_TEXT, 2);

@@ -479,7 +479,7 @@ static const char twelve[] =
  * committed is done again. The seed of a failure is printed. */
 static void any_crash_leaves_a_run_that_completes(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 2000);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 2000);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;
@@ -751,7 +751,7 @@ static void what_was_said_last_to_all_runs_counts(void **state)
 
 static void all_runs_end_as_was_said_last_whatever_crashes(void **state)
 {
-	unsigned rounds = (unsigned)from_env("SLUICE_SIM_SCHEDULES", 200);
+	unsigned rounds = (unsigned)sl_test_rounds("SLUICE_SIM_SCHEDULES", 200);
 	for (uint64_t seed = 1; seed <= rounds; seed++) {
 		struct world *w = world_new(seed);
 		uint64_t s = seed;

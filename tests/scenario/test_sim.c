@@ -641,7 +641,7 @@ static const uint64_t earlier[] = {3562, 19559, 1872};
 static void every_schedule_comes_to_the_same_end(void **state)
 {
 	const char *one = getenv("SLUICE_SEED");
-	unsigned long first = from_env("SLUICE_SEED", 1), n = one ? 1 : from_env("SLUICE_SIM_SCHEDULES", 2000);
+	unsigned long first = from_env("SLUICE_SEED", 1), n = one ? 1 : sl_test_rounds("SLUICE_SIM_SCHEDULES", 2000);
 	struct timespec a, b;
 	sl_log_setup(SL_LOG_ERROR, SL_LOG_TEXT, 2);
 	world_workflow("leaf", leaf);
