@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#define HASH_NONFATAL_OOM 1 /* what could not be added has hh.tbl NULL; else uthash ends the process */
 #include <uthash.h>
 
 #define TICKETS_MOST    4096
@@ -114,7 +115,10 @@ static enum sl_code add_to(struct token **tokens, const struct sl_auth_token *fr
 		return SL_NO_MEMORY;
 	t->t = *from;
 	HASH_ADD(hh, *tokens, t.hash, SL_AUTH_HASH_BYTES, t);
-	return SL_OK;
+	if (t->hh.tbl)
+		return SL_OK;
+	free(t);
+	return SL_NO_MEMORY;
 }
 
 enum sl_code sl_auth_set_tokens(struct sl_auth *a, const struct sl_auth_token *tokens, size_t n)
@@ -250,6 +254,10 @@ uint32_t sl_auth_failed(struct sl_auth *a, const char *peer)
 		snprintf(d->peer, sizeof(d->peer), "%s", peer);
 		d->since_ms = now;
 		HASH_ADD_STR(a->addresses, peer, d);
+		if (!d->hh.tbl) {
+			free(d);
+			return 0;
+		}
 	}
 	if (++d->failures <= FAILURES_MOST)
 		return 0;
@@ -340,7 +348,10 @@ enum sl_code sl_auth_ticket(struct sl_auth *a, const struct sl_identity *who, st
 	k->who = *who;
 	k->until_ms = sl_clock_mono(a->clock) + SL_TICKET_MS;
 	HASH_ADD(hh, a->tickets, hash, SL_AUTH_HASH_BYTES, k);
-	return SL_OK;
+	if (k->hh.tbl)
+		return SL_OK;
+	free(k);
+	return SL_NO_MEMORY;
 }
 
 enum sl_code sl_auth_ticket_take(struct sl_auth *a, struct sl_str text, struct sl_str origin, struct sl_identity *out)

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#define HASH_NONFATAL_OOM 1 /* what could not be added has hh.tbl NULL; else uthash ends the process */
 #include <uthash.h>
 
 #include "base/clock.h"
@@ -239,6 +240,7 @@ static void put_node(struct sl_buf *out, struct json_object *a, struct json_obje
 static enum sl_code put_nodes(struct sl_buf *out, struct json_object *a, struct json_object *b)
 {
 	size_t na = json_object_array_length(a), nb = json_object_array_length(b), shown = 0, left_out = 0;
+	enum sl_code rc = SL_OK;
 	struct node *table = NULL, *found, *nodes = calloc(nb + 1, sizeof(*nodes));
 	if (!nodes)
 		return SL_NO_MEMORY;
@@ -246,6 +248,8 @@ static enum sl_code put_nodes(struct sl_buf *out, struct json_object *a, struct 
 		struct sl_str path = sl_json_get_str(json_object_array_get_idx(b, i), "path");
 		nodes[i].o = json_object_array_get_idx(b, i);
 		HASH_ADD_KEYPTR(hh, table, path.p, path.len, &nodes[i]);
+		if (!nodes[i].hh.tbl)
+			rc = SL_NO_MEMORY;
 	}
 	sl_buf_json_key(out, "nodes");
 	sl_buf_addc(out, '[');
@@ -273,7 +277,7 @@ static enum sl_code put_nodes(struct sl_buf *out, struct json_object *a, struct 
 		sl_buf_json_ku64(out, "nodes_left_out", left_out);
 	HASH_CLEAR(hh, table);
 	free(nodes);
-	return SL_OK;
+	return rc;
 }
 
 static void put_run(struct sl_buf *out, const char *key, struct json_object *run)

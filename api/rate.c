@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#define HASH_NONFATAL_OOM 1 /* what could not be added has hh.tbl NULL; else uthash ends the process */
 #include <uthash.h>
 
 #define BUCKETS_MOST 4096 /* then the oldest is forgotten */
@@ -66,7 +67,10 @@ static struct bucket *bucket_of(struct sl_rates *r, enum sl_rate_kind kind, stru
 		b->key = want.key;
 	}
 	HASH_ADD(hh, r->buckets, key, sizeof(b->key), b);
-	return b;
+	if (b->hh.tbl)
+		return b;
+	free(b);
+	return NULL;
 }
 
 void sl_rates_take(struct sl_rates *r, enum sl_rate_kind kind, struct sl_uuid token, struct sl_rate_answer *out)

@@ -270,6 +270,11 @@ struct sl_project *sl_project_get(struct sl_memory *m, struct sl_str name, const
 		p->m = m;
 		sl_list_init(&p->waiters);
 		HASH_ADD_KEYPTR(hh, m->projects, p->name, (unsigned)name.len, p);
+		if (!p->hh.tbl) {
+			free(p->name);
+			free(p);
+			return NULL;
+		}
 	}
 	p->used = ++m->clock;
 	if (p->state == SL_PROJECT_LOADING)

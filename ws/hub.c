@@ -32,21 +32,23 @@ enum sl_code sl_hub_new(const struct sl_hub_config *config, struct sl_hub **out)
 	return SL_OK;
 }
 
-/* Every name is one of a few dozen; a journal written by somebody else cannot make us keep more. */
+/* Every name is one of a few dozen; a journal written by somebody else cannot make us keep more. NULL: no memory. */
 const char *hub_intern(struct sl_hub *h, const char *name)
 {
 	for (size_t i = 0; i < h->n_names; i++)
 		if (strcmp(h->names[i], name) == 0)
 			return h->names[i];
-	char *copy = h->n_names < EVENT_NAMES_MAX ? sl_str_dup(sl_str(name)) : NULL;
-	if (!copy)
+	if (h->n_names >= EVENT_NAMES_MAX)
 		return "event";
+	char *copy = sl_str_dup(sl_str(name));
+	if (!copy)
+		return NULL;
 	if (h->n_names == h->names_size) {
 		size_t size = h->names_size ? h->names_size * 2 : 32;
 		char **names = realloc(h->names, size * sizeof(char *));
 		if (!names) {
 			free(copy);
-			return "event";
+			return NULL;
 		}
 		h->names = names;
 		h->names_size = size;
@@ -322,6 +324,10 @@ struct sl_hub_conn *sl_hub_conn_open(struct sl_hub *h, struct sl_hub_sink *sink,
 	if (!h->conns)
 		h->next_live_ms = now + LIVE_MS;
 	HASH_ADD(hh, h->conns, id, sizeof(c->id), c);
+	if (!c->hh.tbl) {
+		free(c);
+		return NULL;
+	}
 	h->replan = true;
 	h->stats.connections++;
 	h->stats.opened++;

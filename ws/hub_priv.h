@@ -21,6 +21,7 @@ static inline unsigned hub_hash(const void *key, size_t len)
 		h = (h ^ *p++) * 16777619u;
 	return h ^ h >> 15; /* the low bits choose the bucket */
 }
+#define HASH_NONFATAL_OOM                    1 /* what could not be added has hh.tbl NULL; else uthash ends the process */
 #define HASH_FUNCTION(keyptr, keylen, hashv) ((hashv) = hub_hash(keyptr, keylen))
 #include <uthash.h>
 

@@ -122,14 +122,15 @@ static void recs_drop_oldest(struct topic *t)
 /* r->order is t->last + 1. Takes a reference of the data. False: no memory. */
 static bool rec_push(struct topic *t, const struct sl_record *from, struct sl_run_id run)
 {
-	if (t->rec_n == t->rec_size && t->rec_size < RECORDS_KEPT && !recs_grow(t))
+	const char *event = hub_intern(t->hub, from->event);
+	if (!event || (t->rec_n == t->rec_size && t->rec_size < RECORDS_KEPT && !recs_grow(t)))
 		return false;
 	size_t bytes = from->data ? from->data->len : 0;
 	while (t->rec_n && (t->rec_n == t->rec_size || t->rec_bytes + bytes > RECORDS_KEPT_BYTES))
 		recs_drop_oldest(t);
 	struct rec *r = &t->recs[(t->rec_first + t->rec_n) & (t->rec_size - 1)];
 	*r = (struct rec){.order = t->last + 1, .seq = from->seq, .wall_ms = from->wall_ms, .run = run};
-	r->event = hub_intern(t->hub, from->event);
+	r->event = event;
 	r->data = sl_bytes_ref(from->data);
 	rec_classify(t, r);
 	if (r->kind == REC_RESET && r->attempt > sl_stream_attempt(t->paths[r->path]->stream)) {
@@ -223,9 +224,14 @@ static struct path *path_new(struct topic *t, struct sl_str name)
 		free(p);
 		return NULL;
 	}
+	HASH_ADD_KEYPTR(hh, t->by_name, p->name, name.len, p);
+	if (!p->hh.tbl) {
+		free(p->name);
+		free(p);
+		return NULL;
+	}
 	p->index = t->n_paths;
 	t->paths[t->n_paths++] = p;
-	HASH_ADD_KEYPTR(hh, t->by_name, p->name, name.len, p);
 	return p;
 }
 
@@ -235,7 +241,9 @@ static bool stream_seen(struct topic *t, struct sl_stream *s, uint64_t announced
 	struct sl_str name = sl_stream_path(s);
 	struct path *p;
 	HASH_FIND(hh, t->by_name, name.p, name.len, p);
-	if (p && (p->stream == s || sl_stream_attempt(s) <= sl_stream_attempt(p->stream)))
+	if (p && p->stream == s)
+		return p->watch || watch_stream(t, p); /* there may have been no memory to, before */
+	if (p && sl_stream_attempt(s) <= sl_stream_attempt(p->stream))
 		return true;
 	if (p) {
 		topic_unwatch_stream(p);
@@ -271,6 +279,16 @@ static void hold(struct topic *t, struct sl_notice *n)
 	t->held[t->n_held++] = sl_notice_ref(n);
 }
 
+/* What all runs did is in no journal: who watches it has missed something, and must begin anew. */
+static void end_all(struct topic *t)
+{
+	struct sl_list *const lists[] = {&t->level, &t->behind};
+	for (size_t i = 0; i < SL_COUNT_OF(lists); i++)
+		sl_list_each (it, lists[i])
+			conn_end(sl_list_entry(it, struct sub, in_topic)->conn, SL_WS_CLOSE_STALLED, "out of memory",
+				 &t->hub->stats.closed_other);
+}
+
 static void apply(struct topic *t, struct sl_notice *n)
 {
 	uint64_t last = n->n_records ? n->records[n->n_records - 1].seq : t->last;
@@ -282,7 +300,9 @@ static void apply(struct topic *t, struct sl_notice *n)
 	for (size_t i = 0; ok && i < n->n_records; i++)
 		if (t->all || n->records[i].seq > t->last)
 			ok = rec_push(t, &n->records[i], n->run);
-	if (!ok && !t->all)
+	if (!ok && t->all)
+		end_all(t);
+	else if (!ok)
 		t->fill_again = true; /* no memory just now: read it from the journal in a while */
 	topic_touched(t);
 }
@@ -471,15 +491,19 @@ static void fetched(struct topic *t, struct page_post *p)
 		return;
 	}
 	for (size_t i = 0; i < p->n && p->records[i].seq == p->after + 1 + i; i++) {
+		const char *event = hub_intern(t->hub, p->records[i].event);
+		t->fetch_again = !event; /* in a while; what comes before it will do until then */
+		if (!event)
+			break;
 		struct rec *r = &t->page[t->page_n++];
 		*r = (struct rec){
 			.order = p->records[i].seq, .seq = p->records[i].seq, .wall_ms = p->records[i].wall_ms};
 		r->run = t->run;
-		r->event = hub_intern(t->hub, p->records[i].event);
+		r->event = event;
 		r->data = sl_bytes_ref(p->records[i].data);
 		rec_classify(t, r);
 	}
-	if (t->page_n == 0)
+	if (t->page_n == 0 && !t->fetch_again)
 		restart_from(t, p->after);
 	touch_behind(t);
 }
@@ -828,15 +852,17 @@ enum sl_code topic_get(struct sl_hub *h, struct sl_run_id run, struct topic **ou
 		return SL_NO_MEMORY;
 	t->run = run;
 	sl_uuid_format(run.u, t->run_text);
-	enum sl_code rc = ask_view(t, VIEW_LOAD);
-	if (rc != SL_OK) {
-		h->stats.topics--;
-		free(t);
-		return rc;
-	}
 	HASH_ADD(hh, h->topics, run, sizeof(t->run), t);
-	*out = t;
-	return SL_OK;
+	enum sl_code rc = t->hh.tbl ? ask_view(t, VIEW_LOAD) : SL_NO_MEMORY;
+	if (rc == SL_OK) {
+		*out = t;
+		return SL_OK;
+	}
+	if (t->hh.tbl)
+		HASH_DELETE(hh, h->topics, t);
+	h->stats.topics--;
+	free(t);
+	return rc;
 }
 
 enum sl_code topic_all(struct sl_hub *h, struct topic **out)

@@ -283,6 +283,31 @@ static void only_our_origin_is_ours(void **state)
 			fail_msg("origin '%s' at '%s'", origins[i].origin, origins[i].host);
 }
 
+static void without_memory(void *arg)
+{
+	struct sl_auth *a = NULL;
+	struct sl_identity who = {.role = SL_ROLE_ADMIN, .name = "admin"};
+	struct sl_auth_token token = {.role = SL_ROLE_VIEWER, .id = {{1}}};
+	char ticket[SL_TICKET_TEXT_BYTES];
+	(void)setup((void **)&a);
+	if (!a)
+		return;
+	enum sl_code added = sl_auth_add_token(a, &token);
+	assert_true(added == SL_OK || added == SL_NO_MEMORY);
+	assert_int_equal(sl_auth_knows(a, token.id), added == SL_OK);
+	SL_IGNORE(sl_auth_set_tokens(a, &token, 1)); /* or the ones there were stay */
+	SL_IGNORE(sl_auth_failed(a, "192.0.2.1"));   /* or it is forgotten */
+	if (sl_auth_ticket(a, &who, SL_STR("o"), ticket) == SL_OK)
+		assert_int_equal(sl_auth_ticket_take(a, sl_str(ticket), SL_STR("o"), &who), SL_OK);
+	sl_auth_free(a);
+}
+
+static void a_door_without_memory_refuses_and_stands(void **state)
+{
+	unsigned failed = sl_test_torture(without_memory, NULL);
+	assert_true(!sl_test_can_torture() || failed > 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +322,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_ticket_opens_once_from_its_origin_in_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_ticket_dies_with_its_token, setup, teardown),
 		cmocka_unit_test_setup_teardown(unused_tickets_are_bounded, setup, teardown),
+		cmocka_unit_test(a_door_without_memory_refuses_and_stands),
 		cmocka_unit_test(only_our_names_are_answered),
 		cmocka_unit_test(only_our_origin_is_ours),
 	};

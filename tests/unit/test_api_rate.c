@@ -85,12 +85,35 @@ static void many_tokens_are_remembered_only_so_far(void **state)
 	}
 }
 
+static void without_memory(void *arg)
+{
+	const struct sl_clock clock = {.mono_ms = fake_mono, .wall_ms = fake_wall};
+	static const uint32_t limits[SL_RATE_KINDS] = {60, 60, 60};
+	struct sl_rates *r = NULL;
+	struct sl_rate_answer q;
+	if (sl_rates_new(limits, &clock, &r) != SL_OK)
+		return;
+	for (unsigned i = 0; i < 600; i++) {
+		struct sl_uuid token = {{(uint8_t)i, (uint8_t)(i >> 8), 1}};
+		sl_rates_take(r, SL_RATE_REQUESTS, token, &q);
+		assert_int_equal(q.wait_ms, 0);
+	}
+	sl_rates_free(r);
+}
+
+static void nobody_is_refused_for_want_of_memory(void **state)
+{
+	unsigned failed = sl_test_torture(without_memory, NULL);
+	assert_true(!sl_test_can_torture() || failed > 600);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_burst_goes_at_once_and_then_one_by_one),
 		cmocka_unit_test(over_an_hour_exactly_the_limit_gets_through),
 		cmocka_unit_test(many_tokens_are_remembered_only_so_far),
+		cmocka_unit_test(nobody_is_refused_for_want_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

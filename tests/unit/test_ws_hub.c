@@ -914,6 +914,94 @@ static void whenever_it_is_quiet_everyone_has_everything(void **state)
 	}
 }
 
+/* One allocation of the hub fails, and memory is back: whoever watches has everything in the end, what came while
+ * there was none and what comes later, or was told that it does not, and has it after coming back. */
+static void tortured_turn(struct fake *f)
+{
+	while (f->n_calls)
+		fake_call_back(f, 0);
+	sl_test_spare(-1);
+	sl_hub_turn(f->hub);
+	sl_test_spare(1);
+	f->now += 30;
+}
+
+static void come_back(struct client *c)
+{
+	struct fake *f = c->fake;
+	client_read(c);
+	if (c->closed) {
+		client_close(c);
+		client_open(c, f);
+	} else if (!c->errors) {
+		return;
+	}
+	c->errors = 0;
+	client_subscribe(c, 0);
+	fake_settle(f);
+	client_read(c);
+}
+
+static bool survives(unsigned nth)
+{
+	struct fake f;
+	struct client c = {0}, all = {.all = true};
+	struct fake_run *r;
+	SL_TEST_SPARED;
+	fake_init(&f, 1, 25);
+	client_open(&all, &f);
+	client_say(&all, "{\"cmd\":\"subscribe_all\"}");
+	sl_hub_turn(f.hub);
+	f.defer = true; /* so that the ports' answers are made here, with memory */
+	r = &f.runs[0];
+	client_open(&c, &f);
+	fake_begin(r, 0);
+	say(r, 0, "before ");
+	fake_publish(&f, r, false);
+	client_subscribe(&c, 0);
+	sl_test_fail_nth(nth);
+	for (unsigned round = 0; round < 12; round++) {
+		tortured_turn(&f);
+		say(r, 0, "some text ");
+		if (round % 3 == 0)
+			fake_commit(r, "progress", "{\"round\":%u}", round);
+		if (round == 2 || round == 5)
+			fake_begin(r, 1); /* and its next attempt */
+		if (round == 7)
+			for (unsigned i = 0; i < 40; i++)
+				fake_commit(r, round % 2 ? "odd" : "even", "{\"i\":%u}", i);
+		if (round > 2)
+			say(r, 1, "and other ");
+		fake_publish(&f, r, false);
+	}
+	bool failed = sl_test_has_failed();
+	sl_test_fail_nth(0);
+	fake_settle(&f);
+	come_back(&c);
+	say(r, 0, "much later");
+	say(r, 1, "this, too");
+	fake_settle(&f);
+	come_back(&c);
+	client_check_whole(&c, 0);
+	client_read(&all);
+	if (!all.closed)
+		assert_int_equal(all.n_all, r->n);
+	client_fini(&all);
+	client_fini(&c);
+	fake_fini(&f);
+	return failed;
+}
+
+static void a_hub_that_was_out_of_memory_for_a_moment_loses_nothing(void **state)
+{
+	unsigned n = 1;
+	if (!sl_test_can_torture())
+		skip();
+	while (survives(n))
+		n++;
+	assert_in_range(n, 30, 1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -938,6 +1026,7 @@ int main(void)
 		cmocka_unit_test(the_same_run_as_server_sent_events),
 		cmocka_unit_test(any_schedule_leaves_every_client_with_the_whole_run),
 		cmocka_unit_test(whenever_it_is_quiet_everyone_has_everything),
+		cmocka_unit_test(a_hub_that_was_out_of_memory_for_a_moment_loses_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
