@@ -5,7 +5,7 @@
  */
 #include "api/api_priv.h"
 #include "store/tokens.h"
-#include "ws/hub.h"
+#include "ws/conn.h"
 
 /* We are told when one is revoked. Should that be lost, in a pooler before PostgreSQL, say: looked for when one is
  * used. */
@@ -261,6 +261,19 @@ void sl_api_handle(void *api, struct sl_request *r)
 
 /* ---- WebSockets ---- */
 
+/* libwebsockets hangs up on whoever asks for other ones, without a word. */
+static bool speaks_ours(const struct sl_http1_head *h)
+{
+	bool asks = false;
+	for (size_t i = 0; i < h->n_headers; i++)
+		if (sl_str_is_nocase(h->headers[i].name, "sec-websocket-protocol")) {
+			if (sl_http1_has_token(h->headers[i].value, SL_WS_SUBPROTOCOL))
+				return true;
+			asks = true;
+		}
+	return !asks;
+}
+
 enum sl_code sl_api_upgrade(void *api, struct sl_request *r, struct sl_ws_identity *who)
 {
 	struct sl_api *a = api;
@@ -275,6 +288,11 @@ enum sl_code sl_api_upgrade(void *api, struct sl_request *r, struct sl_ws_identi
 	if (atomic_load(&a->draining)) {
 		sl_answer_problem(r, SL_DRAINING, "the server is going down; connect again in a moment");
 		return SL_DRAINING;
+	}
+	if (!speaks_ours(&r->head)) {
+		sl_answer_problem(r, SL_BAD_REQUEST,
+				  "the subprotocol here is " SL_WS_SUBPROTOCOL "; ask for it, or for none");
+		return SL_BAD_REQUEST;
 	}
 	enum sl_code rc;
 	if (sl_request_query(r, "ticket", &ticket))

@@ -175,6 +175,10 @@ static enum sl_code review_deliver(struct sl_node *n, const struct sl_delivery *
 		return sl_fail(err, SL_INVALID, "\"modify\" needs the new `content`");
 	if (reject && !reason.len)
 		return sl_fail(err, SL_INVALID, "\"reject\" needs a `reason`, so that it can be mended");
+	if (!modify && !reject && !skip && content && !fields &&
+	    !sl_json_equal(content, sl_json_get(s->params, "draft")))
+		return sl_fail(err, SL_INVALID,
+			       "to approve takes the draft as it is; send what it shall be with \"modify\"");
 	/* approving a form may bring what was filled in; who rejects or skips says nothing of what is in it */
 	bool as_drafted = !modify && (!content || !fields || reject || skip);
 	if (as_drafted)

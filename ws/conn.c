@@ -369,7 +369,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 void sl_ws_protocol(struct sl_ws *ws, struct lws_protocols *out)
 {
 	*out = (struct lws_protocols){
-		.name = "sluice.v1",
+		.name = SL_WS_SUBPROTOCOL,
 		.callback = callback,
 		.per_session_data_size = sizeof(struct conn),
 		.rx_buffer_size = RX_PIECE_BYTES,

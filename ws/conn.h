@@ -16,6 +16,8 @@ struct lws_protocols;
 struct sl_loop;
 struct sl_ws;
 
+#define SL_WS_SUBPROTOCOL "sluice.v1"
+
 struct sl_ws_config {
 	struct sl_loop *loop; /* the front loop */
 	struct sl_hub_source source;

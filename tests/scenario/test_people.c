@@ -74,8 +74,9 @@ static void the_first_decision_counts(void **state)
 static void a_decision_that_does_not_do_leaves_it_open(void **state)
 {
 	struct world *w = *state;
-	static const char *const bad[] = {"{'action':'maybe'}", "{'action':'modify'}", "{'action':'reject'}",
-					  "{'action':'reject','reason':'  '}", "{'action':'skip'}"};
+	static const char *const bad[] = {"{'action':'maybe'}",  "{'action':'modify'}",
+					  "{'action':'reject'}", "{'action':'reject','reason':'  '}",
+					  "{'action':'skip'}",   "{'action':'approve','content':'another draft'}"};
 	struct sl_run_id id = reviewed(w, "");
 	for (size_t i = 0; i < SL_COUNT_OF(bad); i++) {
 		assert_int_equal(world_order(w, id, SL_CMD_REVIEW, "ask", q("%s", bad[i])), SL_INVALID);

@@ -358,8 +358,7 @@ static void a_draining_server_says_so_and_takes_no_runs(void **state)
 
 #define HANDSHAKE                                                                                                      \
 	"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "                \
-	"dGhlIHNhbXBsZSBub25jZQ==\r\n"                                                                                 \
-	"Sec-WebSocket-Protocol: sluice.v1\r\n"
+	"dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 /* The status of a handshake with these header lines; 101 leaves the socket in *fd when asked. */
 static int handshake(struct rig *g, const char *path, const char *lines, int *fd_out)
@@ -368,9 +367,10 @@ static int handshake(struct rig *g, const char *path, const char *lines, int *fd
 	char answer[2048];
 	int fd = dial(g), status = 0;
 	size_t at = 0;
-	bool host = strstr(lines, "Host: ") != NULL;
-	sl_buf_addf(&text, "GET %s HTTP/1.1\r\n%s%s%s%s" HANDSHAKE "\r\n", path,
-		    host ? "" : "Host: ", host ? "" : sl_api_address(g->api), host ? "" : "\r\n", lines);
+	bool host = strstr(lines, "Host: ") != NULL, protocol = strstr(lines, "Sec-WebSocket-Protocol: ") != NULL;
+	sl_buf_addf(&text, "GET %s HTTP/1.1\r\n%s%s%s%s" HANDSHAKE "%s\r\n", path,
+		    host ? "" : "Host: ", host ? "" : sl_api_address(g->api), host ? "" : "\r\n", lines,
+		    protocol ? "" : "Sec-WebSocket-Protocol: " SL_WS_SUBPROTOCOL "\r\n");
 	assert_int_equal(send(fd, text.data, text.len, MSG_NOSIGNAL), text.len);
 	while (at < sizeof(answer) - 1 && !memmem(answer, at, "\r\n\r\n", 4)) {
 		ssize_t n = sl_test_recv(fd, answer + at, 1, 0);
@@ -397,6 +397,33 @@ static void ticket_for(struct rig *g, const char *origin, char path[128])
 	char *t = strstr(answer.data, "\"ticket\":\"");
 	assert_non_null(t);
 	snprintf(path, 128, "/ws?ticket=%.43s", t + 10);
+}
+
+static void who_asks_for_another_subprotocol_is_told_of_ours(void **state)
+{
+	struct rig *g = *state;
+	static const struct {
+		const char *protocols;
+		int status;
+	} rows[] = {
+		{"Sec-WebSocket-Protocol: graphql-ws\r\n", 400},
+		{"Sec-WebSocket-Protocol: sluice.v2, sluice\r\n", 400},
+		{"Sec-WebSocket-Protocol: sluice.v2, sluice.v1\r\n", 101},
+	};
+	for (size_t i = 0; i < SL_COUNT_OF(rows); i++) {
+		char lines[300];
+		snprintf(lines, sizeof(lines), "Authorization: Bearer %s\r\n%s", g->tokens[SL_ROLE_VIEWER],
+			 rows[i].protocols);
+		int status = handshake(g, "/ws", lines, NULL);
+		if (status != rows[i].status)
+			fail_msg("%s: %d", rows[i].protocols, status);
+	}
+	char path[128], ours[160]; /* a mistake does not use up the ticket */
+	ticket_for(g, sl_api_url(g->api), path);
+	snprintf(ours, sizeof(ours), "Origin: %s\r\n%s", sl_api_url(g->api), rows[0].protocols);
+	assert_int_equal(handshake(g, path, ours, NULL), 400);
+	snprintf(ours, sizeof(ours), "Origin: %s\r\n", sl_api_url(g->api));
+	assert_int_equal(handshake(g, path, ours, NULL), 101);
 }
 
 static void only_a_token_or_a_fresh_ticket_of_our_origin_opens_a_socket(void **state)
@@ -642,6 +669,7 @@ int main(void)
 		DOOR(a_session_ends_with_its_token),
 		DOOR(guesses_are_429_after_a_while_but_a_token_still_works),
 		DOOR(a_draining_server_says_so_and_takes_no_runs),
+		DOOR(who_asks_for_another_subprotocol_is_told_of_ours),
 		DOOR(only_a_token_or_a_fresh_ticket_of_our_origin_opens_a_socket),
 		DOOR(an_open_socket_is_answered_and_its_role_counts),
 		DOOR(each_command_of_a_socket_wants_its_role),
