@@ -76,7 +76,7 @@ static void answer_files(struct sl_task *t)
 			sl_buf_json_comma(&out);
 			sl_json_write(&out, json_object_array_get_idx(w->versions, i));
 		}
-		sl_buf_adds(&out, "]}");
+		sl_buf_adds(&out, "],\"next_cursor\":null}");
 	}
 	sl_answer_buf(t->r, 200, &out);
 }

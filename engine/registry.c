@@ -182,7 +182,7 @@ enum sl_code sl_registry_new(const struct sl_node_type *const *types, struct sl_
 		if (rc != SL_OK)
 			return rc;
 	}
-	sl_buf_adds(&json, "]}");
+	sl_buf_adds(&json, "],\"next_cursor\":null}");
 	r->json = sl_buf_bytes(&json);
 	if (!r->json)
 		return sl_fail(err, SL_NO_MEMORY, "the table of node types");

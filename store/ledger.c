@@ -111,7 +111,7 @@ static void list_done(struct sl_job *j, enum sl_code rc)
 		sl_buf_json_ki64(&b, "http_status", sl_row_i32(r, i, 17));
 		sl_buf_addc(&b, '}');
 	}
-	sl_buf_adds(&b, "]}");
+	sl_buf_adds(&b, "],\"next_cursor\":null}");
 	sl_job_end_json(j, rc, &b);
 }
 

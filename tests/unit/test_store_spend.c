@@ -83,7 +83,7 @@ static void called_off_calls_are_listed_once_with_their_run(void **state)
 		"\"none\","
 		"\"bytes\":0,\"chunks\":0,\"input_tokens\":0,\"output_tokens\":0,\"estimated\":false,\"estimated_cost_"
 		"usd\":0,"
-		"\"http_status\":0}]}");
+		"\"http_status\":0}],\"next_cursor\":null}");
 	run.u.b[15] ^= 1;
 	assert_int_equal(ASK(sl_store_calls_of(s, run, on_json, NULL)), SL_NOT_FOUND);
 }
