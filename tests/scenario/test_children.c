@@ -503,6 +503,76 @@ static void a_child_whose_node_is_at_rest_is_cancelled_with_it(void **state)
 	expect_left(w, id, sub);
 }
 
+/* The race is decided by a failure in the body around it, and the map goes on without that item. */
+static void a_child_at_rest_in_a_body_that_fails_is_cancelled(void **state)
+{
+	struct world *w = *state;
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'m','nodes':[{'id':'each','type':'map','params':{'items':'{{ {1} "
+		  "}}','on_item_error':"
+		  "'continue','body':{'nodes':[{'id':'sub','type':'subworkflow','params':{'workflow':'child','inputs':{"
+		  "'n':"
+		  "7}}},{'id':'y','type':'fake','params':{'answer':1,'hold':true}},{'id':'bad','type':'transform','"
+		  "params':{"
+		  "'expr':'nil + "
+		  "1'}}],'edges':[{'from':'y','to':'bad'}]}}},{'id':'z','type':'fake','params':{'answer':1,"
+		  "'hold':true}}],'edges':[{'from':'each','to':'z'}]}"),
+		"{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	expect_status(w, sub, "running");
+	assert_int_equal(world_command(w, id, SL_CMD_PAUSE_DRAIN), SL_OK);
+	world_release(w, "each#1/y");
+	world_settle(w);
+	world_crash(w);
+	world_settle(w);
+	assert_string_equal(world_node_status(w, id, "each#1/sub"), "pending");
+	assert_int_equal(world_command(w, id, SL_CMD_RESUME), SL_OK);
+	go(w, 250);
+	assert_string_equal(world_node_status(w, id, "each"), "completed");
+	expect_status(w, id, "running");
+	expect_status(w, sub, "cancelled");
+}
+
+/* The parent has ended, the child elsewhere was not told, and a retry of the parent begins another one. */
+static void a_child_whose_parent_has_another_one_does_not_go_on(void **state)
+{
+	static const char other[] = "{\"sluice\":1,\"name\":\"child\",\"nodes\":[{\"id\":\"x\",\"type\":\"fake\","
+				    "\"params\":{\"answer\":1,\"hold\":true}}]}";
+	struct world *w = *state;
+	world_workflow("varied", child);
+	struct sl_run_id id = world_submit(
+		w,
+		q("{'sluice':1,'name':'two','nodes':[{'id':'sub','type':'subworkflow','params':{'workflow':'varied','"
+		  "inputs':{"
+		  "'n':7}}},{'id':'y','type':'fake','params':{'answer':1,'hold':true}},{'id':'bad','type':'fake','"
+		  "params':{"
+		  "'answer':1,'fail':'provider_rejected','fail_times':1}}],'edges':[{'from':'y','to':'bad'}]}"),
+		"{}");
+	world_settle(w);
+	struct sl_run_id sub = world_child(w, id);
+	world_split(w, sub);
+	go(w, 40000);
+	world_mute(w, true);
+	world_release(w, "y");
+	go(w, 250);
+	expect_status(w, id, "failed");
+	expect_status(w, sub, "running");
+	world_workflow("varied", other);
+	const struct world_answer *a = world_ask(w, id, SL_CMD_RETRY, NULL, NULL);
+	go(w, 250);
+	assert_true(a->given);
+	assert_int_equal(a->rc, SL_OK);
+	world_mute(w, false);
+	struct sl_run_id now = world_child(w, id);
+	assert_false(sl_run_id_eq(now, sub));
+	expect_status(w, sub, "running");
+	go(w, 20000);
+	expect_status(w, sub, "cancelled");
+	expect_both(w, id, now, "running");
+}
+
 /* One that its parent has begun but not told of yet, or waits for again after a crash, is wanted. */
 static void a_child_that_is_waited_for_goes_on_whatever_crashes(void **state)
 {
@@ -693,6 +763,8 @@ int main(void)
 		WORLD_TEST(a_child_nobody_wants_does_not_go_on_because_its_cancel_was_lost),
 		cmocka_unit_test(a_child_elsewhere_that_nobody_wants_does_not_go_on),
 		WORLD_TEST(a_child_whose_node_is_at_rest_is_cancelled_with_it),
+		WORLD_TEST(a_child_at_rest_in_a_body_that_fails_is_cancelled),
+		WORLD_TEST(a_child_whose_parent_has_another_one_does_not_go_on),
 		WORLD_TEST(a_child_that_is_waited_for_goes_on_whatever_crashes),
 		cmocka_unit_test(parent_and_child_agree_in_the_end),
 		cmocka_unit_test(a_child_is_as_its_node_is_in_the_end),
