@@ -13,44 +13,20 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "engine/exec_priv.h"
-
-#define CHILD_ASK_AGAIN_MS 2000 /* of a child that goes on in another server */
-#define PARENT_DOUBLINGS   3    /* a child asks ever less often for a parent elsewhere: at last every 16 s */
-
-/* [run] Its children are to stand still. */
-static bool is_held(const struct sl_run *r)
-{
-	return r->state.status == SL_RUN_PAUSED || r->state.status == SL_RUN_LOCKED;
-}
-
-/* The same of what sl_engine_await() has told of a run that is elsewhere. */
-static bool stands_still(const char *status)
-{
-	return strcmp(status, sl_run_states[SL_RUN_PAUSED].wire) == 0 ||
-	       strcmp(status, sl_run_states[SL_RUN_LOCKED].wire) == 0;
-}
-
-static bool goes_on(const char *status)
-{
-	return strcmp(status, sl_run_states[SL_RUN_RUNNING].wire) == 0 ||
-	       strcmp(status, sl_run_states[SL_RUN_WAITING].wire) == 0;
-}
+#include "engine/child_priv.h"
 
 static void ordered(void *arg, enum sl_code rc, const char *status, const struct sl_error *err)
 {
 	/* a child that has ended meanwhile, or does so anyway: nothing to do */
 }
 
-static void order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, uint64_t at_us)
+void sl_child_order(struct sl_engine *e, struct sl_run_id id, enum sl_command_kind kind, uint64_t at_us)
 {
 	const struct sl_order o = {
 		.kind = kind, .by = SL_STR(SL_BY_PARENT), .reason = SL_STR(SL_WITH_PARENT), .at_us = at_us};
 	if (sl_engine_command(e, id, &o, ordered, NULL) != SL_OK)
 		sl_log(SL_LOG_WARN, "engine", "a child run could not be told", SL_KU("order", kind));
 }
-
-/* ---- children ---- */
 
 struct child {
 	_Atomic uint32_t refs;
@@ -72,119 +48,10 @@ struct child {
 	uint64_t off_at_us;         /* when somebody asked for that; 0: nobody did. Set before `unwanted` */
 };
 
-enum sl_command_kind sl_child_held_by(const struct sl_run *r)
-{
-	/* what it had under way was cut when it was taken up, and has only just begun again */
-	return r->recoveries && !r->parent_asked ? SL_CMD_PAUSE_NOW : SL_CMD_PAUSE_DRAIN;
-}
-
-bool sl_child_is_wanted(struct sl_run_state *parent, const char *node, struct sl_run_id child)
-{
-	struct sl_scope *sc = NULL;
-	uint32_t i;
-	if (!parent->root.graph->n_nodes) /* of a definition that cannot be read nothing is known of nodes */
-		return true;
-	const struct sl_node_state *n = sl_state_find(parent, sl_str(node), &sc, &i);
-	if (!n) /* that its body has begun may not be written yet */
-		return !(sc && sc->folded);
-	if (sl_node_status_final(n->status) || (n->status == SL_NODE_PENDING && sl_scope_closed(sc)))
-		return false;
-	return !n->child || sl_run_id_eq(n->child->now, (struct sl_run_id){0}) || sl_run_id_eq(n->child->now, child);
-}
-
-struct leave {
-	struct sl_waiter waiter;
-	struct sl_engine *engine;
-	struct sl_run_id child;
-};
-
-/* [run of the parent, or store] As dropped(), for a child that no node is at work with. */
-static void left(struct sl_waiter *w, enum sl_code rc)
-{
-	struct leave *l = SL_CONTAINER_OF(w, struct leave, waiter);
-	if (rc == SL_OK && !atomic_load(&l->engine->stopping))
-		order(l->engine, l->child, SL_CMD_CANCEL, 0);
-	free(l);
-}
-
-static void leave_when_written(struct sl_run *parent, struct sl_run_id child, uint64_t seq)
-{
-	struct leave *l = calloc(1, sizeof(*l));
-	if (!l) { /* at the latest it ends with its parent */
-		sl_log(SL_LOG_WARN, "engine", "out of memory, a child run is not cancelled");
-		return;
-	}
-	*l = (struct leave){.waiter = {.seq = seq, .fn = left}, .engine = parent->engine, .child = child};
-	sl_run_wait(parent, &l->waiter);
-}
-
-void sl_run_leave_child(struct sl_scope *sc, uint32_t node, uint64_t seq)
-{
-	const struct sl_node_child *c = sc->nodes[node].child;
-	struct sl_run *r = sl_scope_run(sc);
-	if (c && sl_state_is_open(&r->state, c->now))
-		leave_when_written(r, c->now, seq);
-}
-
-void sl_child_follows(struct sl_run *parent, struct sl_run_id child, const char *node, enum sl_command_kind hold)
-{
-	/* The order may have been lost with the server, and the node that gave it is at rest. */
-	if (!sl_child_is_wanted(&parent->state, node, child))
-		leave_when_written(parent, child, parent->state.last_seq);
-	else if (is_held(parent))
-		order(parent->engine, child, hold, 0);
-}
-
-struct confirm {
-	struct sl_msg msg;
-	struct sl_run *parent;
-	struct sl_run_id child;
-};
-
-static void confirm_drop(struct sl_msg *m)
-{
-	struct confirm *c = SL_CONTAINER_OF(m, struct confirm, msg);
-	struct sl_run *parent = c->parent;
-	free(c);
-	sl_run_unref(parent);
-}
-
-/* [run of the parent] */
-static void confirm_run(struct sl_run *r, struct sl_msg *m)
-{
-	const struct confirm *c = SL_CONTAINER_OF(m, struct confirm, msg);
-	if (!r->lost && !sl_run_status_final(r->state.status))
-		order(r->engine, c->child, is_held(r) ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
-	confirm_drop(m);
-}
-
-void sl_child_confirm(struct sl_run *r)
-{
-	struct sl_run_id id;
-	if (!r->state.parent || !sl_uuid_parse(sl_str(r->state.parent), &id.u))
-		return;
-	struct sl_run *parent = sl_engine_find(r->engine, id);
-	struct confirm *c = parent ? calloc(1, sizeof(*c)) : NULL;
-	if (!c) { /* it is elsewhere; or there is no memory to ask, and the order is believed */
-		sl_run_unref(parent);
-		return;
-	}
-	*c = (struct confirm){.msg = {.run = confirm_run, .drop = confirm_drop}, .parent = parent, .child = r->id};
-	sl_run_post(parent, &c->msg);
-}
-
 static bool has_earlier(const struct child *c)
 {
 	return !sl_run_id_eq(c->earlier, (struct sl_run_id){0});
 }
-
-/* What is to be done with the child that the parent had before it was retried. */
-enum earlier {
-	EARLIER_OTHER, /* nothing: it is not what would be begun now */
-	EARLIER_ENDS,  /* await its end, and take it */
-	EARLIER_TAIL,  /* the same, unless it fails: so far it goes on for the parent as it was */
-	EARLIER_AGAIN, /* retry it */
-};
 
 /* Something that came for the parent. */
 struct news {
@@ -217,97 +84,11 @@ static void child_unref(struct child *c)
 	free(c);
 }
 
-/* ---- a child looks after its parent, too ---- */
-
-/* The node that started a child cancels it when it is called off. But the order may be lost with a crash, the node may
- * be at rest, or in another server. So each child waits for the end of its parent, and does not outlive it; and it does
- * not go on when its parent is found to stand still, or its node not to wait for it any more, as it is taken up again
- * or, while the parent is elsewhere, each time it is asked for. That it goes on again is for the parent's node to say,
- * which is at work then and looks, too (see agree()): so of two that look at each other's journal, one leads. */
-struct orphan {
-	struct sl_msg msg;
-	struct sl_engine *engine;
-	struct sl_run_id child, parent;
-	bool held;          /* the parent, as its journal has it */
-	struct sl_run *run; /* while the message is on its way */
-};
-
-static void watch_again(struct sl_run *r, void *arg)
-{
-	sl_run_watch_parent(r);
-}
-
-/* [run of the child] The parent goes on elsewhere, or did when it was looked at. */
-static void parent_elsewhere(struct sl_run *r, struct sl_msg *m)
-{
-	struct orphan *o = SL_CONTAINER_OF(m, struct orphan, msg);
-	uint64_t wait = (uint64_t)CHILD_ASK_AGAIN_MS << r->parent_asked;
-	enum sl_command_kind hold = sl_child_held_by(r);
-	bool ends = r->lost || sl_run_status_final(r->state.status);
-	struct sl_run *here = ends ? NULL : sl_engine_find(r->engine, o->parent);
-	r->parent_asked += r->parent_asked < PARENT_DOUBLINGS;
-	if (here) { /* it has come meanwhile: what is said here counts, in the order in which it is said */
-		sl_run_watch_parent(r);
-	} else if (!ends) {
-		if (o->held && goes_on(sl_run_states[r->state.status].wire))
-			order(r->engine, r->id, hold, 0);
-		/* without memory for it the child runs to its end */
-		SL_IGNORE(sl_run_timer_start(&r->parent_timer, r, sl_clock_mono(r->engine->config.clock) + wait,
-					     watch_again, NULL));
-	}
-	sl_run_unref(here);
-	free(o);
-	sl_run_unref(r);
-}
-
-static void parent_elsewhere_drop(struct sl_msg *m)
-{
-	struct orphan *o = SL_CONTAINER_OF(m, struct orphan, msg);
-	sl_run_unref(o->run);
-	free(o);
-}
-
-/* [any] */
-static void parent_ended(void *arg, enum sl_code rc, const char *status, struct sl_bytes *outputs,
-			 const struct sl_figures *took, const struct sl_error *err)
-{
-	struct orphan *o = arg;
-	struct sl_engine *e = o->engine;
-	struct sl_run *r = atomic_load(&e->stopping) ? NULL : sl_engine_find(e, o->child);
-	if (r && rc == SL_UNAVAILABLE) {
-		o->run = r;
-		o->held = stands_still(status);
-		o->msg.run = parent_elsewhere;
-		o->msg.drop = parent_elsewhere_drop;
-		sl_run_post(r, &o->msg);
-		return;
-	}
-	if (r && rc == SL_OK)
-		order(e, o->child, SL_CMD_CANCEL, 0);
-	sl_run_unref(r);
-	free(o);
-}
-
-void sl_run_watch_parent(struct sl_run *r)
-{
-	struct orphan *o;
-	struct sl_run_id parent;
-	if (!r->state.parent || r->state.by_itself || sl_run_status_final(r->state.status) ||
-	    !sl_uuid_parse(sl_str(r->state.parent), &parent.u))
-		return;
-	o = calloc(1, sizeof(*o));
-	if (!o)
-		return; /* it runs to its end */
-	*o = (struct orphan){.engine = r->engine, .child = r->id, .parent = parent};
-	if (sl_run_await_as(r->engine, parent, r, parent_ended, o) != SL_OK)
-		free(o);
-}
-
 /* [any] Whoever comes second of the two, the decision of the parent or the id of the child, tells it. */
 static void cancel_unwanted(struct child *c)
 {
 	if (atomic_load(&c->unwanted) && atomic_load(&c->known) && !atomic_load(&c->engine->stopping))
-		order(c->engine, c->id, SL_CMD_CANCEL, c->off_at_us);
+		sl_child_order(c->engine, c->id, SL_CMD_CANCEL, c->off_at_us);
 }
 
 static void child_known(struct child *c, struct sl_run_id id)
@@ -365,9 +146,9 @@ static void ask_again(struct sl_run *r, void *arg)
 		return;
 	struct child *c = n->child;
 	struct sl_run *here = sl_engine_find(c->engine, c->id);
-	bool held = is_held(r);
+	bool held = sl_run_is_held(r);
 	if (here) /* it has been somewhere else, and there nobody told it */
-		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
+		sl_child_order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
 	sl_run_unref(here);
 	x->depth++;
 	ask(n, n->child);
@@ -379,10 +160,10 @@ static void ask_again(struct sl_run *r, void *arg)
  * another order: how both stand decides. */
 static void agree(struct sl_run *r, struct child *c, const char *status)
 {
-	if (is_held(r) && goes_on(status))
-		order(c->engine, c->id, c->cut ? SL_CMD_PAUSE_NOW : SL_CMD_PAUSE_DRAIN, 0);
-	else if (!is_held(r) && stands_still(status))
-		order(c->engine, c->id, SL_CMD_RESUME, 0); /* nothing, when a person has paused it */
+	if (sl_run_is_held(r) && sl_status_goes_on(status))
+		sl_child_order(c->engine, c->id, c->cut ? SL_CMD_PAUSE_NOW : SL_CMD_PAUSE_DRAIN, 0);
+	else if (!sl_run_is_held(r) && sl_status_stands_still(status))
+		sl_child_order(c->engine, c->id, SL_CMD_RESUME, 0); /* nothing, when a person has paused it */
 }
 
 /* What a child took is told with the end of the attempt that heard of its end. */
@@ -500,9 +281,9 @@ static void go_on_with(struct sl_node *n, struct child *c, struct sl_run_id of)
 			sl_run_child_reopened(r, took);
 	}
 	sl_run_child_started(r, c->id);
-	bool held = is_held(r);
+	bool held = sl_run_is_held(r);
 	if (held || r->recoveries || has_earlier(c)) /* in another life it may have been told otherwise */
-		order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
+		sl_child_order(c->engine, c->id, held ? SL_CMD_PAUSE_DRAIN : SL_CMD_RESUME, 0);
 	ask(n, c);
 }
 
@@ -591,59 +372,6 @@ static void on_found(void *arg, enum sl_code rc, struct sl_bytes *definition, in
 
 /* ---- the child of the parent as it was ---- */
 
-/* Would a new child be what that one is? Its inputs have got their defaults. */
-static enum sl_code is_same(const struct child *c, const struct sl_stored_run *was, const struct sl_workflow *w,
-			    const struct sl_run_state *s, bool *same)
-{
-	struct sl_problems problems = {0};
-	struct sl_error err = {0};
-	struct sl_run_id parent;
-	SL_AUTO_JSON mine = NULL;
-	SL_AUTO_JSON its = NULL;
-	*same = s->parent && sl_uuid_parse(sl_str(s->parent), &parent.u) && sl_run_id_eq(parent, c->head->parent) &&
-		w->root->n_nodes && c->head->version == was->head->version &&
-		strcmp(c->head->workflow, was->head->workflow) == 0 &&
-		sl_str_eq(sl_bytes_str(c->head->definition), sl_bytes_str(was->head->definition));
-	if (!*same)
-		return SL_OK;
-	SL_AUTO(sl_run_head) head = sl_engine_head_dup(c->head);
-	enum sl_code rc = head ? sl_engine_settle(head, w, &problems, &err) : SL_NO_MEMORY;
-	sl_problems_fini(&problems);
-	if (rc == SL_OK)
-		rc = sl_json_parse(sl_bytes_str(head->inputs), &mine, &err);
-	if (rc == SL_OK)
-		rc = sl_json_parse(sl_bytes_str(was->head->inputs), &its, &err);
-	*same = rc == SL_OK && sl_json_equal(mine, its);
-	return rc == SL_NO_MEMORY ? rc : SL_OK; /* inputs that do not fit are told when the new one is begun */
-}
-
-static enum sl_code judge(const struct child *c, const struct sl_stored_run *was, enum earlier *out)
-{
-	SL_AUTO(sl_workflow) w = NULL;
-	struct sl_run_state s = {0};
-	struct sl_error err;
-	bool same = false;
-	enum sl_code rc = sl_stored_state(c->engine, was, &w, &s, &err);
-	if (!w)
-		return rc;
-	bool mine = rc == SL_OK && s.retried_for >= c->generation; /* whatever has changed since */
-	if (rc == SL_OK && !mine)
-		rc = is_same(c, was, w, &s, &same);
-	bool over = sl_run_status_final(s.status);
-	if (mine)
-		*out = EARLIER_ENDS;
-	else if (!same)
-		*out = EARLIER_OTHER;
-	else if (!over)
-		*out = s.by_itself ? EARLIER_ENDS : EARLIER_TAIL;
-	else if (s.status == SL_RUN_SUCCEEDED) /* the node may have failed by what came out of it */
-		*out = s.finished_ms > c->seen_ms ? EARLIER_ENDS : EARLIER_OTHER;
-	else
-		*out = sl_rerun_full(&s) ? EARLIER_OTHER : EARLIER_AGAIN;
-	sl_run_state_fini(&s);
-	return rc;
-}
-
 static void child_seen(struct sl_node *n, void *arg);
 
 /* [store] */
@@ -653,7 +381,7 @@ static void on_seen(void *arg, enum sl_code rc, struct sl_stored_run *stored)
 	SL_AUTO(sl_stored_run) was = stored;
 	enum earlier what = EARLIER_OTHER;
 	if (rc == SL_OK)
-		rc = judge(c, was, &what);
+		rc = sl_child_judge(c->engine, c->head, c->generation, c->seen_ms, was, &what);
 	if (rc == SL_NOT_FOUND || rc == SL_INTERNAL || rc == SL_INVALID || rc == SL_CONFLICT) {
 		what = EARLIER_OTHER; /* it is not there any more, or damaged */
 		rc = SL_OK;
@@ -879,6 +607,40 @@ void sl_node_drop_child(struct sl_node *n)
 	sl_run_wait(r, &d->waiter);
 }
 
+struct leave {
+	struct sl_waiter waiter;
+	struct sl_engine *engine;
+	struct sl_run_id child;
+};
+
+/* [run of the parent, or store] As dropped(), for a child that no node is at work with. */
+static void left(struct sl_waiter *w, enum sl_code rc)
+{
+	struct leave *l = SL_CONTAINER_OF(w, struct leave, waiter);
+	if (rc == SL_OK && !atomic_load(&l->engine->stopping))
+		sl_child_order(l->engine, l->child, SL_CMD_CANCEL, 0);
+	free(l);
+}
+
+void sl_child_leave(struct sl_run *parent, struct sl_run_id child, uint64_t seq)
+{
+	struct leave *l = calloc(1, sizeof(*l));
+	if (!l) { /* at the latest it ends with its parent */
+		sl_log(SL_LOG_WARN, "engine", "out of memory, a child run is not cancelled");
+		return;
+	}
+	*l = (struct leave){.waiter = {.seq = seq, .fn = left}, .engine = parent->engine, .child = child};
+	sl_run_wait(parent, &l->waiter);
+}
+
+void sl_run_leave_child(struct sl_scope *sc, uint32_t node, uint64_t seq)
+{
+	const struct sl_node_child *c = sc->nodes[node].child;
+	struct sl_run *r = sl_scope_run(sc);
+	if (c && sl_state_is_open(&r->state, c->now))
+		sl_child_leave(r, c->now, seq);
+}
+
 void sl_child_release(struct sl_node *n)
 {
 	if (!n->child)
@@ -920,21 +682,21 @@ void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind)
 				c->cut = kind == SL_CMD_PAUSE_NOW;
 			if (!c->started)
 				continue;
-			order(r->engine, c->id, kind, at_us);
+			sl_child_order(r->engine, c->id, kind, at_us);
 			told += sl_state_is_open(&r->state, c->id);
 		}
 	/* Nodes that were at rest when the run was taken up have not begun again, but their children may go on. */
 	for (uint32_t i = 0; told < r->state.n_open && i < r->state.n_open; i++)
 		if (!is_at_work(r, r->state.open[i]))
-			order(r->engine, r->state.open[i], kind, at_us);
+			sl_child_order(r->engine, r->state.open[i], kind, at_us);
 }
 
 void sl_run_hold_children(struct sl_run *r)
 {
-	for (uint32_t i = 0; is_held(r) && i < r->state.n_open; i++) {
+	for (uint32_t i = 0; sl_run_is_held(r) && i < r->state.n_open; i++) {
 		struct sl_run *here = sl_engine_find(r->engine, r->state.open[i]);
 		if (!here) /* else it looks for itself as it is taken up */
-			order(r->engine, r->state.open[i], SL_CMD_PAUSE_DRAIN, 0);
+			sl_child_order(r->engine, r->state.open[i], SL_CMD_PAUSE_DRAIN, 0);
 		sl_run_unref(here);
 	}
 }

@@ -312,7 +312,7 @@ SL_MUST_USE enum sl_code sl_run_await_as(struct sl_engine *e, struct sl_run_id i
 /* At the end of the engine: whoever waits for a commit hears SL_CANCELLED, whoever waits for the end SL_UNAVAILABLE. */
 void sl_run_end_waits(struct sl_run *r);
 
-/* child.c */
+/* parent.c */
 /* [run] A child is cancelled when its parent has ended; and paused when that is found paused or locked as it is taken
  * up, or elsewhere; and cancelled when its node is then found not to wait for it. */
 void sl_run_watch_parent(struct sl_run *r);
@@ -321,13 +321,15 @@ enum sl_command_kind sl_child_held_by(const struct sl_run *r); /* [run] which wa
 void sl_child_follows(struct sl_run *parent, struct sl_run_id child, const char *node, enum sl_command_kind hold);
 /* Does that node of its parent wait for it, or may it, as far as the state tells? Pure. */
 bool sl_child_is_wanted(struct sl_run_state *parent, const char *node, struct sl_run_id child);
+/* [run of the child] It has done what was ordered in its parent's name. If that is here it is asked whether it is so:
+ * the order may be of another server, which has not noticed yet that it lost the parent. */
+void sl_child_confirm(struct sl_run *r);
+
+/* child.c */
 /* [run] What is decided with event `seq` leaves the node without the run it had started: if that has not ended, as far
  * as it was told, it is cancelled when that event is written. */
 void sl_run_leave_child(struct sl_scope *sc, uint32_t node, uint64_t seq);
 void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run] passes an order on */
-/* [run of the child] It has done what was ordered in its parent's name. If that is here it is asked whether it is so:
- * the order may be of another server, which has not noticed yet that it lost the parent. */
-void sl_child_confirm(struct sl_run *r);
 /* [run] It has been taken up. When it stands still, those in other servers are told: what they were told before may be
  * lost. */
 void sl_run_hold_children(struct sl_run *r);
