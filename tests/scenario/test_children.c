@@ -503,6 +503,53 @@ static void a_child_whose_node_is_at_rest_is_cancelled_with_it(void **state)
 	expect_left(w, id, sub);
 }
 
+static enum sl_verdict gate_says;
+
+static bool gate_applies(const struct sl_node_def *def)
+{
+	return strcmp(def->id, "sub") == 0;
+}
+
+static enum sl_verdict gate_enter(struct sl_exec *x, struct sl_error *err)
+{
+	if (gate_says == SL_REFUSE)
+		(void)sl_fail(err, SL_INVALID, "not this time");
+	if (gate_says == SL_DELAY)
+		sl_exec_recheck_ms(x, 1000);
+	return gate_says;
+}
+
+static const struct sl_middleware gate = {
+	.name = "gate", .slot = SL_SLOT_RATE_LIMITER, .applies = gate_applies, .enter = gate_enter};
+
+/* After a crash its node is not let through at once: it still waits when the race is decided, or fails. */
+static void a_child_whose_node_does_not_come_to_begin_again_ends_with_it(void **state)
+{
+	world_middleware(&gate);
+	for (unsigned fails = 0; fails < 2; fails++) {
+		gate_says = SL_PASS;
+		struct world *w = world_new(fails);
+		struct sl_run_id id = world_submit(w, race, "{}");
+		world_settle(w);
+		struct sl_run_id sub = world_child(w, id);
+		gate_says = SL_DELAY;
+		world_crash(w);
+		world_settle(w);
+		expect_both(w, id, sub, "running");
+		if (fails)
+			gate_says = SL_REFUSE;
+		while (!fails && world_is_held(w, "y"))
+			world_release(w, "y");
+		world_advance(w, 2000);
+		assert_string_equal(world_node_status(w, id, "sub"), fails ? "failed" : "cancelled");
+		expect_status(w, id, "running");
+		expect_status(w, sub, "cancelled");
+		world_free(w);
+	}
+	world_middleware(NULL);
+	(void)state;
+}
+
 /* The race is decided by a failure in the body around it, and the map goes on without that item. */
 static void a_child_at_rest_in_a_body_that_fails_is_cancelled(void **state)
 {
@@ -763,6 +810,7 @@ int main(void)
 		WORLD_TEST(a_child_nobody_wants_does_not_go_on_because_its_cancel_was_lost),
 		cmocka_unit_test(a_child_elsewhere_that_nobody_wants_does_not_go_on),
 		WORLD_TEST(a_child_whose_node_is_at_rest_is_cancelled_with_it),
+		cmocka_unit_test(a_child_whose_node_does_not_come_to_begin_again_ends_with_it),
 		WORLD_TEST(a_child_at_rest_in_a_body_that_fails_is_cancelled),
 		WORLD_TEST(a_child_whose_parent_has_another_one_does_not_go_on),
 		WORLD_TEST(a_child_that_is_waited_for_goes_on_whatever_crashes),
