@@ -84,7 +84,7 @@ struct orphan {
 	struct sl_msg msg;
 	struct sl_engine *engine;
 	struct sl_run_id child, parent;
-	bool held;          /* the parent, as its journal has it */
+	bool over, held;    /* the parent; held: as its journal has it */
 	struct sl_run *run; /* while the message is on its way */
 };
 
@@ -94,17 +94,15 @@ static void watch_again(struct sl_run *r, void *arg)
 }
 
 /* [run of the child] The parent goes on elsewhere, or did when it was looked at. */
-static void parent_elsewhere(struct sl_run *r, struct sl_msg *m)
+static void parent_elsewhere(struct sl_run *r, const struct orphan *o)
 {
-	struct orphan *o = SL_CONTAINER_OF(m, struct orphan, msg);
 	uint64_t wait = (uint64_t)CHILD_ASK_AGAIN_MS << r->parent_asked;
 	enum sl_command_kind hold = sl_child_held_by(r);
-	bool ends = r->lost || sl_run_status_final(r->state.status);
-	struct sl_run *here = ends ? NULL : sl_engine_find(r->engine, o->parent);
+	struct sl_run *here = sl_engine_find(r->engine, o->parent);
 	r->parent_asked += r->parent_asked < PARENT_DOUBLINGS;
 	if (here) { /* it has come meanwhile: what is said here counts, in the order in which it is said */
 		sl_run_watch_parent(r);
-	} else if (!ends) {
+	} else {
 		if (o->held && sl_status_goes_on(sl_run_states[r->state.status].wire))
 			sl_child_order(r->engine, r->id, hold, 0);
 		/* without memory for it the child runs to its end */
@@ -112,11 +110,22 @@ static void parent_elsewhere(struct sl_run *r, struct sl_msg *m)
 					     watch_again, NULL));
 	}
 	sl_run_unref(here);
+}
+
+/* [run of the child] It may have asked in an earlier life, and somebody else than its parent has retried it since. */
+static void parent_seen(struct sl_run *r, struct sl_msg *m)
+{
+	struct orphan *o = SL_CONTAINER_OF(m, struct orphan, msg);
+	bool matters = !r->lost && !r->state.by_itself && !sl_run_status_final(r->state.status);
+	if (matters && o->over)
+		sl_child_order(r->engine, r->id, SL_CMD_CANCEL, 0);
+	else if (matters)
+		parent_elsewhere(r, o);
 	free(o);
 	sl_run_unref(r);
 }
 
-static void parent_elsewhere_drop(struct sl_msg *m)
+static void parent_seen_drop(struct sl_msg *m)
 {
 	struct orphan *o = SL_CONTAINER_OF(m, struct orphan, msg);
 	sl_run_unref(o->run);
@@ -130,18 +139,17 @@ static void parent_ended(void *arg, enum sl_code rc, const char *status, struct 
 	struct orphan *o = arg;
 	struct sl_engine *e = o->engine;
 	struct sl_run *r = atomic_load(&e->stopping) ? NULL : sl_engine_find(e, o->child);
-	if (r && rc == SL_UNAVAILABLE) {
-		o->run = r;
-		o->held = sl_status_stands_still(status);
-		o->msg.run = parent_elsewhere;
-		o->msg.drop = parent_elsewhere_drop;
-		sl_run_post(r, &o->msg);
+	if (!r || (rc != SL_OK && rc != SL_UNAVAILABLE)) {
+		sl_run_unref(r);
+		free(o);
 		return;
 	}
-	if (r && rc == SL_OK)
-		sl_child_order(e, o->child, SL_CMD_CANCEL, 0);
-	sl_run_unref(r);
-	free(o);
+	o->run = r;
+	o->over = rc == SL_OK;
+	o->held = sl_status_stands_still(status);
+	o->msg.run = parent_seen;
+	o->msg.drop = parent_seen_drop;
+	sl_run_post(r, &o->msg);
 }
 
 void sl_run_watch_parent(struct sl_run *r)

@@ -355,6 +355,46 @@ static void a_child_under_way_is_awaited(void **state)
 	}
 }
 
+/* It failed, the parent put up with that and went on; a person has retried it, and then the parent comes to its end. */
+static void a_child_that_a_person_has_retried_goes_on_when_its_parent_ends(void **state)
+{
+	static const enum sl_command_kind ends[] = {SL_CMD_RESUME, SL_CMD_CANCEL}; /* resume: it comes to its end */
+	for (size_t i = 0; i < SL_COUNT_OF(ends); i++) {
+		struct world *w = world_new(8);
+		struct sl_run_id id = world_submit(
+			w,
+			q("{'sluice':1,'name':'p','nodes':[{'id':'s','type':'subworkflow','params':{'workflow':'stuck'}"
+			  "},{"
+			  "'id':'h','type':'fake','params':{'answer':1,'hold':true}},{'id':'j','type':'join','params':{"
+			  "'wait':'any'}}],'edges':[{'from':'s','to':'j'},{'from':'h','to':'j'}]}"),
+			"{}");
+		world_settle(w);
+		struct sl_run_id child = world_child(w, id);
+		assert_int_equal(
+			world_order(w, child, SL_CMD_SIGNAL, NULL, "{\"signal\":\"s\",\"payload\":{\"times\":1}}"),
+			SL_OK);
+		expect_status(w, child, "failed");
+		expect_status(w, id, "running");
+		assert_int_equal(world_order(w, child, SL_CMD_RETRY, "w", NULL), SL_OK);
+		expect_status(w, child, "waiting");
+		if (ends[i] == SL_CMD_CANCEL)
+			assert_int_equal(world_command(w, id, SL_CMD_CANCEL), SL_OK);
+		else
+			world_release(w, "h");
+		world_settle(w);
+		expect_status(w, id, ends[i] == SL_CMD_CANCEL ? "cancelled" : "succeeded");
+		expect_status(w, child, "waiting");
+		world_crash(w);
+		world_advance(w, 60000);
+		expect_status(w, child, "waiting");
+		assert_int_equal(
+			world_order(w, child, SL_CMD_SIGNAL, NULL, "{\"signal\":\"s\",\"payload\":{\"times\":0}}"),
+			SL_OK);
+		expect_status(w, child, "succeeded");
+		world_free(w);
+	}
+}
+
 static void a_child_that_was_cancelled_with_its_parent_is_gone_on_with(void **state)
 {
 	struct world *w = *state;
@@ -622,6 +662,7 @@ int main(void)
 		WORLD_TEST(a_fork_has_children_of_its_own),
 		WORLD_TEST(what_a_person_has_made_of_the_child_is_taken),
 		cmocka_unit_test(a_child_under_way_is_awaited),
+		WORLD_TEST(a_child_that_a_person_has_retried_goes_on_when_its_parent_ends),
 		WORLD_TEST(a_child_that_was_cancelled_with_its_parent_is_gone_on_with),
 		WORLD_TEST(it_does_not_outlive_the_parent_that_retried_it),
 		WORLD_TEST(an_output_that_made_the_node_fail_is_not_taken_again),
