@@ -97,13 +97,16 @@ struct sl_look *sl_look_new(struct sl_engine *e, struct sl_account *a)
 	return l;
 }
 
-static void look_end(struct sl_look *l)
+/* What could not be read, because PostgreSQL is away or takes no more, could not be read at once either: who waits has
+ * set a time to ask again. */
+static void look_end(struct sl_look *l, enum sl_code rc)
 {
 	struct sl_engine *e = l->engine;
 	pthread_mutex_lock(&e->accounts.lock);
 	l->of->looking = false;
 	pthread_mutex_unlock(&e->accounts.lock);
-	sl_holds_wake_unknown(e, l->of);
+	if (rc == SL_OK)
+		sl_holds_wake_unknown(e, l->of);
 	pthread_mutex_lock(&e->accounts.lock);
 	sl_account_drop(e, l->of);
 	pthread_mutex_unlock(&e->accounts.lock);
@@ -134,7 +137,7 @@ static void looked(void *arg, enum sl_code rc, struct sl_stored_run *stored)
 	if (rc == SL_OK)
 		sl_look_on(l);
 	else
-		look_end(l); /* who waits asks again */
+		look_end(l, rc);
 }
 
 void sl_look_on(struct sl_look *l)
@@ -147,12 +150,13 @@ void sl_look_on(struct sl_look *l)
 		l->what.at->refs++;
 	struct sl_run_id id = l->what.id;
 	pthread_mutex_unlock(&e->accounts.lock);
-	if (more && j->load(j->ctx, id, looked, l) == SL_OK)
+	enum sl_code rc = more ? j->load(j->ctx, id, looked, l) : SL_OK;
+	if (more && rc == SL_OK)
 		return;
 	if (more) {
 		pthread_mutex_lock(&e->accounts.lock);
 		sl_account_drop(e, l->what.at);
 		pthread_mutex_unlock(&e->accounts.lock);
 	}
-	look_end(l);
+	look_end(l, rc);
 }

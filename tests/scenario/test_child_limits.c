@@ -487,6 +487,33 @@ static void a_child_knows_of_a_parent_in_another_server_what_is_written(void **s
 	assert_string_equal(world_status(f->w, child), "succeeded");
 }
 
+/* PostgreSQL takes no more, or is away: what is not known then is looked up again after a while, not at once for ever.
+ */
+static void what_cannot_be_looked_up_now_is_looked_up_later(void **state)
+{
+	struct limited *f = *state;
+	for (unsigned busy = 40; busy <= 41; busy++) { /* refused when it is asked for first, or in the answer */
+		struct sl_run_id id = world_submit(
+			f->w, FLOW("top", "\"max_tokens\":460", CALL("a", "") "," SUB("s", "held"), EDGE("a", "s")),
+			"{}");
+		world_settle(f->w);
+		struct sl_run_id child = world_child(f->w, id);
+		assert_true(world_is_held(f->w, "y"));
+		world_elsewhere(f->w, id);
+		world_busy(f->w, busy);
+		world_crash(f->w);
+		world_settle(f->w);
+		assert_false(world_is_held(f->w, "y"));
+		assert_string_equal(world_node_status(f->w, child, "y"), "pending");
+		world_busy(f->w, 0);
+		world_advance(f->w, 6000);
+		assert_true(world_is_held(f->w, "y"));
+		world_release(f->w, "y");
+		world_settle(f->w);
+		assert_string_equal(world_status(f->w, child), "succeeded");
+	}
+}
+
 static const char again[] = FLOW("top", "\"max_tokens\":250", SUB("s", "flaky") "," CALL("a", ""), EDGE("s", "a"));
 
 static void a_child_that_is_gone_on_with_counts_once(void **state)
@@ -627,6 +654,7 @@ int main(void)
 		LIMITED_TEST(what_is_left_under_way_by_a_child_that_fails_counts),
 		LIMITED_TEST(a_retry_goes_on_counting_and_a_fork_begins_anew),
 		LIMITED_TEST(a_child_knows_of_a_parent_in_another_server_what_is_written),
+		LIMITED_TEST(what_cannot_be_looked_up_now_is_looked_up_later),
 		LIMITED_TEST(a_child_that_is_gone_on_with_counts_once),
 		LIMITED_TEST(a_child_that_is_gone_on_with_counts_once_whatever_crashes),
 		LIMITED_TEST(crashes_make_no_room),
