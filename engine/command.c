@@ -145,9 +145,10 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 		sl_command_refused(&r->state, order, err);
 	if (rc != SL_OK || nothing)
 		return rc;
-	/* What a person has paused goes on when a person says so: parents pass on that they go on, and after a restart
-	 * say it in any case. */
-	if (order->kind == SL_CMD_RESUME && sl_from_parent(order->by, order->reason) && !r->state.with_parent)
+	/* Parents pass on that they go on, and after a restart say it in any case. Nothing of that undoes a pause of
+	 * all. */
+	if (order->kind == SL_CMD_RESUME && sl_from_parent(order->by, order->reason) &&
+	    (!sl_state_is_parents_to_resume(&r->state) || (!r->state.with_parent && atomic_load(&r->engine->paused))))
 		return SL_OK;
 	if (order->kind == SL_CMD_REVIEW)
 		return review(r, order, err);
@@ -176,6 +177,6 @@ enum sl_code sl_run_command(struct sl_run *r, const struct sl_order_copy *order,
 	if (order->kind == SL_CMD_RESUME || order->kind == SL_CMD_UNLOCK)
 		sl_run_arm_deadline(r);
 	if (!cancels && sl_from_parent(order->by, order->reason))
-		sl_child_confirm(r);
+		SL_IGNORE(sl_child_confirm(r)); /* elsewhere: the order is believed */
 	return SL_OK;
 }

@@ -727,7 +727,7 @@ static void command_loaded(void *arg, enum sl_code rc, struct sl_stored_run *sto
 		bool nothing = false;
 		status = sl_run_states[state.status].wire;
 		rc = sl_decide(&state, c->cmd.kind, &e, &nothing, &err);
-		if (rc == SL_OK && c->cmd.kind == SL_CMD_RESUME && !state.with_parent &&
+		if (rc == SL_OK && c->cmd.kind == SL_CMD_RESUME && !sl_state_is_parents_to_resume(&state) &&
 		    sl_from_parent(c->cmd.by, c->cmd.reason))
 			nothing = true; /* as sl_run_command() would say where the run is */
 		bool elsewhere = rc == SL_OK && !nothing;

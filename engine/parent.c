@@ -65,19 +65,20 @@ static void confirm_run(struct sl_run *r, struct sl_msg *m)
 	confirm_drop(m);
 }
 
-void sl_child_confirm(struct sl_run *r)
+bool sl_child_confirm(struct sl_run *r)
 {
 	struct sl_run_id id;
 	if (!r->state.parent || !sl_uuid_parse(sl_str(r->state.parent), &id.u))
-		return;
+		return false;
 	struct sl_run *parent = sl_engine_find(r->engine, id);
 	struct confirm *c = parent ? calloc(1, sizeof(*c)) : NULL;
-	if (!c) { /* it is elsewhere; or there is no memory to ask, and the order is believed */
+	if (!c) {
 		sl_run_unref(parent);
-		return;
+		return false;
 	}
 	*c = (struct confirm){.msg = {.run = confirm_run, .drop = confirm_drop}, .parent = parent, .child = r->id};
 	sl_run_post(parent, &c->msg);
+	return true;
 }
 
 struct orphan {

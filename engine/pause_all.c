@@ -40,6 +40,8 @@ bool sl_run_follow_pause(struct sl_run *r, const char *by)
 		return false; /* it waits for its turn, or stands still already */
 	if (!paused && !(status == SL_RUN_PAUSED && r->state.reason && strcmp(r->state.reason, SL_PAUSED_ALL) == 0))
 		return false;
+	if (!paused && !r->state.by_itself && sl_child_confirm(r))
+		return false; /* whoever started it may stand still for a reason of its own */
 	order.by = sl_z(by);
 	order.reason = sl_z(SL_PAUSED_ALL);
 	bool done = sl_run_command(r, &order, &err) == SL_OK;

@@ -321,9 +321,10 @@ enum sl_command_kind sl_child_held_by(const struct sl_run *r); /* [run] which wa
 void sl_child_follows(struct sl_run *parent, struct sl_run_id child, const char *node, enum sl_command_kind hold);
 /* Does that node of its parent wait for it, or may it, as far as the state tells? Pure. */
 bool sl_child_is_wanted(struct sl_run_state *parent, const char *node, struct sl_run_id child);
-/* [run of the child] It has done what was ordered in its parent's name. If that is here it is asked whether it is so:
- * the order may be of another server, which has not noticed yet that it lost the parent. */
-void sl_child_confirm(struct sl_run *r);
+/* [run of the child] Its parent, if that is here, tells it whether it is to stand still: it has done what was ordered
+ * in the parent's name, and the order may be of another server, which has not noticed yet that it lost the parent; or a
+ * pause of all is over, and the parent's may not be. False: it is elsewhere, or there is no memory to ask. */
+SL_MUST_USE bool sl_child_confirm(struct sl_run *r);
 
 /* child.c */
 /* [run] What is decided with event `seq` leaves the node without the run it had started: if that has not ended, as far

@@ -391,6 +391,11 @@ static enum sl_code room_for(struct sl_run_state *s, size_t more, const struct s
 	return SL_OK;
 }
 
+bool sl_state_is_parents_to_resume(const struct sl_run_state *s)
+{
+	return s->with_parent || (s->reason && strcmp(s->reason, SL_PAUSED_ALL) == 0);
+}
+
 bool sl_figures_read(struct json_object *o, struct sl_run_id *run, struct sl_figures *f)
 {
 	if (!sl_uuid_parse(sl_json_get_str(o, "run_id"), &run->u))

@@ -253,6 +253,10 @@ static inline bool sl_from_parent(const char *by, const char *reason)
 	return by && reason && strcmp(by, SL_BY_PARENT) == 0 && strcmp(reason, SL_WITH_PARENT) == 0;
 }
 
+/* A paused child: does the run that started it say when it goes on? What a person has paused goes on when a person says
+ * so. */
+bool sl_state_is_parents_to_resume(const struct sl_run_state *s);
+
 /* { run_id, input_tokens, output_tokens, cost_usd, open?: [run_id] }; NULL: no memory. */
 struct json_object *sl_figures_json(struct sl_run_id run, const struct sl_figures *f);
 bool sl_figures_read(struct json_object *o, struct sl_run_id *run, struct sl_figures *f); /* but for `open` */

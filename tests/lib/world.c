@@ -196,6 +196,12 @@ void world_pause_all(struct world *w, bool on)
 	assert_int_equal(sl_engine_pause(w->engine, on, SL_STR("tester"), NULL, NULL), SL_OK);
 }
 
+void world_zombies_hear(struct world *w)
+{
+	for (struct life *l = w->zombies; l; l = l->next)
+		assert_int_equal(sl_engine_pause(l->engine, w->paused, SL_STR(""), NULL, NULL), SL_OK);
+}
+
 void world_limits(struct world *w, const struct sl_admit_limits *l)
 {
 	struct sl_admit_limits limits = w->limits = *l;

@@ -60,6 +60,7 @@ void world_take_over(struct world *w);
  * one to the other arrive. Ours is the new one. */
 void world_split(struct world *w, struct sl_run_id id);
 void world_mute(struct world *w, bool on); /* from now on orders between servers are lost; not what others ask */
+void world_zombies_hear(struct world *w);  /* of the pause of all, or its end */
 void world_zombies_lapse(struct world *w); /* they notice that their leases had run out */
 bool world_zombies_step(struct world *w);  /* each of those serves a mailbox, and its timers */
 void world_bury_zombies(struct world *w);  /* what they had begun themselves is taken over */

@@ -313,6 +313,65 @@ static void expect_both(struct world *w, struct sl_run_id id, struct sl_run_id s
 	expect_status(w, sub, status);
 }
 
+/* All is paused, the child like the others, and its parent for a reason of its own besides: that is not over when the
+ * pause of all is. */
+static void the_end_of_a_pause_of_all_is_none_for_a_child_whose_parent_stands_still(void **state)
+{
+	static const char both[] =
+		"{\"sluice\":1,\"name\":\"both\",\"nodes\":[{\"id\":\"sub\",\"type\":\"subworkflow\","
+		"\"params\":{\"workflow\":\"child\",\"inputs\":{\"n\":7}}},{\"id\":\"y\",\"type\":\"fake\","
+		"\"params\":{\"answer\":1,\"hold\":true}}]}";
+	world_middleware(&boom);
+	for (unsigned locked = 0; locked < 2; locked++) {
+		struct world *w = world_new(5);
+		struct sl_run_id id = world_submit(w, both, "{}");
+		world_settle(w);
+		struct sl_run_id sub = world_child(w, id);
+		if (locked) { /* the breaker trips over what the pause has left to end */
+			world_pause_all(w, true);
+			world_settle(w);
+			expect_both(w, id, sub, "paused");
+			assert_int_equal(world_say(w, "y", "boom"), SL_TRIPPED);
+			world_settle(w);
+		} else { /* a person has paused it, and the order to the child is lost with the server */
+			world_auto_commit(w, false);
+			world_ask(w, id, SL_CMD_PAUSE_DRAIN, NULL, NULL);
+			while (!is_written(w, id, "execution:paused")) {
+				sl_engine_step(world_engine(w));
+				world_commit_unanswered(w);
+			}
+			assert_false(is_written(w, sub, "execution:paused"));
+			world_pause_all(w, true);
+			world_auto_commit(w, true);
+			world_crash(w);
+			world_settle(w);
+		}
+		expect_status(w, id, locked ? "locked" : "paused");
+		expect_status(w, sub, "paused");
+		world_pause_all(w, false);
+		world_advance(w, 60000);
+		expect_status(w, id, locked ? "locked" : "paused");
+		expect_status(w, sub, "paused");
+		assert_int_equal(world_order(w, id, locked ? SL_CMD_UNLOCK : SL_CMD_RESUME, NULL,
+					     locked ? "{\"justification\":\"fine\"}" : NULL),
+				 SL_OK);
+		expect_both(w, id, sub, "running");
+		/* and with the parent it goes on, by whatever it was paused */
+		world_pause_all(w, true);
+		world_settle(w);
+		expect_both(w, id, sub, "paused");
+		world_pause_all(w, false);
+		world_settle(w);
+		expect_both(w, id, sub, "running");
+		world_release(w, "x");
+		world_release(w, "y");
+		world_settle(w);
+		expect_both(w, id, sub, "succeeded");
+		world_free(w);
+	}
+	world_middleware(NULL);
+}
+
 /* The parent is paused, which is written; before the child is told, its server goes down, and another one takes it. */
 static void a_child_asks_for_a_parent_elsewhere_as_it_is_taken_up(void **state)
 {
@@ -655,7 +714,7 @@ static void play(struct world *w, uint64_t *s, struct sl_run_id id, struct sl_ru
 	unsigned crashes = 0;
 	world_auto_commit(w, false);
 	for (unsigned step = 0; step < 150; step++) {
-		unsigned what = rnd(s) % 32;
+		unsigned what = rnd(s) % 34;
 		if (what < 10)
 			sl_engine_step(world_engine(w));
 		else if (what < 18)
@@ -670,6 +729,10 @@ static void play(struct world *w, uint64_t *s, struct sl_run_id id, struct sl_ru
 			world_ask(w, id, SL_CMD_RESUME, NULL, NULL);
 		else if (what < 31)
 			world_mute(w, rnd(s) % 2);
+		else if (what < 32)
+			world_pause_all(w, rnd(s) % 2);
+		else if (what < 33)
+			world_zombies_hear(w);
 		else if (rnd(s) % 4 == 0 && world_is_held(w, "y"))
 			world_release(w, "y");
 		else if (crashes < SL_LIMIT_RECOVERIES - 1) {
@@ -682,6 +745,8 @@ static void play(struct world *w, uint64_t *s, struct sl_run_id id, struct sl_ru
 	}
 	world_auto_commit(w, true);
 	world_mute(w, false);
+	world_pause_all(w, false);
+	world_zombies_hear(w);
 	world_zombies_lapse(w);
 	go(w, 40000);
 }
@@ -804,6 +869,7 @@ int main(void)
 		WORLD_TEST(a_child_does_not_outlive_its_parent),
 		WORLD_TEST(a_parent_that_cannot_be_read_now_is_asked_for_again),
 		cmocka_unit_test(a_child_does_not_go_on_under_a_parent_that_stands_still),
+		cmocka_unit_test(the_end_of_a_pause_of_all_is_none_for_a_child_whose_parent_stands_still),
 		WORLD_TEST(a_child_asks_for_a_parent_elsewhere_as_it_is_taken_up),
 		WORLD_TEST(a_child_follows_a_parent_elsewhere_whatever_messages_are_lost),
 		WORLD_TEST(a_parent_that_is_taken_up_tells_a_child_elsewhere_that_it_stands_still),
