@@ -92,7 +92,7 @@ static void loop_judge(struct loop_state *s, double before)
 			s->still++;
 		else
 			s->still = 0;
-		if (s->still >= (uint32_t)sl_json_get_i64(stagnation, "rounds", 2)) {
+		if (s->still >= sl_json_get_i64(stagnation, "rounds", 2)) {
 			if (!s->note)
 				s->note = "stagnation";
 			if (sl_str_is(sl_json_get_str(stagnation, "do"), "stop") && !s->exit_reason)
@@ -337,7 +337,8 @@ const struct sl_node_type sl_node_type_loop = {
 		"    \"description\": \"What to do when the score hardly moves.\", \"properties\": {"
 		"      \"delta\": { \"type\": \"number\", \"minimum\": 0, \"default\": 2, \"title\": \"Delta\","
 		"        \"description\": \"A change of the score by no more than this is none.\" },"
-		"      \"rounds\": { \"type\": \"integer\", \"minimum\": 1, \"default\": 2, \"title\": \"Rounds\","
+		"      \"rounds\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000, \"default\": 2, "
+		"\"title\": \"Rounds\","
 		"        \"description\": \"How many such changes in a row.\" },"
 		"      \"do\": { \"type\": \"string\", \"enum\": [\"warn\", \"stop\"], \"default\": \"warn\", "
 		"\"title\": "

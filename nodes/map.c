@@ -26,6 +26,8 @@ static bool map_continues(const struct map_state *s)
 static uint32_t map_every(const struct map_state *s)
 {
 	int64_t every = sl_json_get_i64(s->params, "progress_every", 0);
+	if (every > s->count) /* at the end, and only there */
+		every = s->count;
 	return every > 0 ? (uint32_t)every : s->count > 10 ? (s->count + 9) / 10 : 1; /* ten times at most */
 }
 
@@ -214,7 +216,8 @@ const struct sl_node_type sl_node_type_map = {
 		"\"fail\", \"title\": \"When an item fails\","
 		"    \"description\": \"fail ends the node with the first failure; continue puts { error } in the "
 		"item's place.\" },"
-		"  \"progress_every\": { \"type\": \"integer\", \"minimum\": 1, \"title\": \"Progress every\","
+		"  \"progress_every\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 10000, \"title\": "
+		"\"Progress every\","
 		"    \"description\": \"Tell after so many items. Without it, about every tenth of them: ten times at "
 		"most.\" } } }",
 	.effects = SL_EFFECTS_NONE,

@@ -28,7 +28,8 @@ const struct sl_node_type sl_node_type_subworkflow = {
 		"\"properties\": {"
 		"  \"workflow\": { \"type\": \"string\", \"minLength\": 1, \"maxLength\": 64, \"title\": \"Workflow\","
 		"    \"description\": \"The name of a stored workflow.\" },"
-		"  \"version\": { \"type\": \"integer\", \"minimum\": 1, \"title\": \"Version\","
+		"  \"version\": { \"type\": \"integer\", \"minimum\": 1, \"maximum\": 2147483647, \"title\": "
+		"\"Version\","
 		"    \"description\": \"Without it, the latest one when the node starts.\" },"
 		"  \"inputs\": { \"type\": \"object\", \"title\": \"Inputs\", \"description\": \"The inputs of that "
 		"run.\" } } }",

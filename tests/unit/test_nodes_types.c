@@ -150,6 +150,11 @@ static void parameters_that_do_not_are_refused_with_a_way_out(void **state)
 		{"map", BODY("\"items\":5"), "`items` must be a list"},
 		{"map", BODY("\"items\":\"abc\""), "`items` must be a list"},
 		{"map", BODY("\"items\":{\"a\":1}"), "`items` must be a list"},
+		{"map", BODY("\"items\":[1],\"progress_every\":4294967296"), "/nodes/2/params/progress_every"},
+		{"loop",
+		 LOOP("\"exit_on_score\":{\"value\":\"1\",\"at_least\":1},\"stagnation\":{\"rounds\":4294967296}"),
+		 "/nodes/2/params/stagnation/rounds"},
+		{"subworkflow", "{\"workflow\":\"w\",\"version\":4294967297}", "/nodes/2/params/version"},
 		{"fact_check", "{}", "content"},
 		{"fact_check", "{\"content\":\"x\",\"sources\":[]}", "/nodes/2/params/sources"},
 		{"fact_check", "{\"content\":\"x\",\"sources\":[\"tv\"]}", "/nodes/2/params/sources/0"},
@@ -194,6 +199,34 @@ static void a_template_in_the_place_of_any_parameter_is_read_or_refused(void **s
 			(void)p;
 			(void)problem(sl_node_types[i]->name, params);
 		}
+	}
+}
+
+static void whole_numbers_end(const char *name, struct json_object *schema)
+{
+	struct json_object *properties = sl_json_get(schema, "properties"), *items = sl_json_get(schema, "items");
+	if (sl_str_is(sl_json_get_str(schema, "type"), "integer") && !sl_json_get(schema, "maximum"))
+		fail_msg("%s needs a maximum", name);
+	if (items)
+		whole_numbers_end(name, items);
+	if (!properties)
+		return;
+	json_object_object_foreach (properties, key, p) {
+		char path[200];
+		snprintf(path, sizeof(path), "%s.%s", name, key);
+		if (strcmp(key, "seed") != 0) /* handed on as it is */
+			whole_numbers_end(path, p);
+	}
+}
+
+/* What counts something is kept in fewer bits than a number has: 2^32 must not become nothing, and be divided by. */
+static void every_whole_number_has_an_end(void **state)
+{
+	for (size_t i = 0; sl_node_types[i]; i++) {
+		SL_AUTO_JSON schema = NULL;
+		struct sl_error err;
+		assert_int_equal(sl_json_parse(sl_str(sl_node_types[i]->params_schema), &schema, &err), SL_OK);
+		whole_numbers_end(sl_node_types[i]->name, schema);
 	}
 }
 
@@ -367,6 +400,7 @@ int main(void)
 		cmocka_unit_test(parameters_that_make_sense_are_accepted),
 		cmocka_unit_test(parameters_that_do_not_are_refused_with_a_way_out),
 		cmocka_unit_test(a_template_in_the_place_of_any_parameter_is_read_or_refused),
+		cmocka_unit_test(every_whole_number_has_an_end),
 		cmocka_unit_test(every_parameter_has_a_title_for_forms_and_no_stranger_passes),
 		cmocka_unit_test(the_docs_describe_every_type_and_parameter),
 		cmocka_unit_test(the_examples_and_the_one_in_the_docs_are_flawless),
