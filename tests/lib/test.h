@@ -12,6 +12,14 @@
  * least one) with SLUICE_FEWER=N, where the same has been played in whole in another build. */
 unsigned long sl_test_rounds(const char *name, unsigned long usually);
 
+/* The step through thousands of cases that one thread plays: under the thread sanitizer, which has nothing to find
+ * there and makes them ten times as long, each tenth must do. */
+#if defined(__SANITIZE_THREAD__)
+#define SL_TEST_EACH 10
+#else
+#define SL_TEST_EACH 1
+#endif
+
 /* Reruns body(arg) failing its 1st, 2nd, 3rd … allocation until a run needs no failure any more. The body must survive
  * every one of them and leak nothing (the address sanitizer looks). Returns how many were failed. Call it only while
  * no other thread allocates. */

@@ -18,13 +18,6 @@
 #else
 #define SLOWER 1
 #endif
-/* One thread plays them, and under the thread sanitizer, which has nothing to find there, most use up their time: some
- * must do. */
-#if defined(__SANITIZE_THREAD__)
-#define EACH 10
-#else
-#define EACH 1
-#endif
 
 struct script {
 	struct sl_str code;
@@ -115,7 +108,7 @@ static void every_hostile_script_ends_within_its_budget_and_leaves_nothing(void 
 	double slowest = 0;
 	const char *which = "";
 	assert_true(json_object_array_length(rows) >= 200);
-	for (size_t i = 0; i < json_object_array_length(rows); i += EACH) {
+	for (size_t i = 0; i < json_object_array_length(rows); i += SL_TEST_EACH) {
 		struct json_object *row = json_object_array_get_idx(rows, i);
 		struct script s = {.code = sl_json_get_str(row, "code")};
 		const char *want = sl_json_get_z(row, "want");
@@ -156,7 +149,7 @@ static void the_same_scripts_pass_the_compiler_or_are_refused_with_a_sentence(vo
 		struct sl_error err = {0};
 		enum sl_code rc = sl_expr_compile(sl_json_get_str(row, "code"), SL_EXPR_BLOCK, &e, &err);
 		if (rc == SL_OK) {
-			if (i % EACH == 0)
+			if (i % SL_TEST_EACH == 0)
 				rc = sl_expr_eval(e, &empty, &out, &err);
 			assert_true(rc == SL_OK || rc == SL_EXPRESSION);
 		} else {
