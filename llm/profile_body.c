@@ -223,6 +223,13 @@ static void check_keys(struct sl_problem_list *l, struct json_object *body)
 	}
 }
 
+/* Not there, or as good as that: of what is no text, or a wrong one, member() has told. */
+static bool is_blank(struct json_object *body, const char *key)
+{
+	struct json_object *v = sl_json_get(body, key);
+	return !v || (json_object_is_type(v, json_type_string) && json_object_get_string_len(v) == 0);
+}
+
 enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, struct sl_buf *problems,
 			     struct sl_error *err)
 {
@@ -237,7 +244,7 @@ enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, s
 	known_keys(&l, body, "", names);
 	struct sl_str id = sl_json_str(member(&l, body, "", "provider", json_type_string));
 	const struct sl_provider *provider = sl_provider_find(id);
-	if (id.len == 0 && !sl_json_get(body, "provider"))
+	if (id.len == 0 && is_blank(body, "provider"))
 		sl_problem(&l, "/provider", "is missing");
 	else if (id.len && !provider)
 		sl_problem(&l, "/provider",
@@ -255,7 +262,7 @@ enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, s
 		one->timeouts.first_byte_ms = provider->first_byte_ms;
 	read_url(&l, one, body);
 	set_text(&one->api_version, member(&l, body, "", "api_version", json_type_string));
-	if (provider && !one->base_url && !sl_json_get(body, "base_url"))
+	if (provider && !one->base_url && is_blank(body, "base_url"))
 		sl_problem(&l, "/base_url", "is needed for this provider");
 	set_text(&one->model, member(&l, body, "", "model", json_type_string));
 	if (!one->model && provider && provider->model)
