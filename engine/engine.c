@@ -770,7 +770,10 @@ enum sl_code sl_engine_command(struct sl_engine *e, struct sl_run_id id, const s
 	c->cmd.reason = order->reason.len ? sl_str_dup(order->reason) : NULL;
 	c->cmd.node = order->node.len ? sl_str_dup(order->node) : NULL;
 	enum sl_code parsed = order->payload.len ? sl_json_parse(order->payload, &c->cmd.payload, &err) : SL_OK;
-	if (parsed != SL_OK || (order->node.len && !c->cmd.node)) {
+	/* whole: else it would be somebody else's, or a person's in place of a parent's */
+	bool whole = (!order->by.len || c->cmd.by) && (!order->reason.len || c->cmd.reason) &&
+		     (!order->node.len || c->cmd.node);
+	if (parsed != SL_OK || !whole) {
 		command_free(c);
 		return parsed != SL_OK ? parsed : SL_NO_MEMORY;
 	}

@@ -788,9 +788,36 @@ static void pieces_survive_without_memory(void **state)
 	print_message("%zu pieces, %lu failed allocations\n", SL_COUNT_OF(pieces), tried);
 }
 
+/* Without memory for a part of it an order is refused, and not carried out as somebody else's. */
+static void an_order_is_taken_whole_or_not_at_all(void **state)
+{
+	bool failed = true;
+	for (unsigned n = 1; failed; n++) {
+		struct world *w = world_new(1);
+		struct sl_run_id id = world_submit(w,
+						   "{\"sluice\":1,\"name\":\"x\",\"nodes\":[{\"id\":\"a\",\"type\":"
+						   "\"fake\",\"params\":{\"hold\":true}}]}",
+						   "{}");
+		world_settle(w);
+		sl_test_fail_nth(n);
+		const struct world_answer *a = world_ask(w, id, SL_CMD_PAUSE_DRAIN, NULL, NULL);
+		failed = sl_test_has_failed();
+		sl_test_fail_nth(0);
+		world_settle(w);
+		if (a->asked == SL_OK) {
+			SL_AUTO_JSON e = event(w, id, "execution:paused", 0);
+			assert_true(a->given);
+			assert_true(sl_str_is(sl_json_get_str(e, "by"), "tester"));
+		}
+		expect_status(w, id, a->asked == SL_OK ? "paused" : "running");
+		world_free(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_order_is_taken_whole_or_not_at_all),
 		cmocka_unit_test(runs_survive_without_memory),
 		cmocka_unit_test(pieces_survive_without_memory),
 	};
