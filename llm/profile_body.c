@@ -246,7 +246,7 @@ enum sl_code sl_profile_read(struct sl_profile *one, struct json_object *body, s
 	const struct sl_provider *provider = sl_provider_find(id);
 	if (id.len == 0 && is_blank(body, "provider"))
 		sl_problem(&l, "/provider", "is missing");
-	else if (id.len && !provider)
+	else if (json_object_is_type(sl_json_get(body, "provider"), json_type_string) && !provider)
 		sl_problem(&l, "/provider",
 			   "is not known: \"" SL_STR_FMT "\"; use \"openai-compatible\" with a base_url for others",
 			   SL_STR_ARG(id));

@@ -215,6 +215,8 @@ static void a_bad_body_gets_every_problem_with_its_pointer(void **state)
 	assert_null(sl_profiles_get(p, sl_str("x")));
 	assert_int_equal(put(p, "../x", "{\"provider\":\"openai\"}", NULL, NULL), SL_INVALID);
 	assert_int_equal(put(p, "x", "{\"provider\":\"bedrock\"}", NULL, NULL), SL_INVALID);
+	assert_int_equal(put(p, "x", "{\"provider\":\"\",\"model\":\"m\",\"base_url\":\"https://h/\"}", NULL, NULL),
+			 SL_INVALID);
 	assert_int_equal(put(p, "x", "{\"provider\":\"openai-compatible\",\"model\":\"m\"}", NULL, NULL), SL_INVALID);
 	assert_int_equal(put(p, "x",
 			     "{\"provider\":\"openai-compatible\",\"model\":\"m\",\"base_url\":\"https://u:p@h/\"}",
