@@ -329,7 +329,7 @@ static enum enc encode_records(struct encode *e)
 	uint64_t last = e->limit ? e->limit->order : e->topic->last;
 	while (e->cur->order < last) {
 		bool missing = false;
-		struct rec *r = topic_rec_after(e->topic, e->cur->order, &missing);
+		struct rec *r = recs_after(e->topic, e->cur->order, &missing);
 		if (!r)
 			return missing ? ENC_FETCH : ENC_LEVEL;
 		if (r->order > last)

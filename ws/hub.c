@@ -129,7 +129,7 @@ static void drain_dirty(struct sl_hub *h)
 			free(w);
 			continue;
 		}
-		topic_stream_dirty(t, w->path);
+		streams_dirty(t, w->path);
 	}
 }
 

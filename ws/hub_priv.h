@@ -1,11 +1,14 @@
 /* ws/hub_priv.h: what the files of the hub share. Everything [front] unless said.
  *
- *   hub.c     posts, turns, the registry of connections, pings and stalls
- *   topic.c   a watched run: loading, ingesting notices, journal pages, its life
- *   cursor.c  from a cursor to the present: the one place that decides what comes before what
- *   log.c     the shared frames, and how a subscriber gets on them and off again
- *   serve.c   what one connection is written
- *   client.c  what one connection says
+ *   hub.c      posts, turns, the registry of connections, pings and stalls
+ *   topic.c    a watched run: ingesting notices, flushing, its snapshot, its life
+ *   load.c     what it reads: views, and pages of the journal
+ *   records.c  its last records
+ *   streams.c  the streams of its nodes
+ *   cursor.c   from a cursor to the present: the one place that decides what comes before what
+ *   log.c      the shared frames, and how a subscriber gets on them and off again
+ *   serve.c    what one connection is written
+ *   client.c   what one connection says
  */
 #pragma once
 
@@ -257,19 +260,36 @@ enum sl_code topic_all(struct sl_hub *h, struct topic **out);
 void topic_drop_if_idle(struct topic *t);
 void topic_free(struct topic *t);
 void topic_notice(struct topic *t, struct sl_notice *n);
+void topic_apply_held(struct topic *t);   /* notices that came while it was loading, or filling a gap */
+void topic_live(struct topic *t);         /* every second: tries again what failed */
+void topic_touched(struct topic *t);      /* new data: schedule a flush */
+void topic_touch_behind(struct topic *t); /* those who catch up are served */
+void topic_flush(struct topic *t);
+struct sl_bytes *topic_snapshot(struct topic *t, enum sl_hub_format format);
+
+/* load.c */
+enum sl_code topic_load(struct topic *t);          /* asks for its first view */
+enum sl_code topic_refresh(struct topic *t);       /* asks for a fresh view unless one is on its way */
+void topic_fill(struct topic *t);                  /* something was lost: read the journal after `last` */
+void topic_fetch(struct topic *t, uint64_t after); /* a page of what follows */
 void topic_viewed(struct post *p);
 void topic_paged(struct post *p);
-void topic_fetch(struct topic *t, uint64_t after);
-enum sl_code topic_refresh(struct topic *t); /* asks for a fresh view unless one is on its way */
-void topic_fill(struct topic *t);            /* something was lost: read the journal after `last` */
-void topic_live(struct topic *t);            /* every second: tries again what failed */
-void topic_touched(struct topic *t);         /* new data: schedule a flush */
-void topic_stream_dirty(struct topic *t, uint32_t path);
-void topic_flush(struct topic *t);
-void topic_unwatch_stream(struct path *p);
-struct rec *topic_rec_after(struct topic *t, uint64_t order,
-			    bool *missing); /* the next one; missing: must be fetched */
-struct sl_bytes *topic_snapshot(struct topic *t, enum sl_hub_format format);
+
+/* records.c */
+/* Its order is t->last + 1. Takes a reference of the data. False: no memory. */
+bool recs_push(struct topic *t, const struct sl_record *from, struct sl_run_id run);
+/* Instead of the page there is: those of these that follow `after` without a gap. False: no memory for all of them. */
+bool recs_page(struct topic *t, uint64_t after, const struct sl_record *records, size_t n);
+struct rec *recs_after(struct topic *t, uint64_t order, bool *missing); /* the next one; missing: must be fetched */
+void recs_fini(struct topic *t);
+
+/* streams.c */
+/* A stream that exists: a new path, or the next attempt of one. Older attempts are history. False: no memory. */
+bool streams_seen(struct topic *t, struct sl_stream *s, uint64_t announced);
+void streams_dirty(struct topic *t, uint32_t path);
+void streams_look(struct topic *t);   /* before they are read */
+void streams_settle(struct topic *t); /* after that */
+void streams_fini(struct topic *t);
 
 /* cursor.c */
 enum enc {
