@@ -655,14 +655,18 @@ bool sl_exec_has_child(const struct sl_exec *x)
 	return x->node && x->node->child;
 }
 
+bool sl_exec_knows_child(const struct sl_exec *x)
+{
+	return sl_exec_has_child(x) && x->node->child->started;
+}
+
 /* Is there a node that has begun with this child, and so has told it? */
 static bool is_at_work(const struct sl_run *r, struct sl_run_id child)
 {
 	for (uint32_t k = 0; k < r->state.n_scopes; k++)
 		for (uint32_t i = 0; i < r->state.scopes[k]->graph->n_nodes; i++) {
 			const struct sl_exec *x = r->state.scopes[k]->rt[i].exec;
-			if (x && sl_exec_has_child(x) && x->node->child->started &&
-			    sl_run_id_eq(x->node->child->id, child))
+			if (x && sl_exec_knows_child(x) && sl_run_id_eq(x->node->child->id, child))
 				return true;
 		}
 	return false;
@@ -680,7 +684,7 @@ void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind)
 			struct child *c = x->node->child;
 			if (kind == SL_CMD_PAUSE_NOW || kind == SL_CMD_PAUSE_DRAIN)
 				c->cut = kind == SL_CMD_PAUSE_NOW;
-			if (!c->started)
+			if (!sl_exec_knows_child(x))
 				continue;
 			sl_child_order(r->engine, c->id, kind, at_us);
 			told += sl_state_is_open(&r->state, c->id);

@@ -848,7 +848,7 @@ void sl_exec_cancel(struct sl_exec *x, enum sl_node_status to, const char *reaso
 	e.reason = sl_z(reason);
 	if (x->node && !x->node->announced && !x->node->started)
 		e.attempt = sc->nodes[index].attempt;
-	bool told = sl_exec_has_child(x); /* it is, by the node */
+	bool told = sl_exec_knows_child(x); /* it is, by the node */
 	call_off(x);
 	e.stream = stream_record(x->node, NULL);
 	detach(x); /* first, so that nothing below finds it again */

@@ -335,6 +335,7 @@ void sl_run_order_children(struct sl_run *r, enum sl_command_kind kind); /* [run
  * lost. */
 void sl_run_hold_children(struct sl_run *r);
 bool sl_exec_has_child(const struct sl_exec *x);
+bool sl_exec_knows_child(const struct sl_exec *x); /* and has told it what it was told itself */
 
 /* view.c */
 SL_MUST_USE enum sl_code sl_view_of_run(struct sl_run *r, struct sl_view **out); /* [run] */
