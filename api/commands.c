@@ -119,6 +119,18 @@ static void on_workflow(void *arg, enum sl_code rc, struct sl_stored_workflow *w
 	sl_loop_post(c->api->loop, &c->post);
 }
 
+/* The one of a command, by the rules of the header. False: w->rc or w->problems say what is wrong with it. */
+static bool read_key(struct sl_work *w, struct json_object *body, struct sl_str *key)
+{
+	struct json_object *v = sl_json_get(body, "idempotency_key");
+	*key = sl_json_str(v);
+	if (v && (!json_object_is_type(v, json_type_string) || !sl_key_ok(*key))) {
+		sl_work_problem(w, "/idempotency_key", "a text of at most 255 visible characters");
+		return false;
+	}
+	return true;
+}
+
 /* [pool] */
 static void job_start(void *arg)
 {
@@ -128,12 +140,12 @@ static void job_start(void *arg)
 	SL_AUTO_JSON body = NULL;
 	w->rc = sl_json_parse(sl_bytes_str(c->text), &body, &w->err);
 	if (w->rc == SL_OK) {
-		struct sl_str key = sl_json_get_str(body, "idempotency_key");
-		if (key.len > 255)
-			sl_work_problem(w, "/idempotency_key", "at most 255 bytes");
-		else if (key.len)
-			w->key = sl_str_dup(key);
-		sl_run_request_read(w, body, around);
+		struct sl_str key;
+		bool with_key = read_key(w, body, &key) && key.len;
+		if (with_key && !(w->key = sl_str_dup(key))) /* without it the run could be started twice */
+			w->rc = sl_fail(&w->err, SL_NO_MEMORY, "out of memory");
+		else
+			sl_run_request_read(w, body, around);
 	}
 	if (w->rc == SL_OK && w->has_definition) {
 		job_submit(c);
@@ -225,13 +237,11 @@ static void job_fork(void *arg)
 		rc = sl_fork_read(body, c->run, around, &text, &w->problems);
 	if (rc == SL_OK) {
 		text.f.by = sl_str(c->by);
-		text.f.idempotency_key = sl_json_get_str(body, "idempotency_key");
+		bool fine = read_key(w, body, &text.f.idempotency_key);
 		if (!text.f.idempotency_key.len)
 			text.f.idempotency_digest = NULL;
 		/* the answer may come before the call returns, and c is its then */
-		rc = text.f.idempotency_key.len > 255
-			     ? sl_fail(&w->err, SL_INVALID, "/idempotency_key: at most 255 bytes")
-			     : sl_engine_fork(c->api->parts.engine, c->run, &text.f, on_forked, c);
+		rc = fine ? sl_engine_fork(c->api->parts.engine, c->run, &text.f, on_forked, c) : SL_INVALID;
 	}
 	sl_fork_text_fini(&text);
 	if (rc != SL_OK) {

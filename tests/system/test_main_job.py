@@ -108,6 +108,23 @@ class MainJob(Case):
         status, _, data = s.raw('POST', '/api/v1/runs', {'definition': debate(), 'inputs': {'topic': 'other'}}, {'Idempotency-Key': 'same'})
         self.assertEqual((status, json.loads(data)['code']), (422, 'idempotency_key_reused'))
 
+    def test_a_key_over_websocket_is_the_same_key(self):
+        s = self.server(self.sim(scenario()))
+        run = s.submit(debate(), {'topic': 'tea'}, key='same')
+        sock = self.socket(s)
+
+        def start(**more):
+            sock.send(cmd='start_run', id='1', definition=debate(), inputs={'topic': 'tea'}, **more)
+            e = sock.until(lambda e: e['event'] in ('ack', 'error') and e['data'].get('id') == '1')
+            sock.events.clear()
+            return e['data']
+        self.assertEqual(start(idempotency_key='same')['result']['run_id'], run)
+        for key in (7, 'a b', 'same\0', 'x' * 256):
+            said = start(idempotency_key=key)
+            self.assertEqual(said.get('code'), 'invalid', (key, said))
+            self.assertIn('idempotency_key', said['message'])
+        self.assertEqual([r['id'] for r in s.call('GET', '/runs')['items']], [run])
+
     def test_a_request_is_read_alike_whatever_its_length(self):
         """Short ones are read where they arrive, longer ones by another thread."""
         s = self.server()
